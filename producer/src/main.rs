@@ -1,0 +1,2 @@
+//! manimq.
+fn main() {}

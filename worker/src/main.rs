@@ -1,0 +1,2 @@
+//! manimq-worker.
+fn main() {}
