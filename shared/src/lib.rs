@@ -1,1 +1,11 @@
-//! What the parts of manimq agree on.
+//! What the parts of manimq agree on: the job model, the queue, storage signing, the scene
+//! policy, metrics and configuration. The API (`manimq`) and the worker (`manimq-worker`) both
+//! depend on this crate and never on each other; they meet in Redis and in object storage.
+
+pub mod api;
+pub mod ids;
+pub mod job;
+pub mod keys;
+pub mod queue;
+#[cfg(feature = "testing")]
+pub mod testing;

@@ -1,0 +1,281 @@
+//! Identifiers. Each is its own type: a job id can never be passed where a tenant is meant.
+//!
+//! All are parsed at the edge (`FromStr`, serde) and trusted inside. Their text forms use
+//! only `[a-z0-9_-]`, so they are safe in Redis keys, object keys, URLs and file names.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Why a text is not an identifier. `Display` is shown to the user as it stands.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IdError {
+    /// Not `job_` and 32 lower-case hex digits.
+    #[error(
+        "{0:?} is not a job id: a job id is `job_` and 32 hex digits, as `POST /v1/jobs` returns it"
+    )]
+    Job(String),
+    /// Not 1 to 64 of `[a-z0-9_-]`, starting with a letter or digit.
+    #[error(
+        "{0:?} is not a tenant name: use 1 to 64 of a-z, 0-9, `-` and `_`, starting with a letter or digit"
+    )]
+    Tenant(String),
+    /// Not `wk_` and 32 lower-case hex digits.
+    #[error("{0:?} is not a worker id")]
+    Worker(String),
+    /// Not 32 lower-case hex digits.
+    #[error("not a lease token")]
+    LeaseToken,
+}
+
+/// At most this many characters of a refused id are repeated in the error.
+const ECHO_CHARS_MAX: usize = 80;
+
+fn echo(text: &str) -> String {
+    text.chars().take(ECHO_CHARS_MAX).collect()
+}
+
+fn parse_prefixed(text: &str, prefix: &str) -> Option<Uuid> {
+    let hex = text.strip_prefix(prefix)?;
+    let lower_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    (hex.len() == 32 && hex.bytes().all(lower_hex)).then(|| Uuid::try_parse(hex).ok())?
+}
+
+macro_rules! text_serde {
+    ($name:ident) => {
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.collect_str(self)
+            }
+        }
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                String::deserialize(d)?
+                    .parse()
+                    .map_err(serde::de::Error::custom)
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+    };
+}
+
+/// One job for its whole life. Text form: `job_` and a UUIDv7 in hex, so ids sort by submit time.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct JobId(Uuid);
+
+impl JobId {
+    /// A new id, unique without coordination.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self(Uuid::now_v7())
+    }
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "job_{}", self.0.simple())
+    }
+}
+
+impl FromStr for JobId {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        parse_prefixed(text, "job_")
+            .map(Self)
+            .ok_or_else(|| IdError::Job(echo(text)))
+    }
+}
+text_serde!(JobId);
+
+/// One worker process for its whole life. Text form: `wk_` and a UUIDv7 in hex.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WorkerId(Uuid);
+
+impl WorkerId {
+    /// A new id; a restarted worker is a new worker.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self(Uuid::now_v7())
+    }
+}
+
+impl fmt::Display for WorkerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "wk_{}", self.0.simple())
+    }
+}
+
+impl FromStr for WorkerId {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        parse_prefixed(text, "wk_")
+            .map(Self)
+            .ok_or_else(|| IdError::Worker(echo(text)))
+    }
+}
+text_serde!(WorkerId);
+
+/// Who pays: the "user" of per-user quotas. 1 to 64 of `[a-z0-9_-]`, starting with a letter or digit.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TenantId(String);
+
+impl TenantId {
+    /// The tenant of an API that has no keys and listens on a loopback address only.
+    pub const DEFAULT: &'static str = "default";
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for TenantId {
+    fn default() -> Self {
+        Self(Self::DEFAULT.to_owned())
+    }
+}
+
+impl fmt::Display for TenantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for TenantId {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let first_ok = text
+            .bytes()
+            .next()
+            .is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        let rest_ok = text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
+        if first_ok && rest_ok && text.len() <= 64 {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(IdError::Tenant(echo(text)))
+        }
+    }
+}
+text_serde!(TenantId);
+
+/// The fencing number of a lease: grows by one with every claim of a job, never repeats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Epoch(pub u64);
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Proof that its holder claimed the job: 128 random bits, known to the claiming worker and
+/// to Redis. The API grants upload URLs against it, so a worker needs no key of its own.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LeaseToken(String);
+
+impl LeaseToken {
+    /// A new token from the operating system's random source.
+    ///
+    /// # Panics
+    /// If the operating system has no random source; nothing secure can be done then.
+    #[must_use]
+    pub fn generate() -> Self {
+        let mut bytes = [0u8; 16];
+        getrandom::fill(&mut bytes).expect("the operating system has a random source");
+        Self(hex::encode(bytes))
+    }
+
+    /// The secret text. Never log it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether `other` is this token, in constant time.
+    #[must_use]
+    pub fn matches(&self, other: &str) -> bool {
+        use subtle::ConstantTimeEq;
+        self.0.as_bytes().ct_eq(other.as_bytes()).into()
+    }
+}
+
+impl fmt::Debug for LeaseToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LeaseToken(…)")
+    }
+}
+
+impl FromStr for LeaseToken {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let ok = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        ok.then(|| Self(text.to_owned())).ok_or(IdError::LeaseToken)
+    }
+}
+
+impl Serialize for LeaseToken {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for LeaseToken {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn job_ids_round_trip_and_sort_by_time() {
+        let a = JobId::generate();
+        let b = JobId::generate();
+        assert!(a < b);
+        assert!(a.to_string() < b.to_string());
+        assert_eq!(a.to_string().parse::<JobId>().unwrap(), a);
+    }
+
+    #[test]
+    fn what_is_not_a_job_id_is_refused_and_echoed_shortly() {
+        let long = "x".repeat(10_000);
+        for bad in ["", "job_", "job_12", "../etc", "JOB_0123", long.as_str()] {
+            let error = bad.parse::<JobId>().unwrap_err().to_string();
+            assert!(error.len() < 400, "{error}");
+        }
+        let upper = JobId::generate().to_string().to_uppercase();
+        assert!(upper.parse::<JobId>().is_err());
+    }
+
+    #[test]
+    fn tenants_are_safe_in_keys() {
+        for good in ["default", "a", "7up", "acme-inc_2"] {
+            assert!(good.parse::<TenantId>().is_ok(), "{good}");
+        }
+        for bad in ["", "-a", "A", "a b", "a:b", "a{b}", "é", &"a".repeat(65)] {
+            assert!(bad.parse::<TenantId>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_lease_token_never_shows_itself() {
+        let token = LeaseToken::generate();
+        assert!(!format!("{token:?}").contains(token.expose()));
+        assert!(token.matches(token.expose()));
+        assert!(!token.matches("00000000000000000000000000000000"));
+    }
+}

@@ -1,0 +1,983 @@
+//! The queue: jobs in Redis streams, every transition one Redis function.
+//!
+//! This is the Rust face of `queue/lua/*.lua`; the header of each file there is the contract.
+//! A job runs at least once; its result is accepted exactly once, because each attempt has a
+//! new [`Epoch`] and a stale one changes nothing.
+
+mod connection;
+mod hub;
+mod library;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_redis::Pool;
+use jiff::Timestamp;
+use redis::{FromRedisValue, Value};
+use serde::{Deserialize, Serialize};
+
+pub use connection::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT, RedisConfig, redact};
+pub use hub::{Hub, Watch};
+pub use library::{LAYOUT, LIBRARY, Library};
+
+use crate::ids::{Epoch, IdError, JobId, LeaseToken, TenantId, WorkerId};
+use crate::job::{
+    Attempt, AttemptOutcome, FailureClass, JobError, JobPayload, JobRecord, JobResult, Lane,
+    Progress, Status,
+};
+use crate::keys::Keys;
+
+/// How long a claim stays valid without a renewal.
+pub const LEASE: Duration = Duration::from_secs(12);
+/// How often a worker renews its leases: four chances per lease.
+pub const RENEW_EVERY: Duration = Duration::from_secs(3);
+/// Longest time a parked worker waits before it looks for itself.
+pub const PARK: Duration = Duration::from_secs(5);
+/// Most items of one call.
+pub const BATCH_MAX: usize = 100;
+/// How long a payload may lie in Redis before its `enqueue` arrives.
+const PAYLOAD_GRACE_S: u64 = 120;
+
+/// Why a call to the queue failed. None of these means that the caller's job is wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    /// Redis cannot be reached, does not answer or lost the connection. The call may or may not
+    /// have taken effect; every transition is safe to repeat.
+    #[error("the queue (Redis) is not available")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// This Redis cannot be used at all: too old, or it would throw jobs away.
+    #[error("{0}")]
+    Configuration(String),
+    /// What lies in Redis is not what this version writes.
+    #[error("unexpected data in Redis: {0}")]
+    Corrupt(String),
+}
+
+impl From<redis::RedisError> for QueueError {
+    fn from(error: redis::RedisError) -> Self {
+        Self::Unavailable(Box::new(error))
+    }
+}
+
+impl From<deadpool_redis::PoolError> for QueueError {
+    fn from(error: deadpool_redis::PoolError) -> Self {
+        Self::Unavailable(Box::new(error))
+    }
+}
+
+impl From<redis::ParsingError> for QueueError {
+    fn from(error: redis::ParsingError) -> Self {
+        Self::Corrupt(error.to_string())
+    }
+}
+
+impl From<IdError> for QueueError {
+    fn from(error: IdError) -> Self {
+        Self::Corrupt(error.to_string())
+    }
+}
+
+/// One job to enqueue.
+#[derive(Debug, Clone)]
+pub struct NewJob {
+    /// Its id, made by the caller.
+    pub id: JobId,
+    /// What to do.
+    pub payload: JobPayload,
+    /// Start no sooner than this from now.
+    pub delay: Duration,
+    /// A key under which a repeated submit finds the first one's job, with the body's fingerprint.
+    pub idempotency: Option<(String, String)>,
+}
+
+/// What became of one [`NewJob`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Enqueued {
+    /// Accepted.
+    Accepted,
+    /// A job with the same idempotency key and fingerprint was there before.
+    Exists(JobId),
+    /// A job with the same idempotency key and another body was there before.
+    KeyReused(JobId),
+    /// The tenant has as many jobs waiting and running as it may.
+    Full {
+        /// Jobs that have not ended.
+        active: u64,
+        /// The quota.
+        limit: u64,
+    },
+}
+
+/// Proof that this worker holds the lease on one attempt. Not `Clone`: settling consumes it.
+#[must_use = "settle the claim: finish, fail or release"]
+#[derive(Debug)]
+pub struct Claim {
+    /// The job.
+    pub job: JobId,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// The fencing number.
+    pub epoch: Epoch,
+    /// Number of the attempt, from 1.
+    pub attempt: u32,
+    /// The secret against which upload URLs are granted.
+    pub token: LeaseToken,
+    /// When the job was accepted.
+    pub created_at: Timestamp,
+}
+
+/// Answer to [`Queue::claim`].
+#[derive(Debug)]
+pub struct Claimed {
+    /// The jobs, at most as many as asked for.
+    pub claims: Vec<Claim>,
+    /// If nothing was claimed: how long to wait on the bell at most.
+    pub wait: Duration,
+}
+
+/// What a worker is told of one of its leases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lease {
+    /// Go on.
+    Held,
+    /// Stop, then finish as canceled.
+    Cancel,
+    /// Stop and tell nobody: another attempt owns the job, or it has ended.
+    Lost,
+}
+
+/// Answer to a settling call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// As asked.
+    Accepted,
+    /// It will be tried again (only after [`Queue::fail`]).
+    WillRetry,
+    /// The job was cancelled meanwhile; nothing is published.
+    Canceled,
+    /// Another attempt owns the job, or it has ended: nothing was written.
+    Lost,
+}
+
+/// What a cancel did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CancelOutcome {
+    /// It waited, and is canceled now.
+    Canceled,
+    /// It runs; its worker is told.
+    Requested,
+    /// It had ended before.
+    AlreadyTerminal,
+    /// This tenant has no such job.
+    NotFound,
+}
+
+/// News of one running job, sent with a renewal.
+#[derive(Debug, Clone)]
+pub struct Renewal {
+    /// The job.
+    pub job: JobId,
+    /// The lease.
+    pub epoch: Epoch,
+    /// Events in order: kind and JSON.
+    pub events: Vec<(EventKind, String)>,
+}
+
+/// Kind of an event in a job's stream, and of an SSE event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    /// The status changed.
+    Status,
+    /// A [`Progress`].
+    Progress,
+    /// Output of the scene: `{"text": …}`.
+    Log,
+    /// Something odd.
+    Warning,
+    /// The job ended; the last event.
+    Done,
+}
+
+impl EventKind {
+    /// The text form.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Progress => "progress",
+            Self::Log => "log",
+            Self::Warning => "warning",
+            Self::Done => "done",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        [
+            Self::Status,
+            Self::Progress,
+            Self::Log,
+            Self::Warning,
+            Self::Done,
+        ]
+        .into_iter()
+        .find(|kind| kind.as_str() == text)
+    }
+}
+
+/// One entry of a job's event stream.
+#[derive(Debug, Clone)]
+pub struct JobEvent {
+    /// Stream id, `<ms>-<n>`; also the SSE id.
+    pub id: String,
+    /// What kind.
+    pub kind: EventKind,
+    /// JSON text.
+    pub data: String,
+}
+
+/// What a worker says of itself with each call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkerInfo {
+    /// Its id.
+    pub id: WorkerId,
+    /// Host it runs on.
+    pub host: String,
+    /// Its version.
+    pub version: String,
+    /// Slots in all.
+    pub slots: u32,
+    /// Slots whose sandbox is verified, idle or busy.
+    pub slots_ready: u32,
+    /// Slots that run a job.
+    pub slots_busy: u32,
+    /// Whether it takes no new jobs.
+    pub draining: bool,
+    /// Why slots are not ready, if some are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+/// The queue at a glance.
+#[derive(Debug, Clone, Default)]
+pub struct Stats {
+    /// Jobs that a claim could take now.
+    pub ready: u64,
+    /// Jobs that wait for a time.
+    pub delayed: u64,
+    /// Jobs under a lease.
+    pub running: u64,
+    /// Jobs by terminal status since the beginning, and other counts by name.
+    pub counters: HashMap<String, i64>,
+    /// Live workers.
+    pub workers: Vec<WorkerInfo>,
+}
+
+impl Stats {
+    /// Slots that could run a job now or after their present one.
+    #[must_use]
+    pub fn slots_ready(&self) -> u32 {
+        self.workers
+            .iter()
+            .filter(|w| !w.draining)
+            .map(|w| w.slots_ready)
+            .sum()
+    }
+}
+
+/// A handle on the queue; clones share the pool.
+#[derive(Clone)]
+pub struct Queue {
+    pool: Pool,
+    client: redis::Client,
+    keys: Arc<Keys>,
+}
+
+impl Queue {
+    /// Builds the handle without talking to Redis.
+    ///
+    /// # Errors
+    /// [`QueueError::Configuration`] if the URL cannot be read.
+    pub fn new(config: &RedisConfig) -> Result<Self, QueueError> {
+        Ok(Self {
+            pool: connection::pool(config)?,
+            client: connection::client(&config.url)?,
+            keys: Arc::new(Keys::new(&config.prefix, 0)),
+        })
+    }
+
+    /// Builds the handle, checks that this Redis can be trusted with jobs, and loads the functions.
+    ///
+    /// # Errors
+    /// [`QueueError::Configuration`] names the setting to change; [`QueueError::Unavailable`] if
+    /// Redis cannot be reached.
+    pub async fn connect(config: &RedisConfig) -> Result<Self, QueueError> {
+        let queue = Self::new(config)?;
+        queue.check_server().await?;
+        queue.load_library().await?;
+        Ok(queue)
+    }
+
+    /// The key names of this queue.
+    #[must_use]
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// A hub for hints on this queue's Redis.
+    #[must_use]
+    pub fn hub(&self) -> Hub {
+        Hub::start(self.client.clone())
+    }
+
+    /// The client, for a connection of one's own.
+    #[must_use]
+    pub fn client(&self) -> &redis::Client {
+        &self.client
+    }
+
+    async fn check_server(&self) -> Result<(), QueueError> {
+        let mut connection = self.pool.get().await?;
+        let info: String = redis::cmd("INFO").query_async(&mut connection).await?;
+        let field = |name: &str| {
+            info.lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+                .unwrap_or("")
+                .trim()
+        };
+        let version = field("redis_version");
+        let major: u32 = version
+            .split('.')
+            .next()
+            .and_then(|v| v.parse().ok())
+            .unwrap_or(0);
+        if major < 7 {
+            return Err(QueueError::Configuration(format!(
+                "Redis {version} is too old: manimq needs 7.0 or newer (Redis functions), or Valkey"
+            )));
+        }
+        let policy = field("maxmemory_policy");
+        if !policy.is_empty() && policy != "noeviction" {
+            return Err(QueueError::Configuration(format!(
+                "Redis has maxmemory-policy {policy}, which may throw jobs away: set it with `redis-cli config set maxmemory-policy noeviction` and in redis.conf"
+            )));
+        }
+        Ok(())
+    }
+
+    async fn load_library(&self) -> Result<(), QueueError> {
+        let mut connection = self.pool.get().await?;
+        let loaded: Result<String, redis::RedisError> = redis::cmd("FUNCTION")
+            .arg("LOAD")
+            .arg(&LIBRARY.code)
+            .query_async(&mut connection)
+            .await;
+        match loaded {
+            Ok(_) => {
+                tracing::info!(library = LIBRARY.name, "loaded the Redis functions");
+                Ok(())
+            }
+            // The name is the content's hash, so what is there is the same.
+            Err(error) if error.to_string().contains("already exists") => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Calls a transition; loads the library once more if a restart or failover lost it.
+    async fn call(&self, transition: &str, args: &[Vec<u8>]) -> Result<Value, QueueError> {
+        let mut command = redis::cmd("FCALL");
+        command
+            .arg(LIBRARY.function(transition))
+            .arg(1)
+            .arg(self.keys.base());
+        for arg in args {
+            command.arg(arg);
+        }
+        let mut connection = self.pool.get().await?;
+        match command.query_async(&mut connection).await {
+            Err(error) if error.to_string().contains("Function not found") => {
+                drop(connection);
+                self.load_library().await?;
+                let mut connection = self.pool.get().await?;
+                Ok(command.query_async(&mut connection).await?)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// Accepts up to [`BATCH_MAX`] jobs of one tenant; each is answered for itself.
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`]: unknown which were accepted; repeat with the same idempotency keys.
+    pub async fn enqueue(
+        &self,
+        tenant: &TenantId,
+        jobs: &[NewJob],
+    ) -> Result<Vec<Enqueued>, QueueError> {
+        assert!(
+            (1..=BATCH_MAX).contains(&jobs.len()),
+            "enqueue takes 1 to {BATCH_MAX} jobs"
+        );
+        let mut payloads = redis::pipe();
+        let mut args = Args::new().text(tenant.as_str());
+        for job in jobs {
+            let payload = serde_json::to_vec(&job.payload)
+                .map_err(|error| QueueError::Corrupt(error.to_string()))?;
+            payloads
+                .cmd("SET")
+                .arg(self.keys.payload(job.id))
+                .arg(payload)
+                .arg("EX")
+                .arg(PAYLOAD_GRACE_S)
+                .ignore();
+            let deadline_ms = u64::from(job.payload.request.deadline_s.unwrap_or(0)) * 1000;
+            let (key, fingerprint) = job.idempotency.clone().unwrap_or_default();
+            args = args
+                .show(job.id)
+                .show(job.payload.request.lane.digit())
+                .show(job.delay.as_millis())
+                .show(deadline_ms)
+                .text(&key)
+                .text(&fingerprint);
+        }
+        let mut connection = self.pool.get().await?;
+        let () = payloads.query_async(&mut connection).await?;
+        drop(connection);
+        let replies: Vec<Vec<Value>> = Vec::from_redis_value(self.call("enqueue", &args.0).await?)?;
+        replies.into_iter().map(parse_enqueued).collect()
+    }
+
+    /// Everything about a job, or `None` if there is none.
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`], or [`QueueError::Corrupt`] if an older or newer version wrote what cannot be read.
+    pub async fn read(&self, id: JobId) -> Result<Option<JobRecord>, QueueError> {
+        match self.call("read", &Args::new().show(id).0).await? {
+            Value::Nil => Ok(None),
+            value => {
+                let (hash, payload, attempts, result, position, ttl_ms): ReadReply =
+                    FromRedisValue::from_redis_value(value)?;
+                parse_record(id, &hash, payload, &attempts, result, position, ttl_ms).map(Some)
+            }
+        }
+    }
+
+    /// Whether `token` is the lease token of the attempt that runs now.
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`].
+    pub async fn lease_is(
+        &self,
+        id: JobId,
+        epoch: Epoch,
+        token: &LeaseToken,
+    ) -> Result<bool, QueueError> {
+        let mut connection = self.pool.get().await?;
+        let (status, current, stored): (Option<String>, Option<u64>, Option<String>) =
+            redis::cmd("HMGET")
+                .arg(self.keys.job(id))
+                .arg("st")
+                .arg("ep")
+                .arg("lt")
+                .query_async(&mut connection)
+                .await?;
+        Ok(status.as_deref() == Some(Status::Running.as_str())
+            && current == Some(epoch.0)
+            && stored.is_some_and(|stored| token.matches(&stored)))
+    }
+
+    /// A job's payload.
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`], or [`QueueError::Corrupt`] if it is missing or cannot be read.
+    pub async fn payload(&self, id: JobId) -> Result<JobPayload, QueueError> {
+        let mut connection = self.pool.get().await?;
+        let text: Option<Vec<u8>> = redis::cmd("GET")
+            .arg(self.keys.payload(id))
+            .query_async(&mut connection)
+            .await?;
+        let text = text.ok_or_else(|| QueueError::Corrupt(format!("{id} has no payload")))?;
+        serde_json::from_slice(&text)
+            .map_err(|error| QueueError::Corrupt(format!("payload of {id}: {error}")))
+    }
+
+    /// Cancels a job of `tenant`.
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`]; safe to repeat.
+    pub async fn cancel(&self, tenant: &TenantId, id: JobId) -> Result<CancelOutcome, QueueError> {
+        let reply = self
+            .call("cancel", &Args::new().show(id).text(tenant.as_str()).0)
+            .await?;
+        match String::from_redis_value(reply)?.as_str() {
+            "canceled" => Ok(CancelOutcome::Canceled),
+            "requested" => Ok(CancelOutcome::Requested),
+            "terminal" => Ok(CancelOutcome::AlreadyTerminal),
+            "none" => Ok(CancelOutcome::NotFound),
+            other => Err(unexpected("cancel", other)),
+        }
+    }
+
+    /// Claims up to `n` jobs for a worker.
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`]: jobs may have been claimed; their leases will run out.
+    pub async fn claim(
+        &self,
+        worker: &WorkerInfo,
+        n: usize,
+        lease: Duration,
+    ) -> Result<Claimed, QueueError> {
+        let n = n.min(BATCH_MAX);
+        let mut args = Args::new()
+            .show(worker.id)
+            .show(n)
+            .show(lease.as_millis())
+            .show(PARK.as_millis())
+            .json(worker)?;
+        for _ in 0..n {
+            args = args.text(LeaseToken::generate().expose());
+        }
+        let mut reply =
+            Vec::<Value>::from_redis_value(self.call("claim", &args.0).await?)?.into_iter();
+        let wait_ms = u64::from_redis_value(reply.next().unwrap_or(Value::Int(0)))?;
+        let claims = reply
+            .map(|value| {
+                let (job, tenant, epoch, attempt, token, created): (
+                    String,
+                    String,
+                    u64,
+                    u32,
+                    String,
+                    i64,
+                ) = FromRedisValue::from_redis_value(value)?;
+                Ok(Claim {
+                    job: job.parse()?,
+                    tenant: tenant.parse()?,
+                    epoch: Epoch(epoch),
+                    attempt,
+                    token: token.parse()?,
+                    created_at: timestamp(created)?,
+                })
+            })
+            .collect::<Result<_, QueueError>>()?;
+        Ok(Claimed {
+            claims,
+            wait: Duration::from_millis(wait_ms),
+        })
+    }
+
+    /// Renews the leases of a worker's jobs, at most [`BATCH_MAX`], and carries their news up.
+    /// Also the worker's sign of life, so it is called without jobs too.
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`]: repeat before the lease ends; events may then appear twice.
+    pub async fn renew(
+        &self,
+        worker: &WorkerInfo,
+        lease: Duration,
+        jobs: &[Renewal],
+    ) -> Result<Vec<Lease>, QueueError> {
+        let mut args = Args::new()
+            .show(worker.id)
+            .show(lease.as_millis())
+            .json(worker)?
+            .show(jobs.len());
+        for job in jobs {
+            args = args.show(job.job).show(job.epoch).show(job.events.len());
+            for (kind, data) in &job.events {
+                args = args.text(kind.as_str()).text(data);
+            }
+        }
+        let replies: Vec<String> = Vec::from_redis_value(self.call("renew", &args.0).await?)?;
+        replies
+            .iter()
+            .map(|reply| match reply.as_str() {
+                "ok" => Ok(Lease::Held),
+                "cancel" => Ok(Lease::Cancel),
+                "lost" => Ok(Lease::Lost),
+                other => Err(unexpected("renew", other)),
+            })
+            .collect()
+    }
+
+    /// Ends an attempt well: its result becomes the job's.
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`]; safe to repeat.
+    pub async fn finish(
+        &self,
+        job: JobId,
+        epoch: Epoch,
+        result: &JobResult,
+    ) -> Result<Settled, QueueError> {
+        let args = Args::new()
+            .show(job)
+            .show(epoch)
+            .text(Status::Succeeded.as_str())
+            .json(result)?;
+        self.settle_finish(args).await
+    }
+
+    /// Ends an attempt that was interrupted because of a cancel.
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`]; safe to repeat.
+    pub async fn finish_canceled(&self, job: JobId, epoch: Epoch) -> Result<Settled, QueueError> {
+        let args = Args::new()
+            .show(job)
+            .show(epoch)
+            .text(Status::Canceled.as_str())
+            .text("");
+        self.settle_finish(args).await
+    }
+
+    async fn settle_finish(&self, args: Args) -> Result<Settled, QueueError> {
+        let replies: Vec<String> = Vec::from_redis_value(self.call("finish", &args.0).await?)?;
+        match replies.first().map(String::as_str) {
+            Some("ok") => Ok(Settled::Accepted),
+            Some("canceled") => Ok(Settled::Canceled),
+            Some("lost") => Ok(Settled::Lost),
+            other => Err(unexpected("finish", other.unwrap_or("nothing"))),
+        }
+    }
+
+    /// Ends an attempt that failed. If the fault is ours it is tried again, with back-off.
+    ///
+    /// `jitter` is a random number from 0 to 1.
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`]; safe to repeat.
+    pub async fn fail(
+        &self,
+        job: JobId,
+        epoch: Epoch,
+        result: &JobResult,
+        jitter: f64,
+    ) -> Result<Settled, QueueError> {
+        let class = result
+            .error
+            .as_ref()
+            .map_or(FailureClass::Internal, |error| error.class);
+        let args = Args::new()
+            .show(job)
+            .show(epoch)
+            .text(class.as_str())
+            .text(if class.is_ours() { "1" } else { "0" })
+            .show(jitter.clamp(0.0, 1.0))
+            .json(result)?;
+        match String::from_redis_value(self.call("fail", &args.0).await?)?.as_str() {
+            "failed" => Ok(Settled::Accepted),
+            "retry" => Ok(Settled::WillRetry),
+            "canceled" => Ok(Settled::Canceled),
+            "lost" => Ok(Settled::Lost),
+            other => Err(unexpected("fail", other)),
+        }
+    }
+
+    /// Gives a job back unfinished, in front of its tenant's others; the attempt is not counted.
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`]; safe to repeat.
+    pub async fn release(
+        &self,
+        job: JobId,
+        epoch: Epoch,
+        reason: &str,
+    ) -> Result<Settled, QueueError> {
+        let args = Args::new().show(job).show(epoch).text(reason);
+        match String::from_redis_value(self.call("release", &args.0).await?)?.as_str() {
+            "ok" => Ok(Settled::Accepted),
+            "canceled" => Ok(Settled::Canceled),
+            "lost" => Ok(Settled::Lost),
+            other => Err(unexpected("release", other)),
+        }
+    }
+
+    /// Takes away expired leases, at most `limit`. Part of claim and renew; for probes and tests.
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`].
+    pub async fn reap(&self, limit: usize) -> Result<u64, QueueError> {
+        let reply = self.call("reap", &Args::new().show(limit).0).await?;
+        Ok(u64::from_redis_value(reply)?)
+    }
+
+    /// Makes due jobs ready and expires the late, at most `limit` each. Part of claim and renew.
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`].
+    pub async fn promote(&self, limit: usize) -> Result<u64, QueueError> {
+        let reply = self.call("promote", &Args::new().show(limit).0).await?;
+        Ok(u64::from_redis_value(reply)?)
+    }
+
+    /// Tells that a worker stopped.
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`]; it is forgotten after its time to live anyway.
+    pub async fn leave(&self, worker: WorkerId) -> Result<(), QueueError> {
+        self.call("leave", &Args::new().show(worker).0).await?;
+        Ok(())
+    }
+
+    /// The queue at a glance. Also proves that functions can be called, which a PING does not.
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`].
+    pub async fn stats(&self) -> Result<Stats, QueueError> {
+        let reply = self.call("stats", &[]).await?;
+        let (counters, delayed, running, infos, _tenants): (
+            HashMap<String, i64>,
+            u64,
+            u64,
+            Vec<String>,
+            u64,
+        ) = FromRedisValue::from_redis_value(reply)?;
+        let ready = counters.get("ready").copied().unwrap_or(0);
+        Ok(Stats {
+            ready: u64::try_from(ready).unwrap_or(0),
+            delayed,
+            running,
+            counters,
+            // What an older version wrote and cannot be read is left out, not an error.
+            workers: infos
+                .iter()
+                .filter_map(|text| serde_json::from_str(text).ok())
+                .collect(),
+        })
+    }
+
+    /// Events of a job after the stream id `after` (`None` = from the first), at most `limit`.
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`].
+    pub async fn events(
+        &self,
+        id: JobId,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<JobEvent>, QueueError> {
+        let mut connection = self.pool.get().await?;
+        let start = after.map_or_else(|| "-".to_owned(), |id| format!("({id}"));
+        let reply: Vec<(String, HashMap<String, String>)> = redis::cmd("XRANGE")
+            .arg(self.keys.events(id))
+            .arg(start)
+            .arg("+")
+            .arg("COUNT")
+            .arg(limit)
+            .query_async(&mut connection)
+            .await?;
+        Ok(reply
+            .into_iter()
+            .filter_map(|(id, mut fields)| {
+                Some(JobEvent {
+                    id,
+                    kind: EventKind::parse(fields.get("e")?)?,
+                    data: fields.remove("d")?,
+                })
+            })
+            .collect())
+    }
+
+    /// A waiter on the bell, with a connection of its own.
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`].
+    pub async fn bell(&self) -> Result<Bell, QueueError> {
+        Ok(Bell {
+            connection: connection::blocking(&self.client, PARK).await?,
+            key: self.keys.bell(),
+        })
+    }
+}
+
+/// Waits for work without polling. One per worker process.
+pub struct Bell {
+    connection: redis::aio::MultiplexedConnection,
+    key: String,
+}
+
+impl Bell {
+    /// Waits until the bell rings or `limit` (at most [`PARK`]) passed. Never drop this future:
+    /// the token that an abandoned wait takes is lost until the next look.
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`]: make a new bell.
+    pub async fn wait(&mut self, limit: Duration) -> Result<bool, QueueError> {
+        // 0 would mean "for ever" to Redis.
+        let seconds = limit.min(PARK).as_secs_f64().max(0.001);
+        let token: Value = redis::cmd("BLPOP")
+            .arg(&self.key)
+            .arg(seconds)
+            .query_async(&mut self.connection)
+            .await?;
+        Ok(token != Value::Nil)
+    }
+}
+
+/// Builds the argument list of a function call.
+struct Args(Vec<Vec<u8>>);
+
+impl Args {
+    fn new() -> Self {
+        Self(Vec::new())
+    }
+    fn text(mut self, text: &str) -> Self {
+        self.0.push(text.as_bytes().to_vec());
+        self
+    }
+    fn show(self, value: impl std::fmt::Display) -> Self {
+        self.text(&value.to_string())
+    }
+    fn json(mut self, value: &impl Serialize) -> Result<Self, QueueError> {
+        self.0.push(
+            serde_json::to_vec(value).map_err(|error| QueueError::Corrupt(error.to_string()))?,
+        );
+        Ok(self)
+    }
+}
+
+fn unexpected(transition: &str, reply: &str) -> QueueError {
+    QueueError::Corrupt(format!("{transition} answered {reply:?}"))
+}
+
+fn timestamp(ms: i64) -> Result<Timestamp, QueueError> {
+    Timestamp::from_millisecond(ms).map_err(|error| QueueError::Corrupt(error.to_string()))
+}
+
+fn parse_enqueued(reply: Vec<Value>) -> Result<Enqueued, QueueError> {
+    let mut parts = reply.into_iter();
+    let mut next = || parts.next().unwrap_or(Value::Nil);
+    match String::from_redis_value(next())?.as_str() {
+        "ok" => Ok(Enqueued::Accepted),
+        "exists" => Ok(Enqueued::Exists(String::from_redis_value(next())?.parse()?)),
+        "mismatch" => Ok(Enqueued::KeyReused(
+            String::from_redis_value(next())?.parse()?,
+        )),
+        "full" => Ok(Enqueued::Full {
+            active: u64::from_redis_value(next())?,
+            limit: u64::from_redis_value(next())?,
+        }),
+        other => Err(unexpected("enqueue", other)),
+    }
+}
+
+type ReadReply = (
+    HashMap<String, String>,
+    Option<Vec<u8>>,
+    Vec<String>,
+    Option<Vec<u8>>,
+    u64,
+    i64,
+);
+
+/// An attempt as `attempt_ended` in `prelude.lua` writes it.
+#[derive(Deserialize)]
+struct StoredAttempt {
+    n: u32,
+    epoch: u64,
+    worker: WorkerId,
+    started_ms: i64,
+    ended_ms: i64,
+    outcome: AttemptOutcome,
+    #[serde(default)]
+    class: Option<FailureClass>,
+}
+
+fn parse_record(
+    id: JobId,
+    hash: &HashMap<String, String>,
+    payload: Option<Vec<u8>>,
+    attempts: &[String],
+    result: Option<Vec<u8>>,
+    position: u64,
+    ttl_ms: i64,
+) -> Result<JobRecord, QueueError> {
+    let corrupt = |what: &str| QueueError::Corrupt(format!("{id}: {what}"));
+    let get = |field: &str| hash.get(field).map(String::as_str);
+    let number = |field: &str| get(field).and_then(|text| text.parse::<i64>().ok());
+    let time = |field: &str| number(field).map(timestamp).transpose();
+    let status: Status = get("st")
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| corrupt("no status"))?;
+    let lane = number("ln")
+        .and_then(|digit| u8::try_from(digit).ok())
+        .and_then(Lane::from_digit)
+        .ok_or_else(|| corrupt("no lane"))?;
+    let mut attempts = attempts
+        .iter()
+        .map(|text| {
+            let stored: StoredAttempt =
+                serde_json::from_str(text).map_err(|error| corrupt(&error.to_string()))?;
+            Ok(Attempt {
+                n: stored.n,
+                epoch: Epoch(stored.epoch),
+                worker: stored.worker,
+                started_at: timestamp(stored.started_ms)?,
+                ended_at: Some(timestamp(stored.ended_ms)?),
+                outcome: Some(stored.outcome),
+                class: stored.class,
+            })
+        })
+        .collect::<Result<Vec<_>, QueueError>>()?;
+    if status == Status::Running {
+        attempts.push(Attempt {
+            n: number("at")
+                .and_then(|n| n.try_into().ok())
+                .ok_or_else(|| corrupt("no attempt"))?,
+            epoch: Epoch(number("ep").map_or(0, i64::cast_unsigned)),
+            worker: get("wk").ok_or_else(|| corrupt("no worker"))?.parse()?,
+            started_at: time("sa")?.ok_or_else(|| corrupt("no claim time"))?,
+            ended_at: None,
+            outcome: None,
+            class: None,
+        });
+    }
+    let payload = payload.ok_or_else(|| corrupt("no payload"))?;
+    let payload =
+        serde_json::from_slice(&payload).map_err(|error| corrupt(&format!("payload: {error}")))?;
+    let result = match result {
+        None => None,
+        Some(text) => Some(
+            serde_json::from_slice(&text).map_err(|error| corrupt(&format!("result: {error}")))?,
+        ),
+    };
+    let expires_at = (ttl_ms > 0)
+        .then(|| {
+            Timestamp::now()
+                .checked_add(jiff::SignedDuration::from_millis(ttl_ms))
+                .ok()
+        })
+        .flatten();
+    Ok(JobRecord {
+        id,
+        tenant: get("tn").ok_or_else(|| corrupt("no tenant"))?.parse()?,
+        status,
+        lane,
+        revision: number("rv").map_or(0, i64::cast_unsigned),
+        created_at: time("ca")?.ok_or_else(|| corrupt("no creation time"))?,
+        started_at: time("sa")?,
+        finished_at: time("fi")?,
+        expires_at,
+        cancel_requested_at: time("cx")?,
+        not_before: time("nb")?,
+        position: (position > 0).then_some(position),
+        progress: get("pg")
+            .and_then(|text| serde_json::from_str::<Progress>(text).ok())
+            .unwrap_or_default(),
+        attempts,
+        payload,
+        result,
+    })
+}
+
+/// A result that says only why a job failed.
+#[must_use]
+pub fn failed(error: JobError) -> JobResult {
+    JobResult {
+        error: Some(error),
+        ..JobResult::default()
+    }
+}

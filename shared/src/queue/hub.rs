@@ -1,0 +1,149 @@
+//! Hints: one pub/sub connection per process tells waiting tasks that something has news.
+//!
+//! A hint may be lost (Redis restarts, a cut connection); whoever waits must look for itself
+//! after a bounded time as well. What it saves is the polling in between.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use redis::Client;
+use tokio::sync::{mpsc, watch};
+use tokio_util::task::AbortOnDropHandle;
+
+/// Pause between two tries to connect, growing from the first to the second.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+type Watchers = Arc<Mutex<HashMap<String, watch::Sender<()>>>>;
+
+/// Hands out [`Watch`]es. Clones share one connection.
+#[derive(Clone)]
+pub struct Hub {
+    watchers: Watchers,
+    changes: mpsc::UnboundedSender<()>,
+    _task: Arc<AbortOnDropHandle<()>>,
+}
+
+/// Interest in one channel, for as long as it lives.
+pub struct Watch {
+    channel: String,
+    news: watch::Receiver<()>,
+    watchers: Watchers,
+    changes: mpsc::UnboundedSender<()>,
+}
+
+impl Watch {
+    /// Waits for a hint. One that came since the last wait counts.
+    pub async fn hinted(&mut self) {
+        if self.news.changed().await.is_err() {
+            // The hub is gone (the process stops); the caller's own time-out is what is left.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let mut watchers = self.watchers.lock().expect("no panic while locked");
+        if watchers
+            .get(&self.channel)
+            .is_some_and(|news| news.receiver_count() == 1)
+        {
+            watchers.remove(&self.channel);
+            let _ = self.changes.send(());
+        }
+    }
+}
+
+impl Hub {
+    /// Starts the hub's task. It lives until the last clone and watch are gone.
+    #[must_use]
+    pub fn start(client: Client) -> Self {
+        let watchers = Watchers::default();
+        let (changes, receiver) = mpsc::unbounded_channel();
+        let task = tokio::spawn(run(client, Arc::clone(&watchers), receiver));
+        Self {
+            watchers,
+            changes,
+            _task: Arc::new(AbortOnDropHandle::new(task)),
+        }
+    }
+
+    /// Registers interest in a channel. The first hint may be for something already seen.
+    #[must_use]
+    pub fn watch(&self, channel: String) -> Watch {
+        let mut watchers = self.watchers.lock().expect("no panic while locked");
+        let news = if let Some(news) = watchers.get(&channel) {
+            news.subscribe()
+        } else {
+            let (sender, receiver) = watch::channel(());
+            watchers.insert(channel.clone(), sender);
+            let _ = self.changes.send(());
+            receiver
+        };
+        Watch {
+            channel,
+            news,
+            watchers: Arc::clone(&self.watchers),
+            changes: self.changes.clone(),
+        }
+    }
+}
+
+/// Keeps the connection's subscriptions equal to the watchers, and reconnects for ever.
+async fn run(client: Client, watchers: Watchers, mut changes: mpsc::UnboundedReceiver<()>) {
+    let mut pause = RETRY.0;
+    loop {
+        match follow(&client, &watchers, &mut changes).await {
+            Ok(()) => return,
+            Err(error) => {
+                tracing::debug!(error = %error, "lost the hint connection, will reconnect");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(RETRY.1);
+            }
+        }
+    }
+}
+
+async fn follow(
+    client: &Client,
+    watchers: &Watchers,
+    changes: &mut mpsc::UnboundedReceiver<()>,
+) -> Result<(), redis::RedisError> {
+    let (mut sink, mut stream) = client.get_async_pubsub().await?.split();
+    let mut subscribed: HashSet<String> = HashSet::new();
+    loop {
+        let wanted: HashSet<String> = {
+            let watchers = watchers.lock().expect("no panic while locked");
+            watchers.keys().cloned().collect()
+        };
+        for channel in wanted.difference(&subscribed) {
+            sink.subscribe(channel).await?;
+            // What happened before the subscription gave no hint: look once.
+            wake(watchers, channel);
+        }
+        for channel in subscribed.difference(&wanted) {
+            sink.unsubscribe(channel).await?;
+        }
+        subscribed = wanted;
+        tokio::select! {
+            message = stream.next() => match message {
+                Some(message) => wake(watchers, message.get_channel_name()),
+                None => return Err(redis::RedisError::from(std::io::Error::other("the connection ended"))),
+            },
+            change = changes.recv() => {
+                if change.is_none() {
+                    return Ok(());
+                }
+                while changes.try_recv().is_ok() {}
+            }
+        }
+    }
+}
+
+fn wake(watchers: &Watchers, channel: &str) {
+    if let Some(news) = watchers.lock().expect("no panic while locked").get(channel) {
+        news.send_replace(());
+    }
+}

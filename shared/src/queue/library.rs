@@ -1,0 +1,54 @@
+//! The Redis function library: all transitions, joined into one text and named by its own hash.
+//!
+//! The name carries the content's hash, so that two versions of manimq run side by side on one
+//! Redis during a roll-out, each calling its own functions. Both must then agree on the data;
+//! [`LAYOUT`] changes when they do not.
+
+use std::sync::LazyLock;
+
+use sha2::{Digest, Sha256};
+
+/// Version of the data layout (keys, fields, their meaning).
+pub const LAYOUT: u32 = 1;
+
+const FILES: &[&str] = &[
+    include_str!("lua/prelude.lua"),
+    include_str!("lua/promote.lua"),
+    include_str!("lua/reap.lua"),
+    include_str!("lua/enqueue.lua"),
+    include_str!("lua/claim.lua"),
+    include_str!("lua/renew.lua"),
+    include_str!("lua/finish.lua"),
+    include_str!("lua/fail.lua"),
+    include_str!("lua/release.lua"),
+    include_str!("lua/cancel.lua"),
+    include_str!("lua/read.lua"),
+    include_str!("lua/stats.lua"),
+    include_str!("lua/leave.lua"),
+];
+
+/// The library, ready for `FUNCTION LOAD`.
+pub struct Library {
+    /// The library's name, such as `manimq_1_0f3a9c21`.
+    pub name: String,
+    /// The whole text.
+    pub code: String,
+}
+
+impl Library {
+    /// The name under which Redis knows a transition.
+    #[must_use]
+    pub fn function(&self, transition: &str) -> String {
+        format!("{}_{transition}", self.name)
+    }
+}
+
+/// The library of this build.
+pub static LIBRARY: LazyLock<Library> = LazyLock::new(|| {
+    let body = FILES.join("\n");
+    let hash = hex::encode(&Sha256::digest(body.as_bytes())[..4]);
+    let name = format!("manimq_{LAYOUT}_{hash}");
+    let body = body.replace("@PREFIX@", &format!("{name}_"));
+    let code = format!("#!lua name={name}\n{body}");
+    Library { name, code }
+});

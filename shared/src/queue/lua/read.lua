@@ -1,0 +1,19 @@
+-- read: one consistent picture of a job. Changes nothing.
+-- KEYS  1 base of the shard
+-- ARGV  1 id
+-- Returns  {hash of the job as flat list, payload, {attempts}, result, place in its lane or 0, ttl ms} | nil
+
+transition('read', { 'no-writes' }, function(keys, args)
+  local base, id = keys[1], args[1]
+  local hash = redis.call('HGETALL', job_key(base, id))
+  if #hash == 0 then return nil end
+  local job = {}
+  for i = 1, #hash, 2 do job[hash[i]] = hash[i + 1] end
+  local position = 0
+  if job.st == 'queued' and job.sq and not job.nb then
+    local left = tonumber(redis.call('HGET', tenant_key(base, job.tn), 'd' .. job.sl)) or 0
+    position = math.max(1, tonumber(job.sq) - left)
+  end
+  return { hash, redis.call('GET', base .. ':jp:' .. id), redis.call('LRANGE', base .. ':ja:' .. id, 0, -1),
+    redis.call('GET', base .. ':jr:' .. id), position, redis.call('PTTL', job_key(base, id)) }
+end)
