@@ -1,1 +1,3 @@
 //! manimq-worker.
+
+pub mod sandbox;
