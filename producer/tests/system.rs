@@ -66,7 +66,11 @@ fn exact(source: &str) -> serde_json::Value {
 #[tokio::test]
 async fn three_scenes_come_out_frame_for_frame_as_the_bare_command_makes_them() {
     let system = System::start().await;
-    for (source, scene) in [(SHAPES, "Shapes"), (TEXT_AND_AXES, "Plot"), (FORMULA, "Formula")] {
+    for (source, scene) in [
+        (SHAPES, "Shapes"),
+        (TEXT_AND_AXES, "Plot"),
+        (FORMULA, "Formula"),
+    ] {
         let job = system.submit(exact(source)).await;
         let job = system.ended(job.id).await;
         assert_eq!(job.status, Status::Succeeded, "{:?}", job.error);
@@ -75,7 +79,10 @@ async fn three_scenes_come_out_frame_for_frame_as_the_bare_command_makes_them() 
         let bare = bare_manim(source, scene);
         assert_eq!(frame_hashes(&ours), frame_hashes(&bare), "{scene}");
         let seen = probe(&ours);
-        assert_eq!((seen.codec.as_str(), seen.width, seen.height), ("h264", 854, 480));
+        assert_eq!(
+            (seen.codec.as_str(), seen.width, seen.height),
+            ("h264", 854, 480)
+        );
         assert_eq!(Some(seen.frames), artifact.frames);
         assert_eq!(artifact.fps, Some(15.0));
         assert_eq!(artifact.bytes, std::fs::metadata(&ours).unwrap().len());
@@ -96,7 +103,10 @@ async fn a_killed_workers_job_runs_again_elsewhere_and_is_published_once() {
     let done = system.ended(job.id).await;
     assert_eq!(done.status, Status::Succeeded, "{:?}", done.error);
     let outcomes: Vec<_> = done.attempts.iter().map(|a| a.outcome.unwrap()).collect();
-    assert_eq!(outcomes, [AttemptOutcome::LostLease, AttemptOutcome::Succeeded]);
+    assert_eq!(
+        outcomes,
+        [AttemptOutcome::LostLease, AttemptOutcome::Succeeded]
+    );
     assert_ne!(done.attempts[0].worker, done.attempts[1].worker);
     let again = done.attempts[1].started_at;
     let lost = done.attempts[0].ended_at.unwrap();
@@ -108,7 +118,11 @@ async fn a_killed_workers_job_runs_again_elsewhere_and_is_published_once() {
     let done_events = events.matches("event: done").count();
     assert_eq!((running >= 2, done_events), (true, 1), "{events}");
     assert_eq!(probe(&system.download(&done).await).codec, "h264");
-    assert_eq!(system.stored_files(), 1, "the first attempt published nothing");
+    assert_eq!(
+        system.stored_files(),
+        1,
+        "the first attempt published nothing"
+    );
 }
 
 #[tokio::test]
@@ -143,7 +157,14 @@ async fn a_restarted_redis_loses_nothing_that_was_accepted() {
     assert_eq!(refused.status(), 503);
     assert!(refused.headers().contains_key("retry-after"));
     let problem: serde_json::Value = refused.json().await.unwrap();
-    assert!(problem["detail"].as_str().unwrap().to_lowercase().contains("redis"), "{problem}");
+    assert!(
+        problem["detail"]
+            .as_str()
+            .unwrap()
+            .to_lowercase()
+            .contains("redis"),
+        "{problem}"
+    );
     system.restart_redis();
     for id in waiting.into_iter().chain([running.id]) {
         let done = system.ended(id).await;
@@ -178,7 +199,11 @@ async fn a_cancel_ends_a_running_render_within_moments() {
     assert!(answer.cancel_requested_at.is_some());
     let done = system.ended(job.id).await;
     assert_eq!(done.status, Status::Canceled);
-    assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
+    assert!(
+        asked.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        asked.elapsed()
+    );
     assert!(done.artifacts.is_empty());
 }
 
@@ -192,7 +217,11 @@ async fn a_scene_that_fails_says_where_and_is_not_tried_again() {
     assert_eq!(done.attempts.len(), 1);
     let error = done.error.unwrap();
     assert_eq!(error.class, FailureClass::SceneError);
-    assert!(error.message.contains("division by zero"), "{}", error.message);
+    assert!(
+        error.message.contains("division by zero"),
+        "{}",
+        error.message
+    );
     assert_eq!(error.location.unwrap().line, 6);
     let log = system.logs(done.id).await;
     assert!(log.contains("hello from the scene"), "{log}");
@@ -212,7 +241,11 @@ async fn fifty_jobs_with_the_same_class_name_give_fifty_different_films() {
     for (i, id) in jobs {
         let done = system.ended(id).await;
         assert_eq!(done.status, Status::Succeeded, "{i}: {:?}", done.error);
-        assert_eq!(done.artifacts[0].frames, Some(u64::from(i.unsigned_abs())), "{i}");
+        assert_eq!(
+            done.artifacts[0].frames,
+            Some(u64::from(i.unsigned_abs())),
+            "{i}"
+        );
     }
 }
 
@@ -221,7 +254,15 @@ async fn ready_only_while_a_job_would_run() {
     let mut system = System::start().await;
     assert_eq!(system.ready().await, 200);
     system.kill(WORKER);
-    wait_for("not ready without a worker", Duration::from_secs(60), async || system.ready().await == 503).await;
+    wait_for(
+        "not ready without a worker",
+        Duration::from_secs(60),
+        async || system.ready().await == 503,
+    )
+    .await;
     system.start_worker().await;
-    wait_for("ready again", Duration::from_secs(60), async || system.ready().await == 200).await;
+    wait_for("ready again", Duration::from_secs(60), async || {
+        system.ready().await == 200
+    })
+    .await;
 }

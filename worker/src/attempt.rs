@@ -6,15 +6,14 @@ use std::time::{Duration, Instant};
 use backon::{ExponentialBuilder, Retryable as _};
 use manimq_shared::job::{
     ArtifactRole, FailureClass, JobError, JobInput, JobPayload, JobRequest, JobResult, Progress,
-    Stage, StoredArtifact, Timings, Usage,
+    Stage, StoredArtifact,
 };
-use manimq_shared::queue::{
-    Claim, EventKind, LEASE, Queue, QueueError, Renewal, Settled, failed,
-};
-use manimq_shared::scene_policy::{self, PolicyMode};
+use manimq_shared::queue::{Claim, EventKind, LEASE, Queue, QueueError, Renewal, Settled, failed};
+use manimq_shared::scene_policy::{self, CheckError, PolicyMode};
 use tokio_util::sync::CancellationToken;
 
 use crate::board::Board;
+use crate::convert;
 use crate::leases::{Held, Leases, Verdict};
 use crate::metrics::WorkerMetrics;
 use crate::sandbox::{
@@ -66,7 +65,10 @@ pub async fn run<S: Sandbox>(context: &Context, sandbox: &mut S, claim: Claim) {
     let outcome = match &payload {
         Ok(payload) => render(context, sandbox, &claim, &held, payload).await,
         Err(error @ QueueError::Unavailable(_)) => {
-            tracing::warn!(error = error as &dyn std::error::Error, "cannot read the job");
+            tracing::warn!(
+                error = error as &dyn std::error::Error,
+                "cannot read the job"
+            );
             Outcome::Released("the job could not be read")
         }
         Err(error) => {
@@ -77,7 +79,14 @@ pub async fn run<S: Sandbox>(context: &Context, sandbox: &mut S, claim: Claim) {
     };
     let settled = settle(context, &claim, &held, &outcome).await;
     drop(held);
-    count(context, &claim, request, &outcome, settled, started.elapsed());
+    count(
+        context,
+        &claim,
+        request,
+        &outcome,
+        settled,
+        started.elapsed(),
+    );
 }
 
 /// Says in metrics and in the log how the attempt ended.
@@ -93,7 +102,10 @@ fn count(
     let lane = request.map_or("unknown", |request| request.lane.as_str());
     let quality = request.map_or("unknown", |request| request.output.quality.as_str());
     if claim.attempt == 1 {
-        metrics.pickup.with_label_values(&[lane]).observe(queued_s(claim));
+        metrics
+            .pickup
+            .with_label_values(&[lane])
+            .observe(queued_s(claim));
     }
     let ended = match (outcome, settled) {
         (_, Settled::Lost) => {
@@ -101,21 +113,39 @@ fn count(
             "lost"
         }
         (_, Settled::Canceled) | (Outcome::Canceled, _) => {
-            metrics.jobs_finished.with_label_values(&[lane, "canceled", ""]).inc();
+            metrics
+                .jobs_finished
+                .with_label_values(&[lane, "canceled", ""])
+                .inc();
             "canceled"
         }
         (_, Settled::WillRetry) => "will be tried again",
         (Outcome::Released(_), _) => "released",
         (Outcome::Lost, _) => "lost",
         (Outcome::Failed(result), _) => {
-            let class = result.error.as_ref().map_or("internal", |error| error.class.as_str());
-            metrics.jobs_finished.with_label_values(&[lane, "failed", class]).inc();
+            let class = result
+                .error
+                .as_ref()
+                .map_or("internal", |error| error.class.as_str());
+            metrics
+                .jobs_finished
+                .with_label_values(&[lane, "failed", class])
+                .inc();
             class
         }
         (Outcome::Done(result), _) => {
-            metrics.jobs_finished.with_label_values(&[lane, "succeeded", ""]).inc();
-            metrics.job.with_label_values(&[lane, quality]).observe(took.as_secs_f64());
-            metrics.frames.with_label_values(&[quality]).inc_by(result.usage.frames);
+            metrics
+                .jobs_finished
+                .with_label_values(&[lane, "succeeded", ""])
+                .inc();
+            metrics
+                .job
+                .with_label_values(&[lane, quality])
+                .observe(took.as_secs_f64());
+            metrics
+                .frames
+                .with_label_values(&[quality])
+                .inc_by(result.usage.frames);
             for (stage, seconds) in [
                 ("preparing", result.timings.prepare_s),
                 ("rendering", result.timings.render_s),
@@ -127,12 +157,20 @@ fn count(
             if let Some(request) = request {
                 let bytes = result.artifacts.iter().map(|artifact| artifact.bytes).sum();
                 let format = request.output.format.as_str();
-                metrics.output_bytes.with_label_values(&[format]).inc_by(bytes);
+                metrics
+                    .output_bytes
+                    .with_label_values(&[format])
+                    .inc_by(bytes);
             }
             "succeeded"
         }
     };
-    tracing::info!(outcome = ended, duration_ms = took.as_millis(), "{}: {ended}", claim.job);
+    tracing::info!(
+        outcome = ended,
+        duration_ms = took.as_millis(),
+        "{}: {ended}",
+        claim.job
+    );
 }
 
 async fn render<S: Sandbox>(
@@ -163,7 +201,7 @@ async fn render<S: Sandbox>(
     };
     match result {
         Ok(rendered) => publish(context, claim, held, rendered).await,
-        Err(RenderError::Failed(failure)) => Outcome::Failed(failure_result(&failure)),
+        Err(RenderError::Failed(failure)) => Outcome::Failed(convert::failure(&failure)),
         Err(RenderError::Interrupted) => match held.verdict() {
             Some(Verdict::Canceled) => Outcome::Canceled,
             Some(Verdict::Lost) => Outcome::Lost,
@@ -191,16 +229,23 @@ async fn prepare(
         scene,
         file_name,
     } = &payload.request.input;
-    let checked = scene_policy::check_async(source.clone().into_bytes(), context.policy)
+    let file_name = file_name.clone().unwrap_or_else(|| "scene.py".to_owned());
+    let checked = scene_policy::check_async(source.as_bytes(), context.policy)
         .await
-        .map_err(|rejected| JobError::new(FailureClass::Validation, rejected.to_string()))?;
+        .map_err(|error| match error {
+            CheckError::Rejected(rejected) => {
+                let text = rejected.in_file(&file_name).to_string();
+                JobError::new(FailureClass::Validation, text)
+            }
+            other => JobError::new(FailureClass::Internal, other.to_string()),
+        })?;
     Ok(RenderRequest {
         job_id: claim.job.to_string(),
         attempt: claim.attempt,
-        file_name: file_name.clone().unwrap_or_else(|| "scene.py".to_owned()),
+        file_name,
         source: Arc::from(checked.source.as_str()),
         scene: scene.clone(),
-        output: payload.request.output.clone(),
+        output: convert::output(&payload.request.output),
         limits: Limits {
             wall: Duration::from_secs(u64::from(payload.request.timeout_s)),
             ..Limits::default()
@@ -220,7 +265,9 @@ async fn forward(held: &Held, mut events: EventReceiver) {
                 };
                 send(held, EventKind::Progress, &progress);
             }
-            RenderEvent::Progress(progress) => send(held, EventKind::Progress, &progress),
+            RenderEvent::Progress(progress) => {
+                send(held, EventKind::Progress, &convert::progress(&progress));
+            }
             RenderEvent::Log { text, truncated } => {
                 send(held, EventKind::Log, &serde_json::json!({ "text": text }));
                 if truncated {
@@ -254,10 +301,11 @@ async fn publish(context: &Context, claim: &Claim, held: &Held, rendered: Render
     let mut artifacts = Vec::new();
     let mut uploads = Vec::new();
     for file in rendered.artifacts {
-        let moving = file.role == ArtifactRole::Video;
+        let role = convert::role(&file.role);
+        let moving = role == ArtifactRole::Video;
         artifacts.push(StoredArtifact {
             name: file.name.clone(),
-            role: file.role,
+            role,
             mime: file.mime.clone(),
             key: String::new(),
             bytes: file.bytes,
@@ -295,17 +343,21 @@ async fn publish(context: &Context, claim: &Claim, held: &Held, rendered: Render
             Outcome::Done(JobResult {
                 artifacts,
                 error: None,
-                timings: Timings {
-                    queued_s: queued_s(claim),
-                    upload_s: started.elapsed().as_secs_f64(),
-                    ..rendered.timings
-                },
-                usage: rendered.usage,
+                timings: convert::timings(
+                    rendered.timings,
+                    queued_s(claim),
+                    started.elapsed().as_secs_f64(),
+                ),
+                usage: convert::usage(rendered.usage),
                 warnings: rendered.warnings,
             })
         }
         Err(error) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "cannot store {}", claim.job);
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "cannot store {}",
+                claim.job
+            );
             let text = match &error {
                 UploadError::Later { what, .. } => format!("{what} did not work"),
                 UploadError::Refused(text) => text.clone(),
@@ -320,18 +372,6 @@ async fn publish(context: &Context, claim: &Claim, held: &Held, rendered: Render
 fn queued_s(claim: &Claim) -> f64 {
     let queued = claim.claimed_at.duration_since(claim.created_at);
     queued.as_secs_f64().max(0.0)
-}
-
-fn failure_result(failure: &crate::sandbox::RenderFailure) -> JobResult {
-    JobResult {
-        error: Some(failure.error.clone()),
-        usage: Usage {
-            cpu_s: failure.cpu_s,
-            peak_memory_bytes: failure.peak_memory_bytes,
-            ..Usage::default()
-        },
-        ..JobResult::default()
-    }
 }
 
 /// Tells the queue how the attempt ended; keeps trying for [`SETTLE_FOR`] while Redis is away.

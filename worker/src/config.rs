@@ -8,6 +8,8 @@ use clap::{Args, ValueEnum};
 use manimq_shared::queue::RedisConfig;
 use manimq_shared::scene_policy::PolicyMode;
 
+use crate::sandbox::local::LocalConfig;
+
 /// How to reach the rest of the system, and how much to do at a time.
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
@@ -25,11 +27,7 @@ pub struct RunArgs {
     pub redis_prefix: String,
 
     /// Where the API is; it hands out leave to store each result
-    #[arg(
-        long,
-        env = "MANIMQ_API_URL",
-        default_value = "http://127.0.0.1:8080"
-    )]
+    #[arg(long, env = "MANIMQ_API_URL", default_value = "http://127.0.0.1:8080")]
     pub api_url: String,
 
     /// Renders at a time. Each wants a core and up to 400 MB at 1080p [default: number of cores]
@@ -105,6 +103,18 @@ pub struct SandboxArgs {
     pub renderer_dir: PathBuf,
 
     /// If the worker runs as root, slot n runs as this user id plus n; no account needs to exist
-    #[arg(long, env = "MANIMQ_SANDBOX_UID_BASE", default_value_t = 64_000)]
+    #[arg(long, env = "MANIMQ_SANDBOX_UID_BASE", default_value_t = LocalConfig::UID_BASE)]
     pub sandbox_uid_base: u32,
+}
+
+impl SandboxArgs {
+    /// Settings of the local sandbox of slot `index`.
+    #[must_use]
+    pub fn local(&self, index: usize) -> LocalConfig {
+        let index = u32::try_from(index).unwrap_or(u32::MAX);
+        LocalConfig {
+            uid_base: self.sandbox_uid_base,
+            ..LocalConfig::new(&self.python_env, &self.renderer_dir, index)
+        }
+    }
 }

@@ -136,7 +136,13 @@ fn take_events(entry: &mut Entry) -> Vec<(EventKind, String)> {
     let mut events: Vec<_> = entry.events.drain(..).collect();
     if entry.dropped > 0 {
         let text = format!("({} events were dropped here)", entry.dropped);
-        events.insert(0, (EventKind::Log, serde_json::json!({ "text": text }).to_string()));
+        events.insert(
+            0,
+            (
+                EventKind::Log,
+                serde_json::json!({ "text": text }).to_string(),
+            ),
+        );
         entry.dropped = 0;
     }
     events
@@ -152,8 +158,7 @@ impl Held {
     /// Why the job has to stop, if it has to.
     #[must_use]
     pub fn verdict(&self) -> Option<Verdict> {
-        self.leases
-            .with(|entries| entries.get(&self.job)?.verdict)
+        self.leases.with(|entries| entries.get(&self.job)?.verdict)
     }
 
     /// Adds an event; it goes up with the next call.

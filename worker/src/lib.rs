@@ -5,6 +5,7 @@
 pub mod attempt;
 pub mod board;
 pub mod config;
+pub mod convert;
 pub mod leases;
 pub mod metrics;
 pub mod pool;

@@ -34,7 +34,10 @@ fn main() -> ExitCode {
         eprintln!("error: {error}");
         return ExitCode::from(2);
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("error: cannot start: {error}");
@@ -62,7 +65,10 @@ fn main() -> ExitCode {
 /// Tokens that the first and the second SIGTERM or SIGINT cancel.
 fn signals() -> anyhow::Result<(CancellationToken, CancellationToken)> {
     let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut term, mut int) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
     let tokens = (stop.clone(), hurry.clone());
     tokio::spawn(async move {
         for token in [stop, hurry] {

@@ -84,11 +84,9 @@ pub async fn claim_for_slots(
                 }
             }
             Err(error) => {
-                let shown = &error as &dyn std::error::Error;
                 if pause == RETRY.0 {
+                    let shown = &error as &dyn std::error::Error;
                     tracing::warn!(error = shown, "cannot claim jobs; will try again");
-                } else {
-                    tracing::debug!(error = shown, "still cannot claim jobs");
                 }
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
@@ -103,10 +101,7 @@ pub async fn claim_for_slots(
 
 /// Waits on the bell for the claimer. A read of its own task, so that nobody drops it half-way:
 /// an abandoned wait would take a token that then wakes nobody.
-async fn ring_bells(
-    queue: Queue,
-    mut requests: mpsc::Receiver<(Duration, oneshot::Sender<()>)>,
-) {
+async fn ring_bells(queue: Queue, mut requests: mpsc::Receiver<(Duration, oneshot::Sender<()>)>) {
     let mut bell = None;
     while let Some((limit, reply)) = requests.recv().await {
         let waited = match &mut bell {

@@ -17,6 +17,7 @@ use crate::config::{RunArgs, SandboxKind};
 use crate::leases::{self, Leases};
 use crate::metrics::WorkerMetrics;
 use crate::sandbox::local::LocalSandbox;
+use crate::sandbox::{ConnectError, Sandbox};
 use crate::upload::Uploader;
 use crate::{pool, server, slot};
 
@@ -30,7 +31,35 @@ const KILL_TIMEOUT: Duration = Duration::from_secs(8);
 ///
 /// # Errors
 /// If it cannot start: Redis away or unusable, the port taken, a wrong URL.
-pub async fn run(args: RunArgs, stop: CancellationToken, hurry: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(
+    args: RunArgs,
+    stop: CancellationToken,
+    hurry: CancellationToken,
+) -> anyhow::Result<()> {
+    let sandbox = args.sandbox.clone();
+    match sandbox.sandbox {
+        SandboxKind::Local => {
+            let connect = move |index| LocalSandbox::connect(sandbox.local(index));
+            run_with(args, connect, stop, hurry).await
+        }
+    }
+}
+
+/// [`run`] with any kind of sandbox.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with<S, Connect, Connecting>(
+    args: RunArgs,
+    connect_sandbox: Connect,
+    stop: CancellationToken,
+    hurry: CancellationToken,
+) -> anyhow::Result<()>
+where
+    S: Sandbox + 'static,
+    Connect: Fn(usize) -> Connecting + Clone + Send + 'static,
+    Connecting: Future<Output = Result<S, ConnectError>> + Send + 'static,
+{
     let worker = WorkerId::generate();
     let slots = usize::from(args.slots());
     let queue = tokio::select! {
@@ -63,9 +92,19 @@ pub async fn run(args: RunArgs, stop: CancellationToken, hurry: CancellationToke
     );
 
     let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
-    let keeper = leases::keep(&args.redis(), context.leases.clone(), board.clone(), end.clone())?;
+    let keeper = leases::keep(
+        &args.redis(),
+        context.leases.clone(),
+        board.clone(),
+        end.clone(),
+    )?;
     tasks.spawn({
-        let serving = server::serve(listener, board.clone(), context.metrics.clone(), end.clone());
+        let serving = server::serve(
+            listener,
+            board.clone(),
+            context.metrics.clone(),
+            end.clone(),
+        );
         async move {
             if let Err(error) = serving.await {
                 tracing::error!(error = %error, "the metrics server ended");
@@ -74,22 +113,31 @@ pub async fn run(args: RunArgs, stop: CancellationToken, hurry: CancellationToke
     });
     let (ready, waiting) = mpsc::channel(slots);
     let pool = TaskTracker::new();
-    pool.spawn(pool::claim_for_slots(queue.clone(), board.clone(), waiting, stop.clone()));
+    pool.spawn(pool::claim_for_slots(
+        queue.clone(),
+        board.clone(),
+        waiting,
+        stop.clone(),
+    ));
     for index in 0..slots {
-        let config = args.sandbox.local(index);
-        let connect = move |_| {
-            let config = config.clone();
-            async move {
-                match args.sandbox.sandbox {
-                    SandboxKind::Local => LocalSandbox::connect(config).await,
-                }
-            }
-        };
-        pool.spawn(slot::live(index, context.clone(), connect, ready.clone(), stop.clone()));
+        let (connect, context) = (connect_sandbox.clone(), context.clone());
+        pool.spawn(slot::live(
+            index,
+            context,
+            connect,
+            ready.clone(),
+            stop.clone(),
+        ));
     }
     drop(ready);
     pool.close();
-    tasks.spawn(announce(args.announce.clone(), board.clone(), worker, metrics_url, stop.clone()));
+    tasks.spawn(announce(
+        args.announce.clone(),
+        board.clone(),
+        worker,
+        metrics_url,
+        stop.clone(),
+    ));
     tasks.close();
 
     stop.cancelled().await;
@@ -108,7 +156,10 @@ pub async fn run(args: RunArgs, stop: CancellationToken, hurry: CancellationToke
     if !pool.is_empty() {
         tracing::warn!("giving running jobs back to the queue");
         kill.cancel();
-        if tokio::time::timeout(KILL_TIMEOUT, pool.wait()).await.is_err() {
+        if tokio::time::timeout(KILL_TIMEOUT, pool.wait())
+            .await
+            .is_err()
+        {
             tracing::error!("slots did not stop in time; their leases will run out");
         }
     }
@@ -178,7 +229,10 @@ async fn announce(
 
 /// Writes a file so that a reader sees all of it or nothing.
 fn write_whole(file: &Path, text: &str) -> std::io::Result<()> {
-    let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = file
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let temporary = tempfile::NamedTempFile::new_in(folder)?;
     std::fs::write(temporary.path(), text)?;
     temporary.persist(file)?;

@@ -25,7 +25,12 @@ pub async fn serve(
     let routes = Router::new()
         .route(
             "/metrics",
-            get(async move || ([(header::CONTENT_TYPE, CONTENT_TYPE)], metrics.render(&board))),
+            get(async move || {
+                (
+                    [(header::CONTENT_TYPE, CONTENT_TYPE)],
+                    metrics.render(&board),
+                )
+            }),
         )
         .route("/healthz", get(async move || health(&health_board)));
     axum::serve(listener, routes)
@@ -40,7 +45,9 @@ fn health(board: &Board) -> impl IntoResponse + use<> {
         let text = format!("ok: {} of {} slots ready\n", info.slots_ready, info.slots);
         (StatusCode::OK, text)
     } else {
-        let reason = info.trouble.unwrap_or_else(|| "all slots have stopped".to_owned());
+        let reason = info
+            .trouble
+            .unwrap_or_else(|| "all slots have stopped".to_owned());
         (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n"))
     }
 }

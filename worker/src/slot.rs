@@ -17,7 +17,7 @@ const QUARANTINE: (Duration, Duration) = (Duration::from_secs(1), Duration::from
 pub type Ready = oneshot::Sender<Claim>;
 
 /// Lives until `stop` is cancelled: connect, then render job after job; on a failure of the
-/// sandbox pause and connect again.
+/// sandbox pause and connect again. A panic costs one attempt, not the slot.
 pub async fn live<S, Connect, Connecting>(
     index: usize,
     context: Context,
@@ -25,7 +25,7 @@ pub async fn live<S, Connect, Connecting>(
     ready: mpsc::Sender<Ready>,
     stop: CancellationToken,
 ) where
-    S: Sandbox,
+    S: Sandbox + 'static,
     Connect: Fn(usize) -> Connecting,
     Connecting: Future<Output = Result<S, ConnectError>>,
 {
@@ -36,17 +36,20 @@ pub async fn live<S, Connect, Connecting>(
             connected = connect(index) => connected,
             () = stop.cancelled() => break,
         };
-        let error = match connected {
+        let trouble = match connected {
             Ok(sandbox) => {
-                match serve(index, &context, sandbox, &ready, &stop, &mut pause).await {
-                    Ok(()) => break,
-                    Err(error) => error,
+                pause = QUARANTINE.0;
+                let serving = serve(index, context.clone(), sandbox, ready.clone(), stop.clone());
+                match tokio::spawn(serving).await {
+                    Ok(Ok(())) => break,
+                    Ok(Err(error)) => error.to_string(),
+                    Err(panic) => format!("a bug ended an attempt: {panic}"),
                 }
             }
-            Err(error) => error,
+            Err(error) => error.to_string(),
         };
-        tracing::error!(slot.index = index, error = %error, retry_in = ?pause, "slot {index} has no sandbox");
-        context.board.trouble(error.to_string());
+        tracing::error!(slot.index = index, retry_in = ?pause, "slot {index} has no sandbox: {trouble}");
+        context.board.trouble(trouble);
         context.board.set(index, SlotState::Quarantined);
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
@@ -60,11 +63,10 @@ pub async fn live<S, Connect, Connecting>(
 /// Renders job after job until `stop` (then `Ok`) or until the sandbox cannot be made ready.
 async fn serve<S: Sandbox>(
     index: usize,
-    context: &Context,
+    context: Context,
     mut sandbox: S,
-    ready: &mpsc::Sender<Ready>,
-    stop: &CancellationToken,
-    pause: &mut Duration,
+    ready: mpsc::Sender<Ready>,
+    stop: CancellationToken,
 ) -> Result<(), ConnectError> {
     loop {
         let reset = tokio::select! {
@@ -75,19 +77,17 @@ async fn serve<S: Sandbox>(
             sandbox.close().await;
             return Err(error);
         }
-        *pause = QUARANTINE.0;
         context.board.set(index, SlotState::Idle);
-        let (sender, mut claim) = oneshot::channel();
+        let (sender, claim) = oneshot::channel();
         if ready.send(sender).await.is_err() {
             break;
         }
-        // A claim that was already on its way when the stop came is received: the claimer
-        // drops the sender of a slot that it gives nothing.
-        let Ok(claim) = (&mut claim).await else {
+        // No `stop` here: a claim may be on its way, and the claimer lets waiting slots go.
+        let Ok(claim) = claim.await else {
             break;
         };
         context.board.set(index, SlotState::Busy);
-        attempt::run(context, &mut sandbox, claim).await;
+        attempt::run(&context, &mut sandbox, claim).await;
         context.board.set(index, SlotState::Starting);
     }
     sandbox.close().await;

@@ -234,11 +234,14 @@ fn digest(mut file: File) -> std::io::Result<(String, File)> {
     loop {
         let n = file.read(&mut buffer)?;
         if n == 0 {
-            let hex = hasher.finalize().iter().fold(String::new(), |mut hex, byte| {
-                use std::fmt::Write as _;
-                let _ = write!(hex, "{byte:02x}");
-                hex
-            });
+            let hex = hasher
+                .finalize()
+                .iter()
+                .fold(String::new(), |mut hex, byte| {
+                    use std::fmt::Write as _;
+                    let _ = write!(hex, "{byte:02x}");
+                    hex
+                });
             return Ok((hex, file));
         }
         hasher.update(&buffer[..n]);

@@ -34,21 +34,32 @@ pub struct System {
 }
 
 fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
 }
 
 /// The Python environment that `deploy/setup` makes.
 pub fn python_env() -> PathBuf {
     let env = std::env::var_os("MANIMQ_PYTHON_ENV")
         .map_or_else(|| workspace().join(".manimq/python"), PathBuf::from);
-    assert!(env.join("bin/manim").exists(), "no Manim in {}: run deploy/setup", env.display());
+    assert!(
+        env.join("bin/manim").exists(),
+        "no Manim in {}: run deploy/setup",
+        env.display()
+    );
     env
 }
 
 /// A program of this workspace, built with the tests.
 fn program(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_BIN_EXE_manimq")).with_file_name(name);
-    assert!(path.exists(), "{} is not built: run `cargo build --workspace`", path.display());
+    assert!(
+        path.exists(),
+        "{} is not built: run `cargo build --workspace`",
+        path.display()
+    );
     path
 }
 
@@ -80,7 +91,12 @@ impl System {
 
     fn log(&self, name: &str) -> Stdio {
         let path = self.folder.path().join(format!("{name}.log"));
-        std::fs::File::options().create(true).append(true).open(path).unwrap().into()
+        std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(path)
+            .unwrap()
+            .into()
     }
 
     async fn announced(&self, child: &mut Child, file: &Path, name: &str) -> serde_json::Value {
@@ -90,11 +106,18 @@ impl System {
                 let _ = std::fs::remove_file(file);
                 return serde_json::from_str(&text).unwrap();
             }
-            let log = || std::fs::read_to_string(self.folder.path().join(format!("{name}.log"))).unwrap_or_default();
+            let log = || {
+                std::fs::read_to_string(self.folder.path().join(format!("{name}.log")))
+                    .unwrap_or_default()
+            };
             if let Some(status) = child.try_wait().unwrap() {
                 panic!("{name} ended: {status}\n{}", log());
             }
-            assert!(start.elapsed() < Duration::from_secs(60), "{name} does not start\n{}", log());
+            assert!(
+                start.elapsed() < Duration::from_secs(60),
+                "{name} does not start\n{}",
+                log()
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -102,7 +125,13 @@ impl System {
     pub async fn start_api(&mut self) {
         let file = self.folder.path().join("api.json");
         let mut child = Command::new(program("manimq"))
-            .args(["serve", "--listen", &self.listen, "--metrics-listen", "127.0.0.1:0"])
+            .args([
+                "serve",
+                "--listen",
+                &self.listen,
+                "--metrics-listen",
+                "127.0.0.1:0",
+            ])
             .args(["--redis-url", &self.redis.url(), "--data-dir"])
             .arg(self.folder.path().join("data"))
             .arg("--announce")
@@ -113,7 +142,11 @@ impl System {
             .spawn()
             .unwrap();
         let told = self.announced(&mut child, &file, "api").await;
-        self.url = told["api"].as_str().unwrap().trim_end_matches('/').to_owned();
+        self.url = told["api"]
+            .as_str()
+            .unwrap()
+            .trim_end_matches('/')
+            .to_owned();
         // A restarted API keeps its address.
         self.listen = self.url.trim_start_matches("http://").to_owned();
         self.api = Some(child);
@@ -178,7 +211,12 @@ impl System {
     }
 
     pub async fn try_submit(&self, body: serde_json::Value) -> reqwest::Response {
-        self.http.post(format!("{}/v1/jobs", self.url)).json(&body).send().await.unwrap()
+        self.http
+            .post(format!("{}/v1/jobs", self.url))
+            .json(&body)
+            .send()
+            .await
+            .unwrap()
     }
 
     pub async fn submit(&self, body: serde_json::Value) -> JobView {
@@ -190,7 +228,12 @@ impl System {
     }
 
     async fn try_read(&self, id: JobId) -> Option<JobView> {
-        let response = self.http.get(format!("{}/v1/jobs/{id}", self.url)).send().await.ok()?;
+        let response = self
+            .http
+            .get(format!("{}/v1/jobs/{id}", self.url))
+            .send()
+            .await
+            .ok()?;
         (response.status() == 200).then_some(())?;
         response.json().await.ok()
     }
@@ -228,7 +271,12 @@ impl System {
     }
 
     pub async fn cancel(&self, id: JobId) -> JobView {
-        let response = self.http.post(format!("{}/v1/jobs/{id}/cancel", self.url)).send().await.unwrap();
+        let response = self
+            .http
+            .post(format!("{}/v1/jobs/{id}/cancel", self.url))
+            .send()
+            .await
+            .unwrap();
         assert_eq!(response.status(), 202);
         response.json().await.unwrap()
     }
@@ -236,16 +284,36 @@ impl System {
     /// The whole event stream of a job that has ended.
     pub async fn events(&self, id: JobId) -> String {
         let url = format!("{}/v1/jobs/{id}/events", self.url);
-        self.http.get(url).send().await.unwrap().text().await.unwrap()
+        self.http
+            .get(url)
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
     }
 
     pub async fn logs(&self, id: JobId) -> String {
         let url = format!("{}/v1/jobs/{id}/logs", self.url);
-        self.http.get(url).send().await.unwrap().text().await.unwrap()
+        self.http
+            .get(url)
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
     }
 
     pub async fn ready(&self) -> u16 {
-        self.http.get(format!("{}/readyz", self.url)).send().await.unwrap().status().as_u16()
+        self.http
+            .get(format!("{}/readyz", self.url))
+            .send()
+            .await
+            .unwrap()
+            .status()
+            .as_u16()
     }
 
     /// The job's main artifact, as a file that lives as long as the system.
@@ -261,7 +329,9 @@ impl System {
     /// Number of files in the store.
     pub fn stored_files(&self) -> usize {
         fn count(folder: &Path) -> usize {
-            let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+            let Ok(entries) = std::fs::read_dir(folder) else {
+                return 0;
+            };
             entries
                 .map(|entry| {
                     let path = entry.unwrap().path();
@@ -277,7 +347,10 @@ impl System {
             .iter()
             .map(|name| {
                 let path = self.folder.path().join(format!("{name}.log"));
-                format!("--- {name}\n{}", std::fs::read_to_string(path).unwrap_or_default())
+                format!(
+                    "--- {name}\n{}",
+                    std::fs::read_to_string(path).unwrap_or_default()
+                )
             })
             .collect()
     }
@@ -305,12 +378,27 @@ pub struct Seen {
 
 pub fn probe(file: &Path) -> Seen {
     let output = Command::new("ffprobe")
-        .args(["-v", "error", "-count_frames", "-select_streams", "v:0", "-of", "json"])
-        .args(["-show_entries", "stream=codec_name,width,height,nb_read_frames"])
+        .args([
+            "-v",
+            "error",
+            "-count_frames",
+            "-select_streams",
+            "v:0",
+            "-of",
+            "json",
+        ])
+        .args([
+            "-show_entries",
+            "stream=codec_name,width,height,nb_read_frames",
+        ])
         .arg(file)
         .output()
         .expect("ffprobe; deploy/setup installs it");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let stream = &json["streams"][0];
     Seen {
@@ -329,9 +417,17 @@ pub fn frame_hashes(file: &Path) -> Vec<String> {
         .args(["-map", "0:v", "-f", "framemd5", "-"])
         .output()
         .expect("ffmpeg; deploy/setup installs it");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let text = String::from_utf8(output.stdout).unwrap();
-    let frames: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect();
+    let frames: Vec<_> = text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(str::to_owned)
+        .collect();
     assert!(!frames.is_empty());
     frames
 }
@@ -341,10 +437,24 @@ pub fn bare_manim(source: &str, scene: &str) -> PathBuf {
     let folder = tempfile::tempdir().unwrap().keep();
     std::fs::write(folder.join("scene.py"), source).unwrap();
     let output = Command::new(python_env().join("bin/manim"))
-        .args(["render", "-ql", "--silent", "--progress_bar", "none", "--media_dir", "media", "scene.py", scene])
+        .args([
+            "render",
+            "-ql",
+            "--silent",
+            "--progress_bar",
+            "none",
+            "--media_dir",
+            "media",
+            "scene.py",
+            scene,
+        ])
         .current_dir(&folder)
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
     folder.join(format!("media/videos/scene/480p15/{scene}.mp4"))
 }
