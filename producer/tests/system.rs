@@ -26,8 +26,8 @@ class Plot(Scene):
         title = Text("Sine and cosine", font_size=40).to_edge(UP)
         axes = Axes(x_range=[-4, 4, 1], y_range=[-2, 2, 1], x_length=9, y_length=4)
         sine = axes.plot(lambda x: np.sin(x), color=YELLOW)
-        dot = always_redraw(lambda: Dot(axes.c2p(tracker.get_value(), np.sin(tracker.get_value()))))
         tracker = ValueTracker(-3)
+        dot = always_redraw(lambda: Dot(axes.c2p(tracker.get_value(), np.sin(tracker.get_value()))))
         self.play(Write(title), Create(axes))
         self.play(Create(sine))
         self.add(dot)
@@ -50,7 +50,7 @@ const LONG: &str = r#"from manim import *
 
 class Long(Scene):
     def construct(self):
-        dots = VGroup(*[Dot([x / 4, y / 4, 0]) for x in range(-12, 12) for y in range(-8, 8)])
+        dots = VGroup(*[Dot([x / 4, y / 4, 0]) for x in range(-6, 6) for y in range(-5, 5)])
         self.add(dots)
         for i in range(6):
             self.play(Rotate(dots, angle=PI / 3), run_time=2)
@@ -94,7 +94,7 @@ async fn three_scenes_come_out_frame_for_frame_as_the_bare_command_makes_them() 
 async fn a_killed_workers_job_runs_again_elsewhere_and_is_published_once() {
     let mut system = System::start().await;
     let job = system
-        .submit(json!({"input": {"kind": "code", "source": LONG}, "output": {"quality": "medium"}}))
+        .submit(json!({"input": {"kind": "code", "source": LONG}, "output": {"quality": "low"}}))
         .await;
     system.until_drawing(job.id).await;
     let killed = std::time::Instant::now();
@@ -114,9 +114,9 @@ async fn a_killed_workers_job_runs_again_elsewhere_and_is_published_once() {
     assert!(killed.elapsed() < Duration::from_secs(150));
     // Both attempts and one end are in the events; the artifact is the second attempt's.
     let events = system.events(job.id).await;
-    let running = events.matches("\"status\":\"running\"").count();
-    let done_events = events.matches("event: done").count();
-    assert_eq!((running >= 2, done_events), (true, 1), "{events}");
+    let claims = events.matches("\"status\":\"running\"").count();
+    let ends = events.matches("event: done").count();
+    assert_eq!((claims, ends), (2, 1), "{events}");
     assert_eq!(probe(&system.download(&done).await).codec, "h264");
     assert_eq!(
         system.stored_files(),
@@ -133,7 +133,24 @@ async fn a_killed_api_costs_no_job_and_serves_the_result_when_it_is_back() {
         .await;
     system.until_drawing(job.id).await;
     system.kill(API);
-    tokio::time::sleep(Duration::from_secs(2)).await; // the render goes on without it
+    let queue = system.queue().await;
+    let drawn = async || {
+        queue
+            .read(job.id)
+            .await
+            .unwrap()
+            .unwrap()
+            .progress
+            .frames_done
+    };
+    let before = drawn().await;
+    let goes_on = async || drawn().await > before || queue.stats().await.unwrap().running == 0;
+    wait_for(
+        "the render goes on without it",
+        Duration::from_secs(60),
+        goes_on,
+    )
+    .await;
     system.start_api().await;
     let done = system.ended(job.id).await;
     assert_eq!(done.status, Status::Succeeded, "{:?}", done.error);
@@ -231,21 +248,17 @@ async fn a_scene_that_fails_says_where_and_is_not_tried_again() {
 async fn fifty_jobs_with_the_same_class_name_give_fifty_different_films() {
     let system = System::start().await;
     let mut jobs = Vec::new();
-    for i in 1..=50 {
+    for i in 1..=50u64 {
         let source = format!(
             "from manim import *\n\nclass Main(Scene):\n    def construct(self):\n        self.add(Text('{i}'))\n        self.wait({})\n",
-            f64::from(i) / 15.0
+            i as f64 / 15.0
         );
         jobs.push((i, system.submit(exact(&source)).await.id));
     }
     for (i, id) in jobs {
         let done = system.ended(id).await;
         assert_eq!(done.status, Status::Succeeded, "{i}: {:?}", done.error);
-        assert_eq!(
-            done.artifacts[0].frames,
-            Some(u64::from(i.unsigned_abs())),
-            "{i}"
-        );
+        assert_eq!(done.artifacts[0].frames, Some(i), "{i}");
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use manimq_shared::api::JobView;
 use manimq_shared::ids::JobId;
+use manimq_shared::queue::Queue;
 use manimq_shared::testing::RedisServer;
 
 /// Longest wait for anything that renders.
@@ -173,6 +174,11 @@ impl System {
         self.worker = Some(child);
     }
 
+    /// The queue itself, past the API.
+    pub async fn queue(&self) -> Queue {
+        Queue::connect(&self.redis.config("mq")).await.unwrap()
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self, part: Part) {
         let child = match part {
@@ -283,7 +289,7 @@ impl System {
 
     /// The whole event stream of a job that has ended.
     pub async fn events(&self, id: JobId) -> String {
-        let url = format!("{}/v1/jobs/{id}/events", self.url);
+        let url = format!("{}/v1/jobs/{id}/events?after=0-0", self.url);
         self.http
             .get(url)
             .send()
