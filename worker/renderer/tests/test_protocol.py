@@ -43,9 +43,11 @@ class HostileMessages(unittest.TestCase):
             self.assertEqual(protocol.clean_failure({"class": claimed}, "s.py")["class"], "scene_error")
 
     def test_a_probe_that_lies_is_refused(self) -> None:
-        for answer in (b"", b"[]", b"{}", b'{"error": "no"}', b'{"frames": 1e99}', b"x" * 4096):
+        honest = b'{"inode": 7, "frames": 1, "width": 2, "height": 3, "fps": 4, "duration_s": 5}'
+        self.assertEqual(collect.read_probe(honest, 7).width, 2)
+        for answer in (b"", b"[]", b"{}", b'{"error": "no"}', b'{"frames": 1e99}', b"x" * 4096, honest.replace(b"7", b"8")):
             with self.assertRaises(collect.Refused):
-                collect.read_probe(answer)
+                collect.read_probe(answer, 7)
 
 
 class TexRequests(unittest.TestCase):

@@ -464,8 +464,8 @@ async fn read_output(fd: OwnedFd) -> String {
 // ---------------------------------------------------------------- running a job
 
 /// Refuses what must never reach a sandbox. The API has checked before.
-fn check(request: &RenderRequest) -> Result<(), RenderFailure> {
-    let invalid = |message: &str| Err(RenderFailure::new(FailureClass::Validation, message));
+fn check(request: &RenderRequest) -> Result<(), RenderError> {
+    let invalid = |message: &str| Err(RenderFailure::new(FailureClass::Validation, message).into());
     let name = &request.file_name;
     let plain = name.ends_with(".py")
         && name.len() <= 128
