@@ -10,7 +10,7 @@ import errno
 import json
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from . import linux, walls
@@ -101,49 +101,49 @@ def _probe_video(fd: int, kind: str) -> Media:
         return Media(frames, stream.codec_context.width, stream.codec_context.height, fps, frames / fps)
 
 
-def probe_main(fd: int, kind: str, reply: int) -> None:
-    """Body of the confined probe child: reads the file, writes one JSON line."""
-    try:
-        media = _probe_image(fd) if kind == "png" else _probe_video(fd, kind)
-        answer: dict[str, Any] = {
-            "frames": media.frames,
-            "width": media.width,
-            "height": media.height,
-            "fps": media.fps,
-            "duration_s": media.duration_s,
-        }
-    except BaseException as error:  # noqa: BLE001 - whatever a hostile file provokes
-        answer = {"error": f"{type(error).__name__}: {error}"[:300]}
-    os.write(reply, json.dumps(answer).encode())
-
-
-def confine_and_probe(
-    fd: int, kind: str, reply: int, filters: walls.Filters, address_space_bytes: int
+def run_probe(
+    directory: int, path: str, kind: str, go: int, reply: int, filters: walls.Filters, address_space_bytes: int
 ) -> None:
-    """Run in a fresh fork: drop everything, then look. Never returns."""
+    """Body of the forked probe: drop everything, wait for the word, then look. Never returns.
+
+    It is forked while the job still draws its last frames, so that nobody waits
+    for the fork; until the word comes it touches nothing of the job. It opens
+    the file by itself, and the guard checks that it is the one it holds.
+    """
     status = 1
     try:
         null = os.open("/dev/null", os.O_RDWR)
-        fd, reply = (os.dup(os.dup2(fd, 100)), os.dup(os.dup2(reply, 101)))
-        for target in (0, 1, 2):
-            os.dup2(null, target)
-        os.dup2(fd, 3)
-        os.dup2(reply, 4)
-        linux.close_all_from(5)
+        parked = {target: os.dup2(fd, 100 + target) for target, fd in enumerate((null, null, null, directory, go, reply))}
+        for target, fd in parked.items():
+            os.dup2(fd, target)
+        linux.close_all_from(6)
         linux.prctl(linux.PR_SET_PDEATHSIG, 9)
         walls.confine_probe(filters, address_space_bytes)
-        probe_main(3, kind, 4)
-        status = 0
+        if os.read(4, 1) == b"g":
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, dir_fd=3)
+            os.write(5, json.dumps(_look(fd, kind)).encode())
+            status = 0
     finally:
         os._exit(status)
 
 
-def read_probe(answer: bytes) -> Media:
+def _look(fd: int, kind: str) -> dict[str, Any]:
+    inode = os.fstat(fd).st_ino
+    try:
+        media = _probe_image(fd) if kind == "png" else _probe_video(fd, kind)
+    except BaseException as error:  # noqa: BLE001 - whatever a hostile file provokes
+        return {"error": f"{type(error).__name__}: {error}"[:300]}
+    return {"inode": inode, **asdict(media)}
+
+
+def read_probe(answer: bytes, inode: int) -> Media:
     """Check the probe's answer. The probe has read hostile bytes: believe the form only."""
     try:
         fields = json.loads(answer)
         if "error" in fields:
             raise ValueError(str(fields["error"]))
+        if fields["inode"] != inode:
+            raise ValueError("another file")
         media = Media(
             int(fields["frames"]),
             int(fields["width"]),
@@ -154,7 +154,7 @@ def read_probe(answer: bytes) -> Media:
         if not (0 < media.frames < 2**31 and 0 < media.width < 2**16 and 0 < media.height < 2**16):
             raise ValueError("impossible sizes")
         return media
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         text = str(error)[:300] or "no answer"
         raise Refused(
             "sandbox_denied", f"the output was refused: it is not what was asked for ({text})"

@@ -113,6 +113,7 @@ class Guard:
         self._events = bytearray()
         self._events_total = 0
         self._reply = bytearray()
+        self._probe_pid: int | None = None
         self._tex_pid: int | None = None
         self._tex_pidfd = -1
         self._tex_deadline = 0.0
@@ -142,9 +143,14 @@ class Guard:
             self._turn()
         self._send_progress(last=True)
         if self._ending.stop == "canceled":
+            self._end_probe()
             send(self._channel, {"type": "interrupted"})
             return
-        for message, fds in self._verdict():
+        try:
+            messages = self._verdict()
+        finally:
+            self._end_probe()
+        for message, fds in messages:
             send(self._channel, message, fds)
 
     def _fork_apart(self, child: Callable[[], None]) -> int:
@@ -271,8 +277,11 @@ class Guard:
         self._on_events(all_of_it=True)
         _, status, usage = os.wait4(self._job_pid, 0)
         if self._tex_pid is not None:
+            # Its own end may be reported in the same turn: it is reaped here.
+            self._unwatch(self._tex_pidfd)
             self._kill_tex()
             os.waitpid(self._tex_pid, 0)
+            self._tex_pid = None
         self._job_dead = True
         ending = self._ending
         ending.status = status
@@ -336,6 +345,8 @@ class Guard:
             if event.get("stage") in STAGES:
                 self._progress.stage = event["stage"]
                 self._progress_changed()
+                if event["stage"] == "encoding":
+                    self._prepare_probe()
         elif kind == "tex":
             self._last_sign = time.monotonic()
             if self._tex_pid is not None or self._reply:
@@ -476,11 +487,8 @@ class Guard:
 
     def _artifact(self, done: dict[str, Any]) -> list[tuple[dict[str, Any], tuple[int, ...]]]:
         kind = self._spec.format
-        fd = collect.open_output(
-            self._job_dir, f"{OUTPUT_DIR}/result.{kind}", self._spec.limits.output_bytes
-        )
-        media = self._probe(fd, kind)
-        os.lseek(fd, 0, os.SEEK_SET)  # the probe, now dead, shared the position
+        fd = collect.open_output(self._job_dir, self._output_path(), self._spec.limits.output_bytes)
+        media = self._probe(fd)
         artifact = {
             "type": "artifact",
             "name": f"{'image' if kind == 'png' else 'video'}.{kind}",
@@ -506,20 +514,42 @@ class Guard:
         }
         return [(artifact, (fd,)), (finished, ())]
 
-    def _probe(self, fd: int, kind: str) -> collect.Media:
-        read, write = os.pipe()
+    def _prepare_probe(self) -> None:
+        """Fork the probe, once. It waits until ``_probe`` gives the word."""
+        if self._probe_pid is not None:
+            return
+        go_read, self._probe_go = os.pipe()
+        self._probe_answer, answer_write = os.pipe()
         zygote = self._zygote
-        pid = self._fork_apart(
-            lambda: collect.confine_and_probe(fd, kind, write, zygote.filters, zygote.address_space_bytes)
+        self._probe_pid = self._fork_apart(
+            lambda: collect.run_probe(
+                self._job_dir,
+                self._output_path(),
+                self._spec.format,
+                go_read,
+                answer_write,
+                zygote.filters,
+                zygote.address_space_bytes,
+            )
         )
-        os.close(write)
+        os.close(go_read)
+        os.close(answer_write)
+
+    def _probe(self, fd: int) -> collect.Media:
+        self._prepare_probe()
+        os.write(self._probe_go, b"g")
         poll = select.poll()
-        poll.register(read, select.POLLIN)
-        answer = os.read(read, 4096) if poll.poll(PROBE_S * 1000) else b""
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        os.close(read)
-        return collect.read_probe(answer)
+        poll.register(self._probe_answer, select.POLLIN)
+        answer = os.read(self._probe_answer, 4096) if poll.poll(PROBE_S * 1000) else b""
+        return collect.read_probe(answer, os.fstat(fd).st_ino)
+
+    def _end_probe(self) -> None:
+        if self._probe_pid is not None:
+            os.kill(self._probe_pid, signal.SIGKILL)
+            os.waitpid(self._probe_pid, 0)
+
+    def _output_path(self) -> str:
+        return f"{OUTPUT_DIR}/result.{self._spec.format}"
 
 
 def main(zygote: Zygote, spec: JobSpec, source: int, log: int, channel: socket.socket) -> None:

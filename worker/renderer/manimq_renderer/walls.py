@@ -117,7 +117,7 @@ def confine_job(filters: Filters, limits: Limits, address_space_bytes: int) -> N
     ``memory_bytes`` counts what the job may add to the ``address_space_bytes``
     that it inherits from the zygote.
     """
-    os.nice(10)
+    os.nice(5)  # behind the worker, which renews leases, and the guards
     _confine(
         filters.job,
         [
@@ -155,10 +155,10 @@ def confine_tex(filters: Filters) -> None:
 
 
 def confine_probe(filters: Filters, address_space_bytes: int) -> None:
-    """For the reader of a finished file: one open descriptor and nothing else."""
+    """For the reader of a finished file: reads the job's folder and nothing else."""
     _confine(
         filters.job,
-        [],
+        [(JOB_DIR, _READ)],
         cpu_s=20,
         memory_bytes=address_space_bytes + 512 * _MIB,
         file_bytes=0,

@@ -77,23 +77,28 @@ def _warm_up() -> None:
     tqdm.tqdm.monitor_interval = 0  # else a monitor thread is left behind
     import manim
     from manim import config
+    from PIL import Image
 
     from . import engine, failure, scene, tex_client  # noqa: F401 - warm for every job
 
     engine.check_hooks()
+    Image.preinit()  # the probe of a picture cannot load plug-ins behind its walls
     folder = "/tmp/warm"
     os.mkdir(folder)
     settings = {
         "media_dir": folder,
         "quality": "low_quality",
         "progress_bar": "none",
-        "verbosity": "ERROR",
         "disable_caching": True,
         "notify_outdated_version": False,
     }
+    before = dict(config)
+    level = manim.logger.level
+    manim.logger.setLevel("ERROR")
     with manim.tempconfig(settings):
         _sample_scene().render()
-    assert config.quality == "high_quality", "the warm-up must leave the configuration as it was"
+    manim.logger.setLevel(level)
+    assert dict(config) == before, "the warm-up must leave the configuration as it was"
     shutil.rmtree(folder)
     _keep_internals_out_of_the_log()
 

@@ -128,11 +128,13 @@ impl LocalSandbox {
         Ok(sandbox)
     }
 
-    /// Host pid of nothing: whether the slot's processes are still there. For tests
-    /// and health reports.
+    /// Process id of the zygote as the host sees it; `None` between an abnormal
+    /// end and the next [`Sandbox::reset`]. All processes of the slot are below it.
     #[must_use]
-    pub fn is_connected(&self) -> bool {
-        self.slot.is_some()
+    pub fn zygote_pid(&self) -> Option<u32> {
+        self.slot
+            .as_ref()
+            .and_then(|slot| slot.process.zygote_pid())
     }
 
     async fn run(
@@ -155,12 +157,21 @@ impl LocalSandbox {
             Ok(job) => job.run(slot, request, events).await,
             Err(error) => Err(lost(format!("the zygote does not take jobs: {error}"))),
         };
-        match result {
-            Err(RenderError::SandboxLost { .. }) => self.slot = None,
-            Ok(_) | Err(RenderError::Failed(_) | RenderError::Interrupted) => {
-                slot.busy = false;
-                slot.jobs += 1;
+        if let Err(RenderError::SandboxLost { reason }) = &result {
+            tracing::warn!(
+                job.id = request.job_id,
+                attempt.n = request.attempt,
+                reason,
+                "slot lost"
+            );
+            // Ends what is left of it, before anybody is told that it is gone.
+            self.slot = None;
+            if request.stop.is_cancelled() {
+                return Err(RenderError::Interrupted);
             }
+        } else if let Some(slot) = &mut self.slot {
+            slot.busy = false;
+            slot.jobs += 1;
         }
         result
     }
@@ -453,8 +464,8 @@ async fn read_output(fd: OwnedFd) -> String {
 // ---------------------------------------------------------------- running a job
 
 /// Refuses what must never reach a sandbox. The API has checked before.
-fn check(request: &RenderRequest) -> Result<(), RenderFailure> {
-    let invalid = |message: &str| Err(RenderFailure::new(FailureClass::Validation, message));
+fn check(request: &RenderRequest) -> Result<(), RenderError> {
+    let invalid = |message: &str| Err(RenderFailure::new(FailureClass::Validation, message).into());
     let name = &request.file_name;
     let plain = name.ends_with(".py")
         && name.len() <= 128

@@ -72,7 +72,13 @@ pub(super) struct SlotProcess {
     /// bubblewrap's outer process, our child.
     bwrap: Child,
     /// The zygote, pid 1 of the slot: when it is gone, all is.
-    zygote: Option<AsyncFd<OwnedFd>>,
+    zygote: Option<Zygote>,
+}
+
+#[derive(Debug)]
+struct Zygote {
+    pid: Pid,
+    pidfd: AsyncFd<OwnedFd>,
 }
 
 impl LaunchSpec {
@@ -121,10 +127,16 @@ impl LaunchSpec {
 }
 
 impl SlotProcess {
+    /// Process id of the zygote, as the host sees it.
+    pub(super) fn zygote_pid(&self) -> Option<u32> {
+        let zygote = self.zygote.as_ref()?;
+        u32::try_from(zygote.pid.as_raw_nonzero().get()).ok()
+    }
+
     /// Returns when the slot has ended, by itself or killed.
     pub(super) async fn ended(&self) {
         if let Some(zygote) = &self.zygote {
-            let _ = zygote.readable().await;
+            let _ = zygote.pidfd.readable().await;
         }
     }
 
@@ -133,7 +145,7 @@ impl SlotProcess {
         if let Some(zygote) = self.zygote.take() {
             // All that lives in a pid namespace dies with its pid 1, and
             // bubblewrap, which waits for pid 1, ends after it.
-            let _ = rustix::process::pidfd_send_signal(zygote.get_ref(), Signal::KILL);
+            let _ = rustix::process::pidfd_send_signal(zygote.pidfd.get_ref(), Signal::KILL);
         } else {
             let _ = self.bwrap.kill();
         }
@@ -356,7 +368,7 @@ fn proc_fd_path(fd: RawFd, buffer: &mut [u8; 32]) -> *const libc::c_char {
 
 /// Reads from bubblewrap which process is the slot's pid 1. `None` if it ended
 /// before it could say so; why is in its output.
-fn find_zygote(info: OwnedFd) -> io::Result<Option<AsyncFd<OwnedFd>>> {
+fn find_zygote(info: OwnedFd) -> io::Result<Option<Zygote>> {
     #[derive(Deserialize)]
     struct Info {
         #[serde(rename = "child-pid")]
@@ -391,7 +403,10 @@ fn find_zygote(info: OwnedFd) -> io::Result<Option<AsyncFd<OwnedFd>>> {
         return Ok(None);
     };
     match rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK) {
-        Ok(pidfd) => Ok(Some(super::wire::register(pidfd)?)),
+        Ok(pidfd) => Ok(Some(Zygote {
+            pid,
+            pidfd: super::wire::register(pidfd)?,
+        })),
         Err(rustix::io::Errno::SRCH) => Ok(None),
         Err(error) => Err(error.into()),
     }
