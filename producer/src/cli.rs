@@ -10,6 +10,7 @@ use crate::client::{Client, SERVER_DEFAULT};
 use crate::exit::{Exit, Failure};
 use crate::job::JobArgs;
 use crate::render::RenderArgs;
+use crate::serve::ServeArgs;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -38,6 +39,8 @@ pub struct Cli {
 pub enum Command {
     /// Render scenes, with the flags of `manim render`
     Render(Box<RenderArgs>),
+    /// Run the HTTP API alone
+    Serve(Box<ServeArgs>),
     /// Look after a job: get, cancel, logs
     Job(JobArgs),
 }
@@ -99,25 +102,39 @@ impl Cli {
     /// Runs the command to its end.
     #[must_use]
     pub fn run(self) -> Exit {
-        // One thread is enough for a client, and `up` must start its children from the main
-        // thread: their death is tied to the thread that started them.
-        let runtime = match tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-        {
+        use tokio::runtime::Builder;
+        // One thread is enough for a client.
+        let mut builder = match self.command {
+            Command::Serve(_) => Builder::new_multi_thread(),
+            Command::Render(_) | Command::Job(_) => Builder::new_current_thread(),
+        };
+        let runtime = match builder.enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => {
                 eprintln!("error: cannot start: {error}");
                 return Exit::JobFailed;
             }
         };
-        let exit = match self.command {
-            Command::Render(args) => runtime.block_on(crate::render::run(*args)),
-            Command::Job(args) => runtime.block_on(crate::job::run(args)),
-        };
+        let exit = runtime.block_on(async {
+            match self.command {
+                Command::Render(args) => crate::render::run(*args).await,
+                Command::Serve(args) => serve(*args).await,
+                Command::Job(args) => crate::job::run(args).await,
+            }
+        });
         // A thread that waits for an answer on standard input must not hold us.
         runtime.shutdown_background();
         exit
+    }
+}
+
+async fn serve(args: ServeArgs) -> Exit {
+    match crate::serve::run(args, interrupts()).await {
+        Ok(()) => Exit::Ok,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            Exit::JobFailed
+        }
     }
 }
 

@@ -391,6 +391,7 @@ impl Client {
                     errors: Vec::new(),
                     findings: Vec::new(),
                     scenes: Vec::new(),
+                    violated_policies: Vec::new(),
                 }),
                 retry_after,
             },

@@ -101,7 +101,9 @@ impl Failure {
                 text.push_str(&format!("  {line}\n"));
             }
         }
-        if let Some(problem) = &self.problem {
+        if let Some(problem) = &self.problem
+            && problem.errors.len() > 1
+        {
             for error in &problem.errors {
                 let pointer = crate::term::visible(&error.pointer);
                 let detail = crate::term::visible(&error.detail);

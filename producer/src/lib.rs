@@ -1,8 +1,18 @@
-//! manimq's producer side: the HTTP API, the command line and the all-in-one.
+//! The producer's side of manimq: the HTTP API, the command line and the all-in-one.
+//!
+//! Server: [`serve`] has the settings and starts everything; [`api`] holds the routes; [`storage`]
+//! keeps the artifacts; [`http`] is the server below the routes with its limits; [`metrics`] is
+//! what Prometheus reads. Command line: [`cli`] says what there is; [`render`] and [`job`] speak to
+//! a server through [`client`]; [`exit`] and [`term`] are how they end and what they print.
 
+pub mod api;
 pub mod cli;
 pub mod client;
 pub mod exit;
+pub mod http;
 pub mod job;
+pub mod metrics;
 pub mod render;
+pub mod serve;
+pub mod storage;
 pub mod term;

@@ -629,7 +629,7 @@ impl Session<'_> {
             };
             was_there |= !matches!(error, ClientError::Unreachable { .. });
             if !(was_there && error.is_passing()) || started.elapsed() > SUBMIT_PATIENCE {
-                return Err(self.refused(error));
+                return Err(self.refused(error, scene));
             }
             if !std::mem::replace(&mut told, true) {
                 display.status(&format!("{}; trying again", visible(&error.to_string())));
@@ -645,43 +645,45 @@ impl Session<'_> {
         }
     }
 
-    fn refused(&self, error: ClientError) -> Refused {
+    fn refused(&self, error: ClientError, scene: Option<&str>) -> Refused {
         let source = &self.plan.source;
         if let ClientError::Problem { problem, .. } = &error {
+            // What is wrong with the source is not a matter of JSON pointers.
+            let detail = match problem.errors.as_slice() {
+                [only] if only.pointer.starts_with("/input") => &only.detail,
+                _ => &problem.detail,
+            };
+            let message = format!("{}: {detail}", source.shown);
             if !problem.scenes.is_empty() {
                 let names: Vec<_> = problem.scenes.iter().map(|s| format!("  {s}")).collect();
-                let failure = Failure {
-                    problem: Some(problem.clone()),
-                    ..Failure::new(
-                        Exit::Usage,
-                        problem.kind.clone(),
-                        format!(
-                            "{}\nscenes of {}:\n{}",
-                            problem.detail,
-                            source.shown,
-                            names.join("\n")
-                        ),
-                    )
-                };
+                let message = format!("{message}; its scenes:\n{}", names.join("\n"));
+                let mut failure = Failure::new(Exit::Usage, problem.kind.clone(), message);
+                if let Some(nearest) = scene.and_then(|s| choose::nearest(s, &problem.scenes)) {
+                    failure = failure.hint(format!("did you mean {nearest}?"));
+                }
+                failure.problem = Some(problem.clone());
                 return Refused::Scene {
                     scenes: problem.scenes.clone(),
                     failure,
                 };
             }
             let findings = report::findings(&problem.findings, source, self.screen.paint());
-            if !findings.is_empty() {
-                let mut failure = Failure {
-                    problem: Some(problem.clone()),
-                    ..Failure::new(
-                        Exit::JobFailed,
-                        problem.kind.clone(),
-                        problem.detail.clone(),
-                    )
+            let of_source = problem
+                .errors
+                .iter()
+                .all(|e| e.pointer.starts_with("/input"));
+            if !findings.is_empty() || (of_source && !problem.errors.is_empty()) {
+                let exit = if findings.is_empty() {
+                    Exit::Usage
+                } else {
+                    Exit::JobFailed
                 };
-                failure.told = true;
-                if !self.plan.json {
+                let mut failure = Failure::new(exit, problem.kind.clone(), message);
+                failure.problem = Some(problem.clone());
+                if !findings.is_empty() && !self.plan.json {
                     self.screen.say(&findings);
                     self.screen.say(&failure.report(self.screen.paint()));
+                    failure.told = true;
                 }
                 return Refused::Other(failure);
             }

@@ -24,7 +24,7 @@ pub struct JobView {
     pub revision: u64,
     /// Where it is in its life; programs branch on this.
     pub status: Status,
-    /// What is being done; people read this.
+    /// What is being done; people read this. Of a job that ended, what was done last.
     pub stage: Stage,
     /// Whose it is.
     #[schema(value_type = String)]
@@ -197,6 +197,37 @@ pub struct Problem {
     /// The scene classes of the source, where the scene's name is what is wrong.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scenes: Vec<String>,
+    /// Names of the quotas that refused it (429).
+    #[serde(
+        rename = "violated-policies",
+        default,
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub violated_policies: Vec<String>,
+}
+
+/// Answer of `/healthz`: the process answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Health {
+    /// `ok`.
+    pub status: String,
+    /// Version of the API.
+    pub version: String,
+}
+
+/// Answer of `/readyz` when a job would run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Ready {
+    /// `ready`.
+    pub status: String,
+    /// Live workers that take jobs.
+    pub workers: u32,
+    /// Their slots with a verified sandbox, idle or busy.
+    pub slots_ready: u32,
+    /// Those that run a job now.
+    pub slots_busy: u32,
+    /// Jobs that wait.
+    pub jobs_waiting: u64,
 }
 
 /// Body of `POST /internal/v1/uploads`: a worker asks for leave to store the files of an attempt.

@@ -6,6 +6,9 @@ pub mod api;
 pub mod ids;
 pub mod job;
 pub mod keys;
+pub mod logging;
+pub mod metrics;
 pub mod queue;
+pub mod storage;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -27,6 +27,18 @@ pub fn list(file: &str, scenes: &[String]) -> Failure {
     ))
 }
 
+/// The scene that a mistyped name most likely means.
+#[must_use]
+pub fn nearest<'a>(name: &str, scenes: &'a [String]) -> Option<&'a str> {
+    let same = |a: &str, b: &str| strsim::damerau_levenshtein(&a.to_lowercase(), &b.to_lowercase());
+    scenes
+        .iter()
+        .map(|scene| (same(name, scene), scene.as_str()))
+        .filter(|(distance, scene)| *distance <= scene.chars().count().max(3) / 3)
+        .min()
+        .map(|(_, scene)| scene)
+}
+
 /// Asks on the terminal: numbers, a list of them with commas, or `*`.
 ///
 /// # Errors
@@ -93,6 +105,14 @@ fn parse(answer: &str, scenes: &[String]) -> Result<Vec<String>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mistyped_name_finds_the_nearest() {
+        let scenes: Vec<String> = ["SquareToCircle", "Zoom"].map(String::from).into();
+        assert_eq!(nearest("squaretocircel", &scenes), Some("SquareToCircle"));
+        assert_eq!(nearest("Zom", &scenes), Some("Zoom"));
+        assert_eq!(nearest("Other", &scenes), None);
+    }
 
     #[test]
     fn numbers_names_and_the_star_are_understood() {

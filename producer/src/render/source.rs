@@ -62,7 +62,11 @@ impl Source {
             )));
         }
         let bytes = bounded(std::fs::File::open(path).map_err(cannot)?, &shown)?;
-        let file_name = path.file_name().and_then(|n| n.to_str()).map(str::to_owned);
+        let file_name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .filter(|name| is_sendable(name))
+            .map(str::to_owned);
         let stem = path.file_stem().map(PathBuf::from).unwrap_or_default();
         Ok(Self {
             text: decode(bytes, &shown)?,
@@ -100,6 +104,11 @@ impl Source {
     pub fn line(&self, sent: u32) -> Option<&str> {
         self.text.lines().nth((sent as usize).checked_sub(1)?)
     }
+}
+
+/// Whether the API takes the name; it is for messages only, so one that it refuses is not sent.
+fn is_sendable(name: &str) -> bool {
+    name.chars().count() <= 128 && !name.contains('\\') && !name.chars().any(char::is_control)
 }
 
 fn bounded(reader: impl std::io::Read, shown: &str) -> Result<Vec<u8>, Failure> {

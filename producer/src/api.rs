@@ -1,0 +1,384 @@
+//! The routes: what they share, and what every request passes.
+//!
+//! A request goes through [`observe`] (request id, log line, metrics, panics, the body of every
+//! error), then `guard` (host name, rate per address), then its handler, whose first argument is
+//! a [`Tenant`](extract::Tenant): the one place where keys become tenants.
+//!
+//! Nothing here keeps state of a job: it is all in Redis, so that any API process can answer for
+//! any job and a killed one loses nothing.
+
+mod artifacts;
+mod check;
+mod events;
+pub mod extract;
+mod files;
+mod guard;
+mod health;
+mod jobs;
+mod openapi;
+mod page;
+pub mod problem;
+mod uploads;
+mod view;
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use futures_util::FutureExt as _;
+use manimq_shared::queue::{Hub, Queue, QueueError, Stats};
+use secrecy::SecretString;
+use tokio::sync::{Mutex, Semaphore};
+use tokio_util::sync::CancellationToken;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+pub use self::check::PolicyMode;
+pub use self::openapi::document;
+use self::problem::{ApiError, Kind, PROBLEM_JSON, Unfinished};
+use crate::metrics::Metrics;
+use crate::storage::Store;
+
+/// The header that names a request, in both directions.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Longest request id that is taken over.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// What a client may send and hold.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Longest source.
+    pub source_bytes_max: usize,
+    /// Longest JSON body.
+    pub body_bytes_max: usize,
+    /// Longest time for a JSON body to arrive.
+    pub body_timeout: Duration,
+    /// Largest file of a job.
+    pub file_bytes_max: u64,
+    /// Most bytes of all files of an attempt.
+    pub job_bytes_max: u64,
+    /// Most event streams.
+    pub sse_max: usize,
+    /// Most waiting reads.
+    pub long_polls_max: usize,
+    /// Longest life of an event stream; the client resumes it.
+    pub sse_life: Duration,
+    /// How often an event stream says that it lives.
+    pub sse_heartbeat: Duration,
+    /// Requests per second from one address; `None`: 200, but loopback addresses are not limited.
+    pub rate_per_address: Option<u32>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            source_bytes_max: 256 * 1024,
+            body_bytes_max: 2 * 1024 * 1024,
+            body_timeout: Duration::from_secs(20),
+            file_bytes_max: 2 << 30,
+            job_bytes_max: 4 << 30,
+            sse_max: 6000,
+            long_polls_max: 2000,
+            sse_life: Duration::from_secs(30 * 60),
+            sse_heartbeat: Duration::from_secs(15),
+            rate_per_address: None,
+        }
+    }
+}
+
+/// What the API is made of.
+pub struct Parts {
+    /// The queue.
+    pub queue: Queue,
+    /// The artifacts.
+    pub store: Store,
+    /// What is measured.
+    pub metrics: Metrics,
+    /// What a client may send and hold.
+    pub limits: Limits,
+    /// How strict the scene policy is.
+    pub policy: PolicyMode,
+    /// The one key, if there is one.
+    pub api_key: Option<SecretString>,
+    /// Start of URLs that are given to users.
+    pub public_url: String,
+    /// Start of URLs that are given to workers.
+    pub internal_url: String,
+    /// Ends streams and waits.
+    pub stop: CancellationToken,
+}
+
+/// The API's state; clones share it.
+#[derive(Clone)]
+pub struct App(Arc<Shared>);
+
+struct Shared {
+    parts: Parts,
+    hub: Hub,
+    guard: guard::Guard,
+    streams: Arc<Semaphore>,
+    long_polls: Arc<Semaphore>,
+    stats: Mutex<Option<(Instant, Stats)>>,
+    storage_probe: Mutex<Option<(Instant, Result<(), String>)>>,
+}
+
+impl App {
+    /// Puts the parts together. Needs a tokio runtime, for the hub.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(Shared {
+            hub: parts.queue.hub(),
+            guard: guard::Guard::new(&parts),
+            streams: Arc::new(Semaphore::new(parts.limits.sse_max)),
+            long_polls: Arc::new(Semaphore::new(parts.limits.long_polls_max)),
+            stats: Mutex::new(None),
+            storage_probe: Mutex::new(None),
+            parts,
+        }))
+    }
+
+    fn queue(&self) -> &Queue {
+        &self.0.parts.queue
+    }
+
+    fn hub(&self) -> &Hub {
+        &self.0.hub
+    }
+
+    fn store(&self) -> &Store {
+        &self.0.parts.store
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.0.parts.limits
+    }
+
+    fn parts(&self) -> &Parts {
+        &self.0.parts
+    }
+
+    fn stop(&self) -> &CancellationToken {
+        &self.0.parts.stop
+    }
+
+    /// What is measured.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.parts.metrics
+    }
+
+    /// Every call to the queue goes through here: timed, counted, its failure told to the client.
+    async fn redis<T>(
+        &self,
+        command: &'static str,
+        call: impl Future<Output = Result<T, QueueError>>,
+    ) -> Result<T, ApiError> {
+        let start = Instant::now();
+        let result = call.await;
+        let metrics = self.metrics();
+        metrics
+            .redis_command_duration
+            .with_label_values(&[command])
+            .observe(start.elapsed().as_secs_f64());
+        result.map_err(|error| {
+            metrics.redis_errors.with_label_values(&[command]).inc();
+            error.into()
+        })
+    }
+
+    /// The queue at a glance, at most `age_max` old; one call at a time however many ask.
+    pub(crate) async fn stats(&self, age_max: Duration) -> Result<Stats, ApiError> {
+        let mut cached = self.0.stats.lock().await;
+        if let Some((at, stats)) = cached.as_ref()
+            && at.elapsed() <= age_max
+        {
+            return Ok(stats.clone());
+        }
+        let stats = self.redis("stats", self.queue().stats()).await;
+        *cached = stats.as_ref().ok().map(|s| (Instant::now(), s.clone()));
+        stats
+    }
+
+    /// Whether a file can be stored, at most `age_max` old.
+    async fn storage_works(&self, age_max: Duration) -> Result<(), String> {
+        let mut cached = self.0.storage_probe.lock().await;
+        if let Some((at, result)) = cached.as_ref()
+            && at.elapsed() <= age_max
+        {
+            return result.clone();
+        }
+        let result = self.store().probe().await.map_err(|e| e.to_string());
+        *cached = Some((Instant::now(), result.clone()));
+        result
+    }
+}
+
+/// Routes that are documented, with their part of the document.
+fn documented() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(jobs::submit))
+        .routes(routes!(jobs::read))
+        .routes(routes!(jobs::cancel))
+        .routes(routes!(events::follow))
+        .routes(routes!(jobs::logs))
+        .routes(routes!(artifacts::redirect))
+        .routes(routes!(health::alive))
+        .routes(routes!(health::ready))
+        .routes(routes!(openapi::serve))
+}
+
+/// All routes.
+pub fn router(app: App) -> Router {
+    let (routes, _) = documented().split_for_parts();
+    routes
+        .route("/", axum::routing::get(page::index))
+        .route("/internal/v1/uploads", axum::routing::post(uploads::grant))
+        .route(
+            "/storage/{*key}",
+            axum::routing::get(files::get).put(files::put),
+        )
+        .fallback(|uri: axum::http::Uri| async move { ApiError::no_route(uri.path()) })
+        .layer(from_fn_with_state(app.clone(), guard::check))
+        .layer(from_fn_with_state(app.clone(), observe))
+        .with_state(app)
+}
+
+/// The id of a request: the client's if it is safe in logs and headers, else a new one.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let safe = |id: &&HeaderValue| {
+        (1..=REQUEST_ID_BYTES_MAX).contains(&id.len())
+            && id
+                .as_bytes()
+                .iter()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_.:/=+".contains(b))
+    };
+    headers
+        .get(&REQUEST_ID)
+        .filter(safe)
+        .cloned()
+        .unwrap_or_else(|| {
+            HeaderValue::from_str(&format!("req_{}", Uuid::now_v7().simple()))
+                .expect("ASCII letters and digits")
+        })
+}
+
+/// Around every request: its id, its log line, its metrics, and the body of every error.
+async fn observe(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let start = Instant::now();
+    let id = request_id(request.headers());
+    request.headers_mut().insert(REQUEST_ID, id.clone());
+    let id_text = id.to_str().unwrap_or_default().to_owned();
+    let method = request.method().clone();
+    // Without the query, which may be a signature.
+    let path = request.uri().path().to_owned();
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or_else(|| "other".to_owned(), |route| route.as_str().to_owned());
+
+    let mut response = AssertUnwindSafe(next.run(request))
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| {
+            ApiError::new(
+                Kind::Internal,
+                "the request met a fault of manimq; the log has it under this request id",
+            )
+            .into_response()
+        });
+
+    let mut cause = None;
+    let status = response.status();
+    if status.is_client_error() || status.is_server_error() {
+        let unfinished = response.extensions_mut().remove::<Unfinished>();
+        let known = response
+            .headers()
+            .get(axum::http::header::CONTENT_TYPE)
+            .is_some_and(|kind| kind == PROBLEM_JSON);
+        let unfinished =
+            unfinished.or_else(|| (!known).then(|| foreign(&method, &path, status)).flatten());
+        if let Some(unfinished) = unfinished {
+            cause = unfinished.chain();
+            unfinished.finish(&id_text, &mut response);
+        }
+    }
+    response.headers_mut().insert(REQUEST_ID, id);
+
+    let code = match status.as_u16() {
+        100..=199 => "1xx",
+        200..=299 => "2xx",
+        300..=399 => "3xx",
+        400..=499 => "4xx",
+        _ => "5xx",
+    };
+    let labels = [route.as_str(), method_label(&method), code];
+    let metrics = app.metrics();
+    metrics.http_requests.with_label_values(&labels).inc();
+    metrics
+        .http_request_duration
+        .with_label_values(&labels)
+        .observe(start.elapsed().as_secs_f64());
+
+    let duration_ms = start.elapsed().as_millis();
+    if status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE || cause.is_some() {
+        tracing::warn!(
+            request.id = id_text,
+            status = status.as_u16(),
+            duration_ms,
+            cause,
+            "{method} {path} failed: {}",
+            cause.as_deref().unwrap_or("see above")
+        );
+    } else {
+        tracing::debug!(
+            request.id = id_text,
+            status = status.as_u16(),
+            duration_ms,
+            "{method} {path}"
+        );
+    }
+    response
+}
+
+/// The problem for an error that no handler of ours made (axum's own refusals).
+fn foreign(method: &Method, path: &str, status: StatusCode) -> Option<Unfinished> {
+    let error = match status {
+        // The `Allow` header is added outside of this middleware.
+        StatusCode::METHOD_NOT_ALLOWED => ApiError::new(
+            Kind::MethodNotAllowed,
+            format!(
+                "{path} does not answer {method}; the Allow header has the methods that it answers"
+            ),
+        ),
+        StatusCode::NOT_FOUND => ApiError::no_route(path),
+        status if status.is_server_error() => {
+            ApiError::new(Kind::Internal, "the request met a fault of manimq")
+        }
+        _ => ApiError::new(Kind::Malformed, "the request cannot be read"),
+    };
+    error
+        .into_response()
+        .extensions_mut()
+        .remove::<Unfinished>()
+}
+
+/// The method as a metric's label: a closed set, whatever clients send.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::PATCH => "PATCH",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}

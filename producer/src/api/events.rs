@@ -1,0 +1,268 @@
+//! `GET /v1/jobs/{id}/events`: a job's events as they happen (server-sent events).
+//!
+//! Event ids are the ids of the job's Redis stream, so any API process can resume what another
+//! began. A hint from the hub makes the stream look at once; it also looks by itself every few
+//! seconds, so a lost hint or a Redis that was away only costs time. A stream holds no buffer but
+//! the page it read last: a slow reader slows itself down, and one that takes nothing is cut by
+//! [`crate::http`].
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse as _, Response};
+use futures_util::{Stream, stream};
+use manimq_shared::ids::{JobId, TenantId};
+use manimq_shared::metrics::InProgress;
+use manimq_shared::queue::{EventKind, JobEvent, Watch};
+use serde::Deserialize;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, sleep, timeout_at};
+use utoipa::IntoParams;
+
+use super::extract::{JobPath, Query, Tenant, header_text};
+use super::openapi::Problems;
+use super::problem::{ApiError, Kind};
+use super::{App, jobs, view};
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// Events that are read in one call.
+const PAGE: usize = 200;
+/// A stream looks by itself this often.
+const LOOK_EVERY: Duration = Duration::from_secs(3);
+/// A stream looks no more often than this, however many hints come.
+const LOOK_PAUSE: Duration = Duration::from_millis(20);
+/// Pause of the client before it connects again.
+const RETRY: Duration = Duration::from_secs(3);
+/// When a client that found no free stream may come again.
+const FULL_RETRY_S: u64 = 5;
+
+/// Where a stream begins.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct EventsQuery {
+    /// Only events after this event id; `0` for all of them. `Last-Event-ID` goes before it.
+    after: Option<String>,
+}
+
+/// Follow a job's events.
+///
+/// Events: `status` (the status changed), `progress`, `log` (`{"text"}`), `warning`, and `done`
+/// (the last). Without `after` or `Last-Event-ID` the stream begins with a `status` event that
+/// holds the whole job object, then what the scene printed so far, then what happens. With
+/// either, it goes on after that event. 204 if nothing can come after it.
+#[utoipa::path(
+    get, path = "/v1/jobs/{id}/events", tag = "jobs", operation_id = "followJob",
+    params(("id" = String, Path, description = "The job's id"), EventsQuery,
+        ("Last-Event-ID" = Option<String>, Header, description = "The last event that was seen; browsers send it by themselves")),
+    responses(
+        (status = 200, description = "The events", body = String, content_type = "text/event-stream"),
+        (status = 204, description = "The job has ended and everything was seen"),
+        Problems
+    )
+)]
+pub(super) async fn follow(
+    State(app): State<App>,
+    Tenant(tenant): Tenant,
+    JobPath(id): JobPath,
+    Query(query): Query<EventsQuery>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let after = match header_text(&headers, &LAST_EVENT_ID)? {
+        // A browser that saw no id sends an empty header, if any.
+        Some("") | None => query.after.as_deref(),
+        Some(id) => Some(id),
+    };
+    let after = after.map(event_id).transpose()?;
+    let record = jobs::load(&app, &tenant, id).await?;
+    let permit = app.0.streams.clone().try_acquire_owned().map_err(|_| {
+        ApiError::new(
+            Kind::ReducedCapacity,
+            "this server has as many event streams as it can hold; poll the job with ?wait= instead, or come again",
+        )
+        .retry_after(FULL_RETRY_S)
+    })?;
+
+    let mut pending = VecDeque::new();
+    if after.is_some() {
+        if record.status.is_terminal() {
+            let rest = page(&app, id, after.as_deref()).await?;
+            if rest.is_empty() {
+                return Ok(StatusCode::NO_CONTENT.into_response());
+            }
+        }
+    } else {
+        pending.push_back(snapshot(&app, &record));
+    }
+    let follower = Follower {
+        watch: app.hub().watch(app.queue().keys().event_channel(id)),
+        end: Instant::now() + app.limits().sse_life,
+        catching_up: after.is_none().then_some(record.revision),
+        skipped: false,
+        after,
+        tenant,
+        id,
+        pending,
+        done: false,
+        _counted: InProgress::start(&app.metrics().sse_connections),
+        _permit: permit,
+        app: app.clone(),
+    };
+    let heartbeat = KeepAlive::new()
+        .interval(app.limits().sse_heartbeat)
+        .text("still here");
+    let sse = Sse::new(follower.into_stream()).keep_alive(heartbeat);
+    let headers = [
+        // nginx would otherwise collect events before it passes them on.
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+        (axum::http::header::CACHE_CONTROL, "no-store"),
+    ];
+    Ok((headers, sse).into_response())
+}
+
+/// An id of a Redis stream: `<ms>` or `<ms>-<n>`.
+fn event_id(text: &str) -> Result<String, ApiError> {
+    let number = |part: &str| part.len() <= 20 && part.parse::<u64>().is_ok();
+    let ok = match text.split_once('-') {
+        Some((ms, n)) => number(ms) && number(n),
+        None => number(text),
+    };
+    ok.then(|| text.to_owned()).ok_or_else(|| {
+        ApiError::new(
+            Kind::Malformed,
+            "`after` and `Last-Event-ID` take the id of an event as it came, such as 1700000000000-0",
+        )
+    })
+}
+
+async fn page(app: &App, id: JobId, after: Option<&str>) -> Result<Vec<JobEvent>, ApiError> {
+    app.redis("events", app.queue().events(id, after, PAGE))
+        .await
+}
+
+/// The job object as a `status` event, without an id: a client that is cut right after it begins anew.
+fn snapshot(app: &App, record: &manimq_shared::job::JobRecord) -> Event {
+    let data = serde_json::to_string(&view::job(app, record)).unwrap_or_default();
+    Event::default()
+        .event(EventKind::Status.as_str())
+        .retry(RETRY)
+        .data(data)
+}
+
+/// One stream.
+struct Follower {
+    app: App,
+    tenant: TenantId,
+    id: JobId,
+    after: Option<String>,
+    watch: Watch,
+    pending: VecDeque<Event>,
+    /// While the past is replayed behind a snapshot: the snapshot's revision. What the snapshot
+    /// says already (status, progress) is then left out.
+    catching_up: Option<u64>,
+    skipped: bool,
+    end: Instant,
+    done: bool,
+    _counted: InProgress,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Follower {
+    fn into_stream(self) -> impl Stream<Item = Result<Event, Infallible>> {
+        stream::unfold(self, |mut follower| async move {
+            let event = follower.next().await?;
+            Some((Ok(event), follower))
+        })
+    }
+
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.pending.pop_front() {
+                return Some(event);
+            }
+            if self.done || Instant::now() >= self.end {
+                return None;
+            }
+            // A Redis that is away is waited for: the heartbeats go on meanwhile.
+            let read = page(&self.app, self.id, self.after.as_deref()).await.ok();
+            let full = read.as_ref().is_some_and(|events| events.len() == PAGE);
+            let reachable = read.is_some();
+            self.take(read.unwrap_or_default());
+            if reachable && !full && !self.done {
+                self.caught_up().await;
+            }
+            if self.pending.is_empty() && !self.done && !full {
+                let look = (Instant::now() + LOOK_EVERY).min(self.end);
+                tokio::select! {
+                    _ = timeout_at(look, self.watch.hinted()) => {}
+                    () = self.app.stop().cancelled() => return None,
+                }
+                sleep(LOOK_PAUSE).await;
+            }
+        }
+    }
+
+    fn take(&mut self, events: Vec<JobEvent>) {
+        let mut events = events.into_iter().peekable();
+        while let Some(event) = events.next() {
+            self.after = Some(event.id.clone());
+            let last_of_its_kind = match event.kind {
+                EventKind::Done => {
+                    self.done = true;
+                    true
+                }
+                EventKind::Log | EventKind::Warning => true,
+                EventKind::Status => {
+                    self.skipped |= self.catching_up.is_some();
+                    self.catching_up.is_none()
+                }
+                // Of progress that lies one behind the other only the newest matters.
+                EventKind::Progress => {
+                    self.skipped |= self.catching_up.is_some();
+                    self.catching_up.is_none()
+                        && events
+                            .peek()
+                            .is_none_or(|next| next.kind != EventKind::Progress)
+                }
+            };
+            if last_of_its_kind {
+                self.pending.push_back(
+                    Event::default()
+                        .id(&event.id)
+                        .event(event.kind.as_str())
+                        .data(event.data),
+                );
+            }
+        }
+    }
+
+    /// At the end of what there is: the past is over, and a job that is gone has no future.
+    async fn caught_up(&mut self) {
+        let Ok(record) = jobs::load(&self.app, &self.tenant, self.id)
+            .await
+            .map_err(|error| {
+                self.done |= error.kind() == Kind::NotFound;
+            })
+        else {
+            return;
+        };
+        if let Some(revision) = self.catching_up.take()
+            && self.skipped
+            && record.revision != revision
+        {
+            // What was left out may be newer than the snapshot.
+            self.pending.push_back(snapshot(&self.app, &record));
+        }
+        if record.status.is_terminal() && self.pending.is_empty() {
+            // `done` and the status are one write: if it is not in the stream any more, it was
+            // seen, or this look was just before it. The next look decides.
+            self.done = page(&self.app, self.id, self.after.as_deref())
+                .await
+                .is_ok_and(|rest| rest.is_empty());
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! `/openapi.json`: the API described, from the code. `producer/openapi.json` is a copy that is
+//! kept equal by a test, so that a change of the API shows in review.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::{
+    ContentBuilder, OpenApi, Ref, RefOr, Response as Answer, ResponseBuilder, SecurityRequirement,
+};
+use utoipa::{IntoResponses, Modify, OpenApi as _};
+
+use super::problem::PROBLEM_JSON;
+
+/// The errors that every job route may answer with.
+pub(super) struct Problems;
+
+impl IntoResponses for Problems {
+    fn responses() -> BTreeMap<String, RefOr<Answer>> {
+        [
+            ("400", "`malformed`: not a request of this API"),
+            ("401", "`unauthenticated`: an API key is needed"),
+            ("404", "`not-found`: no such job, or not yours"),
+            ("429", "`quota-exceeded`, `rate-limited`: see `Retry-After`"),
+            ("500", "`internal`: a fault of manimq"),
+            (
+                "503",
+                "`queue-unavailable`, `temporary-reduced-capacity`: see `Retry-After`",
+            ),
+        ]
+        .into_iter()
+        .map(|(status, text)| {
+            let content = ContentBuilder::new()
+                .schema(Some(Ref::from_schema_name("Problem")))
+                .build();
+            let answer = ResponseBuilder::new()
+                .description(text)
+                .content(PROBLEM_JSON, content)
+                .build();
+            (status.to_owned(), RefOr::T(answer))
+        })
+        .collect()
+    }
+}
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "manimq",
+        description = "Renders Manim animations. Submit a job, follow it, fetch the film. Every error is `application/problem+json` (RFC 9457) with a `type` for programs, a `detail` for people and the `request_id`.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
+    ),
+    components(schemas(manimq_shared::api::Problem)),
+    tags(
+        (name = "jobs", description = "Submit, follow, cancel, fetch"),
+        (name = "probes", description = "For load balancers and operators; without a key")
+    ),
+    modifiers(&Key)
+)]
+struct Base;
+
+/// The API key: needed for jobs, if the server has one.
+struct Key;
+
+impl Modify for Key {
+    fn modify(&self, document: &mut OpenApi) {
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme(
+            "key",
+            SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)),
+        );
+        document.security = Some(vec![
+            SecurityRequirement::default(),
+            SecurityRequirement::new("key", Vec::<String>::new()),
+        ]);
+    }
+}
+
+/// The whole document.
+#[must_use]
+pub fn document() -> OpenApi {
+    let (_, routes) = super::documented().split_for_parts();
+    let mut document = Base::openapi();
+    document.merge(routes);
+    document
+}
+
+static TEXT: LazyLock<String> = LazyLock::new(|| document().to_pretty_json().unwrap_or_default());
+
+/// This document.
+#[utoipa::path(
+    get, path = "/openapi.json", tag = "probes", operation_id = "openapi",
+    responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json"))
+)]
+pub(super) async fn serve() -> Response {
+    (
+        [
+            (CONTENT_TYPE, "application/json"),
+            (CACHE_CONTROL, "no-cache"),
+        ],
+        TEXT.as_str(),
+    )
+        .into_response()
+}

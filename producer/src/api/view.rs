@@ -1,0 +1,176 @@
+//! The job object as clients see it: the record, with URLs that are signed afresh on each read.
+
+use jiff::Timestamp;
+use manimq_shared::api::{ArtifactView, InputView, JobView, Links, QueueView};
+use manimq_shared::job::{JobInput, JobRecord, Stage, Status, StoredArtifact};
+use manimq_shared::storage::ArtifactKey;
+
+use super::App;
+
+/// The URL of a job.
+pub(super) fn job_path(record: &JobRecord) -> String {
+    format!("/v1/jobs/{}", record.id)
+}
+
+/// The job object.
+pub(super) fn job(app: &App, record: &JobRecord) -> JobView {
+    let base = format!("{}{}", app.parts().public_url, job_path(record));
+    let request = &record.payload.request;
+    let JobInput::Code {
+        source,
+        scene,
+        file_name,
+    } = &request.input;
+    let result = record.result.as_ref();
+    let artifacts = artifacts(app, record);
+    let result_url = main(record).and_then(|main| {
+        let name = main.name.as_str();
+        let view = artifacts.iter().find(|view| view.name == name)?;
+        Some(view.url.clone())
+    });
+    JobView {
+        id: record.id,
+        revision: record.revision,
+        status: record.status,
+        stage: stage(record),
+        tenant: record.tenant.clone(),
+        created_at: record.created_at,
+        started_at: record.started_at,
+        finished_at: record.finished_at,
+        expires_at: record.expires_at,
+        cancel_requested_at: record.cancel_requested_at,
+        input: InputView {
+            kind: request.input.kind().to_owned(),
+            scene: scene.clone(),
+            file_name: file_name.clone(),
+            source_bytes: source.len() as u64,
+        },
+        output: request.output.clone(),
+        timeout_s: request.timeout_s,
+        cache: request.cache,
+        queue: (record.status == Status::Queued).then_some(QueueView {
+            lane: record.lane,
+            position: record.position,
+            not_before: record.not_before,
+        }),
+        progress: record.progress.clone(),
+        attempts: record.attempts.clone(),
+        artifacts,
+        warnings: result.map(|r| r.warnings.clone()).unwrap_or_default(),
+        error: result.and_then(|r| r.error.clone()),
+        timings: result.map(|r| r.timings),
+        usage: result.map(|r| r.usage),
+        tags: request.tags.clone(),
+        metadata: request.metadata.clone(),
+        parent: record.payload.parent,
+        result_url,
+        links: Links {
+            events: format!("{base}/events"),
+            logs: format!("{base}/logs"),
+            cancel: format!("{base}/cancel"),
+            this: base,
+        },
+    }
+}
+
+/// What is being done, or what was done last.
+fn stage(record: &JobRecord) -> Stage {
+    match record.status {
+        Status::Queued => Stage::Accepted,
+        Status::Running => record.progress.stage.unwrap_or(Stage::Preparing),
+        Status::Succeeded => Stage::Uploading,
+        Status::Failed | Status::Canceled | Status::Expired => {
+            if record.attempts.is_empty() {
+                Stage::Accepted
+            } else {
+                Stage::Rendering
+            }
+        }
+    }
+}
+
+/// The job's main file.
+fn main(record: &JobRecord) -> Option<&StoredArtifact> {
+    published(record).find(|artifact| {
+        artifact
+            .key
+            .parse::<ArtifactKey>()
+            .is_ok_and(|key| key.name().is_main())
+    })
+}
+
+/// What was published; nothing before the job succeeded.
+pub(super) fn published(record: &JobRecord) -> impl Iterator<Item = &StoredArtifact> {
+    record
+        .result
+        .iter()
+        .filter(|_| record.status == Status::Succeeded)
+        .flat_map(|result| &result.artifacts)
+}
+
+/// A fresh URL for an artifact, and when it expires. `None` if what lies in Redis names no file
+/// of this job: a worker can make nobody read another job's files.
+pub(super) fn url(
+    app: &App,
+    record: &JobRecord,
+    artifact: &StoredArtifact,
+) -> Option<(String, Timestamp)> {
+    let key: ArtifactKey = artifact.key.parse().ok()?;
+    if key.job() != record.id {
+        tracing::warn!(job.id = %record.id, "an artifact of {} has a key of another job", record.id);
+        return None;
+    }
+    let store = app.store();
+    let expires_s = store.get_expiry_s();
+    let file_name = file_name(record, &key);
+    let path = store.get_path(key, file_name, expires_s);
+    let expires_at = Timestamp::from_second(i64::try_from(expires_s).ok()?).ok()?;
+    Some((format!("{}{path}", app.parts().public_url), expires_at))
+}
+
+fn artifacts(app: &App, record: &JobRecord) -> Vec<ArtifactView> {
+    published(record)
+        .filter_map(|artifact| {
+            let (url, url_expires_at) = url(app, record, artifact)?;
+            Some(ArtifactView {
+                name: artifact.name.clone(),
+                role: artifact.role,
+                mime: artifact.mime.clone(),
+                bytes: artifact.bytes,
+                sha256: artifact.sha256.clone(),
+                width: artifact.width,
+                height: artifact.height,
+                fps: artifact.fps,
+                duration_s: artifact.duration_s,
+                frames: artifact.frames,
+                url,
+                url_expires_at,
+            })
+        })
+        .collect()
+}
+
+/// The name under which a browser saves it: `MyScene.mp4`, `MyScene-poster.png`.
+fn file_name(record: &JobRecord, key: &ArtifactKey) -> String {
+    let JobInput::Code { scene, .. } = &record.payload.request.input;
+    let stem = scene.clone().unwrap_or_else(|| record.id.to_string());
+    if key.name().is_main() {
+        format!("{stem}.{}", key.name().extension())
+    } else {
+        format!("{stem}-{}", key.name())
+    }
+}
+
+/// The entity tag: the revision, and what else shows in the object without changing it (the
+/// place in the queue, and the period for which the URLs are signed).
+pub(super) fn etag(app: &App, record: &JobRecord) -> String {
+    let mut tag = format!("\"{}", record.revision);
+    if let Some(position) = record.position {
+        tag.push_str(&format!(".p{position}"));
+    }
+    if record.status == Status::Succeeded {
+        tag.push_str(&format!(".u{}", app.store().get_expiry_s()));
+    }
+    tag.push('"');
+    tag
+}

@@ -1,0 +1,385 @@
+//! `manimq serve`: settings, checks before anything listens, and the start and stop of all parts.
+//!
+//! ```text
+//! run ── start ──┬─ API listener ──── one task per connection
+//!                ├─ metrics listener ─ one task per connection
+//!                └─ hub (one Redis connection for hints)
+//! stop ──▶ no new connections; streams and waits end; answers in progress get a few seconds
+//! ```
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use manimq_shared::logging::LogFormat;
+use manimq_shared::queue::{Queue, QueueError, RedisConfig, redact};
+use prometheus::IntGauge;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{self, App, Limits, Parts, PolicyMode};
+use crate::http::{self, HttpLimits};
+use crate::metrics::{self, Metrics};
+use crate::storage::Store;
+
+/// Shortest API key that is accepted.
+const API_KEY_BYTES_MIN: usize = 16;
+/// Pause between two tries to reach Redis at the start.
+const REDIS_TRY_EVERY: Duration = Duration::from_millis(250);
+
+/// Settings of the API. Each flag has a variable; `--help` is the reference.
+#[derive(Debug, Clone, Args)]
+pub struct ServeArgs {
+    /// Address of the API. Port 0 takes a free one. Other than loopback only with an API key.
+    #[arg(long, env = "MANIMQ_LISTEN", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+
+    /// Address of `/metrics`, which has no key: keep it where only Prometheus reaches it.
+    #[arg(long, env = "MANIMQ_METRICS_LISTEN", default_value = "127.0.0.1:9464")]
+    pub metrics_listen: SocketAddr,
+
+    /// Redis 7 or newer, or Valkey: redis://HOST:PORT/DB or unix:///PATH.
+    #[arg(
+        long,
+        env = "REDIS_URL",
+        default_value = "redis://127.0.0.1:6379/0",
+        hide_env_values = true
+    )]
+    pub redis_url: String,
+
+    /// Start of all Redis keys. Two systems on one Redis differ in it.
+    #[arg(long, env = "MANIMQ_REDIS_PREFIX", default_value = "mq", value_parser = redis_prefix)]
+    pub redis_prefix: String,
+
+    /// Most connections to Redis, besides one for hints.
+    #[arg(long, env = "MANIMQ_REDIS_CONNECTIONS", default_value_t = 16)]
+    pub redis_connections: usize,
+
+    /// How long to wait for Redis at the start before giving up. Later it may come and go.
+    #[arg(long, env = "MANIMQ_REDIS_WAIT", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub redis_wait: Duration,
+
+    /// Folder for results (`artifacts/`) and the secret that signs their URLs (`storage.key`).
+    #[arg(long, env = "MANIMQ_DATA_DIR", default_value = ".manimq/data")]
+    pub data_dir: PathBuf,
+
+    /// How users reach this API, such as https://render.example.com; start of all URLs that are
+    /// given to them. Without it: http:// and the address that is listened on.
+    #[arg(long, env = "MANIMQ_PUBLIC_URL", value_parser = base_url)]
+    pub public_url: Option<String>,
+
+    /// How workers reach this API, if not by the public URL.
+    #[arg(long, env = "MANIMQ_INTERNAL_URL", value_parser = base_url)]
+    pub internal_url: Option<String>,
+
+    /// How strictly sources are judged before they are queued: enforce, warn or off. Not the
+    /// security boundary, which is the sandbox.
+    #[arg(long, env = "MANIMQ_SCENE_POLICY", default_value = "enforce")]
+    pub scene_policy: PolicyMode,
+
+    /// One key for everybody (at least 16 characters), sent as `Authorization: Bearer KEY`.
+    #[arg(long, env = "MANIMQ_API_KEY", hide_env_values = true)]
+    pub api_key: Option<SecretString>,
+
+    /// Secret behind signed URLs (at least 32 characters), if several API processes without a
+    /// common data folder must honour each other's.
+    #[arg(long, env = "MANIMQ_STORAGE_SECRET", hide_env_values = true)]
+    pub storage_secret: Option<SecretString>,
+
+    /// How long a URL of a result works, at least.
+    #[arg(long, env = "MANIMQ_URL_TTL", default_value = "1h", value_parser = humantime::parse_duration)]
+    pub url_ttl: Duration,
+
+    /// Longest source of a scene, in bytes. At most 256 KiB.
+    #[arg(long, env = "MANIMQ_SOURCE_BYTES_MAX", default_value_t = 262_144)]
+    pub source_bytes_max: usize,
+
+    /// Longest JSON body, in bytes.
+    #[arg(long, env = "MANIMQ_BODY_BYTES_MAX", default_value_t = 2_097_152)]
+    pub body_bytes_max: usize,
+
+    /// Largest file of a result, in bytes.
+    #[arg(long, env = "MANIMQ_FILE_BYTES_MAX", default_value_t = 2 << 30)]
+    pub file_bytes_max: u64,
+
+    /// Most bytes of all files of one job.
+    #[arg(long, env = "MANIMQ_JOB_BYTES_MAX", default_value_t = 4 << 30)]
+    pub job_bytes_max: u64,
+
+    /// Most connections at a time.
+    #[arg(long, env = "MANIMQ_CONNECTIONS_MAX", default_value_t = 8192)]
+    pub connections_max: usize,
+
+    /// Most event streams at a time.
+    #[arg(long, env = "MANIMQ_SSE_MAX", default_value_t = 6000)]
+    pub sse_max: usize,
+
+    /// Requests per second from one address (bursts of five times as many); 0 for no limit.
+    /// Without it: 200, and loopback addresses are not limited.
+    #[arg(long, env = "MANIMQ_RATE_PER_ADDRESS")]
+    pub rate_per_address: Option<u32>,
+
+    /// How long answers may still take after the stop.
+    #[arg(long, env = "MANIMQ_DRAIN", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub drain: Duration,
+
+    /// Write the addresses as JSON to this file once they are listened on.
+    #[arg(long, env = "MANIMQ_ANNOUNCE")]
+    pub announce: Option<PathBuf>,
+
+    /// Form of log lines: text or json. What is logged: MANIMQ_LOG or RUST_LOG (default info).
+    #[arg(long, env = "MANIMQ_LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+fn redis_prefix(text: &str) -> Result<String, String> {
+    let ok = (1..=32).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    ok.then(|| text.to_owned())
+        .ok_or_else(|| "use 1 to 32 letters, digits, `-` and `_`".to_owned())
+}
+
+fn base_url(text: &str) -> Result<String, String> {
+    let uri: axum::http::Uri = text.parse().map_err(|_| "not a URL".to_owned())?;
+    let http = matches!(uri.scheme_str(), Some("http" | "https"));
+    if http && uri.host().is_some() && uri.query().is_none() {
+        Ok(text.trim_end_matches('/').to_owned())
+    } else {
+        Err("write http://HOST or https://HOST, perhaps with a port or path".to_owned())
+    }
+}
+
+/// What is listened on; the content of the `--announce` file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Addresses {
+    /// The API.
+    pub api: String,
+    /// The metrics.
+    pub metrics: String,
+}
+
+/// A running API.
+#[derive(Debug)]
+pub struct Server {
+    /// What it listens on.
+    pub addresses: Addresses,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Waits until everything has ended, after the stop.
+    pub async fn ended(self) {
+        for task in self.tasks {
+            if let Err(error) = task.await {
+                tracing::error!(error = %error, "a listener ended badly");
+            }
+        }
+    }
+}
+
+/// Serves until `stop`. Sets up logging as the settings say, unless that was done before.
+///
+/// # Errors
+/// If it cannot start; the text says what to change.
+pub async fn run(args: ServeArgs, stop: CancellationToken) -> anyhow::Result<()> {
+    manimq_shared::logging::init(args.log_format).map_err(anyhow::Error::msg)?;
+    let announce = args.announce.clone();
+    let server = tokio::select! {
+        server = start(args, Limits::default(), stop.clone()) => server?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    let Addresses { api, metrics } = &server.addresses;
+    tracing::info!(
+        api,
+        metrics,
+        "the API listens on {api}, its metrics are at {metrics}/metrics"
+    );
+    if let Some(path) = announce {
+        write_announcement(&path, &server.addresses)?;
+    }
+    server.ended().await;
+    tracing::info!("the API has stopped");
+    Ok(())
+}
+
+/// Starts everything and returns once it listens. `limits` are those that have no flag; the
+/// others are taken from `args`.
+///
+/// # Errors
+/// As [`run`].
+pub async fn start(
+    args: ServeArgs,
+    limits: Limits,
+    stop: CancellationToken,
+) -> anyhow::Result<Server> {
+    check(&args)?;
+    raise_descriptors();
+    let store = Store::open(
+        &args.data_dir,
+        args.storage_secret
+            .as_ref()
+            .map(ExposeSecret::expose_secret),
+        args.url_ttl,
+    )?;
+    let sweeper = store.clone();
+    let sweep = tokio::task::spawn_blocking(move || sweeper.sweep());
+    let queue = connect(&args).await?;
+
+    let (api_listener, api_address) = listen(args.listen, "--listen").await?;
+    let (metrics_listener, metrics_address) =
+        listen(args.metrics_listen, "--metrics-listen").await?;
+    let addresses = Addresses {
+        api: format!("http://{api_address}"),
+        metrics: format!("http://{metrics_address}"),
+    };
+    let public_url = args.public_url.unwrap_or_else(|| addresses.api.clone());
+    let metrics = Metrics::default();
+    let app = App::new(Parts {
+        queue,
+        store,
+        metrics: metrics.clone(),
+        limits: Limits {
+            source_bytes_max: args.source_bytes_max,
+            body_bytes_max: args.body_bytes_max,
+            file_bytes_max: args.file_bytes_max,
+            job_bytes_max: args.job_bytes_max,
+            sse_max: args.sse_max,
+            rate_per_address: args.rate_per_address,
+            ..limits
+        },
+        policy: args.scene_policy,
+        api_key: args.api_key,
+        internal_url: args.internal_url.unwrap_or_else(|| public_url.clone()),
+        public_url,
+        stop: stop.clone(),
+    });
+    let http_limits = HttpLimits {
+        connections_max: args.connections_max,
+        drain: args.drain,
+        ..HttpLimits::default()
+    };
+    let metrics_limits = HttpLimits {
+        connections_max: 64,
+        ..http_limits
+    };
+    let uncounted = IntGauge::new("unused", "unused")?;
+    let tasks = vec![
+        tokio::spawn(http::serve(
+            api_listener,
+            api::router(app.clone()),
+            http_limits,
+            metrics.http_connections.clone(),
+            stop.clone(),
+        )),
+        tokio::spawn(http::serve(
+            metrics_listener,
+            metrics::router(app),
+            metrics_limits,
+            uncounted,
+            stop,
+        )),
+        sweep,
+    ];
+    Ok(Server { addresses, tasks })
+}
+
+fn check(args: &ServeArgs) -> anyhow::Result<()> {
+    if args.api_key.is_none() && !args.listen.ip().is_loopback() {
+        bail!(
+            "--listen {} is reachable from other machines, and without a key anybody there could run code here: set MANIMQ_API_KEY (such as from `openssl rand -hex 24`), or listen on 127.0.0.1",
+            args.listen
+        );
+    }
+    if let Some(key) = &args.api_key
+        && (key.expose_secret().len() < API_KEY_BYTES_MIN
+            || !key.expose_secret().bytes().all(|b| b.is_ascii_graphic()))
+    {
+        bail!(
+            "MANIMQ_API_KEY must have at least {API_KEY_BYTES_MIN} visible ASCII characters, such as from `openssl rand -hex 24`"
+        );
+    }
+    let most = Limits::default().source_bytes_max;
+    if args.source_bytes_max > most {
+        bail!("MANIMQ_SOURCE_BYTES_MAX may be at most {most}");
+    }
+    if args.redis_connections == 0 || args.connections_max == 0 {
+        bail!("MANIMQ_REDIS_CONNECTIONS and MANIMQ_CONNECTIONS_MAX must be at least 1");
+    }
+    if args.url_ttl < Duration::from_secs(60) {
+        bail!("MANIMQ_URL_TTL must be at least 60s: URLs would expire before they are used");
+    }
+    Ok(())
+}
+
+/// Each connection and each stream needs a descriptor; the usual soft limit of 1024 is for
+/// programs that use `select`, and the hard limit is ours to take.
+fn raise_descriptors() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        limit.current = limit.maximum;
+        let _ = setrlimit(Resource::Nofile, limit);
+    }
+}
+
+async fn connect(args: &ServeArgs) -> anyhow::Result<Queue> {
+    let config = RedisConfig {
+        prefix: args.redis_prefix.clone(),
+        pool_size: args.redis_connections,
+        ..RedisConfig::new(args.redis_url.clone())
+    };
+    let url = redact(&args.redis_url);
+    let end = tokio::time::Instant::now() + args.redis_wait;
+    let mut told = false;
+    loop {
+        match Queue::connect(&config).await {
+            Ok(queue) => return Ok(queue),
+            Err(QueueError::Unavailable(_)) if tokio::time::Instant::now() < end => {
+                if !told {
+                    tracing::warn!(
+                        "Redis at {url} does not answer; waiting up to {}",
+                        humantime::format_duration(args.redis_wait)
+                    );
+                    told = true;
+                }
+                tokio::time::sleep(REDIS_TRY_EVERY).await;
+            }
+            Err(error @ QueueError::Unavailable(_)) => {
+                return Err(anyhow::Error::new(error).context(format!(
+                    "Redis at {url} does not answer: start it (`redis-server`), point REDIS_URL at it, or use `manimq up`, which brings its own"
+                )));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+async fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}; choose another address with {flag} (port 0 takes a free one)")
+    })?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+/// Written beside and renamed: who waits for the file never reads half of it.
+fn write_announcement(path: &Path, addresses: &Addresses) -> anyhow::Result<()> {
+    let write = || -> anyhow::Result<()> {
+        let folder = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        serde_json::to_writer(&mut file, addresses)?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().with_context(|| format!("cannot write the addresses to {}", path.display()))
+}
