@@ -1,5 +1,7 @@
 //! The command line: what there is, and what runs it.
 
+use std::time::{Duration, Instant};
+
 use clap::builder::Styles;
 use clap::builder::styling::AnsiColor;
 use clap::{Args, Parser, Subcommand};
@@ -11,6 +13,7 @@ use crate::exit::{Exit, Failure};
 use crate::job::JobArgs;
 use crate::render::RenderArgs;
 use crate::serve::ServeArgs;
+use crate::up::UpArgs;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -20,7 +23,8 @@ const STYLES: Styles = Styles::styled()
 
 const EXAMPLES: &str = "\
 Start here:
-  manimq render -ql scene.py MyScene     your scene as a video
+  manimq up                              a server on this machine: API, page, worker, Redis
+  manimq render -ql scene.py MyScene     in another terminal: your scene as a video
 
 `manimq help COMMAND` tells more of each.";
 
@@ -39,6 +43,8 @@ pub struct Cli {
 pub enum Command {
     /// Render scenes, with the flags of `manim render`
     Render(Box<RenderArgs>),
+    /// Run everything on this machine: Redis, API, page and a worker
+    Up(Box<UpArgs>),
     /// Run the HTTP API alone
     Serve(Box<ServeArgs>),
     /// Look after a job: get, cancel, logs
@@ -70,6 +76,10 @@ impl ServerArgs {
     }
 }
 
+/// Two signals closer together than this are one: `timeout` and others signal a process and then
+/// its group.
+pub const SAME_PRESS: Duration = Duration::from_millis(300);
+
 /// A token that the first SIGINT or SIGTERM cancels; the second ends the program at once.
 #[must_use]
 pub fn interrupts() -> CancellationToken {
@@ -84,15 +94,20 @@ pub fn interrupts() -> CancellationToken {
         ) else {
             return;
         };
+        let mut asked: Option<Instant> = None;
         loop {
             tokio::select! {
                 _ = int.recv() => {}
                 _ = term.recv() => {}
             }
-            if first.is_cancelled() {
-                std::process::exit(Exit::Canceled.code().into());
+            match asked {
+                None => {
+                    asked = Some(Instant::now());
+                    first.cancel();
+                }
+                Some(at) if at.elapsed() < SAME_PRESS => {}
+                Some(_) => std::process::exit(Exit::Canceled.code().into()),
             }
-            first.cancel();
         }
     });
     token
@@ -103,21 +118,23 @@ impl Cli {
     #[must_use]
     pub fn run(self) -> Exit {
         use tokio::runtime::Builder;
-        // One thread is enough for a client.
+        // One thread is enough for a client, and `up` must start its children from the main
+        // thread: their death is tied to the thread that started them.
         let mut builder = match self.command {
             Command::Serve(_) => Builder::new_multi_thread(),
-            Command::Render(_) | Command::Job(_) => Builder::new_current_thread(),
+            Command::Render(_) | Command::Up(_) | Command::Job(_) => Builder::new_current_thread(),
         };
         let runtime = match builder.enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => {
                 eprintln!("error: cannot start: {error}");
-                return Exit::JobFailed;
+                return Exit::Failed;
             }
         };
         let exit = runtime.block_on(async {
             match self.command {
                 Command::Render(args) => crate::render::run(*args).await,
+                Command::Up(args) => crate::up::run(*args).await,
                 Command::Serve(args) => serve(*args).await,
                 Command::Job(args) => crate::job::run(args).await,
             }
@@ -133,7 +150,7 @@ async fn serve(args: ServeArgs) -> Exit {
         Ok(()) => Exit::Ok,
         Err(error) => {
             eprintln!("error: {error:#}");
-            Exit::JobFailed
+            Exit::Failed
         }
     }
 }

@@ -13,8 +13,8 @@ use crate::term::{Paint, visible_lines};
 pub enum Exit {
     /// All went well.
     Ok = 0,
-    /// A job failed, or its file could not be had.
-    JobFailed = 1,
+    /// A job failed, its file could not be had, or the command could not do its work.
+    Failed = 1,
     /// The command or the request is wrong.
     Usage = 2,
     /// A quota is used up.
@@ -145,8 +145,8 @@ impl From<ClientError> for Failure {
             ClientError::Cut { .. } => Self::new(Exit::Unreachable, "connection-cut", message),
             ClientError::NotManimq { .. } => Self::new(Exit::Unreachable, "not-manimq", message)
                 .hint("check --server or MANIMQ_SERVER: something else may listen there"),
-            ClientError::Download { .. } => Self::new(Exit::JobFailed, "download-failed", message),
-            ClientError::Write { .. } => Self::new(Exit::JobFailed, "cannot-write", message),
+            ClientError::Download { .. } => Self::new(Exit::Failed, "download-failed", message),
+            ClientError::Write { .. } => Self::new(Exit::Failed, "cannot-write", message),
             ClientError::Problem {
                 problem,
                 retry_after,

@@ -3,7 +3,8 @@
 //! Server: [`serve`] has the settings and starts everything; [`api`] holds the routes; [`storage`]
 //! keeps the artifacts; [`http`] is the server below the routes with its limits; [`metrics`] is
 //! what Prometheus reads. Command line: [`cli`] says what there is; [`render`] and [`job`] speak to
-//! a server through [`client`]; [`exit`] and [`term`] are how they end and what they print.
+//! a server through [`client`]; [`up`] starts all parts on this machine; [`exit`] and [`term`] are
+//! how commands end and what they print.
 
 pub mod api;
 pub mod cli;
@@ -16,3 +17,4 @@ pub mod render;
 pub mod serve;
 pub mod storage;
 pub mod term;
+pub mod up;

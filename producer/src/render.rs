@@ -676,7 +676,7 @@ impl Session<'_> {
                 let exit = if findings.is_empty() {
                     Exit::Usage
                 } else {
-                    Exit::JobFailed
+                    Exit::Failed
                 };
                 let mut failure = Failure::new(exit, problem.kind.clone(), message);
                 failure.problem = Some(problem.clone());
@@ -746,7 +746,7 @@ impl Session<'_> {
             )),
             Status::Failed => Err(self.failed(&scene, &ended, several).await),
             Status::Expired | Status::Queued | Status::Running => Err(Failure::new(
-                Exit::JobFailed,
+                Exit::Failed,
                 "expired",
                 format!("no worker took {} before its deadline", ended.job.id),
             )),
@@ -765,7 +765,7 @@ impl Session<'_> {
             .error
             .as_ref()
             .map_or("the job failed".to_owned(), |e| e.message.clone());
-        let mut failure = Failure::new(Exit::JobFailed, "job-failed", message);
+        let mut failure = Failure::new(Exit::Failed, "job-failed", message);
         failure.told = true;
         let paint = self.screen.paint();
         let mut text = String::new();
@@ -815,7 +815,7 @@ impl Session<'_> {
             .or_else(|| job.artifacts.iter().find(|a| a.role == ArtifactRole::Image));
         let Some(artifact) = main else {
             return Err(Failure::new(
-                Exit::JobFailed,
+                Exit::Failed,
                 "no-artifact",
                 format!("{} succeeded without a file", job.id),
             ));
@@ -824,7 +824,7 @@ impl Session<'_> {
         let name = job.input.scene.as_deref().unwrap_or(scene);
         if !is_identifier(name) {
             return Err(Failure::new(
-                Exit::JobFailed,
+                Exit::Failed,
                 "odd-scene",
                 format!("the server names the scene {name:?}, which cannot be one"),
             ));

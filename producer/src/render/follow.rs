@@ -169,7 +169,7 @@ impl Follower<'_> {
                 }
                 Err(error) if error.is_not_found() => {
                     return Err(Failure::new(
-                        Exit::JobFailed,
+                        Exit::Failed,
                         "job-lost",
                         format!("the server does not know {id} any more"),
                     )
@@ -206,15 +206,13 @@ impl Follower<'_> {
         match event.news {
             News::Status {
                 status: Some(Status::Queued),
-                reason,
+                reason: Some(reason),
                 ..
             } => {
                 seen.running = false;
-                let reason = reason.map_or(String::new(), |r| format!(" ({r})"));
-                self.display.status(&format!(
-                    "waiting to be tried again{}",
-                    crate::term::visible(&reason)
-                ));
+                let reason = crate::term::visible(&reason);
+                self.display
+                    .status(&format!("waiting to be tried again ({reason})"));
             }
             News::Status {
                 status: Some(Status::Running),

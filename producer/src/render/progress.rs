@@ -44,7 +44,11 @@ pub struct Screen {
     mode: Mode,
     bars: MultiProgress,
     paint: Paint,
+    sink: Option<Sink>,
 }
+
+/// Takes what would go to standard error.
+pub type Sink = Box<dyn Fn(String)>;
 
 impl Screen {
     /// A screen on standard error.
@@ -58,6 +62,21 @@ impl Screen {
             mode,
             bars: MultiProgress::with_draw_target(target),
             paint,
+            sink: None,
+        }
+    }
+
+    /// A screen whose text goes to `sink`, line by line. Never with bars.
+    #[must_use]
+    pub fn to(mode: Mode, paint: Paint, sink: Sink) -> Self {
+        let mode = if mode == Mode::Bars {
+            Mode::Lines
+        } else {
+            mode
+        };
+        Self {
+            sink: Some(sink),
+            ..Self::new(mode, paint)
         }
     }
 
@@ -70,6 +89,9 @@ impl Screen {
     /// Prints text to standard error without tearing the bars.
     pub fn say(&self, text: &str) {
         let text = text.trim_end_matches('\n');
+        if let Some(sink) = &self.sink {
+            return sink(text.to_owned());
+        }
         self.bars.suspend(|| {
             // Nothing can be done for a reader who has gone away.
             let _ = writeln!(std::io::stderr().lock(), "{text}");
