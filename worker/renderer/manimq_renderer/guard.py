@@ -26,6 +26,7 @@ from . import collect, job, linux, tex, walls
 from .protocol import (
     EVENT_BYTES_MAX,
     EVENT_LINE_BYTES_MAX,
+    EVENT_LINES_MAX,
     MESSAGE_BYTES_MAX,
     STAGES,
     JobSpec,
@@ -111,7 +112,8 @@ class Guard:
         self._poll = select.poll()
         self._handlers: dict[int, Callable[[], None]] = {}
         self._events = bytearray()
-        self._events_total = 0
+        self._events_bytes = 0
+        self._events_lines = 0
         self._reply = bytearray()
         self._probe_pid: int | None = None
         self._tex_pid: int | None = None
@@ -304,9 +306,10 @@ class Guard:
                 # The job closed it, or is about to die: its pidfd tells.
                 self._unwatch(self._events_fd)
                 return
-            self._events_total += len(data)
+            self._events_bytes += len(data)
+            self._events_lines += data.count(b"\n")
             self._events += data
-            if self._events_total > EVENT_BYTES_MAX:
+            if self._events_bytes > EVENT_BYTES_MAX or self._events_lines > EVENT_LINES_MAX:
                 return self._protocol_violation("said too much")
             while (end := self._events.find(b"\n")) >= 0:
                 line = bytes(self._events[:end])

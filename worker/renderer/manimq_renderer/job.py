@@ -134,7 +134,9 @@ class _Job:
             Manager(instance)
             started = time.monotonic()
             instance.render()
-        final = instance.renderer.file_writer.final_file_path
+        final = getattr(instance.renderer.file_writer, "final_file_path", None)
+        if final is None:
+            raise failure.NotRenderable("every animation of this scene is skipped, so there is no film")
         os.mkdir("out")
         os.rename(final, f"out/result.{self._spec.format}")
         ended = time.monotonic()

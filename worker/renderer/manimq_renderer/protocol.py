@@ -25,6 +25,8 @@ EVENT_LINE_BYTES_MAX = 512 * 1024
 """Longest line from a job: a TeX text of 64 KiB, escaped, with room to spare."""
 EVENT_BYTES_MAX = 64 * 1024 * 1024
 """All that a job may say in its life; an honest long film says about 1 MiB."""
+EVENT_LINES_MAX = 100_000
+"""Events in its life; an honest one says ten a second, and one per formula."""
 TEX_CHARS_MAX = 64 * 1024
 ERROR_TEXT_CHARS_MAX = 4000
 STACK_MAX = 12

@@ -44,6 +44,8 @@ const READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How much longer than the guard's timers the worker waits before it ends the slot:
 /// the guard's grace, a TeX run being killed, the probe of a large file.
 const GUARD_MARGIN: Duration = Duration::from_secs(40);
+/// No job runs longer, whatever its limits say.
+const WALL_MAX: Duration = Duration::from_secs(24 * 3600);
 /// From `cancel` to the end of the guard.
 const INTERRUPT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Whole of [`Sandbox::verify`].
@@ -58,6 +60,8 @@ pub struct LocalConfig {
     pub python_env: PathBuf,
     /// Our Python code, `worker/renderer` (`MANIMQ_RENDERER_DIR`).
     pub renderer_dir: PathBuf,
+    /// Walls that must stand. Anything less is refused, never fallen back to.
+    pub level: Level,
     /// Number of the slot, from 0: each has a user of its own.
     pub slot_index: u32,
     /// First user id for slots, if the worker is root. A range that nothing else
@@ -65,6 +69,18 @@ pub struct LocalConfig {
     pub uid_base: u32,
     /// Jobs after which a fresh zygote is started.
     pub recycle_after: u32,
+}
+
+/// How many walls there are around a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// Bubblewrap, a set of namespaces and tmpfs for each job, Landlock, seccomp,
+    /// resource limits.
+    Full,
+    /// For a container without the right to make namespaces: Landlock, seccomp and
+    /// resource limits only. Not built yet: [`LocalSandbox::connect`] refuses it.
+    Container,
 }
 
 impl LocalConfig {
@@ -81,6 +97,7 @@ impl LocalConfig {
         Self {
             python_env: python_env.into(),
             renderer_dir: renderer_dir.into(),
+            level: Level::Full,
             slot_index,
             uid_base: Self::UID_BASE,
             recycle_after: 500,
@@ -301,6 +318,15 @@ pub enum RenderFileError {
 /// Looks for what must be there, so that each missing thing is named.
 fn prepare(config: &LocalConfig) -> Result<LaunchSpec, ConnectError> {
     const SETUP: &str = "run deploy/setup";
+    match config.level {
+        Level::Full => {}
+        Level::Container => {
+            return Err(ConnectError::VerificationFailed {
+                reason: "sandbox level `container` is not built yet".into(),
+                remedy: "use level `full`".into(),
+            });
+        }
+    }
     let missing = |what: String, remedy: &str| ConnectError::NotFound {
         what,
         remedy: remedy.into(),
@@ -558,7 +584,8 @@ impl Job {
         request: &RenderRequest,
         events: &EventSender,
     ) -> Result<Rendered, RenderError> {
-        let mut deadline = tokio::time::Instant::now() + request.limits.wall + GUARD_MARGIN;
+        let wall = request.limits.wall.min(WALL_MAX);
+        let mut deadline = tokio::time::Instant::now() + wall + GUARD_MARGIN;
         let mut chunk = vec![0; 64 * 1024];
         let mut tick = tokio::time::interval(Duration::from_millis(100));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -647,11 +674,13 @@ impl Job {
         if let Some(progress) = self.progress.take() {
             self.progress = events.offer(progress);
         }
-        if let Some((text, truncated)) = self.text.take(false)
-            && let Some(RenderEvent::Log { text, .. }) =
+        while let Some((text, truncated)) = self.text.take(false) {
+            if let Some(RenderEvent::Log { text, .. }) =
                 events.offer(RenderEvent::Log { text, truncated })
-        {
-            self.text.put_back(text);
+            {
+                self.text.put_back(text);
+                break;
+            }
         }
     }
 
@@ -666,8 +695,11 @@ impl Job {
         if let Some(progress) = self.progress.take() {
             events.last(progress).await;
         }
-        if let Some((text, truncated)) = self.text.take(true) {
-            events.last(RenderEvent::Log { text, truncated }).await;
+        let give_up = Instant::now() + Duration::from_secs(2);
+        while let Some((text, truncated)) = self.text.take(true) {
+            if Instant::now() < give_up {
+                events.last(RenderEvent::Log { text, truncated }).await;
+            }
         }
     }
 
@@ -761,7 +793,7 @@ fn job_message(request: &RenderRequest) -> JobMessage<'_> {
         encoder,
         seed,
         limits: LimitsMessage {
-            wall_s: limits.wall.as_secs_f64(),
+            wall_s: limits.wall.min(WALL_MAX).as_secs_f64(),
             cpu_s: limits.cpu.as_secs().max(1),
             memory_bytes: limits.memory_bytes,
             output_bytes: limits.output_bytes,

@@ -1,6 +1,6 @@
 //! Each failure has its class, and names the author's own line.
 
-use manimq_worker::sandbox::{FailureClass, OutputFormat, RenderFailure, RenderRequest};
+use manimq_worker::sandbox::{Encoder, FailureClass, OutputFormat, RenderFailure, RenderRequest};
 
 use crate::support::*;
 
@@ -178,6 +178,16 @@ fn a_film_without_animation_is_a_validation_error_and_a_picture_is_not() {
     request.output.format = OutputFormat::Png;
     let rendered = render(request).expect("a picture");
     assert_eq!(rendered.artifacts[0].mime, "image/png");
+}
+
+#[test]
+fn a_scene_whose_animations_are_all_skipped_is_a_validation_error() {
+    for encoder in [Encoder::Fast, Encoder::Manim] {
+        let mut request = constructing("self.next_section(skip_animations=True)\nself.wait(1)");
+        request.output.encoder = encoder;
+        let failure = failure(render(request));
+        assert_class(&failure, FailureClass::Validation);
+    }
 }
 
 #[test]

@@ -5,6 +5,9 @@ use std::fmt::Write as _;
 /// Text that is kept of one render.
 pub(super) const KEPT_BYTES_MAX: usize = 1024 * 1024;
 
+/// Text in one event.
+const PIECE_BYTES_MAX: usize = 16 * 1024;
+
 /// Turns the bytes of a log pipe into text that can be shown anywhere.
 #[derive(Debug, Default)]
 pub(super) struct LogText {
@@ -56,20 +59,23 @@ impl LogText {
         self.read_bytes
     }
 
-    /// Text to send now: whole lines, or everything at the `end` or when a line is long.
+    /// The next piece to send: whole lines where it can, everything at the `end`.
+    /// The flag tells that nothing will come after it because the limit is reached.
     pub(super) fn take(&mut self, end: bool) -> Option<(String, bool)> {
-        const LONG_LINE: usize = 8 * 1024;
-        let upto = if end || self.truncated || self.ready.len() >= LONG_LINE {
-            self.ready.len()
+        let everything = end || self.truncated || self.ready.len() >= PIECE_BYTES_MAX;
+        let window = &self.ready[..self.ready.floor_char_boundary(PIECE_BYTES_MAX)];
+        let lines = window.rfind('\n').map_or(0, |at| at + 1);
+        let upto = if everything && (lines == 0 || window.len() == self.ready.len()) {
+            window.len()
         } else {
-            self.ready.rfind('\n').map_or(0, |at| at + 1)
+            lines
         };
         if upto == 0 {
             return None;
         }
         let rest = self.ready.split_off(upto);
         let text = std::mem::replace(&mut self.ready, rest);
-        Some((text, self.truncated))
+        Some((text, self.truncated && self.ready.is_empty()))
     }
 
     /// Puts back what nobody had room for.
@@ -105,12 +111,22 @@ fn is_invisible(c: char) -> bool {
 mod tests {
     use super::*;
 
+    fn all(log: &mut LogText) -> (String, bool) {
+        let (mut all, mut last) = (String::new(), false);
+        while let Some((text, truncated)) = log.take(true) {
+            assert!(text.len() <= PIECE_BYTES_MAX && !last);
+            all.push_str(&text);
+            last = truncated;
+        }
+        (all, last)
+    }
+
     fn shown(chunks: &[&[u8]]) -> String {
         let mut log = LogText::default();
         for chunk in chunks {
             log.push(chunk);
         }
-        log.take(true).map_or_else(String::new, |(text, _)| text)
+        all(&mut log).0
     }
 
     #[test]
@@ -128,12 +144,25 @@ mod tests {
     }
 
     #[test]
+    fn a_running_log_is_passed_on_in_whole_lines() {
+        let mut log = LogText::default();
+        log.push(b"one\ntwo\nthr");
+        assert_eq!(log.take(false), Some(("one\ntwo\n".into(), false)));
+        assert_eq!(log.take(false), None);
+        log.push("ä".repeat(PIECE_BYTES_MAX).as_bytes());
+        assert_eq!(
+            log.take(false).map(|(text, _)| text.len()),
+            Some(PIECE_BYTES_MAX - 1)
+        );
+    }
+
+    #[test]
     fn no_more_is_kept_than_the_limit() {
         let mut log = LogText::default();
         for _ in 0..40 {
             log.push(&[b'x'; 64 * 1024]);
         }
-        let (text, truncated) = log.take(true).expect("text");
+        let (text, truncated) = all(&mut log);
         assert!(truncated);
         assert!(text.len() <= KEPT_BYTES_MAX + 16);
         assert_eq!(log.read_bytes(), 40 * 64 * 1024);
