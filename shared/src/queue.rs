@@ -125,6 +125,8 @@ pub struct Claim {
     pub token: LeaseToken,
     /// When the job was accepted.
     pub created_at: Timestamp,
+    /// When it was claimed, by the same clock (the server's).
+    pub claimed_at: Timestamp,
 }
 
 /// Answer to [`Queue::claim`].
@@ -544,12 +546,13 @@ impl Queue {
         let wait_ms = u64::from_redis_value(reply.next().unwrap_or(Value::Int(0)))?;
         let claims = reply
             .map(|value| {
-                let (job, tenant, epoch, attempt, token, created): (
+                let (job, tenant, epoch, attempt, token, created, claimed): (
                     String,
                     String,
                     u64,
                     u32,
                     String,
+                    i64,
                     i64,
                 ) = FromRedisValue::from_redis_value(value)?;
                 Ok(Claim {
@@ -559,6 +562,7 @@ impl Queue {
                     attempt,
                     token: token.parse()?,
                     created_at: timestamp(created)?,
+                    claimed_at: timestamp(claimed)?,
                 })
             })
             .collect::<Result<_, QueueError>>()?;

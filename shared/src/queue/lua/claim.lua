@@ -2,7 +2,7 @@
 -- KEYS  1 base of the shard
 -- ARGV  1 worker  2 n  3 lease ms  4 longest wait ms if nothing is found  5 worker's info (JSON)
 --       6.. one fresh random lease token per job
--- Returns  {milliseconds until something may become due, {id, tenant, epoch, attempt, token, created ms}, …}
+-- Returns  {milliseconds until something may become due, {id, tenant, epoch, attempt, token, created ms, claimed ms}, …}
 -- Also promotes and reaps a few, and parks the worker in `idle` when it got nothing.
 --
 -- Fairness is start-time fair queueing over tenants (Goyal, Vin, Cheng 1996): the tenant with the
@@ -97,7 +97,7 @@ transition('claim', { 'allow-oom' }, function(keys, args)
         redis.call('HSET', tenant_key(base, tenant), 'tag', string.format('%.3f', tag))
         charge(base, tenant, estimate)
         event(base, id, 'status', cjson.encode({ status = 'running', attempt = attempt, epoch = epoch, worker = worker }))
-        claims[#claims + 1] = { id, tenant, epoch, attempt, token, tonumber(job.ca) }
+        claims[#claims + 1] = { id, tenant, epoch, attempt, token, tonumber(job.ca), now }
       end
       refresh(base, tenant)
     end

@@ -8,5 +8,7 @@ transition('leave', { 'allow-oom' }, function(keys, args)
   redis.call('ZREM', base .. ':wks', worker)
   redis.call('ZREM', base .. ':idle', worker)
   redis.call('DEL', base .. ':wk:' .. worker)
+  -- It may have taken a token that it will not act on: pass the baton.
+  if redis.call('ZCARD', base .. ':vt') > 0 then ring(base, 1, now_ms()) end
   return 1
 end)
