@@ -10,8 +10,8 @@ use manimq_shared::job::{
     Status,
 };
 use manimq_shared::queue::{
-    CancelOutcome, Claim, Enqueued, EventKind, LEASE, Lease, NewJob, Queue, QueueError, Renewal,
-    Settled, WorkerInfo, failed,
+    CancelOutcome, Claim, Enqueued, EventKind, LEASE, Lease, NewJob, Queue, QueueError, Quotas,
+    Renewal, Settled, WorkerInfo, failed,
 };
 use manimq_shared::testing::RedisServer;
 
@@ -403,18 +403,12 @@ async fn the_same_idempotency_key_gives_the_same_job() {
 #[tokio::test]
 async fn a_tenant_cannot_queue_more_than_its_quota() {
     let (queue, tenant) = (queue().await, TenantId::default());
-    let mut connection = queue
-        .client()
-        .get_multiplexed_async_connection()
-        .await
-        .unwrap();
-    let () = redis::cmd("HSET")
-        .arg(queue.keys().tenant(&tenant))
-        .arg("mq")
-        .arg(2)
-        .query_async(&mut connection)
-        .await
-        .unwrap();
+    let quotas = Quotas {
+        queued_max: Some(2),
+        ..Quotas::default()
+    };
+    queue.set_quotas(&tenant, &quotas).await.unwrap();
+    assert_eq!(queue.quotas(&tenant).await.unwrap(), quotas);
     let jobs: Vec<_> = (0..4).map(|_| job()).collect();
     let replies = queue.enqueue(&tenant, &jobs).await.unwrap();
     let full = Enqueued::Full {
