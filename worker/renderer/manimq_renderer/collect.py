@@ -102,7 +102,13 @@ def _probe_video(fd: int, kind: str) -> Media:
 
 
 def run_probe(
-    directory: int, path: str, kind: str, go: int, reply: int, filters: walls.Filters, address_space_bytes: int
+    directory: int,
+    path: str,
+    kind: str,
+    go: int,
+    reply: int,
+    filters: walls.Filters,
+    address_space_bytes: int,
 ) -> None:
     """Body of the forked probe: drop everything, wait for the word, then look. Never returns.
 
@@ -113,7 +119,8 @@ def run_probe(
     status = 1
     try:
         null = os.open("/dev/null", os.O_RDWR)
-        parked = {target: os.dup2(fd, 100 + target) for target, fd in enumerate((null, null, null, directory, go, reply))}
+        wanted = enumerate((null, null, null, directory, go, reply))
+        parked = {target: os.dup2(fd, 100 + target) for target, fd in wanted}
         for target, fd in parked.items():
             os.dup2(fd, target)
         linux.close_all_from(6)

@@ -92,7 +92,6 @@ class Ending:
     crash: str = ""
     stop: str | None = None
     """Why the guard ended it: timeout, stalled, canceled, protocol; None if it ended itself."""
-    frames_seen: int = 0
     notes: list[str] = field(default_factory=list)
 
 
@@ -471,7 +470,8 @@ class Guard:
         where = ending.stopped_at or self._crash_location() or {}
         name = signal.Signals(number).name if number in signal.valid_signals() else str(number)
         if ending.cpu_s >= limits.cpu_s:
-            return {**where, "class": "timeout", "message": f"the render used its {limits.cpu_s} s of CPU time"}
+            message = f"the render used its {limits.cpu_s} s of CPU time"
+            return {**where, "class": "timeout", "message": message}
         if number == signal.SIGKILL or ending.peak_memory_bytes > 0.6 * limits.memory_bytes:
             reached = ending.peak_memory_bytes // 2**20
             return {
