@@ -1,1 +1,3 @@
 //! What the parts of manimq agree on.
+
+pub mod scene_policy;
