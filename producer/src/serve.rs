@@ -298,6 +298,13 @@ fn check(args: &ServeArgs) -> anyhow::Result<()> {
             args.listen
         );
     }
+    if args.listen.ip().is_unspecified() && args.public_url.is_none() {
+        bail!(
+            "--listen {} names no address that users could be sent to: set MANIMQ_PUBLIC_URL, such as http://HOST:{}",
+            args.listen,
+            args.listen.port()
+        );
+    }
     if let Some(key) = &args.api_key
         && (key.expose_secret().len() < API_KEY_BYTES_MIN
             || !key.expose_secret().bytes().all(|b| b.is_ascii_graphic()))
