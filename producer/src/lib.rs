@@ -1,11 +1,20 @@
-//! The producer's side of manimq: the HTTP API (`manimq serve`), its storage and its metrics.
+//! The producer's side of manimq: the HTTP API, the command line and the all-in-one.
 //!
-//! [`serve`] has the settings and starts everything; [`api`] holds the routes; [`storage`] keeps
-//! the artifacts; [`http`] is the server below the routes with its limits; [`metrics`] is what
-//! Prometheus reads.
+//! Server: [`serve`] has the settings and starts everything; [`api`] holds the routes; [`storage`]
+//! keeps the artifacts; [`http`] is the server below the routes with its limits; [`metrics`] is
+//! what Prometheus reads. Command line: [`cli`] says what there is; [`render`] and [`job`] speak to
+//! a server through [`client`]; [`up`] starts all parts on this machine; [`exit`] and [`term`] are
+//! how commands end and what they print.
 
 pub mod api;
+pub mod cli;
+pub mod client;
+pub mod exit;
 pub mod http;
+pub mod job;
 pub mod metrics;
+pub mod render;
 pub mod serve;
 pub mod storage;
+pub mod term;
+pub mod up;

@@ -1,0 +1,167 @@
+//! The command line: what there is, and what runs it.
+
+use std::time::{Duration, Instant};
+
+use clap::builder::Styles;
+use clap::builder::styling::AnsiColor;
+use clap::{Args, Parser, Subcommand};
+use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
+
+use crate::client::{Client, SERVER_DEFAULT};
+use crate::exit::{Exit, Failure};
+use crate::job::JobArgs;
+use crate::render::RenderArgs;
+use crate::serve::ServeArgs;
+use crate::up::UpArgs;
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+const EXAMPLES: &str = "\
+Start here:
+  manimq up                              a server on this machine: API, page, worker, Redis
+  manimq render -ql scene.py MyScene     in another terminal: your scene as a video
+
+`manimq help COMMAND` tells more of each.";
+
+/// Renders Manim animations on a server of your own.
+#[derive(Debug, Parser)]
+#[command(name = "manimq", version, styles = STYLES, after_help = EXAMPLES, max_term_width = 100,
+          subcommand_required = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Render scenes, with the flags of `manim render`
+    Render(Box<RenderArgs>),
+    /// Run everything on this machine: Redis, API, page and a worker
+    Up(Box<UpArgs>),
+    /// Run the HTTP API alone
+    Serve(Box<ServeArgs>),
+    /// Look after a job: get, cancel, logs
+    Job(JobArgs),
+}
+
+/// Where the server is.
+#[derive(Debug, Clone, Args)]
+pub struct ServerArgs {
+    /// Address of the server
+    #[arg(long, env = "MANIMQ_SERVER",
+        hide_env_values = true, value_name = "URL", default_value = SERVER_DEFAULT,
+          help_heading = "Server")]
+    pub server: String,
+}
+
+impl ServerArgs {
+    /// A client for it, with the key in `MANIMQ_API_KEY`. The key is no flag: flags can be read
+    /// by everybody on the machine.
+    ///
+    /// # Errors
+    /// The address cannot be used.
+    pub fn client(&self) -> Result<Client, Failure> {
+        let key = std::env::var("MANIMQ_API_KEY")
+            .ok()
+            .map(|key| key.trim().to_owned());
+        let key = key.filter(|key| !key.is_empty()).map(SecretString::from);
+        Ok(Client::new(&self.server, key.as_ref())?)
+    }
+}
+
+/// Two signals closer together than this are one: `timeout` and others signal a process and then
+/// its group.
+pub const SAME_PRESS: Duration = Duration::from_millis(300);
+
+/// A token that the first SIGINT or SIGTERM cancels; the second ends the program at once.
+#[must_use]
+pub fn interrupts() -> CancellationToken {
+    use tokio::signal::unix::{SignalKind, signal};
+    let token = CancellationToken::new();
+    let first = token.clone();
+    // Lives as long as the program: it is what ends it.
+    tokio::spawn(async move {
+        let (Ok(mut int), Ok(mut term)) = (
+            signal(SignalKind::interrupt()),
+            signal(SignalKind::terminate()),
+        ) else {
+            return;
+        };
+        let mut asked: Option<Instant> = None;
+        loop {
+            tokio::select! {
+                _ = int.recv() => {}
+                _ = term.recv() => {}
+            }
+            match asked {
+                None => {
+                    asked = Some(Instant::now());
+                    first.cancel();
+                }
+                Some(at) if at.elapsed() < SAME_PRESS => {}
+                Some(_) => std::process::exit(Exit::Canceled.code().into()),
+            }
+        }
+    });
+    token
+}
+
+impl Cli {
+    /// Runs the command to its end.
+    #[must_use]
+    pub fn run(self) -> Exit {
+        use tokio::runtime::Builder;
+        // One thread is enough for a client, and `up` must start its children from the main
+        // thread: their death is tied to the thread that started them.
+        let mut builder = match self.command {
+            Command::Serve(_) => Builder::new_multi_thread(),
+            Command::Render(_) | Command::Up(_) | Command::Job(_) => Builder::new_current_thread(),
+        };
+        let runtime = match builder.enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                eprintln!("error: cannot start: {error}");
+                return Exit::Failed;
+            }
+        };
+        let exit = runtime.block_on(async {
+            match self.command {
+                Command::Render(args) => crate::render::run(*args).await,
+                Command::Up(args) => crate::up::run(*args).await,
+                Command::Serve(args) => serve(*args).await,
+                Command::Job(args) => crate::job::run(args).await,
+            }
+        });
+        // A thread that waits for an answer on standard input must not hold us.
+        runtime.shutdown_background();
+        exit
+    }
+}
+
+async fn serve(args: ServeArgs) -> Exit {
+    match crate::serve::run(args, interrupts()).await {
+        Ok(()) => Exit::Ok,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            Exit::Failed
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+}

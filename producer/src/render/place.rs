@@ -1,0 +1,136 @@
+//! Where files go: exactly where `manim render` of Manim 0.22 would put them
+//! (`manim/_config/output_plan.py`, `default.cfg`).
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use manimq_shared::job::{Format, OutputSpec};
+
+/// The version in the names of stills and GIFs that the user did not name.
+const MANIM_VERSION: &str = "0.22.0";
+
+/// What decides where a file goes.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// `--media_dir`.
+    pub media_dir: PathBuf,
+    /// The source's name without `.py`.
+    pub stem: PathBuf,
+    /// `-o`.
+    pub output_file: Option<PathBuf>,
+}
+
+impl Place {
+    /// The path for a scene's file. `format` is what the file is, which is not what was asked for
+    /// if a scene without animations became a picture.
+    #[must_use]
+    pub fn path(&self, scene: &str, output: &OutputSpec, format: Format) -> PathBuf {
+        let folder = match format {
+            Format::Png => self.media_dir.join("images").join(&self.stem),
+            Format::Mp4 | Format::Webm | Format::Mov | Format::Gif => {
+                let (_, height, fps) = output.size();
+                self.media_dir
+                    .join("videos")
+                    .join(&self.stem)
+                    .join(format!("{height}p{fps}"))
+            }
+        };
+        let name = match (&self.output_file, format) {
+            (Some(name), _) => name.clone(),
+            (None, Format::Png | Format::Gif) => {
+                PathBuf::from(format!("{scene}_ManimCE_v{MANIM_VERSION}"))
+            }
+            (None, Format::Mp4 | Format::Webm | Format::Mov) => PathBuf::from(scene),
+        };
+        folder.join(with_extension(&name, format.as_str()))
+    }
+}
+
+/// Adds the extension unless it is there: `a` and `a.mp4` become `a.mp4`, `v1.2` becomes `v1.2.mp4`.
+/// The name of a still or GIF holds the version's dots, so what is there is never replaced.
+fn with_extension(path: &Path, extension: &str) -> PathBuf {
+    if path.extension().is_some_and(|e| e == extension) {
+        return path.to_owned();
+    }
+    let mut name = OsString::from(path);
+    name.push(".");
+    name.push(extension);
+    name.into()
+}
+
+/// Whether `-o` names a file at all.
+#[must_use]
+pub fn is_file_name(path: &Path) -> bool {
+    path.file_name().is_some() && !path.as_os_str().as_encoded_bytes().ends_with(b"/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use manimq_shared::job::{Aspect, Quality};
+
+    fn place(output_file: Option<&str>) -> Place {
+        Place {
+            media_dir: "./media".into(),
+            stem: "two".into(),
+            output_file: output_file.map(Into::into),
+        }
+    }
+
+    /// Each path was printed by `manim render` 0.22.0.
+    #[test]
+    fn files_go_where_manim_puts_them() {
+        let low = OutputSpec {
+            quality: Quality::Low,
+            ..OutputSpec::default()
+        };
+        let at = |name, format| place(name).path("A", &low, format);
+        for (name, format, path) in [
+            (None, Format::Mp4, "./media/videos/two/480p15/A.mp4"),
+            (None, Format::Mov, "./media/videos/two/480p15/A.mov"),
+            (
+                None,
+                Format::Gif,
+                "./media/videos/two/480p15/A_ManimCE_v0.22.0.gif",
+            ),
+            (
+                None,
+                Format::Png,
+                "./media/images/two/A_ManimCE_v0.22.0.png",
+            ),
+            (Some("img"), Format::Png, "./media/images/two/img.png"),
+            (
+                Some("sub/x.y"),
+                Format::Webm,
+                "./media/videos/two/480p15/sub/x.y.webm",
+            ),
+            (
+                Some("z.mp4"),
+                Format::Mp4,
+                "./media/videos/two/480p15/z.mp4",
+            ),
+            (Some("/tmp/abs/z"), Format::Mp4, "/tmp/abs/z.mp4"),
+        ] {
+            assert_eq!(at(name, format), PathBuf::from(path));
+        }
+        let tall = OutputSpec {
+            fps: Some(24),
+            aspect: Aspect::Tall,
+            ..low
+        };
+        assert_eq!(
+            place(None).path("A", &tall, Format::Mp4),
+            PathBuf::from("./media/videos/two/854p24/A.mp4")
+        );
+    }
+
+    #[test]
+    fn a_name_must_be_one() {
+        for good in ["a", "a/b", "/x/y.mp4"] {
+            assert!(is_file_name(Path::new(good)), "{good}");
+        }
+        for bad in ["", "/", "..", "a/..", "out/"] {
+            assert!(!is_file_name(Path::new(bad)), "{bad}");
+        }
+    }
+}
