@@ -15,6 +15,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use manimq_shared::logging::LogFormat;
 use manimq_shared::queue::{Queue, QueueError, RedisConfig, redact};
+use manimq_shared::scene_policy::PolicyMode;
 use prometheus::IntGauge;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
@@ -22,7 +23,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, App, Limits, Parts, PolicyMode};
+use crate::api::{self, App, Limits, Parts};
 use crate::http::{self, HttpLimits};
 use crate::metrics::{self, Metrics};
 use crate::storage::Store;
