@@ -1,7 +1,7 @@
 //! Settings of the worker: flag, environment name, default and reason in one spot each.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -94,13 +94,14 @@ pub struct SandboxArgs {
     #[arg(long, env = "MANIMQ_SANDBOX", value_enum, default_value = "local")]
     pub sandbox: SandboxKind,
 
-    /// Python environment with Manim, as `deploy/setup` makes it
-    #[arg(long, env = "MANIMQ_PYTHON_ENV", default_value = ".manimq/python")]
-    pub python_env: PathBuf,
+    /// Python environment with Manim, as `deploy/setup` makes it [default: .manimq/python of the
+    /// checkout that this program was built in, or of the current folder]
+    #[arg(long, env = "MANIMQ_PYTHON_ENV")]
+    pub python_env: Option<PathBuf>,
 
-    /// The renderer's Python code
-    #[arg(long, env = "MANIMQ_RENDERER_DIR", default_value = "worker/renderer")]
-    pub renderer_dir: PathBuf,
+    /// The renderer's Python code [default: worker/renderer, found as above]
+    #[arg(long, env = "MANIMQ_RENDERER_DIR")]
+    pub renderer_dir: Option<PathBuf>,
 
     /// If the worker runs as root, slot n runs as this user id plus n; no account needs to exist
     #[arg(long, env = "MANIMQ_SANDBOX_UID_BASE", default_value_t = LocalConfig::UID_BASE)]
@@ -114,7 +115,25 @@ impl SandboxArgs {
         let index = u32::try_from(index).unwrap_or(u32::MAX);
         LocalConfig {
             uid_base: self.sandbox_uid_base,
-            ..LocalConfig::new(&self.python_env, &self.renderer_dir, index)
+            ..LocalConfig::new(
+                in_checkout(self.python_env.as_deref(), ".manimq/python"),
+                in_checkout(self.renderer_dir.as_deref(), "worker/renderer"),
+                index,
+            )
         }
     }
+}
+
+/// `given`, or `path` in the checkout around this program or the current folder, whichever has it.
+fn in_checkout(given: Option<&Path>, path: &str) -> PathBuf {
+    if let Some(given) = given {
+        return given.to_owned();
+    }
+    let program = std::env::current_exe().unwrap_or_default();
+    let here = std::env::current_dir().unwrap_or_default();
+    program
+        .ancestors()
+        .map(|folder| folder.join(path))
+        .find(|candidate| candidate.exists())
+        .unwrap_or_else(|| here.join(path))
 }

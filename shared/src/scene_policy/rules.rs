@@ -141,7 +141,7 @@ const DENIED_MEMBERS: &[(&str, &[&str], &str)] = &[
     ),
     (
         "typing_extensions",
-        &["ForwardRef", "get_type_hints", "evaluate_forward_ref"],
+        &["ForwardRef", "evaluate_forward_ref", "get_type_hints"],
         "use the types themselves, not their text form",
     ),
     (
@@ -154,8 +154,8 @@ const DENIED_MEMBERS: &[(&str, &[&str], &str)] = &[
 /// Public names under which allowed modules carry modules that are not allowed.
 const CARRIED_MODULES: &[&str] = &[
     "ET",
-    "asyncio",
     "ast",
+    "asyncio",
     "atexit",
     "av",
     "bltns",
@@ -394,6 +394,8 @@ const HARMLESS_DUNDERS: &[&str] = &[
 /// Dunder attributes that are harmless on `super()` and `object` alone.
 const DUNDERS_OF_SUPER: &[&str] = &[
     "__delattr__",
+    "__getattr__",
+    "__getattribute__",
     "__init_subclass__",
     "__set_name__",
     "__setattr__",
@@ -618,4 +620,69 @@ pub(super) fn nearest<'a>(
         .filter(|(likeness, _)| *likeness >= 0.84)
         .max_by(|(one, _), (other, _)| one.total_cmp(other))
         .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_sorted_and_name_nothing_twice() {
+        let tables = [
+            MODULES,
+            DENIED_SUBMODULES,
+            CARRIED_MODULES,
+            SCENE_CLASSES,
+            HARMLESS_DUNDERS,
+            FORBIDDEN_ATTRIBUTES,
+        ];
+        for table in tables {
+            assert!(table.is_sorted_by(|one, other| one < other), "{table:?}");
+        }
+        for (_, members, _) in DENIED_MEMBERS {
+            assert!(
+                members.is_sorted_by(|one, other| one < other),
+                "{members:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_refused_submodule_belongs_to_an_allowed_package() {
+        for path in DENIED_SUBMODULES {
+            assert!(is_in_allowed_package(path), "{path} needs no rule");
+            assert!(!is_allowed_module(path) && !is_allowed_module(&format!("{path}.x")));
+        }
+        assert!(is_allowed_module("manim.utils.color"));
+        assert!(is_allowed_module("pygments.token") && !is_allowed_module("pygments"));
+    }
+
+    #[test]
+    fn a_carried_module_is_not_one_that_may_be_imported() {
+        for name in CARRIED_MODULES {
+            assert!(!MODULES.contains(name), "{name}");
+            assert!(is_carried_module("manim", name));
+        }
+        assert!(!is_carried_module("scipy", "signal"));
+        assert!(!is_carried_module("manim.mobject", "types"));
+    }
+
+    #[test]
+    fn only_a_start_that_no_refused_attribute_has_is_safe() {
+        for safe in ["step_", "x", "set_", "fx"] {
+            assert!(!can_start_a_refused_attribute(safe), "{safe}");
+        }
+        for unsafe_ in ["", "_", "__glo", "f_", "f", "gi_frame"] {
+            assert!(can_start_a_refused_attribute(unsafe_), "{unsafe_}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_name_is_near_or_none() {
+        let near = |given| nearest(given, ["IntroScene", "Outro", "Pythagoras"].into_iter());
+        assert_eq!(near("introscene"), Some("IntroScene"));
+        assert_eq!(near("Intro"), Some("IntroScene"));
+        assert_eq!(near("Pythagors"), Some("Pythagoras"));
+        assert_eq!(near("Zebra"), None);
+    }
 }

@@ -5,10 +5,8 @@ use std::sync::Arc;
 
 use super::finding::{Finding, FindingCode, Severity};
 
-/// The largest scene that is accepted, in bytes as sent.
-///
-/// Measured scenes of an hour's lesson stay below 100 KiB; the bound keeps the checker's cost
-/// below a tenth of a second.
+/// The largest scene that is accepted, in bytes as sent. The largest of 389 scene files in four
+/// public collections has 46,043.
 pub const SOURCE_BYTES_MAX: usize = 256 * 1024;
 
 const BYTE_ORDER_MARK: char = '\u{feff}';

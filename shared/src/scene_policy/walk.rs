@@ -86,12 +86,17 @@ impl Walker<'_, '_> {
                 (Some(Binding::Value), _) => return Resolved::Own,
             }
         }
-        if let Some(Binding::Module(path)) = self.module.binding(name) {
-            return Resolved::Module(path.clone());
-        }
         let star = self.star_that_brings(name);
-        if self.module.is_own(name, at, star.map(|(_, end)| end)) {
-            return Resolved::Own;
+        let own = self.module.is_own(name, at, star.map(|(_, end)| end));
+        // `from math import exp as eval` makes `eval` the scene's own only from there on.
+        let refused_before =
+            rules::forbidden_builtin(name).is_some() || matches!(star, Some((None, _)));
+        match self.module.binding(name) {
+            Some(Binding::Module(path)) if own || !refused_before => {
+                return Resolved::Module(path.clone());
+            }
+            _ if own => return Resolved::Own,
+            _ => {}
         }
         match star {
             Some((Some(path), _)) => Resolved::Module(path.to_owned()),
@@ -407,7 +412,12 @@ impl Walker<'_, '_> {
     fn check_attribute(&mut self, name: &str, receiver: Option<&Expr>, range: TextRange) {
         if rules::is_dunder(name) {
             let of_super = receiver.is_some_and(is_super_or_object);
-            if rules::is_harmless_dunder(name) || (of_super && rules::is_dunder_of_super(name)) {
+            // What an object itself was given: no more than `self.name` says one by one.
+            let of_self = name == "__dict__" && receiver.is_some_and(|object| self.is_self(object));
+            if rules::is_harmless_dunder(name)
+                || (of_super && rules::is_dunder_of_super(name))
+                || of_self
+            {
                 return;
             }
             self.findings.deny(
