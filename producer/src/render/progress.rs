@@ -115,6 +115,7 @@ impl Screen {
                 let bar = self.bars.add(ProgressBar::new_spinner());
                 bar.set_style(style(false));
                 bar.set_prefix(label.clone());
+                bar.set_message("submitting");
                 bar.enable_steady_tick(Duration::from_millis(120));
                 Some(bar)
             }

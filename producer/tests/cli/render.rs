@@ -288,7 +288,7 @@ error[scene_error]: ZeroDivisionError: division by zero\\u{{1b}}[2J
  5 |         self.play(1 / 0)
    |                   ^^^^^
   hint: divide by something else
-  {JOB}; its output: manimq job logs {JOB}
+  log: manimq job logs {JOB}
 "
     );
     assert!(said.err.ends_with(&expected), "{}", said.err);

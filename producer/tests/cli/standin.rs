@@ -25,7 +25,7 @@ pub enum Manner {
     Stubborn,
     /// Ends at once, with a reason.
     Broken,
-    /// Leaves a process of another session behind.
+    /// Leaves a process of another session behind when it dies, and one that ends before that.
     Orphan,
 }
 

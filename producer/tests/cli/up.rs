@@ -93,6 +93,14 @@ impl Drop for Place {
     }
 }
 
+fn zombies_of(parent: i32) -> Vec<String> {
+    std::fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| std::fs::read_to_string(entry.ok()?.path().join("stat")).ok())
+        .filter(|stat| stat.contains(&format!(") Z {parent} ")))
+        .collect()
+}
+
 fn kill(pid: i32) {
     let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
 }
@@ -228,6 +236,10 @@ async fn what_a_dead_worker_left_behind_is_ended() {
     let place = Place::new();
     let mut live = Live::start(&mut place.up(Manner::Orphan, &["--no-sample"]));
     place.ready(&mut live).await;
+    eventually("no orphan stays as a zombie", async || {
+        zombies_of(live.pid()).is_empty().then_some(())
+    })
+    .await;
     let orphan = place.pid_of("sleep 1000").unwrap();
     kill(place.pid_of("the_stand_in_runs").unwrap());
     eventually("the orphan is gone", async || {
