@@ -382,3 +382,68 @@ fn method_label(method: &Method) -> &'static str {
         _ => "other",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use manimq_shared::api::Problem;
+    use manimq_shared::queue::RedisConfig;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    /// An app whose Redis is nowhere.
+    fn app(folder: &std::path::Path) -> App {
+        App::new(Parts {
+            queue: Queue::new(&RedisConfig::new("redis://127.0.0.1:1/0")).unwrap(),
+            store: Store::open(folder, None, Duration::from_secs(3600)).unwrap(),
+            metrics: Metrics::default(),
+            limits: Limits::default(),
+            policy: PolicyMode::Enforce,
+            api_key: None,
+            public_url: "http://localhost".into(),
+            internal_url: "http://localhost".into(),
+            stop: CancellationToken::new(),
+        })
+    }
+
+    #[tokio::test]
+    async fn a_panic_costs_one_request_and_is_told_as_a_problem() {
+        let folder = tempfile::tempdir().unwrap();
+        let app = app(folder.path());
+        let router = Router::new()
+            .route(
+                "/boom",
+                axum::routing::get(|| async { panic!("a secret detail") as () }),
+            )
+            .layer(from_fn_with_state(app, observe));
+        for _ in 0..2 {
+            let request = Request::get("/boom")
+                .header("x-request-id", "mine")
+                .body(Body::empty())
+                .unwrap();
+            let response = router.clone().oneshot(request).await.unwrap();
+            assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            assert_eq!(response.headers()["content-type"], PROBLEM_JSON);
+            let body = to_bytes(response.into_body(), 10_000).await.unwrap();
+            let problem: Problem = serde_json::from_slice(&body).unwrap();
+            assert_eq!(problem.request_id.as_deref(), Some("mine"));
+            assert!(!problem.detail.contains("secret"), "{problem:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_that_axum_makes_itself_becomes_a_problem_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let app = app(folder.path());
+        let router = Router::new()
+            .route(
+                "/number/{n}",
+                axum::routing::get(|_: axum::extract::Path<u8>| async {}),
+            )
+            .layer(from_fn_with_state(app, observe));
+        let request = Request::get("/number/x").body(Body::empty()).unwrap();
+        let response = router.oneshot(request).await.unwrap();
+        assert_eq!(response.headers()["content-type"], PROBLEM_JSON);
+    }
+}

@@ -192,7 +192,7 @@ pub async fn run(args: ServeArgs, stop: CancellationToken) -> anyhow::Result<()>
     manimq_shared::logging::init(args.log_format).map_err(anyhow::Error::msg)?;
     let announce = args.announce.clone();
     let server = tokio::select! {
-        server = start(args, Limits::default(), stop.clone()) => server?,
+        server = start(args, Limits::default(), HttpLimits::default(), stop.clone()) => server?,
         () = stop.cancelled() => return Ok(()),
     };
     let Addresses { api, metrics } = &server.addresses;
@@ -209,14 +209,15 @@ pub async fn run(args: ServeArgs, stop: CancellationToken) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Starts everything and returns once it listens. `limits` are those that have no flag; the
-/// others are taken from `args`.
+/// Starts everything and returns once it listens. What has a flag is taken from `args`, the
+/// other limits as they are given.
 ///
 /// # Errors
 /// As [`run`].
 pub async fn start(
     args: ServeArgs,
     limits: Limits,
+    http_limits: HttpLimits,
     stop: CancellationToken,
 ) -> anyhow::Result<Server> {
     check(&args)?;
@@ -263,7 +264,7 @@ pub async fn start(
     let http_limits = HttpLimits {
         connections_max: args.connections_max,
         drain: args.drain,
-        ..HttpLimits::default()
+        ..http_limits
     };
     let metrics_limits = HttpLimits {
         connections_max: 64,

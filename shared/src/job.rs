@@ -600,6 +600,12 @@ pub struct Progress {
     /// Animations in all, once known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub animations_total: Option<u32>,
+    /// Frames drawn of the present animation.
+    #[serde(default)]
+    pub animation_frames: u64,
+    /// Frames of the present animation, once known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub animation_frames_total: Option<u64>,
     /// Expected seconds until the end of the render, once known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eta_s: Option<f64>,

@@ -9,22 +9,28 @@
 //! | `:j:<job>` | hash | state of a job, fields ≤ 64 B (list below) | until its retention ends |
 //! | `:jp:<job>` | string | [`JobPayload`](crate::job::JobPayload), JSON, written once | with the job |
 //! | `:je:<job>` | stream | what happened (`e` kind, `d` JSON); ids are SSE ids; about 2,000 kept | with the job |
-//! | `:ja:<job>` | list | attempts that ended, JSON | with the job |
+//! | `:ja:<job>` | list | attempts after which the job was queued again, JSON | with the job |
+//! | `:jg:<job>` | string | [`Progress`](crate::job::Progress) of the attempt that runs, JSON | until the attempt ends |
 //! | `:jr:<job>` | string | [`JobResult`](crate::job::JobResult), JSON | with the job |
-//! | `:t:<tenant>` | hash | quotas, counts and virtual tag of a tenant | always |
+//! | `:t:<tenant>` | hash | a tenant: `a` state and `q` quotas (cmsgpack, see `prelude.lua`), `p` paused | always |
 //! | `:t:<tenant>:q<lane>` | stream | ready jobs; `f` returned, `0` `1` `2` the lanes; pending = running | always |
 //! | `:t:<tenant>:run` | set | running jobs: the tenant's slots in use | while it has any |
-//! | `:t:<tenant>:dead` | zset | dead letters by time | always |
+//! | `:t:<tenant>:dead` | zset | dead letters by time | with the last of them |
+//! | `:tns` | zset | all tenants by when they were last active | always |
 //! | `:vt` | zset | tenants from which a claim could take, by virtual tag | |
-//! | `:V` | string | virtual time | |
+//! | `:over` | zset | tenants at the elastic bound of slots | |
+//! | `:held` | zset | tenants with work in paused lanes only, by the generation of the pauses | |
+//! | `:gate` | zset | tenants that wait for a time (render seconds of the day), ms | |
+//! | `:sh` | hash | the shard: virtual time `V`, live `slots`, `paused` lanes, `generation` of lane pauses, when a worker was last `seen`, until when the reaper must `hold`, retention `keep_ok` `keep_other` in seconds | always |
 //! | `:lease` | zset | running jobs by lease end, ms | |
 //! | `:due` | zset | jobs that wait for a time, ms | |
 //! | `:dl` | zset | jobs with a deadline that have never run, ms | |
 //! | `:bell` | list | one token per piece of work for a parked worker | |
 //! | `:idle` | zset | parked workers, by when they look again by themselves | |
 //! | `:wks` | zset | live workers by last sign of life | |
+//! | `:wkn` | hash | slots that each live worker offers | |
 //! | `:wk:<worker>` | string | what a worker says of itself, JSON | 15 s after its last call |
-//! | `:uq:<tenant>:<key>` | string | idempotency: job id and body fingerprint | 24 h |
+//! | `:uq:<tenant>:<key>` | string | idempotency: job id and body fingerprint | with the job, at most 24 h beyond its end |
 //! | `:ct` | hash | counters | always |
 //! | `:ev:<job>` | channel | hint: the job has news | |
 //! | `:ctl:<worker>` | channel | hint: renew now | |
@@ -33,8 +39,9 @@
 //! holds it, `si` its entry there, `sq` its number there, `ep` epoch, `at` attempts, `fa` failures
 //! of our own, `cr` lost leases, `wk` worker, `lt` lease token, `ca` `sa` `fi` when created,
 //! claimed, ended, `nb` not before, `dl` deadline, `cx` when a cancel was asked for, `ch`
-//! slot-milliseconds charged, `fo` epoch whose `finish` or `fail` was accepted, `pg` progress,
-//! `rv` revision. Times are milliseconds since the epoch, by the server's clock.
+//! slot-milliseconds charged, `fo` epoch that was settled last and what its caller was told, `ao`
+//! `ac` how the last attempt ended and its failure class, `ik` idempotency key, `na` has a `:ja`,
+//! `pg` has a `:jg`, `rv` revision. Times are milliseconds since the epoch, by the server's clock.
 
 use crate::ids::{JobId, TenantId, WorkerId};
 

@@ -9,6 +9,7 @@ pub mod keys;
 pub mod logging;
 pub mod metrics;
 pub mod queue;
+pub mod scene_policy;
 pub mod storage;
 #[cfg(feature = "testing")]
 pub mod testing;

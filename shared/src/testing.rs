@@ -1,17 +1,27 @@
 //! For tests: a real `redis-server` of one's own, on a Unix socket in a temporary folder.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::queue::RedisConfig;
 
-/// A running `redis-server`; killed and removed when dropped.
+/// A running `redis-server`; killed, and its folder removed, when dropped or when the test
+/// process ends in whatever way.
 pub struct RedisServer {
     child: Child,
-    folder: tempfile::TempDir,
+    folder: PathBuf,
     append_only: bool,
 }
+
+/// Runs the server for as long as the test process holds the other end of standard input: a
+/// server in a `static` is never dropped, and a test may be killed.
+const KEEPER: &str = r#"folder=$1; shift
+redis-server "$@" & server=$!
+read -r word
+kill -9 $server; wait $server 2>/dev/null
+[ "$word" = keep ] || rm -rf "$folder""#;
 
 /// Longest wait for the server to answer.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -33,8 +43,9 @@ impl RedisServer {
         let folder = tempfile::Builder::new()
             .prefix("mq-redis-")
             .tempdir_in("/tmp")
-            .expect("a temporary folder");
-        let child = Self::spawn(folder.path(), append_only);
+            .expect("a temporary folder")
+            .keep();
+        let child = Self::spawn(&folder, append_only);
         let mut server = Self {
             child,
             folder,
@@ -50,7 +61,9 @@ impl RedisServer {
             .append(true)
             .open(folder.join("redis.log"))
             .expect("a log file");
-        Command::new("redis-server")
+        Command::new("sh")
+            .args(["-c", KEEPER, "redis-keeper"])
+            .arg(folder)
             .args(["--port", "0", "--save", "", "--unixsocketperm", "700"])
             .args(["--maxmemory-policy", "noeviction"])
             .args(["--appendonly", if append_only { "yes" } else { "no" }])
@@ -59,7 +72,7 @@ impl RedisServer {
             .arg(folder)
             .arg("--unixsocket")
             .arg(folder.join("s"))
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stderr(log.try_clone().expect("a log file"))
             .stdout(log)
             .spawn()
@@ -76,9 +89,6 @@ impl RedisServer {
             match answer {
                 Ok(_) => return,
                 Err(error) => {
-                    if let Ok(Some(status)) = self.child.try_wait() {
-                        panic!("redis-server ended: {status}: {}", self.log());
-                    }
                     assert!(start.elapsed() < START_LIMIT, "{error}: {}", self.log());
                     std::thread::sleep(Duration::from_millis(5));
                 }
@@ -87,13 +97,13 @@ impl RedisServer {
     }
 
     fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("redis.log")).unwrap_or_default()
+        std::fs::read_to_string(self.folder.join("redis.log")).unwrap_or_default()
     }
 
     /// Path of its socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
-        self.folder.path().join("s")
+        self.folder.join("s")
     }
 
     /// Its URL.
@@ -111,29 +121,28 @@ impl RedisServer {
         }
     }
 
-    /// Its process id.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.child.id()
+    /// `kill -9`, without a restart; what it wrote to disk stays.
+    pub fn kill(&mut self) {
+        self.end("keep\n");
     }
 
-    /// `kill -9`, without a restart.
-    pub fn kill(&mut self) {
-        self.child.kill().expect("it runs");
-        self.child.wait().expect("it ends");
+    fn end(&mut self, word: &str) {
+        if let Some(mut stdin) = self.child.stdin.take() {
+            let _ = stdin.write_all(word.as_bytes());
+        }
+        let _ = self.child.wait();
     }
 
     /// Starts it again on the same socket and data after [`Self::kill`].
     pub fn restart(&mut self) {
         let _ = std::fs::remove_file(self.socket());
-        self.child = Self::spawn(self.folder.path(), self.append_only);
+        self.child = Self::spawn(&self.folder, self.append_only);
         self.wait_until_ready();
     }
 }
 
 impl Drop for RedisServer {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.end("\n");
     }
 }

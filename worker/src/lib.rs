@@ -1,1 +1,17 @@
-//! manimq-worker.
+//! The worker: a pool of slots, each with one warm sandbox.
+//!
+//! `pool.rs` draws the tree of tasks.
+
+pub mod attempt;
+pub mod board;
+pub mod config;
+pub mod convert;
+pub mod leases;
+pub mod metrics;
+pub mod pool;
+pub mod run;
+pub mod sandbox;
+pub mod server;
+pub mod slot;
+pub mod upload;
+pub mod verify;

@@ -1,2 +1,83 @@
-//! manimq-worker.
-fn main() {}
+//! `manimq-worker`: claims render jobs and runs them in warm sandboxes.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use manimq_shared::logging::{self, LogFormat};
+use manimq_worker::config::{RunArgs, SandboxArgs};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Claims render jobs from the queue and renders them in warm sandboxes.
+#[derive(Parser)]
+#[command(name = "manimq-worker", version, about, max_term_width = 100)]
+struct Cli {
+    /// Shape of the log lines on standard error: text or json
+    #[arg(long, env = "MANIMQ_LOG_FORMAT", default_value_t, global = true)]
+    log_format: LogFormat,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Work until SIGTERM or Ctrl-C; a second one stops at once
+    Run(Box<RunArgs>),
+    /// Open one sandbox, try its walls, render a tiny scene, print what is installed (JSON)
+    Verify(SandboxArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Err(error) = logging::init(cli.log_format) {
+        eprintln!("error: {error}");
+        return ExitCode::from(2);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let done = runtime.block_on(async {
+        match cli.command {
+            Command::Run(args) => {
+                let (stop, hurry) = signals()?;
+                manimq_worker::run::run(*args, stop, hurry).await
+            }
+            Command::Verify(args) => manimq_worker::verify::verify(&args).await,
+        }
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Tokens that the first and the second SIGTERM or SIGINT cancel.
+fn signals() -> anyhow::Result<(CancellationToken, CancellationToken)> {
+    let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
+    let (mut term, mut int) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
+    let tokens = (stop.clone(), hurry.clone());
+    tokio::spawn(async move {
+        for token in [stop, hurry] {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+            token.cancel();
+        }
+    });
+    Ok(tokens)
+}

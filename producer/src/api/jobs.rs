@@ -120,6 +120,22 @@ pub(super) async fn submit(
             .with_policy("queued-jobs")
             .retry_after(FULL_RETRY_S));
         }
+        Some(Enqueued::Limited {
+            policy,
+            limit,
+            used,
+            retry_after,
+        }) => {
+            let policy = policy.as_str();
+            metrics.quota_rejections.with_label_values(&[policy]).inc();
+            let wait_s = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
+            return Err(ApiError::new(
+                Kind::QuotaExceeded,
+                format!("{used} of {limit} ({policy}) are used up; submit again in {wait_s} s"),
+            )
+            .with_policy(policy)
+            .retry_after(wait_s));
+        }
         None => {
             return Err(ApiError::new(
                 Kind::Internal,

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use sha2::{Digest, Sha256};
 
 /// Version of the data layout (keys, fields, their meaning).
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 const FILES: &[&str] = &[
     include_str!("lua/prelude.lua"),
@@ -25,7 +25,17 @@ const FILES: &[&str] = &[
     include_str!("lua/read.lua"),
     include_str!("lua/stats.lua"),
     include_str!("lua/leave.lua"),
+    include_str!("lua/control.lua"),
+    include_str!("lua/audit.lua"),
 ];
+
+/// Where the clock of the functions can be replaced, in a library for tests only.
+#[cfg(feature = "testing")]
+const CLOCK_MARK: &str = "--@CLOCK@";
+/// The clock of tests: stands still at what `<base>:clock` says, if that is set.
+#[cfg(feature = "testing")]
+const TEST_CLOCK: &str =
+    "local c = redis.call('GET', base .. ':clock') if c then return tonumber(c) end";
 
 /// The library, ready for `FUNCTION LOAD`.
 pub struct Library {
@@ -43,12 +53,36 @@ impl Library {
     }
 }
 
+impl Library {
+    fn build(body: &str) -> Self {
+        let hash = hex::encode(&Sha256::digest(body.as_bytes())[..4]);
+        let name = format!("manimq_{LAYOUT}_{hash}");
+        let body = body.replace("@PREFIX@", &format!("{name}_"));
+        let code = format!("#!lua name={name}\n{body}");
+        Self { name, code }
+    }
+}
+
 /// The library of this build.
-pub static LIBRARY: LazyLock<Library> = LazyLock::new(|| {
+pub static LIBRARY: LazyLock<Library> = LazyLock::new(|| Library::build(&FILES.join("\n")));
+
+/// The same library with a clock that tests can set. Its text, and so its name, differ from
+/// [`LIBRARY`]'s: production never loads nor calls it.
+#[cfg(feature = "testing")]
+pub static TEST_LIBRARY: LazyLock<Library> = LazyLock::new(|| {
     let body = FILES.join("\n");
-    let hash = hex::encode(&Sha256::digest(body.as_bytes())[..4]);
-    let name = format!("manimq_{LAYOUT}_{hash}");
-    let body = body.replace("@PREFIX@", &format!("{name}_"));
-    let code = format!("#!lua name={name}\n{body}");
-    Library { name, code }
+    assert!(body.contains(CLOCK_MARK), "the functions have a clock");
+    Library::build(&body.replace(CLOCK_MARK, TEST_CLOCK))
 });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_production_library_knows_no_other_clock_than_the_servers() {
+        assert!(!LIBRARY.code.contains(TEST_CLOCK) && !LIBRARY.code.contains(":clock"));
+        assert!(TEST_LIBRARY.code.contains(TEST_CLOCK));
+        assert_ne!(LIBRARY.name, TEST_LIBRARY.name);
+    }
+}

@@ -5,34 +5,31 @@
 -- Safe to repeat: the same epoch failing twice gets the same answer and writes nothing.
 
 transition('fail', { 'allow-oom' }, function(keys, args)
-  local base, id, epoch, class, now = keys[1], args[1], args[2], args[3], now_ms()
+  local S = open(keys[1])
+  local base, id, epoch, class, ours = S.base, args[1], args[2], args[3], args[4] == '1'
   local job = load_job(base, id)
   if not holds(job, epoch) then
-    if not job or job.fo ~= epoch then return 'lost' end
-    return (job.st == 'failed' or job.st == 'canceled') and job.st or 'retry'
+    local answer = answered(job, epoch)
+    return (answer == 'failed' or answer == 'retry' or answer == 'canceled') and answer or 'lost'
   end
-  local used = end_lease(base, id, job, now)
-  attempt_ended(base, id, job, 'failed', class, now)
-  redis.call('HSET', job_key(base, id), 'fo', epoch)
-  local reply
+  local t = tenant(S, job.tn)
+  -- Our fault: the tenant does not pay for it.
+  end_lease(S, t, id, job, job.cx or not ours)
+  local reply = 'failed'
   if job.cx then
-    conclude(base, id, job, 'canceled', nil, now)
     reply = 'canceled'
-  elseif args[4] == '1' then
-    -- Our fault: the tenant does not pay for it.
-    charge(base, job.tn, -used)
-    local failures = redis.call('HINCRBY', job_key(base, id), 'fa', 1)
-    if failures < FAILURES_MAX then
+    conclude(S, t, id, job, 'canceled', nil, 'failed', class, epoch .. ' canceled')
+  else
+    local failures = ours and redis.call('HINCRBY', job_key(base, id), 'fa', 1) or 0
+    if ours and failures < FAILURES_MAX then
       local delay = math.min(RETRY_CAP_MS, RETRY_BASE_MS * 2 ^ (failures - 1)) * tonumber(args[5])
-      requeue(base, id, job, math.max(1, math.floor(delay)), class, now)
+      requeue(S, t, id, job, math.max(1, math.floor(delay)), class, 'failed', class, epoch .. ' retry', job.at)
       reply = 'retry'
+    else
+      if ours then bury(S, t, id) end
+      conclude(S, t, id, job, 'failed', args[6], 'failed', class, epoch .. ' failed')
     end
   end
-  if not reply then
-    if args[4] == '1' then redis.call('ZADD', base .. ':t:' .. job.tn .. ':dead', now, id) end
-    conclude(base, id, job, 'failed', args[6], now)
-    reply = 'failed'
-  end
-  refresh(base, job.tn)
+  flush(S)
   return reply
 end)

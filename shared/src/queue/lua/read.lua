@@ -1,7 +1,9 @@
 -- read: one consistent picture of a job. Changes nothing.
 -- KEYS  1 base of the shard
 -- ARGV  1 id
--- Returns  {hash of the job as flat list, payload, {attempts}, result, place in its lane or 0, ttl ms} | nil
+-- Returns  {hash of the job as flat list, payload, {attempts}, result, place in its lane or 0, ttl ms, progress} | nil
+-- The place counts jobs of the same tenant and lane; it may be too small by the number of jobs
+-- behind this one that were cancelled.
 
 transition('read', { 'no-writes' }, function(keys, args)
   local base, id = keys[1], args[1]
@@ -10,10 +12,12 @@ transition('read', { 'no-writes' }, function(keys, args)
   local job = {}
   for i = 1, #hash, 2 do job[hash[i]] = hash[i + 1] end
   local position = 0
-  if job.st == 'queued' and job.sq and not job.nb then
-    local left = tonumber(redis.call('HGET', tenant_key(base, job.tn), 'd' .. job.sl)) or 0
+  if job.st == 'queued' and tonumber(job.sq) and not tonumber(job.nb) then
+    local state = redis.call('HGET', tenant_key(base, job.tn), 'a')
+    local left = state and cmsgpack.unpack(state)[LEFT[job.sl]] or 0
     position = math.max(1, tonumber(job.sq) - left)
   end
   return { hash, redis.call('GET', base .. ':jp:' .. id), redis.call('LRANGE', base .. ':ja:' .. id, 0, -1),
-    redis.call('GET', base .. ':jr:' .. id), position, redis.call('PTTL', job_key(base, id)) }
+    redis.call('GET', base .. ':jr:' .. id), position, redis.call('PTTL', job_key(base, id)),
+    redis.call('GET', base .. ':jg:' .. id) }
 end)

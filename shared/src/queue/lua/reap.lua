@@ -4,36 +4,54 @@
 -- Returns  number of leases that were taken away
 -- Safe to repeat by anyone at any time: only an expired lease is touched, and its epoch is dead with it.
 -- Part of claim and renew, so nobody has to call it.
+--
+-- Grace: if no worker at all was heard of for longer than half a lease, then Redis was away or all
+-- workers were cut off from it, and their leases ran out without their fault. The first claim or
+-- renew after such a silence holds the reaper back for half a lease more (`hold`), in which
+-- everyone who lives renews. So a job whose lone worker died runs again within 15 s of the death,
+-- or within half a lease of the first call of the next worker, whichever is later.
 
-local function reap(base, limit, now)
+-- Notes a call of any worker; decides on the grace.
+local function hear(S, lease_ms)
+  local s = shard(S)
+  if s.seen > 0 and S.now - s.seen > lease_ms / 2 then set_shard(S, 'hold', S.now + math.floor(lease_ms / 2)) end
+  set_shard(S, 'seen', S.now)
+end
+
+local function reap(S, limit)
+  local base, now = S.base, S.now
+  if shard(S).hold > now then return 0 end
   local ids = redis.call('ZRANGEBYSCORE', base .. ':lease', '-inf', now, 'LIMIT', 0, limit)
   for _, id in ipairs(ids) do
     local job = load_job(base, id)
     if not job or job.st ~= 'running' then
-      redis.call('ZREM', base .. ':lease', id)
+      S.ended[#S.ended + 1] = id
+      count(S, 'repairs', 1)
     else
-      end_lease(base, id, job, now)
-      attempt_ended(base, id, job, 'lost_lease', 'lost_worker', now)
+      local t = tenant(S, job.tn)
+      end_lease(S, t, id, job, false)
       local lost = redis.call('HINCRBY', job_key(base, id), 'cr', 1)
-      count(base, 'leases_lost', 1)
+      count(S, 'leases_lost', 1)
       if job.cx then
-        conclude(base, id, job, 'canceled', nil, now)
+        conclude(S, t, id, job, 'canceled', nil, 'lost_lease', 'lost_worker')
       elseif lost >= LOST_MAX then
-        redis.call('ZADD', base .. ':t:' .. job.tn .. ':dead', now, id)
-        conclude(base, id, job, 'failed', cjson.encode({ error = {
+        bury(S, t, id)
+        conclude(S, t, id, job, 'failed', cjson.encode({ error = {
           class = 'lost_worker',
           message = 'the job was given up after ' .. lost .. ' workers died or hung while running it',
           hint = 'it may need more memory than a worker has; the last worker was ' .. job.wk,
-        } }), now)
+        } }), 'lost_lease', 'lost_worker')
       else
-        requeue(base, id, job, 0, 'lost_worker', now)
+        requeue(S, t, id, job, 0, 'lost_worker', 'lost_lease', 'lost_worker', nil, job.at)
       end
-      refresh(base, job.tn)
     end
   end
   return #ids
 end
 
 transition('reap', { 'allow-oom' }, function(keys, args)
-  return reap(keys[1], math.min(tonumber(args[1]), BUDGET), now_ms())
+  local S = open(keys[1])
+  local taken = reap(S, math.min(tonumber(args[1]), BUDGET))
+  flush(S)
+  return taken
 end)

@@ -1,0 +1,49 @@
+//! `/openapi.json`: equal to what is committed, and complete.
+
+use serde_json::Value;
+
+use crate::support::Api;
+
+#[test]
+fn the_committed_openapi_document_is_the_generated_one() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
+    let generated = manimq::api::document().to_pretty_json().unwrap() + "\n";
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        std::fs::write(path, &generated).unwrap();
+    }
+    let committed = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        committed == generated,
+        "the API has changed and producer/openapi.json has not. Look at the difference, then write it with\n\n    UPDATE_SNAPSHOTS=1 cargo test -p manimq --test api openapi && git diff producer/openapi.json\n"
+    );
+}
+
+#[tokio::test]
+async fn the_openapi_document_is_served_and_describes_every_route() {
+    let api = Api::start().await;
+    let document: Value = api.get("/openapi.json").await.json().await.unwrap();
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+    let paths = document["paths"].as_object().unwrap();
+    for (method, path) in [
+        ("post", "/v1/jobs"),
+        ("get", "/v1/jobs/{id}"),
+        ("get", "/v1/jobs/{id}/events"),
+        ("get", "/v1/jobs/{id}/logs"),
+        ("get", "/v1/jobs/{id}/artifacts/{name}"),
+        ("post", "/v1/jobs/{id}/cancel"),
+        ("get", "/healthz"),
+        ("get", "/readyz"),
+        ("get", "/openapi.json"),
+    ] {
+        let operation = &paths[path][method];
+        assert!(operation["operationId"].is_string(), "{method} {path}");
+        assert!(operation["summary"].is_string(), "{method} {path}");
+    }
+    assert_eq!(paths.len(), 9);
+    // Every reference leads somewhere.
+    let text = document.to_string();
+    for reference in text.split("\"$ref\":\"#").skip(1) {
+        let pointer = reference.split('"').next().unwrap();
+        assert!(document.pointer(pointer).is_some(), "{pointer}");
+    }
+}

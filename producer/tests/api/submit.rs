@@ -1,0 +1,343 @@
+//! `POST /v1/jobs`: what is accepted, what is refused and how, idempotency, the quota.
+
+use manimq_shared::api::JobView;
+use manimq_shared::ids::TenantId;
+use manimq_shared::job::{JobInput, Lane, Quality, Stage, Status};
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+
+use crate::support::{Api, SCENE, Setup, problem, raw, scene_body};
+
+#[tokio::test]
+async fn a_submitted_job_is_answered_with_its_object_and_address() {
+    let api = Api::start().await;
+    let body = json!({
+        "input": {"kind": "code", "source": SCENE, "file_name": "lesson 7.py"},
+        "output": {"format": "webm", "quality": "low", "transparent": true, "fps": 12},
+        "lane": "interactive", "timeout_s": 30, "deadline_s": 60, "cache": "refresh",
+        "tags": ["algebra"], "metadata": {"lesson": "7"},
+    });
+    let response = api.post("/v1/jobs", &body).await;
+    assert_eq!(response.status(), StatusCode::ACCEPTED);
+    let location = response.headers()["location"].to_str().unwrap().to_owned();
+    let etag = response.headers()["etag"].clone();
+    let job: JobView = response.json().await.unwrap();
+    assert_eq!(location, format!("/v1/jobs/{}", job.id));
+    assert_eq!(etag, "\"1.p1\"");
+    assert_eq!((job.status, job.stage), (Status::Queued, Stage::Accepted));
+    assert_eq!(job.input.scene.as_deref(), Some("Hello"));
+    assert_eq!(job.input.file_name.as_deref(), Some("lesson 7.py"));
+    assert_eq!(job.input.source_bytes, SCENE.len() as u64);
+    assert_eq!(
+        (job.output.quality, job.output.fps),
+        (Quality::Low, Some(12))
+    );
+    assert_eq!(job.tags, ["algebra"]);
+    assert_eq!(job.metadata["lesson"], "7");
+    let queue = job.queue.clone().unwrap();
+    assert_eq!((queue.lane, queue.position), (Lane::Interactive, Some(1)));
+    assert_eq!(job.links.this, api.url(&location));
+
+    let read: JobView = api.get(&location).await.json().await.unwrap();
+    assert_eq!(read, job);
+    let text = api.get(&location).await.text().await.unwrap();
+    assert!(
+        !text.contains("construct"),
+        "the source is not repeated: {text}"
+    );
+}
+
+#[tokio::test]
+async fn the_only_scene_is_written_into_what_the_worker_gets() {
+    let api = Api::start().await;
+    let job = api.submit().await;
+    let payload = api.queue.payload(job.id).await.unwrap();
+    let JobInput::Code { scene, source, .. } = payload.request.input;
+    assert_eq!(scene.as_deref(), Some("Hello"));
+    assert_eq!(source, SCENE);
+}
+
+#[tokio::test]
+async fn the_callers_trace_goes_with_the_job_if_it_is_one() {
+    let api = Api::start().await;
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    for (sent, kept) in [(trace, Some(trace)), ("nonsense", None)] {
+        let job: JobView = api
+            .request(Method::POST, "/v1/jobs")
+            .header("traceparent", sent)
+            .json(&scene_body(SCENE))
+            .send()
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap();
+        let payload = api.queue.payload(job.id).await.unwrap();
+        assert_eq!(payload.traceparent.as_deref(), kept);
+    }
+}
+
+#[tokio::test]
+async fn json_that_is_not_a_request_is_refused_with_a_pointer() {
+    let api = Api::start().await;
+    for (body, pointer, words) in [
+        (
+            json!({"input": {"kind": "code", "source": SCENE}, "colour": "red"}),
+            "/colour",
+            "there is no field \"colour\"",
+        ),
+        (
+            json!({"input": {"kind": "code", "source": SCENE, "sauce": 1}}),
+            "/input/sauce",
+            "there is no field \"sauce\"",
+        ),
+        (
+            json!({"input": {"kind": "code", "source": SCENE}, "output": {"quality": "ultra"}}),
+            "/output/quality",
+            "\"ultra\" is not one of low, medium, high, production, 4k",
+        ),
+        (
+            json!({"input": {"kind": "code"}}),
+            "/input/source",
+            "the field \"source\" is missing",
+        ),
+        (json!({}), "/input", "the field \"input\" is missing"),
+        (
+            json!({"input": {"kind": "code", "source": SCENE}, "timeout_s": -1}),
+            "/timeout_s",
+            "expected u32",
+        ),
+    ] {
+        let refused = problem(api.post("/v1/jobs", &body).await, 400, "malformed").await;
+        assert_eq!(refused.errors[0].pointer, pointer, "{refused:?}");
+        assert!(refused.detail.contains(words), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_json_is_refused_with_line_and_column() {
+    let api = Api::start().await;
+    for (body, words) in [
+        (&b"{\n  \"input\": x}"[..], "line 2, column 12"),
+        (b"", "the body is empty"),
+        (b"[]", "JSON"),
+        (
+            b"{\"input\":\"a\xffb\"}",
+            "not UTF-8: byte 0xff at line 1, column 12",
+        ),
+        (
+            b"{\"input\":{\"kind\":\"code\",\"source\":\"a\0b\"}}",
+            "control character (such as a NUL byte",
+        ),
+        (
+            b"{\"input\":{\"kind\":\"code\",\"source\":\"\\ud800\"}}",
+            "half of a surrogate pair",
+        ),
+    ] {
+        let refused = problem(api.post_raw(body).await, 400, "malformed").await;
+        assert!(
+            refused.detail.contains(words) || words == "JSON",
+            "{refused:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn another_content_type_is_refused() {
+    let api = Api::start().await;
+    for kind in [
+        Some("text/plain"),
+        Some("application/x-www-form-urlencoded"),
+        None,
+    ] {
+        let mut request = api.request(Method::POST, "/v1/jobs").body("{}");
+        if let Some(kind) = kind {
+            request = request.header("content-type", kind);
+        }
+        let refused = problem(request.send().await.unwrap(), 415, "media-type").await;
+        assert!(refused.detail.contains("application/json"), "{refused:?}");
+    }
+    let accepted = api
+        .request(Method::POST, "/v1/jobs")
+        .header("content-type", "Application/JSON; charset=utf-8")
+        .body(scene_body(SCENE).to_string())
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(accepted.status(), StatusCode::ACCEPTED);
+}
+
+#[tokio::test]
+async fn values_out_of_range_are_all_told_at_once() {
+    let api = Api::start().await;
+    let body = json!({
+        "input": {"kind": "code", "source": SCENE, "file_name": "../a.py"},
+        "output": {"fps": 0, "transparent": true}, "timeout_s": 0, "cache": "only",
+        "tags": [""],
+    });
+    let refused = problem(api.post("/v1/jobs", &body).await, 422, "invalid-params").await;
+    let pointers: Vec<_> = refused.errors.iter().map(|e| e.pointer.as_str()).collect();
+    assert_eq!(
+        pointers,
+        [
+            "/output/fps",
+            "/output/transparent",
+            "/timeout_s",
+            "/tags/0",
+            "/input/file_name",
+            "/cache"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn ten_megabytes_of_source_are_refused_with_the_limits() {
+    let api = Api::start().await;
+    let long = |bytes: usize| scene_body(&format!("{SCENE}#{}", "x".repeat(bytes)));
+    let refused = problem(
+        api.post("/v1/jobs", &long(10_000_000)).await,
+        413,
+        "too-large",
+    )
+    .await;
+    assert!(
+        refused.detail.contains("2 MiB") && refused.detail.contains("256 KiB"),
+        "{refused:?}"
+    );
+    let refused = problem(api.post("/v1/jobs", &long(300_000)).await, 413, "too-large").await;
+    assert_eq!(refused.errors[0].pointer, "/input/source");
+    assert!(refused.detail.contains("256 KiB"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_body_of_unknown_length_is_bounded_too() {
+    let api = Api::start().await;
+    let chunk = bytes::Bytes::from(vec![b' '; 64 * 1024]);
+    let endless =
+        futures_util::stream::iter((0..60).map(move |_| Ok::<_, std::io::Error>(chunk.clone())));
+    let response = api.post_raw(reqwest::Body::wrap_stream(endless)).await;
+    problem(response, 413, "too-large").await;
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_arrive_is_given_up() {
+    let mut setup = Setup::new();
+    setup.limits.body_timeout = std::time::Duration::from_millis(200);
+    let api = setup.start().await;
+    let answer = raw(
+        &api,
+        b"POST /v1/jobs HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 100\r\nconnection: close\r\n\r\n{",
+    )
+    .await;
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert!(answer.contains("request-timeout"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_repeated_submit_with_the_same_key_gives_the_first_job() {
+    let api = Api::start().await;
+    let send = |key: &'static str, body: String| {
+        let request = api
+            .request(Method::POST, "/v1/jobs")
+            .header("idempotency-key", key)
+            .header("content-type", "application/json")
+            .body(body);
+        async move { request.send().await.unwrap() }
+    };
+    let body = scene_body(SCENE).to_string();
+    let first = send("k-1", body.clone()).await;
+    assert_eq!(first.status(), StatusCode::ACCEPTED);
+    assert!(!first.headers().contains_key("idempotency-replayed"));
+    let first: JobView = first.json().await.unwrap();
+
+    // The same request in other words: spaces, a default spelt out, a quoted key.
+    let same = json!({"lane": "normal", "input": {"source": SCENE, "kind": "code"}});
+    for (key, body) in [
+        ("k-1", body.clone()),
+        ("\"k-1\"", body.clone()),
+        ("k-1", serde_json::to_string_pretty(&same).unwrap()),
+    ] {
+        let again = send(key, body).await;
+        assert_eq!(again.status(), StatusCode::ACCEPTED);
+        assert_eq!(again.headers()["idempotency-replayed"], "true");
+        let again: JobView = again.json().await.unwrap();
+        assert_eq!(again.id, first.id);
+    }
+
+    let other = scene_body(&format!("{SCENE}# changed\n")).to_string();
+    let refused = problem(
+        send("k-1", other.clone()).await,
+        422,
+        "idempotency-key-reused",
+    )
+    .await;
+    assert!(
+        refused.detail.contains(&first.id.to_string()),
+        "{refused:?}"
+    );
+    let fresh: JobView = send("k-2", other).await.json().await.unwrap();
+    assert_ne!(fresh.id, first.id);
+}
+
+#[tokio::test]
+async fn two_hundred_equal_submits_at_once_make_one_job() {
+    let api = Api::start().await;
+    let submits = (0..200).map(|_| async {
+        let response = api
+            .request(Method::POST, "/v1/jobs")
+            .header("idempotency-key", "once")
+            .json(&scene_body(SCENE))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(response.status(), StatusCode::ACCEPTED);
+        response.json::<JobView>().await.unwrap().id
+    });
+    let ids = futures_util::future::join_all(submits).await;
+    assert!(ids.iter().all(|id| *id == ids[0]));
+    assert_eq!(api.queue.stats().await.unwrap().ready, 1);
+}
+
+#[tokio::test]
+async fn an_idempotency_key_that_is_none_is_refused() {
+    let api = Api::start().await;
+    for key in ["", "\"\"", "a b", &"k".repeat(65), "a\"b"] {
+        let response = api
+            .request(Method::POST, "/v1/jobs")
+            .header("idempotency-key", key)
+            .json(&scene_body(SCENE))
+            .send()
+            .await
+            .unwrap();
+        let refused = problem(response, 400, "malformed").await;
+        assert!(refused.detail.contains("Idempotency-Key"), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_full_quota_is_told_with_its_numbers_and_ends_when_a_job_does() {
+    let api = Api::start().await;
+    let mut connection = api
+        .queue
+        .client()
+        .get_multiplexed_async_connection()
+        .await
+        .unwrap();
+    let tenant = api.queue.keys().tenant(&TenantId::default());
+    let () = redis::cmd("HSET")
+        .arg(tenant)
+        .arg("mq")
+        .arg(2)
+        .query_async(&mut connection)
+        .await
+        .unwrap();
+    let first = api.submit().await;
+    api.submit().await;
+    let full = api.post("/v1/jobs", &scene_body(SCENE)).await;
+    let refused = problem(full, 429, "quota-exceeded").await;
+    assert!(refused.detail.contains("2 of 2"), "{refused:?}");
+    assert_eq!(refused.violated_policies, ["queued-jobs"]);
+    api.post(&format!("/v1/jobs/{}/cancel", first.id), &json!({}))
+        .await;
+    api.submit().await;
+}

@@ -1,0 +1,281 @@
+//! The whole system for real: API, Redis, worker, sandbox and Manim as separate processes.
+
+#[path = "system/harness.rs"]
+mod harness;
+
+use std::time::Duration;
+
+use harness::{API, REDIS, System, WORKER, bare_manim, frame_hashes, probe, wait_for};
+use manimq_shared::job::{AttemptOutcome, FailureClass, Status};
+use serde_json::json;
+
+const SHAPES: &str = r#"from manim import *
+
+class Shapes(Scene):
+    def construct(self):
+        square = Square(color=BLUE, fill_opacity=0.5)
+        self.play(Create(square))
+        self.play(Transform(square, Circle(color=RED)))
+        self.wait(0.4)
+"#;
+
+const TEXT_AND_AXES: &str = r#"from manim import *
+
+class Plot(Scene):
+    def construct(self):
+        title = Text("Sine and cosine", font_size=40).to_edge(UP)
+        axes = Axes(x_range=[-4, 4, 1], y_range=[-2, 2, 1], x_length=9, y_length=4)
+        sine = axes.plot(lambda x: np.sin(x), color=YELLOW)
+        tracker = ValueTracker(-3)
+        dot = always_redraw(lambda: Dot(axes.c2p(tracker.get_value(), np.sin(tracker.get_value()))))
+        self.play(Write(title), Create(axes))
+        self.play(Create(sine))
+        self.add(dot)
+        self.play(tracker.animate.set_value(3), run_time=1.5)
+"#;
+
+const FORMULA: &str = r#"from manim import *
+
+class Formula(Scene):
+    def construct(self):
+        first = MathTex(r"e^{i\pi} + 1 = 0")
+        second = MathTex(r"\int_0^1 x^2 \, dx = \frac{1}{3}")
+        self.play(Write(first))
+        self.play(ReplacementTransform(first, second))
+        self.wait(0.3)
+"#;
+
+/// Renders for some seconds, so that something can happen to it meanwhile.
+const LONG: &str = r#"from manim import *
+
+class Long(Scene):
+    def construct(self):
+        dots = VGroup(*[Dot([x / 4, y / 4, 0]) for x in range(-6, 6) for y in range(-5, 5)])
+        self.add(dots)
+        for i in range(6):
+            self.play(Rotate(dots, angle=PI / 3), run_time=2)
+"#;
+
+fn exact(source: &str) -> serde_json::Value {
+    json!({
+        "input": {"kind": "code", "source": source},
+        "output": {"quality": "low", "encoder": "manim"}
+    })
+}
+
+#[tokio::test]
+async fn three_scenes_come_out_frame_for_frame_as_the_bare_command_makes_them() {
+    let system = System::start().await;
+    for (source, scene) in [
+        (SHAPES, "Shapes"),
+        (TEXT_AND_AXES, "Plot"),
+        (FORMULA, "Formula"),
+    ] {
+        let job = system.submit(exact(source)).await;
+        let job = system.ended(job.id).await;
+        assert_eq!(job.status, Status::Succeeded, "{:?}", job.error);
+        let artifact = job.artifacts.first().expect("a video").clone();
+        let ours = system.download(&job).await;
+        let bare = bare_manim(source, scene);
+        assert_eq!(frame_hashes(&ours), frame_hashes(&bare), "{scene}");
+        let seen = probe(&ours);
+        assert_eq!(
+            (seen.codec.as_str(), seen.width, seen.height),
+            ("h264", 854, 480)
+        );
+        assert_eq!(Some(seen.frames), artifact.frames);
+        assert_eq!(artifact.fps, Some(15.0));
+        assert_eq!(artifact.bytes, std::fs::metadata(&ours).unwrap().len());
+        assert!(job.progress.frames_done > 0 || job.usage.unwrap().frames > 0);
+    }
+}
+
+#[tokio::test]
+async fn a_killed_workers_job_runs_again_elsewhere_and_is_published_once() {
+    let mut system = System::start().await;
+    let job = system
+        .submit(json!({"input": {"kind": "code", "source": LONG}, "output": {"quality": "low"}}))
+        .await;
+    system.until_drawing(job.id).await;
+    let killed = std::time::Instant::now();
+    system.kill(WORKER);
+    system.start_worker().await;
+    let done = system.ended(job.id).await;
+    assert_eq!(done.status, Status::Succeeded, "{:?}", done.error);
+    let outcomes: Vec<_> = done.attempts.iter().map(|a| a.outcome.unwrap()).collect();
+    assert_eq!(
+        outcomes,
+        [AttemptOutcome::LostLease, AttemptOutcome::Succeeded]
+    );
+    assert_ne!(done.attempts[0].worker, done.attempts[1].worker);
+    let again = done.attempts[1].started_at;
+    let lost = done.attempts[0].ended_at.unwrap();
+    assert!(again.duration_since(lost).as_secs_f64() < 15.0);
+    assert!(killed.elapsed() < Duration::from_secs(150));
+    // Both attempts and one end are in the events; the artifact is the second attempt's.
+    let events = system.events(job.id).await;
+    let claims = events.matches("\"status\":\"running\"").count();
+    let ends = events.matches("event: done").count();
+    assert_eq!((claims, ends), (2, 1), "{events}");
+    assert_eq!(probe(&system.download(&done).await).codec, "h264");
+    assert_eq!(
+        system.stored_files(),
+        1,
+        "the first attempt published nothing"
+    );
+}
+
+#[tokio::test]
+async fn a_killed_api_costs_no_job_and_serves_the_result_when_it_is_back() {
+    let mut system = System::start().await;
+    let job = system
+        .submit(json!({"input": {"kind": "code", "source": LONG}, "output": {"quality": "low"}}))
+        .await;
+    system.until_drawing(job.id).await;
+    system.kill(API);
+    let queue = system.queue().await;
+    let drawn = async || {
+        queue
+            .read(job.id)
+            .await
+            .unwrap()
+            .unwrap()
+            .progress
+            .frames_done
+    };
+    let before = drawn().await;
+    let goes_on = async || drawn().await > before || queue.stats().await.unwrap().running == 0;
+    wait_for(
+        "the render goes on without it",
+        Duration::from_secs(60),
+        goes_on,
+    )
+    .await;
+    system.start_api().await;
+    let done = system.ended(job.id).await;
+    assert_eq!(done.status, Status::Succeeded, "{:?}", done.error);
+    assert_eq!(done.attempts.len(), 1);
+    assert_eq!(probe(&system.download(&done).await).codec, "h264");
+}
+
+#[tokio::test]
+async fn a_restarted_redis_loses_nothing_that_was_accepted() {
+    let mut system = System::start().await;
+    let running = system
+        .submit(json!({"input": {"kind": "code", "source": LONG}, "output": {"quality": "low"}}))
+        .await;
+    system.until_drawing(running.id).await;
+    let mut waiting = Vec::new();
+    for _ in 0..3 {
+        waiting.push(system.submit(exact(SHAPES)).await.id);
+    }
+    system.kill(REDIS);
+    let refused = system.try_submit(exact(SHAPES)).await;
+    assert_eq!(refused.status(), 503);
+    assert!(refused.headers().contains_key("retry-after"));
+    let problem: serde_json::Value = refused.json().await.unwrap();
+    assert!(
+        problem["detail"]
+            .as_str()
+            .unwrap()
+            .to_lowercase()
+            .contains("redis"),
+        "{problem}"
+    );
+    system.restart_redis();
+    for id in waiting.into_iter().chain([running.id]) {
+        let done = system.ended(id).await;
+        assert_eq!(done.status, Status::Succeeded, "{:?}", done.error);
+    }
+}
+
+#[tokio::test]
+async fn a_stopped_worker_gives_its_job_back_uncounted() {
+    let mut system = System::start().await;
+    let job = system
+        .submit(json!({"input": {"kind": "code", "source": LONG}, "output": {"quality": "high"}}))
+        .await;
+    system.until_drawing(job.id).await;
+    system.terminate(WORKER, Duration::from_secs(30));
+    let back = system.read(job.id).await;
+    assert_eq!(back.status, Status::Queued);
+    assert_eq!(back.attempts[0].outcome, Some(AttemptOutcome::Released));
+    let canceled = system.cancel(job.id).await;
+    assert_eq!(canceled.status, Status::Canceled);
+}
+
+#[tokio::test]
+async fn a_cancel_ends_a_running_render_within_moments() {
+    let system = System::start().await;
+    let job = system
+        .submit(json!({"input": {"kind": "code", "source": LONG}, "output": {"quality": "high"}}))
+        .await;
+    system.until_drawing(job.id).await;
+    let asked = std::time::Instant::now();
+    let answer = system.cancel(job.id).await;
+    assert!(answer.cancel_requested_at.is_some());
+    let done = system.ended(job.id).await;
+    assert_eq!(done.status, Status::Canceled);
+    assert!(
+        asked.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        asked.elapsed()
+    );
+    assert!(done.artifacts.is_empty());
+}
+
+#[tokio::test]
+async fn a_scene_that_fails_says_where_and_is_not_tried_again() {
+    let system = System::start().await;
+    let source = "from manim import *\n\nclass Bad(Scene):\n    def construct(self):\n        print('hello from the scene')\n        self.play(Create(Square().shift(1 / 0)))\n";
+    let job = system.submit(exact(source)).await;
+    let done = system.ended(job.id).await;
+    assert_eq!(done.status, Status::Failed);
+    assert_eq!(done.attempts.len(), 1);
+    let error = done.error.unwrap();
+    assert_eq!(error.class, FailureClass::SceneError);
+    assert!(
+        error.message.contains("division by zero"),
+        "{}",
+        error.message
+    );
+    assert_eq!(error.location.unwrap().line, 6);
+    let log = system.logs(done.id).await;
+    assert!(log.contains("hello from the scene"), "{log}");
+}
+
+#[tokio::test]
+async fn fifty_jobs_with_the_same_class_name_give_fifty_different_films() {
+    let system = System::start().await;
+    let mut jobs = Vec::new();
+    for i in 1..=50u64 {
+        let source = format!(
+            "from manim import *\n\nclass Main(Scene):\n    def construct(self):\n        self.add(Text('{i}'))\n        self.wait({})\n",
+            i as f64 / 15.0
+        );
+        jobs.push((i, system.submit(exact(&source)).await.id));
+    }
+    for (i, id) in jobs {
+        let done = system.ended(id).await;
+        assert_eq!(done.status, Status::Succeeded, "{i}: {:?}", done.error);
+        assert_eq!(done.artifacts[0].frames, Some(i), "{i}");
+    }
+}
+
+#[tokio::test]
+async fn ready_only_while_a_job_would_run() {
+    let mut system = System::start().await;
+    assert_eq!(system.ready().await, 200);
+    system.kill(WORKER);
+    wait_for(
+        "not ready without a worker",
+        Duration::from_secs(60),
+        async || system.ready().await == 503,
+    )
+    .await;
+    system.start_worker().await;
+    wait_for("ready again", Duration::from_secs(60), async || {
+        system.ready().await == 200
+    })
+    .await;
+}

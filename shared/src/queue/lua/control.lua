@@ -1,0 +1,82 @@
+-- What operators change while the queue runs. Each takes effect with its reply, also for jobs that wait.
+
+-- quotas: reads or sets the quotas of a tenant.
+-- KEYS  1 base of the shard
+-- ARGV  1 tenant, then nothing (read), or six texts, '' for the default:
+--       queued jobs, concurrent renders, submits a minute, submits a day, render seconds a day, weight
+-- Returns  the six texts as they are now
+
+local QUOTAS = { 'queued', 'running', 'minute', 'day', 'render_s', 'weight' }
+
+transition('quotas', { 'allow-oom' }, function(keys, args)
+  local S = open(keys[1])
+  local t = tenant(S, args[1])
+  if #args > 1 then
+    local quotas, some = {}, false
+    for i, name in ipairs(QUOTAS) do
+      quotas[name] = tonumber(args[i + 1])
+      some = some or quotas[name] ~= nil
+    end
+    -- A submit rate that changes begins anew: what was used under the old one has no meaning.
+    if quotas.minute ~= t.quotas.minute then t.a[TAT_MINUTE] = 0 end
+    if quotas.day ~= t.quotas.day then t.a[TAT_DAY] = 0 end
+    if some then
+      redis.call('HSET', tenant_key(S.base, t.name), 'q', cmsgpack.pack(quotas))
+    else
+      redis.call('HDEL', tenant_key(S.base, t.name), 'q')
+    end
+    t.quotas, t.recheck = quotas, true
+  end
+  local reply = {}
+  for i, name in ipairs(QUOTAS) do reply[i] = t.quotas[name] and string.format('%.17g', t.quotas[name]) or '' end
+  if #args > 1 then flush(S) end
+  return reply
+end)
+
+-- pause: stops new attempts of a tenant, of a lane or of all; what runs goes on, submits are accepted.
+-- KEYS  1 base of the shard
+-- ARGV  1 'tenant' | 'lane' | 'all'  2 tenant, lane digit or ''  3 '1' pause, '0' resume
+-- Returns  1 if that changed something, else 0
+-- After a lane's resume, claims look again at the tenants that waited for it, a few each.
+
+transition('pause', { 'allow-oom' }, function(keys, args)
+  local S = open(keys[1])
+  local kind, name, on = args[1], args[2], args[3] == '1'
+  local changed = false
+  if kind == 'tenant' then
+    local t = tenant(S, name)
+    changed = t.paused ~= on
+    t.paused, t.recheck = on, true
+    if on then
+      redis.call('HSET', tenant_key(S.base, name), 'p', '1')
+    else
+      redis.call('HDEL', tenant_key(S.base, name), 'p')
+    end
+  else
+    local letter = kind == 'all' and 'a' or name
+    local old = redis.call('HGET', S.base .. ':sh', 'paused') or ''
+    changed = (string.find(old, letter, 1, true) ~= nil) ~= on
+    if changed then
+      redis.call('HSET', S.base .. ':sh', 'paused', on and old .. letter or (string.gsub(old, letter, '')))
+      if not on then
+        if kind == 'lane' then set_shard(S, 'generation', shard(S).generation + 1) end
+        S.ring = BUDGET
+      end
+    end
+  end
+  flush(S)
+  return changed and 1 or 0
+end)
+
+-- retention: how long ended jobs are kept. Holds for jobs that end from now on.
+-- KEYS  1 base of the shard
+-- ARGV  1 seconds for succeeded  2 seconds for all others
+-- Returns  1
+
+transition('retention', { 'allow-oom' }, function(keys, args)
+  local S = open(keys[1])
+  set_shard(S, 'keep_ok', math.max(1, tonumber(args[1])))
+  set_shard(S, 'keep_other', math.max(1, tonumber(args[2])))
+  flush(S)
+  return 1
+end)

@@ -1,0 +1,3 @@
+from manim import *
+class Reader:
+    __match_args__ = ("__globals__",)  # refused: dunder-attribute

@@ -1,0 +1,7 @@
+from manim import *
+
+eval("1")  # refused: forbidden-name
+
+from math import exp as eval
+
+eval(1)

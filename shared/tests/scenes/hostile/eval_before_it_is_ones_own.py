@@ -1,0 +1,6 @@
+from manim import *
+found = eval  # refused: forbidden-name
+
+
+def eval(text):
+    return text

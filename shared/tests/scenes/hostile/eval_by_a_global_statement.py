@@ -1,0 +1,7 @@
+from manim import *
+def outer(eval):
+    def inner():
+        global eval
+        return eval("1")  # refused: forbidden-name
+
+    return inner

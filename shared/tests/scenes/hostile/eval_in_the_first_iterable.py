@@ -1,0 +1,2 @@
+from manim import *
+rows = [eval for eval in [eval]]  # refused: forbidden-name

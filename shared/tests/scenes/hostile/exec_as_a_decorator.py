@@ -1,0 +1,5 @@
+from manim import *
+@exec  # refused: forbidden-name
+@str
+class Evil(Scene):
+    pass

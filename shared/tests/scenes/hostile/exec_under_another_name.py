@@ -1,0 +1,7 @@
+from manim import *
+draw = exec  # refused: forbidden-name
+
+
+class Evil(Scene):
+    def construct(self):
+        draw("import os")

@@ -1,0 +1,4 @@
+from manim import *
+from numpy import *
+
+loadtxt("/etc/passwd")  # refused: forbidden-name

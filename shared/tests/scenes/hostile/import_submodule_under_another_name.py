@@ -1,0 +1,2 @@
+from manim import *
+import os.path as np  # refused: import-not-allowed

@@ -1,0 +1,2 @@
+from manim import *
+from . import secrets  # refused: relative-import

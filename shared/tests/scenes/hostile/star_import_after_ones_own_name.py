@@ -1,0 +1,7 @@
+def capture(command):
+    return command
+
+
+from manim import *
+
+capture(["id"])  # refused: forbidden-name

@@ -1,0 +1,168 @@
+"""Takes a finished file from a dead job, and asks a sandboxed child what is in it.
+
+A job may leave anything under the name that we expect: a link to somebody
+else's file, a FIFO that blocks its reader, a file of holes, a page of HTML.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from . import linux, walls
+
+MIME = {
+    "mp4": "video/mp4",
+    "webm": "video/webm",
+    "mov": "video/quicktime",
+    "gif": "image/gif",
+    "png": "image/png",
+}
+# Names that libavformat gives to the container of each format.
+_CONTAINER = {"mp4": "mp4", "webm": "webm", "mov": "mov", "gif": "gif"}
+
+
+class Refused(Exception):
+    """The file is not taken. ``reason`` is a failure class of the user."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """What the probe found in a file."""
+
+    frames: int
+    width: int
+    height: int
+    fps: float
+    duration_s: float
+
+
+def open_output(directory: int, path: str, bytes_max: int) -> int:
+    """Open ``path`` below ``directory``, the folder of a job that is dead.
+
+    Raises:
+        Refused: it is missing, not a plain file of the job's own, or too big.
+    """
+    try:
+        fd = linux.open_beneath(directory, path)
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            raise Refused("validation", "the render ended without leaving a file") from None
+        raise Refused("sandbox_denied", "the output was refused: it is not a plain file") from None
+    try:
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode):
+            raise Refused("sandbox_denied", "the output was refused: it is not a plain file")
+        if info.st_nlink != 1:
+            raise Refused("sandbox_denied", "the output was refused: it has a second name")
+        if info.st_size == 0:
+            raise Refused("validation", "the render left an empty file")
+        if info.st_size > bytes_max:
+            raise Refused(
+                "output_limit",
+                f"the file has {info.st_size} bytes and the limit is {bytes_max}",
+            )
+        if info.st_blocks * 512 + 65536 < info.st_size:
+            raise Refused("sandbox_denied", "the output was refused: it is full of holes")
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _probe_image(fd: int) -> Media:
+    from PIL import Image
+
+    with os.fdopen(os.dup(fd), "rb") as file, Image.open(file, formats=["PNG"]) as image:
+        image.verify()
+        return Media(1, image.width, image.height, 0.0, 0.0)
+
+
+def _probe_video(fd: int, kind: str) -> Media:
+    import av
+
+    with os.fdopen(os.dup(fd), "rb") as file, av.open(file, mode="r") as container:
+        if _CONTAINER[kind] not in container.format.name.split(","):
+            raise ValueError(f"container is {container.format.name}")
+        stream = container.streams.video[0]
+        rate = stream.average_rate or stream.base_rate
+        frames = sum(1 for packet in container.demux(stream) if packet.size > 0)
+        if frames == 0 or not rate:
+            raise ValueError("no frames")
+        fps = float(rate)
+        return Media(frames, stream.codec_context.width, stream.codec_context.height, fps, frames / fps)
+
+
+def run_probe(
+    directory: int,
+    path: str,
+    kind: str,
+    go: int,
+    reply: int,
+    filters: walls.Filters,
+    address_space_bytes: int,
+) -> None:
+    """Body of the forked probe: drop everything, wait for the word, then look. Never returns.
+
+    It is forked while the job still draws its last frames, so that nobody waits
+    for the fork; until the word comes it touches nothing of the job. It opens
+    the file by itself, and the guard checks that it is the one it holds.
+    """
+    status = 1
+    try:
+        null = os.open("/dev/null", os.O_RDWR)
+        wanted = enumerate((null, null, null, directory, go, reply))
+        parked = {target: os.dup2(fd, 100 + target) for target, fd in wanted}
+        for target, fd in parked.items():
+            os.dup2(fd, target)
+        linux.close_all_from(6)
+        linux.prctl(linux.PR_SET_PDEATHSIG, 9)
+        walls.confine_probe(filters, address_space_bytes)
+        if os.read(4, 1) == b"g":
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, dir_fd=3)
+            os.write(5, json.dumps(_look(fd, kind)).encode())
+            status = 0
+    finally:
+        os._exit(status)
+
+
+def _look(fd: int, kind: str) -> dict[str, Any]:
+    inode = os.fstat(fd).st_ino
+    try:
+        media = _probe_image(fd) if kind == "png" else _probe_video(fd, kind)
+    except BaseException as error:  # noqa: BLE001 - whatever a hostile file provokes
+        return {"error": f"{type(error).__name__}: {error}"[:300]}
+    return {"inode": inode, **asdict(media)}
+
+
+def read_probe(answer: bytes, inode: int) -> Media:
+    """Check the probe's answer. The probe has read hostile bytes: believe the form only."""
+    try:
+        fields = json.loads(answer)
+        if "error" in fields:
+            raise ValueError(str(fields["error"]))
+        if fields["inode"] != inode:
+            raise ValueError("another file")
+        media = Media(
+            int(fields["frames"]),
+            int(fields["width"]),
+            int(fields["height"]),
+            float(fields["fps"]),
+            float(fields["duration_s"]),
+        )
+        if not (0 < media.frames < 2**31 and 0 < media.width < 2**16 and 0 < media.height < 2**16):
+            raise ValueError("impossible sizes")
+        return media
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        text = str(error)[:300] or "no answer"
+        raise Refused(
+            "sandbox_denied", f"the output was refused: it is not what was asked for ({text})"
+        ) from None

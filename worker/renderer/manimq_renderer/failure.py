@@ -1,0 +1,190 @@
+"""From an exception to an error that a person can use: class, message, own line.
+
+Runs inside the job, on the tenant's objects, so what it produces is a claim
+that the guard bounds and checks, never a fact.
+"""
+
+from __future__ import annotations
+
+import builtins
+import difflib
+import errno
+import linecache
+import re
+import traceback
+from types import FrameType
+from typing import Any
+
+from .tex_client import LatexFailed
+
+
+class Stopped(BaseException):
+    """Raised in the scene by the guard's signal. Not an Exception: `except Exception` lets it pass."""
+
+
+class NotRenderable(Exception):
+    """The request and the file do not fit: no such scene, no scene, several scenes."""
+
+    def __init__(self, message: str, scenes: list[str] | None = None, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.scenes = scenes or []
+        self.hint = hint
+
+
+def describe(error: BaseException, path: str) -> dict[str, Any]:
+    """Everything worth telling about ``error``, raised while rendering the file ``path``."""
+    chain = _chain(error)
+    failure: dict[str, Any] = {"class": "scene_error", "message": _message(error)}
+    failure.update(_location(chain, path))
+    failure.update(_special(error, chain, path))
+    return failure
+
+
+def describe_frame(frame: FrameType | None, path: str) -> dict[str, Any]:
+    """Where the user's code is right now, from a running frame."""
+    stack = traceback.StackSummary.extract(traceback.walk_stack(frame), lookup_lines=True)
+    stack.reverse()
+    return _from_frames([entry for entry in stack if entry.filename == path])
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """The error and what it was raised from, bounded (a tenant can build a loop)."""
+    chain: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and current not in chain and len(chain) < 10:
+        chain.append(current)
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+    return chain
+
+
+def _message(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except BaseException:  # noqa: BLE001 - a tenant's own __str__
+        text = "(its message cannot be shown)"
+    name = type(error).__name__
+    return f"{name}: {text}" if text else name
+
+
+def _location(chain: list[BaseException], path: str) -> dict[str, Any]:
+    for error in chain:
+        frames = [entry for entry in traceback.extract_tb(error.__traceback__) if entry.filename == path]
+        if frames:
+            return _from_frames(frames)
+    return {}
+
+
+def _from_frames(frames: list[traceback.FrameSummary]) -> dict[str, Any]:
+    if not frames:
+        return {}
+    last = frames[-1]
+    column, end_column = _columns(last)
+    return {
+        "line": last.lineno,
+        "column": column,
+        "end_column": end_column,
+        "code": (last.line or "").rstrip() and linecache.getline(last.filename, last.lineno or 0).rstrip(),
+        "function": last.name,
+        "stack": [{"line": f.lineno, "function": f.name, "code": f.line} for f in frames[-12:]],
+    }
+
+
+def _columns(frame: traceback.FrameSummary) -> tuple[int | None, int | None]:
+    """1-based columns in characters; Python counts bytes of UTF-8 from 0."""
+    if frame.colno is None or frame.lineno is None:
+        return None, None
+    line = linecache.getline(frame.filename, frame.lineno).encode()
+    start = len(line[: frame.colno].decode(errors="replace")) + 1
+    if frame.end_colno is None or frame.end_lineno != frame.lineno:
+        return start, None
+    return start, len(line[: frame.end_colno].decode(errors="replace")) + 1
+
+
+def _special(error: BaseException, chain: list[BaseException], path: str) -> dict[str, Any]:
+    """What a class of failure needs beyond message and line."""
+    if isinstance(error, NotRenderable):
+        return {
+            "class": "validation",
+            "message": str(error),
+            "scenes": error.scenes,
+            "hint": error.hint,
+        }
+    if isinstance(error, Stopped):
+        return {"class": "timeout", "message": str(error)}
+    for each in chain:
+        if isinstance(each, MemoryError):
+            return {"class": "out_of_memory", "message": "the render reached its memory limit"}
+        if isinstance(each, LatexFailed):
+            return {
+                "class": "latex_error",
+                "message": str(each),
+                "latex": {"formula": each.formula, "errors": each.errors},
+            }
+        number = getattr(each, "errno", None)
+        if isinstance(each, OSError) and number in (errno.EFBIG, errno.ENOSPC, errno.EDQUOT):
+            what = "a file" if number == errno.EFBIG else "its folder"
+            return {"class": "output_limit", "message": f"the render filled {what} up to the limit ({each})"}
+        if isinstance(each, OSError) and number in (errno.EPERM, errno.EACCES, errno.EROFS):
+            return {
+                "class": "sandbox_denied",
+                "message": f"the sandbox does not allow this: {_message(each)}",
+                "hint": "a scene has no network, cannot start programs and writes only to its own folder",
+            }
+    if isinstance(error, SyntaxError) and error.filename == path:
+        return {
+            "message": f"{type(error).__name__}: {error.msg}",
+            "line": error.lineno,
+            "column": error.offset,
+            "end_column": error.end_offset if error.end_lineno == error.lineno else None,
+            "code": (error.text or "").rstrip(),
+            "function": None,
+            "stack": [],
+        }
+    if isinstance(error, SystemExit):
+        return {
+            "class": "validation",
+            "message": f"the scene called exit ({error.code!r}) before the render was complete",
+        }
+    if isinstance(error, RuntimeError) and "has no play calls" in str(error):
+        return {
+            "class": "validation",
+            "message": "the scene has no animation, so there is no video to make",
+            "hint": "add self.play(…) or self.wait(), or ask for a still picture (-s, format png)",
+        }
+    if isinstance(error, ValueError) and "does not support an alpha channel" in str(error):
+        return {"class": "validation", "message": str(error)}
+    hint = _nearest(error)
+    return {"hint": hint} if hint else {}
+
+
+def _nearest(error: BaseException) -> str | None:
+    """The name that was probably meant, for the errors that Python knows it for."""
+    try:
+        if isinstance(error, NameError) and error.name:
+            names = set(dir(builtins))
+            last = error.__traceback__
+            while last is not None and last.tb_next is not None:
+                last = last.tb_next
+            if last is not None:
+                names.update(last.tb_frame.f_locals, last.tb_frame.f_globals)
+            return _did_you_mean(error.name, names)
+        if isinstance(error, AttributeError) and error.name:
+            return _did_you_mean(error.name, set(dir(error.obj)))
+        if isinstance(error, ImportError) and error.name and (
+            found := re.match(r"cannot import name '(\w+)'", str(error))
+        ):
+            import sys
+
+            return _did_you_mean(found[1], set(dir(sys.modules.get(error.name))))
+        if isinstance(error, ModuleNotFoundError):
+            return "only Manim and what it depends on is installed in the sandbox"
+    except Exception:  # noqa: BLE001 - tenant objects: a hint is never worth a failure
+        return None
+    return None
+
+
+def _did_you_mean(name: str, names: set[str]) -> str | None:
+    if not name.startswith("_"):
+        names = {each for each in names if not each.startswith("_")}
+    near = difflib.get_close_matches(name, [n for n in names if isinstance(n, str)], n=1, cutoff=0.7)
+    return f"did you mean {near[0]!r}?" if near else None

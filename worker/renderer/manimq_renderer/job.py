@@ -1,0 +1,205 @@
+"""The job: the only process that runs tenant code, behind all the walls.
+
+Forked from the guard as pid 1 of its own pid namespace. It arranges its few
+descriptors, confines itself, and only then reads the source.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import json
+import os
+import random
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import manim
+import numpy as np
+from manim import config
+from manim.manager import Manager
+
+from . import engine, failure, linux, scene, tex_client, walls
+from .protocol import JobSpec, write_all
+
+SETUP_FAILED = 71
+"""Exit status of a job that could not confine itself: our failure, not the tenant's."""
+
+# The job's descriptors, and all that it has.
+_LOG_OUT, _LOG_ERR, _EVENTS, _REPLIES, _CRASH, _SOURCE = 1, 2, 3, 4, 5, 6
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptors:
+    """What the guard hands to the job."""
+
+    source: int
+    log: int
+    events: int
+    replies: int
+    crash: int
+
+
+def main(spec: JobSpec, fds: Descriptors, filters: walls.Filters, address_space_bytes: int) -> None:
+    """Body of the forked job. Never returns."""
+    try:
+        linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+        _arrange_descriptors(fds)
+        os.chdir(walls.JOB_DIR)
+        os.environ.clear()
+        os.environ.update(PATH="/usr/bin:/bin", HOME=walls.JOB_DIR, LANG="C.UTF-8", TMPDIR="/tmp")
+        walls.confine_job(filters, spec.limits, address_space_bytes)
+    except BaseException as error:  # noqa: BLE001
+        os.write(_LOG_ERR, f"the job could not confine itself: {error!r}\n".encode())
+        os._exit(SETUP_FAILED)
+    status = 1
+    try:
+        status = _Job(spec).run()
+    finally:
+        os._exit(status)
+
+
+def _arrange_descriptors(fds: Descriptors) -> None:
+    null = os.open("/dev/null", os.O_RDONLY)
+    wanted = {
+        0: null,
+        _LOG_OUT: fds.log,
+        _LOG_ERR: fds.log,
+        _EVENTS: fds.events,
+        _REPLIES: fds.replies,
+        _CRASH: fds.crash,
+        _SOURCE: fds.source,
+    }
+    # First out of each other's way, then into place.
+    parked = {target: os.dup2(fd, 100 + target) for target, fd in wanted.items()}
+    for target, fd in parked.items():
+        os.dup2(fd, target, inheritable=False)
+    linux.close_all_from(_SOURCE + 1)
+
+
+class _Job:
+    """One render, from the source to the exit status."""
+
+    def __init__(self, spec: JobSpec) -> None:
+        self._spec = spec
+        self._path = f"{walls.JOB_DIR}/{spec.file_name}"
+        self._began = time.monotonic()
+        # Given back when memory runs out, so that the report still fits.
+        self._reserve: bytearray | None = bytearray(4 * 1024 * 1024)
+
+    def run(self) -> int:
+        """Render. Returns the exit status; what happened is said on the event pipe."""
+        faulthandler.enable(file=_CRASH, all_threads=False)
+        faulthandler.register(signal.SIGUSR2, file=_CRASH, all_threads=False)
+        signal.signal(signal.SIGTERM, self._on_stop)
+        signal.signal(signal.SIGXCPU, self._on_stop)
+        sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
+        sys.stderr.reconfigure(line_buffering=True, errors="backslashreplace")
+        try:
+            done = self._render()
+        except BaseException as error:  # noqa: BLE001 - every way a scene can end
+            self._reserve = None
+            gc.collect()
+            self._say({"e": "failed", **failure.describe(error, self._path)})
+            return 1
+        finally:
+            self._flush()
+        self._say({"e": "done", **done})
+        return 0
+
+    def _render(self) -> dict[str, Any]:
+        with open(_SOURCE, "rb", closefd=False) as file:
+            file.seek(0)
+            text = file.read().decode()
+        os.close(_SOURCE)
+        with open(self._path, "w", encoding="utf-8") as file:
+            file.write(text)
+        # CPython reseeds `random` in a forked child; NumPy does not, and would
+        # give every job of this slot the same numbers.
+        random.seed()
+        np.random.seed()
+        self._configure()
+        tex_client.install(self._compile_tex)
+        meter = engine.install(self._spec.encoder, self._say)
+        sys.argv = ["manim"]
+        module = scene.load_module(self._path, text)
+        scene_class = scene.choose_scene(module, self._spec.scene)
+        # From here on as the command does it (manim/cli/render/commands.py).
+        with manim.tempconfig({}):
+            instance = scene_class()
+            Manager(instance)
+            started = time.monotonic()
+            instance.render()
+        final = getattr(instance.renderer.file_writer, "final_file_path", None)
+        if final is None:
+            raise failure.NotRenderable("every animation of this scene is skipped, so there is no film")
+        os.mkdir("out")
+        os.rename(final, f"out/result.{self._spec.format}")
+        ended = time.monotonic()
+        return {
+            "prepare_s": started - self._began,
+            "render_s": ended - started - meter.encode_s,
+            "encode_s": meter.encode_s,
+            "frames": meter.frames,
+            "animations": instance.renderer.num_plays,
+            "engine": meter.engine,
+        }
+
+    def _configure(self) -> None:
+        """What the command line's flags would leave in ``config``."""
+        spec = self._spec
+        config.notify_outdated_version = False
+        config.progress_bar = "none"
+        config.input_file = self._path
+        config.scene_names = [spec.scene] if spec.scene else []
+        config.format = spec.format
+        config.transparent = spec.transparent
+        if spec.seed is not None:
+            config.seed = spec.seed
+        for name, quality in manim.constants.QUALITIES.items():
+            if quality["flag"] and (
+                quality["pixel_width"],
+                quality["pixel_height"],
+                quality["frame_rate"],
+            ) == (spec.width, spec.height, spec.fps):
+                config.quality = name
+                return
+        config.pixel_width = spec.width
+        config.pixel_height = spec.height
+        config.frame_rate = spec.fps
+
+    # ------------------------------------------------------------ talking to the guard
+
+    def _say(self, event: dict[str, Any]) -> None:
+        write_all(_EVENTS, json.dumps(event).encode() + b"\n")
+
+    def _compile_tex(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        self._say(request)
+        header = bytearray()
+        while not header.endswith(b"\n"):
+            byte = os.read(_REPLIES, 1)
+            if not byte:
+                raise RuntimeError("the renderer is gone")
+            header += byte
+        answer = json.loads(header)
+        body = bytearray()
+        while len(body) < answer.get("bytes", 0):
+            body += os.read(_REPLIES, answer["bytes"] - len(body))
+        return answer, bytes(body)
+
+    def _on_stop(self, number: int, frame: FrameType | None) -> None:
+        # Said before raising: a scene that swallows every exception has still
+        # told where it was.
+        self._say({"e": "stopped_at", **failure.describe_frame(frame, self._path)})
+        raise failure.Stopped("the render was stopped at its time limit")
+
+    def _flush(self) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except Exception:  # noqa: BLE001 - closed or replaced by the scene
+                pass

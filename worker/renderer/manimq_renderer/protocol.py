@@ -1,0 +1,175 @@
+"""What the processes of a slot say to each other, and how far they are believed.
+
+* worker -> zygote: one SEQPACKET message per job, ``JobSpec`` as JSON, with
+  three descriptors: source, log, channel. Believed.
+* guard <-> worker: JSON messages on the channel. Believed in both directions.
+* job -> guard: lines of JSON on a pipe that scene code can reach. **Hostile**:
+  everything read from it goes through the ``clean_*`` functions, which bound
+  type, range and length, before it is passed on.
+* guard -> job: a JSON header line and a body, on a second pipe. Believed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+MESSAGE_BYTES_MAX = 128 * 1024
+"""Longest message on the control socket and on a channel."""
+EVENT_LINE_BYTES_MAX = 512 * 1024
+"""Longest line from a job: a TeX text of 64 KiB, escaped, with room to spare."""
+EVENT_BYTES_MAX = 64 * 1024 * 1024
+"""All that a job may say in its life; an honest long film says about 1 MiB."""
+EVENT_LINES_MAX = 100_000
+"""Events in its life; an honest one says ten a second, and one per formula."""
+TEX_CHARS_MAX = 64 * 1024
+ERROR_TEXT_CHARS_MAX = 4000
+STACK_MAX = 12
+
+USER_CLASSES = frozenset(
+    {
+        "scene_error",
+        "latex_error",
+        "validation",
+        "timeout",
+        "out_of_memory",
+        "output_limit",
+        "sandbox_denied",
+    }
+)
+"""Failure classes that a job may claim for itself. Never one of ours."""
+STAGES = frozenset({"preparing", "rendering", "encoding"})
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one job may use. Mirrors ``Limits`` in ``worker/src/sandbox.rs``."""
+
+    wall_s: float
+    cpu_s: int
+    memory_bytes: int
+    output_bytes: int
+    disk_bytes: int
+    stall_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """One job as the worker asked for it."""
+
+    job_id: str
+    attempt: int
+    file_name: str
+    scene: str | None
+    format: str
+    width: int
+    height: int
+    fps: float
+    transparent: bool
+    encoder: str
+    seed: int | None
+    limits: Limits
+
+    @classmethod
+    def parse(cls, message: bytes) -> JobSpec:
+        """Read the worker's message; unknown or missing fields are an error."""
+        fields: dict[str, Any] = json.loads(message)
+        fields["limits"] = Limits(**fields["limits"])
+        return cls(**fields)
+
+
+def send(channel: socket.socket, message: dict[str, Any], fds: Sequence[int] = ()) -> None:
+    """Send one message to the worker."""
+    data = json.dumps(message, ensure_ascii=False).encode(errors="replace")
+    if fds:
+        socket.send_fds(channel, [data], list(fds))
+    else:
+        channel.send(data)
+
+
+def try_send(channel: socket.socket, message: dict[str, Any]) -> None:
+    """Send a message that may be lost: progress, to a worker that is not reading."""
+    try:
+        channel.send(json.dumps(message).encode(), socket.MSG_DONTWAIT)
+    except OSError:
+        pass
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write to a blocking descriptor until everything is out."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def clean_text(value: object, limit: int = ERROR_TEXT_CHARS_MAX) -> str | None:
+    """A string of at most ``limit`` characters that can be encoded, or None."""
+    if not isinstance(value, str):
+        return None
+    if len(value) > limit:
+        value = value[: limit - 1] + "…"
+    return value.encode(errors="replace").decode()
+
+
+def clean_count(value: object, limit: int = 2**53) -> int | None:
+    """A whole number in ``0..=limit``, or None."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= limit:
+        return None
+    return value
+
+
+def clean_seconds(value: object) -> float | None:
+    """A finite, non-negative number, or None."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    number = float(value)
+    return number if math.isfinite(number) and number >= 0 else None
+
+
+def clean_texts(value: object, items: int, limit: int) -> list[str]:
+    """A list of at most ``items`` bounded strings."""
+    if not isinstance(value, list):
+        return []
+    texts = (clean_text(item, limit) for item in value[:items])
+    return [text for text in texts if text is not None]
+
+
+def clean_failure(event: dict[str, Any], file_name: str) -> dict[str, Any]:
+    """A job's own account of its failure, bounded; the worker's form of ``failed``."""
+    claimed = event.get("class")
+    stack = []
+    raw_stack = event.get("stack")
+    for entry in raw_stack[-STACK_MAX:] if isinstance(raw_stack, list) else []:
+        if isinstance(entry, dict):
+            line = clean_count(entry.get("line"))
+            if line is not None:
+                function = clean_text(entry.get("function"), 200) or "?"
+                code = clean_text(entry.get("code"), 300)
+                stack.append({"line": line, "function": function, "code": code})
+    latex = event.get("latex")
+    line = clean_count(event.get("line"))
+    return {
+        "type": "failed",
+        "class": claimed if isinstance(claimed, str) and claimed in USER_CLASSES else "scene_error",
+        "message": clean_text(event.get("message")) or "the scene failed without a message",
+        "file": file_name if line is not None else None,
+        "line": line,
+        "column": clean_count(event.get("column")),
+        "end_column": clean_count(event.get("end_column")),
+        "code": clean_text(event.get("code"), 500),
+        "function": clean_text(event.get("function"), 200),
+        "stack": stack,
+        "hint": clean_text(event.get("hint"), 500),
+        "scenes": clean_texts(event.get("scenes"), 100, 200),
+        "latex": {
+            "formula": clean_text(latex.get("formula"), 1000),
+            "errors": clean_texts(latex.get("errors"), 5, 500),
+        }
+        if isinstance(latex, dict)
+        else None,
+    }

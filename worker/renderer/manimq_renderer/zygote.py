@@ -1,0 +1,165 @@
+"""The zygote: Python with Manim warm, waiting to be forked.
+
+pid 1 of the slot's pid namespace: when it ends, everything in the slot ends.
+It never reads tenant data, so nothing of one job can be inherited by the next.
+One thread, always: ``fork`` and ``unshare`` depend on it.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import platform
+import shutil
+import signal
+import socket
+import sys
+import time
+from typing import Any
+
+from . import RENDERER_VERSION, guard, linux, tex, walls
+from .protocol import MESSAGE_BYTES_MAX, JobSpec, send
+
+_CONTROL = 3
+
+
+def main(control_fd: int, job_filter_fd: int, tex_filter_fd: int) -> None:
+    """Warm up, say ready, fork a guard per job until the worker hangs up."""
+    began = time.monotonic()
+    filters = walls.Filters(job=_read_all(job_filter_fd), tex=_read_all(tex_filter_fd))
+    if control_fd != _CONTROL:
+        os.dup2(control_fd, _CONTROL, inheritable=False)
+    linux.close_all_from(_CONTROL + 1)
+    control = socket.socket(fileno=_CONTROL)
+    try:
+        programs = tex.Programs.find()
+        _warm_up()
+        zygote = guard.Zygote(filters, programs, _statm_bytes(0))
+        threads = len(os.listdir("/proc/self/task"))
+        if threads != 1:
+            raise RuntimeError(f"the zygote has {threads} threads after warming up; it must have one")
+        send(control, _ready(programs, threads, time.monotonic() - began))
+    except BaseException as error:
+        # The worker shows this to the operator; the traceback goes to its log.
+        send(control, {"type": "unusable", "message": f"{type(error).__name__}: {error}"[:2000]})
+        raise
+    # Guards are reaped by the kernel: the worker sees their end on the channel.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    gc.collect()
+    gc.freeze()
+    _serve(control, zygote)
+
+
+def _serve(control: socket.socket, zygote: guard.Zygote) -> None:
+    while True:
+        message, fds, _, _ = socket.recv_fds(control, MESSAGE_BYTES_MAX, 3)
+        if not message:
+            return  # the worker is gone, or is done with this slot
+        source, log, channel = fds
+        if os.fork() == 0:
+            status = 1
+            try:
+                linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                control.close()
+                guard.main(zygote, JobSpec.parse(message), source, log, socket.socket(fileno=channel))
+                status = 0
+            finally:
+                os._exit(status)
+        for fd in fds:
+            os.close(fd)
+
+
+def _warm_up() -> None:
+    """Import everything a scene may need, and draw once so that lazy parts are there."""
+    import tqdm
+
+    tqdm.tqdm.monitor_interval = 0  # else a monitor thread is left behind
+    import manim
+    from manim import config
+    from PIL import Image
+
+    from . import engine, failure, scene, tex_client  # noqa: F401 - warm for every job
+
+    engine.check_hooks()
+    Image.preinit()  # the probe of a picture cannot load plug-ins behind its walls
+    folder = "/tmp/warm"
+    os.mkdir(folder)
+    settings = {
+        "media_dir": folder,
+        "quality": "low_quality",
+        "progress_bar": "none",
+        "disable_caching": True,
+        "notify_outdated_version": False,
+    }
+    before = dict(config)
+    level = manim.logger.level
+    manim.logger.setLevel("ERROR")
+    with manim.tempconfig(settings):
+        _sample_scene().render()
+    manim.logger.setLevel(level)
+    assert dict(config) == before, "the warm-up must leave the configuration as it was"
+    shutil.rmtree(folder)
+    _keep_internals_out_of_the_log()
+
+
+def _keep_internals_out_of_the_log() -> None:
+    """A scene's log is for its author: no "partial movie file written in …" per play."""
+    import logging
+
+    import manim
+
+    inside = os.path.dirname(manim.__file__) + os.sep
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return record.levelno > logging.INFO or not record.pathname.startswith(inside)
+
+    manim.logger.addFilter(wanted)
+
+
+def _ready(programs: tex.Programs, threads: int, seconds: float) -> dict[str, Any]:
+    import av
+    import manim
+
+    return {
+        "type": "ready",
+        "versions": {
+            "renderer": RENDERER_VERSION,
+            "python": platform.python_version(),
+            "manim": manim.__version__,
+            "ffmpeg": av.ffmpeg_version_info,
+            **programs.versions(),
+        },
+        "level": "full",
+        "landlock_abi": linux.landlock_abi(),
+        "threads": threads,
+        "rss_bytes": _statm_bytes(1),
+        "warm_up_s": seconds,
+        "python_executable": sys.executable,
+    }
+
+
+def _statm_bytes(column: int) -> int:
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[column]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _read_all(fd: int) -> bytes:
+    with open(fd, "rb", closefd=False) as file:
+        file.seek(0)
+        return file.read()
+
+
+def _sample_scene() -> Any:
+    # Manim is imported late, so that a failure to import it is reported like any other.
+    from manim import Axes, Circle, Create, FadeIn, Scene, Square, Text, Transform
+
+    class Sample(Scene):
+        def construct(self) -> None:
+            square = Square()
+            axes = Axes(x_length=3, y_length=2)
+            axes.plot(lambda x: x)
+            self.play(Create(square), run_time=0.2)
+            self.play(Transform(square, Circle()), FadeIn(Text("Aa")), run_time=0.2)
+
+    return Sample()

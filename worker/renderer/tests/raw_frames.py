@@ -1,0 +1,64 @@
+"""Prints a checksum of every frame before encoding: ``raw_frames.py FILE bare|fast FPS``.
+
+``bare`` is Manim as it is; ``fast`` is our stream writer in the same process
+shape, without a sandbox around it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from manim import config  # noqa: E402
+from manim.manager import Manager  # noqa: E402
+from manim.scene.video_segment_encoder import VideoSegmentEncoder  # noqa: E402
+
+from manimq_renderer import engine, scene  # noqa: E402
+
+
+def main(path: str, which: str, fps: str) -> None:
+    sums: list[str] = []
+
+    def note(pixels: Any, repeat: int) -> None:
+        sums.extend([hashlib.md5(pixels.tobytes()).hexdigest()] * repeat)
+
+    if which == "bare":
+        write_frame = VideoSegmentEncoder.write_frame
+
+        def noted(self: Any, pixels: Any, *, repeat: int = 1) -> None:
+            note(pixels, repeat)
+            write_frame(self, pixels, repeat=repeat)
+
+        VideoSegmentEncoder.write_frame = noted
+    else:
+        encode = engine._Stream._encode
+
+        def noted_encode(self: Any, pixels: Any, repeat: int) -> None:
+            note(pixels, repeat)
+            encode(self, pixels, repeat)
+
+        engine._Stream._encode = noted_encode
+        engine.install("fast", lambda event: None)
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        config.notify_outdated_version = False
+        config.progress_bar = "none"
+        config.verbosity = "ERROR"
+        config.quality = "low_quality"
+        config.frame_rate = float(fps)
+        config.format = "mp4"
+        config.input_file = path
+        module = scene.load_module(path, Path(path).read_text(encoding="utf-8"))
+        instance = scene.choose_scene(module, None)()
+        Manager(instance)
+        instance.render()
+    print("\n".join(sums))
+
+
+main(*sys.argv[1:4])

@@ -1,0 +1,90 @@
+"""What a job says is bounded before it is passed on."""
+
+import json
+import unittest
+
+from manimq_renderer import collect, protocol, tex
+
+
+class HostileMessages(unittest.TestCase):
+    def test_numbers_must_be_whole_and_in_range(self) -> None:
+        for value in (-1, 1.5, "1", None, True, 2**70, float("nan")):
+            self.assertIsNone(protocol.clean_count(value))
+        self.assertEqual(protocol.clean_count(7), 7)
+
+    def test_seconds_must_be_finite(self) -> None:
+        for value in (float("inf"), float("nan"), -1.0, "1", True):
+            self.assertIsNone(protocol.clean_seconds(value))
+
+    def test_text_is_cut_and_can_be_encoded(self) -> None:
+        self.assertEqual(len(protocol.clean_text("x" * 10_000, 100) or ""), 100)
+        self.assertEqual(protocol.clean_text("\ud800"), "?")
+        self.assertIsNone(protocol.clean_text(b"x"))
+
+    def test_a_failure_of_rubbish_is_still_a_failure(self) -> None:
+        rubbish = {
+            "class": ["internal"],
+            "message": {"a": 1},
+            "line": "4",
+            "stack": [1, {"line": -1}, {"line": 3, "function": 5, "code": []}],
+            "scenes": "abc",
+            "latex": {"formula": 1, "errors": [1, "x"]},
+        }
+        clean = protocol.clean_failure(rubbish, "scene.py")
+        self.assertEqual(clean["class"], "scene_error")
+        self.assertEqual(clean["stack"], [{"line": 3, "function": "?", "code": None}])
+        self.assertEqual(clean["scenes"], [])
+        self.assertEqual(clean["latex"], {"formula": None, "errors": ["x"]})
+        self.assertIsNone(clean["file"])
+        json.dumps(clean)
+
+    def test_a_job_cannot_claim_a_class_of_ours(self) -> None:
+        for claimed in ("internal", "sandbox_unavailable", "stalled", "", None):
+            self.assertEqual(protocol.clean_failure({"class": claimed}, "s.py")["class"], "scene_error")
+
+    def test_a_probe_that_lies_is_refused(self) -> None:
+        honest = b'{"inode": 7, "frames": 1, "width": 2, "height": 3, "fps": 4, "duration_s": 5}'
+        self.assertEqual(collect.read_probe(honest, 7).width, 2)
+        for answer in (b"", b"[]", b"{}", b'{"error": "no"}', b'{"frames": 1e99}', b"x" * 4096, honest.replace(b"7", b"8")):
+            with self.assertRaises(collect.Refused):
+                collect.read_probe(answer, 7)
+
+
+class TexRequests(unittest.TestCase):
+    installed = tex.Programs("/usr/bin/latex", None, "/usr/bin/dvisvgm")
+
+    def ask(self, programs: tex.Programs = installed, **event: object) -> object:
+        base = {"text": "x", "compiler": "latex", "extension": ".dvi"}
+        return tex.parse_request({**base, **event}, programs)
+
+    def test_latex_is_accepted(self) -> None:
+        request = self.ask()
+        assert isinstance(request, tex.Request)
+        self.assertEqual((request.program, request.product), ("/usr/bin/latex", "job.dvi"))
+
+    def test_without_latex_the_message_says_how_to_get_it(self) -> None:
+        answer = self.ask(tex.Programs(None, None, None))
+        assert isinstance(answer, dict)
+        self.assertEqual(answer["kind"], "missing")
+        for word in ("not installed", "--no-latex", "deploy/setup"):
+            self.assertIn(word, answer["message"])
+
+    def test_what_is_not_offered_is_refused(self) -> None:
+        for event in (
+            {"compiler": "lualatex", "extension": ".pdf"},
+            {"compiler": "/bin/sh"},
+            {"extension": ".pdf"},
+            {"text": "x" * (protocol.TEX_CHARS_MAX + 1)},
+            {"text": None},
+        ):
+            answer = self.ask(**event)
+            assert isinstance(answer, dict)
+            self.assertFalse(answer["ok"])
+
+    def test_tex_errors_carry_the_line_where_tex_stopped(self) -> None:
+        log = "junk\n! Undefined control sequence.\nl.7 x = \\undefined\n      {2}\n!  ==> Fatal error occurred\n"
+        self.assertEqual(tex._errors(log), ["Undefined control sequence. (l.7 x = \\undefined)"])
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,432 @@
+//! One attempt at one job, from the claim to its settlement.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use backon::{ExponentialBuilder, Retryable as _};
+use manimq_shared::job::{
+    ArtifactRole, FailureClass, JobError, JobInput, JobPayload, JobRequest, JobResult, Progress,
+    Stage, StoredArtifact,
+};
+use manimq_shared::queue::{Claim, EventKind, LEASE, Queue, QueueError, Renewal, Settled, failed};
+use manimq_shared::scene_policy::{self, CheckError, PolicyMode};
+use tokio_util::sync::CancellationToken;
+
+use crate::board::Board;
+use crate::convert;
+use crate::leases::{Held, Leases, Verdict};
+use crate::metrics::WorkerMetrics;
+use crate::sandbox::{
+    EventReceiver, EventSender, Limits, RenderError, RenderEvent, RenderRequest, Rendered, Sandbox,
+};
+use crate::upload::{Upload, UploadError, Uploader};
+
+/// How long an answer of Redis is waited for when a finished attempt is to be settled: a
+/// restarted Redis must not cost a finished render.
+const SETTLE_FOR: Duration = Duration::from_secs(120);
+/// Events of a render that may wait to be read.
+const EVENTS: usize = 64;
+
+/// What every attempt needs. Clones share it.
+#[derive(Clone)]
+pub struct Context {
+    /// The queue.
+    pub queue: Queue,
+    /// The worker's leases.
+    pub leases: Leases,
+    /// The worker's slots.
+    pub board: Board,
+    /// Where results go.
+    pub uploader: Uploader,
+    /// How strictly the source is checked again.
+    pub policy: PolicyMode,
+    /// What is counted.
+    pub metrics: WorkerMetrics,
+    /// Cancelled when running renders must end now.
+    pub kill: CancellationToken,
+}
+
+/// What the render came to, before it is settled.
+enum Outcome {
+    Done(JobResult),
+    Failed(JobResult),
+    Canceled,
+    Released(&'static str),
+    Lost,
+}
+
+/// Runs a claimed job in `sandbox` and settles the claim.
+#[tracing::instrument(skip_all, fields(job.id = %claim.job, attempt.n = claim.attempt))]
+pub async fn run<S: Sandbox>(context: &Context, sandbox: &mut S, claim: Claim) {
+    let started = Instant::now();
+    let held = context.leases.hold(claim.job, claim.epoch);
+    let payload = context.queue.payload(claim.job).await;
+    let request = payload.as_ref().ok().map(|payload| &payload.request);
+    let outcome = match &payload {
+        Ok(payload) => render(context, sandbox, &claim, &held, payload).await,
+        Err(error @ QueueError::Unavailable(_)) => {
+            tracing::warn!(
+                error = error as &dyn std::error::Error,
+                "cannot read the job"
+            );
+            Outcome::Released("the job could not be read")
+        }
+        Err(error) => {
+            tracing::error!(error = %error, "cannot read the job");
+            let text = "what Redis holds of this job cannot be read by this worker";
+            Outcome::Failed(failed(JobError::new(FailureClass::Internal, text)))
+        }
+    };
+    let settled = settle(context, &claim, &held, &outcome).await;
+    drop(held);
+    count(
+        context,
+        &claim,
+        request,
+        &outcome,
+        settled,
+        started.elapsed(),
+    );
+}
+
+/// Says in metrics and in the log how the attempt ended.
+fn count(
+    context: &Context,
+    claim: &Claim,
+    request: Option<&JobRequest>,
+    outcome: &Outcome,
+    settled: Settled,
+    took: Duration,
+) {
+    let metrics = &context.metrics;
+    let lane = request.map_or("unknown", |request| request.lane.as_str());
+    let quality = request.map_or("unknown", |request| request.output.quality.as_str());
+    if claim.attempt == 1 {
+        metrics
+            .pickup
+            .with_label_values(&[lane])
+            .observe(queued_s(claim));
+    }
+    let ended = match (outcome, settled) {
+        (_, Settled::Lost) => {
+            metrics.leases_lost.with_label_values(&["superseded"]).inc();
+            "lost"
+        }
+        (_, Settled::Canceled) | (Outcome::Canceled, _) => {
+            metrics
+                .jobs_finished
+                .with_label_values(&[lane, "canceled", ""])
+                .inc();
+            "canceled"
+        }
+        (_, Settled::WillRetry) => "will be tried again",
+        (Outcome::Released(_), _) => "released",
+        (Outcome::Lost, _) => "lost",
+        (Outcome::Failed(result), _) => {
+            let class = result
+                .error
+                .as_ref()
+                .map_or("internal", |error| error.class.as_str());
+            metrics
+                .jobs_finished
+                .with_label_values(&[lane, "failed", class])
+                .inc();
+            class
+        }
+        (Outcome::Done(result), _) => {
+            metrics
+                .jobs_finished
+                .with_label_values(&[lane, "succeeded", ""])
+                .inc();
+            metrics
+                .job
+                .with_label_values(&[lane, quality])
+                .observe(took.as_secs_f64());
+            metrics
+                .frames
+                .with_label_values(&[quality])
+                .inc_by(result.usage.frames);
+            for (stage, seconds) in [
+                ("preparing", result.timings.prepare_s),
+                ("rendering", result.timings.render_s),
+                ("encoding", result.timings.encode_s),
+                ("uploading", result.timings.upload_s),
+            ] {
+                metrics.stage.with_label_values(&[stage]).observe(seconds);
+            }
+            if let Some(request) = request {
+                let bytes = result.artifacts.iter().map(|artifact| artifact.bytes).sum();
+                let format = request.output.format.as_str();
+                metrics
+                    .output_bytes
+                    .with_label_values(&[format])
+                    .inc_by(bytes);
+            }
+            "succeeded"
+        }
+    };
+    tracing::info!(
+        outcome = ended,
+        duration_ms = took.as_millis(),
+        "{}: {ended}",
+        claim.job
+    );
+}
+
+async fn render<S: Sandbox>(
+    context: &Context,
+    sandbox: &mut S,
+    claim: &Claim,
+    held: &Held,
+    payload: &JobPayload,
+) -> Outcome {
+    let request = match prepare(context, claim, held, payload).await {
+        Ok(request) => request,
+        Err(error) => return Outcome::Failed(failed(error)),
+    };
+    let stop = request.stop.clone();
+    let (sender, receiver) = EventSender::channel(EVENTS);
+    let result = {
+        // Killed renders end through the same token as cancelled ones.
+        let killer = async {
+            context.kill.cancelled().await;
+            stop.cancel();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            biased;
+            (result, ()) = async { tokio::join!(sandbox.render(request, sender), forward(held, receiver)) } => result,
+            () = killer => unreachable!("the killer never ends"),
+        }
+    };
+    match result {
+        Ok(rendered) => publish(context, claim, held, rendered).await,
+        Err(RenderError::Failed(failure)) => Outcome::Failed(convert::failure(&failure)),
+        Err(RenderError::Interrupted) => match held.verdict() {
+            Some(Verdict::Canceled) => Outcome::Canceled,
+            Some(Verdict::Lost) => Outcome::Lost,
+            None => Outcome::Released("the worker is stopping"),
+        },
+        Err(RenderError::SandboxLost { reason }) => {
+            tracing::warn!(reason, "lost the sandbox during {}", claim.job);
+            Outcome::Failed(failed(JobError::new(
+                FailureClass::SandboxUnavailable,
+                "the sandbox broke during the render; the job is tried again",
+            )))
+        }
+    }
+}
+
+/// Checks the source once more and makes the sandbox's request of it.
+async fn prepare(
+    context: &Context,
+    claim: &Claim,
+    held: &Held,
+    payload: &JobPayload,
+) -> Result<RenderRequest, JobError> {
+    let JobInput::Code {
+        source,
+        scene,
+        file_name,
+    } = &payload.request.input;
+    let file_name = file_name.clone().unwrap_or_else(|| "scene.py".to_owned());
+    let checked = scene_policy::check_async(source.as_bytes(), context.policy)
+        .await
+        .map_err(|error| match error {
+            CheckError::Rejected(rejected) => {
+                let text = rejected.in_file(&file_name).to_string();
+                JobError::new(FailureClass::Validation, text)
+            }
+            other => JobError::new(FailureClass::Internal, other.to_string()),
+        })?;
+    Ok(RenderRequest {
+        job_id: claim.job.to_string(),
+        attempt: claim.attempt,
+        file_name,
+        source: Arc::from(checked.source.as_str()),
+        scene: scene.clone(),
+        output: convert::output(&payload.request.output),
+        limits: Limits {
+            wall: Duration::from_secs(u64::from(payload.request.timeout_s)),
+            ..Limits::default()
+        },
+        stop: held.stop().child_token(),
+    })
+}
+
+/// Passes a render's events on to the job's stream until the render is over.
+async fn forward(held: &Held, mut events: EventReceiver) {
+    while let Some(event) = events.recv().await {
+        match event {
+            RenderEvent::Started => {
+                let progress = Progress {
+                    stage: Some(Stage::Preparing),
+                    ..Progress::default()
+                };
+                send(held, EventKind::Progress, &progress);
+            }
+            RenderEvent::Progress(progress) => {
+                send(held, EventKind::Progress, &convert::progress(&progress));
+            }
+            RenderEvent::Log { text, truncated } => {
+                send(held, EventKind::Log, &serde_json::json!({ "text": text }));
+                if truncated {
+                    let text = "(the rest of the output is not kept)\n";
+                    send(held, EventKind::Log, &serde_json::json!({ "text": text }));
+                }
+            }
+        }
+    }
+}
+
+fn send(held: &Held, kind: EventKind, data: &impl serde::Serialize) {
+    match serde_json::to_string(data) {
+        Ok(text) => held.event(kind, text),
+        Err(error) => tracing::error!(error = %error, "an event cannot be written as JSON"),
+    }
+}
+
+async fn publish(context: &Context, claim: &Claim, held: &Held, rendered: Rendered) -> Outcome {
+    let progress = Progress {
+        stage: Some(Stage::Uploading),
+        fraction: Some(1.0),
+        frames_done: rendered.usage.frames,
+        frames_total: Some(rendered.usage.frames),
+        animation: rendered.usage.animations,
+        animations_total: Some(rendered.usage.animations),
+        ..Progress::default()
+    };
+    send(held, EventKind::Progress, &progress);
+    let started = Instant::now();
+    let mut artifacts = Vec::new();
+    let mut uploads = Vec::new();
+    for file in rendered.artifacts {
+        let role = convert::role(&file.role);
+        let moving = role == ArtifactRole::Video;
+        artifacts.push(StoredArtifact {
+            name: file.name.clone(),
+            role,
+            mime: file.mime.clone(),
+            key: String::new(),
+            bytes: file.bytes,
+            sha256: String::new(),
+            width: Some(file.width),
+            height: Some(file.height),
+            fps: moving.then_some(file.fps),
+            duration_s: moving.then_some(file.duration_s),
+            frames: moving.then_some(file.frames),
+        });
+        uploads.push(Upload {
+            name: file.name,
+            mime: file.mime,
+            bytes: file.bytes,
+            file: file.file,
+        });
+    }
+    let storing = context
+        .uploader
+        .store(claim.job, claim.epoch, &claim.token, uploads);
+    let stored = tokio::select! {
+        stored = storing => stored,
+        () = held.stop().cancelled() => return match held.verdict() {
+            Some(Verdict::Canceled) => Outcome::Canceled,
+            Some(Verdict::Lost) | None => Outcome::Lost,
+        },
+        () = context.kill.cancelled() => return Outcome::Released("the worker is stopping"),
+    };
+    match stored {
+        Ok(stored) => {
+            for (artifact, stored) in artifacts.iter_mut().zip(stored) {
+                artifact.key = stored.key;
+                artifact.sha256 = stored.sha256;
+            }
+            Outcome::Done(JobResult {
+                artifacts,
+                error: None,
+                timings: convert::timings(
+                    rendered.timings,
+                    queued_s(claim),
+                    started.elapsed().as_secs_f64(),
+                ),
+                usage: convert::usage(rendered.usage),
+                warnings: rendered.warnings,
+            })
+        }
+        Err(error) => {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "cannot store {}",
+                claim.job
+            );
+            let text = match &error {
+                UploadError::Later { what, .. } => format!("{what} did not work"),
+                UploadError::Refused(text) => text.clone(),
+                UploadError::File(_) => "the rendered file could not be read".to_owned(),
+            };
+            Outcome::Failed(failed(JobError::new(FailureClass::Storage, text)))
+        }
+    }
+}
+
+/// Seconds from submit to claim.
+fn queued_s(claim: &Claim) -> f64 {
+    let queued = claim.claimed_at.duration_since(claim.created_at);
+    queued.as_secs_f64().max(0.0)
+}
+
+/// Tells the queue how the attempt ended; keeps trying for [`SETTLE_FOR`] while Redis is away.
+async fn settle(context: &Context, claim: &Claim, held: &Held, outcome: &Outcome) -> Settled {
+    let (queue, job, epoch) = (&context.queue, claim.job, claim.epoch);
+    if matches!(outcome, Outcome::Lost) {
+        return Settled::Lost;
+    }
+    // What the scene said last goes up before the job's last event.
+    let events = held.take_events();
+    if !events.is_empty() {
+        let news = Renewal { job, epoch, events };
+        if let Err(error) = queue.renew(&context.board.info(), LEASE, &[news]).await {
+            tracing::debug!(error = %error, "the last events are lost");
+        }
+    }
+    let jitter = jitter();
+    let settling = || async {
+        match outcome {
+            Outcome::Done(result) => queue.finish(job, epoch, result).await,
+            Outcome::Failed(result) => queue.fail(job, epoch, result, jitter).await,
+            Outcome::Canceled => queue.finish_canceled(job, epoch).await,
+            Outcome::Released(reason) => queue.release(job, epoch, reason).await,
+            Outcome::Lost => Ok(Settled::Lost),
+        }
+    };
+    settling
+        .retry(
+            ExponentialBuilder::default()
+                .with_jitter()
+                .with_min_delay(Duration::from_millis(50))
+                .with_max_delay(Duration::from_secs(2))
+                .without_max_times()
+                .with_total_delay(Some(SETTLE_FOR)),
+        )
+        .when(|error: &QueueError| matches!(error, QueueError::Unavailable(_)))
+        .notify(|error, pause| {
+            let shown = error as &dyn std::error::Error;
+            tracing::warn!(error = shown, ?pause, "cannot settle the job yet");
+        })
+        .await
+        .unwrap_or_else(|error| {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "gave up settling; the lease will run out and the job runs again"
+            );
+            Settled::Lost
+        })
+}
+
+/// A random number from 0 to 1, good enough to spread retries.
+fn jitter() -> f64 {
+    use std::hash::{BuildHasher as _, Hasher as _};
+    let bits = std::hash::RandomState::new().build_hasher().finish();
+    #[allow(clippy::cast_precision_loss)]
+    let fraction = (bits >> 11) as f64 / (1u64 << 53) as f64;
+    fraction
+}

@@ -1,0 +1,117 @@
+//! What each slot is doing: for the worker's sign of life, for metrics and for readiness.
+
+use std::sync::{Arc, Mutex};
+
+use manimq_shared::ids::WorkerId;
+use manimq_shared::queue::WorkerInfo;
+
+/// What a slot is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SlotState {
+    /// Connecting to its sandbox.
+    Starting,
+    /// Ready for a job.
+    Idle,
+    /// Running one.
+    Busy,
+    /// Its sandbox failed; it will connect again after a pause.
+    Quarantined,
+    /// It has stopped for good.
+    Stopped,
+}
+
+impl SlotState {
+    /// Every state, with its name in metrics.
+    pub const ALL: [(Self, &'static str); 5] = [
+        (Self::Starting, "starting"),
+        (Self::Idle, "idle"),
+        (Self::Busy, "busy"),
+        (Self::Quarantined, "quarantined"),
+        (Self::Stopped, "stopped"),
+    ];
+}
+
+/// Shared by slots (who write), the lease keeper and the metrics server (who read).
+#[derive(Clone)]
+pub struct Board {
+    inner: Arc<Mutex<Inner>>,
+    worker: WorkerId,
+    host: Arc<str>,
+}
+
+struct Inner {
+    slots: Vec<SlotState>,
+    trouble: Option<String>,
+    draining: bool,
+}
+
+impl Board {
+    /// A board of `slots` slots that are all starting.
+    #[must_use]
+    pub fn new(worker: WorkerId, slots: usize) -> Self {
+        let host = rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned();
+        Self {
+            inner: Arc::new(Mutex::new(Inner {
+                slots: vec![SlotState::Starting; slots],
+                trouble: None,
+                draining: false,
+            })),
+            worker,
+            host: host.into(),
+        }
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut Inner) -> T) -> T {
+        f(&mut self.inner.lock().expect("no panic while locked"))
+    }
+
+    /// Says what slot `index` is doing now.
+    pub fn set(&self, index: usize, state: SlotState) {
+        self.with(|inner| {
+            inner.slots[index] = state;
+            if state == SlotState::Idle {
+                inner.trouble = None;
+            }
+        });
+    }
+
+    /// Says why a slot is quarantined.
+    pub fn trouble(&self, text: impl Into<String>) {
+        self.with(|inner| inner.trouble = Some(text.into()));
+    }
+
+    /// Says that no more jobs are claimed.
+    pub fn drain(&self) {
+        self.with(|inner| inner.draining = true);
+    }
+
+    /// Number of slots in a state.
+    #[must_use]
+    pub fn count(&self, state: SlotState) -> usize {
+        self.with(|inner| inner.slots.iter().filter(|slot| **slot == state).count())
+    }
+
+    /// The worker's sign of life.
+    #[must_use]
+    pub fn info(&self) -> WorkerInfo {
+        self.with(|inner| {
+            let count = |wanted: &[SlotState]| {
+                let n = inner.slots.iter().filter(|s| wanted.contains(s)).count();
+                u32::try_from(n).unwrap_or(u32::MAX)
+            };
+            WorkerInfo {
+                id: self.worker,
+                host: self.host.to_string(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                slots: u32::try_from(inner.slots.len()).unwrap_or(u32::MAX),
+                slots_ready: count(&[SlotState::Idle, SlotState::Busy]),
+                slots_busy: count(&[SlotState::Busy]),
+                draining: inner.draining,
+                trouble: inner.trouble.clone(),
+            }
+        })
+    }
+}

@@ -1,0 +1,139 @@
+//! Settings of the worker: flag, environment name, default and reason in one spot each.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use manimq_shared::queue::RedisConfig;
+use manimq_shared::scene_policy::PolicyMode;
+
+use crate::sandbox::local::LocalConfig;
+
+/// How to reach the rest of the system, and how much to do at a time.
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// Where the queue is: redis://HOST:PORT/DB or unix:///PATH
+    #[arg(
+        long,
+        env = "REDIS_URL",
+        default_value = "redis://127.0.0.1:6379",
+        hide_env_values = true
+    )]
+    pub redis_url: String,
+
+    /// Prefix of all Redis keys; two systems on one Redis differ in it
+    #[arg(long, env = "MANIMQ_REDIS_PREFIX", default_value = "mq")]
+    pub redis_prefix: String,
+
+    /// Where the API is; it hands out leave to store each result
+    #[arg(long, env = "MANIMQ_API_URL", default_value = "http://127.0.0.1:8080")]
+    pub api_url: String,
+
+    /// Renders at a time. Each wants a core and up to 400 MB at 1080p [default: number of cores]
+    #[arg(long, env = "MANIMQ_SLOTS", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub slots: Option<u16>,
+
+    /// Where /metrics and /healthz answer; port 0 takes a free one
+    #[arg(
+        long,
+        env = "MANIMQ_WORKER_METRICS_LISTEN",
+        default_value = "127.0.0.1:9465"
+    )]
+    pub metrics_listen: SocketAddr,
+
+    /// Write what this worker listens on to this file (JSON), once its slots are ready
+    #[arg(long, value_name = "FILE")]
+    pub announce: Option<PathBuf>,
+
+    /// How long running renders may go on after SIGTERM; then they go back to the queue, uncounted
+    #[arg(long, env = "MANIMQ_DRAIN_TIMEOUT", default_value = "30s", value_parser = humantime::parse_duration)]
+    pub drain_timeout: Duration,
+
+    /// How strictly scene code is checked before it runs: enforce, warn or off. The sandbox holds either way
+    #[arg(long, env = "MANIMQ_SCENE_POLICY", default_value_t = PolicyMode::Enforce)]
+    pub scene_policy: PolicyMode,
+
+    /// The sandbox's settings.
+    #[command(flatten)]
+    pub sandbox: SandboxArgs,
+}
+
+impl RunArgs {
+    /// How to reach Redis.
+    #[must_use]
+    pub fn redis(&self) -> RedisConfig {
+        RedisConfig {
+            prefix: self.redis_prefix.clone(),
+            pool_size: usize::from(self.slots()) + 2,
+            ..RedisConfig::new(self.redis_url.clone())
+        }
+    }
+
+    /// Number of slots, after the default.
+    #[must_use]
+    pub fn slots(&self) -> u16 {
+        self.slots.unwrap_or_else(|| {
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            u16::try_from(cores).unwrap_or(64).min(64)
+        })
+    }
+}
+
+/// Where scenes run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SandboxKind {
+    /// On this host, behind bubblewrap, namespaces, Landlock and seccomp
+    Local,
+}
+
+/// What every command that opens a sandbox takes.
+#[derive(Debug, Clone, Args)]
+pub struct SandboxArgs {
+    /// Where scenes run
+    #[arg(long, env = "MANIMQ_SANDBOX", value_enum, default_value = "local")]
+    pub sandbox: SandboxKind,
+
+    /// Python environment with Manim, as `deploy/setup` makes it [default: .manimq/python of the
+    /// checkout that this program was built in, or of the current folder]
+    #[arg(long, env = "MANIMQ_PYTHON_ENV")]
+    pub python_env: Option<PathBuf>,
+
+    /// The renderer's Python code [default: worker/renderer, found as above]
+    #[arg(long, env = "MANIMQ_RENDERER_DIR")]
+    pub renderer_dir: Option<PathBuf>,
+
+    /// If the worker runs as root, slot n runs as this user id plus n; no account needs to exist
+    #[arg(long, env = "MANIMQ_SANDBOX_UID_BASE", default_value_t = LocalConfig::UID_BASE)]
+    pub sandbox_uid_base: u32,
+}
+
+impl SandboxArgs {
+    /// Settings of the local sandbox of slot `index`.
+    #[must_use]
+    pub fn local(&self, index: usize) -> LocalConfig {
+        let index = u32::try_from(index).unwrap_or(u32::MAX);
+        LocalConfig {
+            uid_base: self.sandbox_uid_base,
+            ..LocalConfig::new(
+                in_checkout(self.python_env.as_deref(), ".manimq/python"),
+                in_checkout(self.renderer_dir.as_deref(), "worker/renderer"),
+                index,
+            )
+        }
+    }
+}
+
+/// `given`, or `path` in the checkout around this program or the current folder, whichever has it.
+fn in_checkout(given: Option<&Path>, path: &str) -> PathBuf {
+    if let Some(given) = given {
+        return given.to_owned();
+    }
+    let program = std::env::current_exe().unwrap_or_default();
+    let here = std::env::current_dir().unwrap_or_default();
+    program
+        .ancestors()
+        .map(|folder| folder.join(path))
+        .find(|candidate| candidate.exists())
+        .unwrap_or_else(|| here.join(path))
+}

@@ -1,0 +1,158 @@
+//! Between the job model and the sandbox's own words.
+
+use manimq_shared::job::{self, ArtifactRole, JobError, JobResult, SourceLocation};
+
+use crate::sandbox::{
+    Encoder, FailureClass, OutputFormat, OutputSpec, Progress, RenderFailure, Stage, Timings, Usage,
+};
+
+/// The sandbox's request for what a job wants.
+#[must_use]
+pub fn output(spec: &job::OutputSpec) -> OutputSpec {
+    let (width, height, fps) = spec.size();
+    OutputSpec {
+        format: match spec.format {
+            job::Format::Mp4 => OutputFormat::Mp4,
+            job::Format::Webm => OutputFormat::Webm,
+            job::Format::Mov => OutputFormat::Mov,
+            job::Format::Gif => OutputFormat::Gif,
+            job::Format::Png => OutputFormat::Png,
+        },
+        width,
+        height,
+        fps: f64::from(fps),
+        transparent: spec.transparent,
+        encoder: match spec.encoder {
+            job::Encoder::Fast => Encoder::Fast,
+            job::Encoder::Manim => Encoder::Manim,
+        },
+        seed: None,
+    }
+}
+
+/// Progress as events carry it.
+#[must_use]
+pub fn progress(progress: &Progress) -> job::Progress {
+    #[allow(clippy::cast_precision_loss)] // frame counts are far below 2^52
+    let fraction = progress
+        .frames_total
+        .filter(|total| *total > 0)
+        .map(|total| (progress.frames as f64 / total as f64).min(1.0));
+    job::Progress {
+        stage: Some(match progress.stage {
+            Stage::Preparing => job::Stage::Preparing,
+            Stage::Rendering => job::Stage::Rendering,
+            Stage::Encoding => job::Stage::Encoding,
+        }),
+        fraction,
+        frames_done: progress.frames,
+        frames_total: progress.frames_total,
+        animation: progress.animation,
+        animations_total: progress.animations_total,
+        animation_frames: progress.animation_frames,
+        animation_frames_total: progress.animation_frames_total,
+        eta_s: progress.eta_s,
+    }
+}
+
+/// What a failed render is to its user.
+#[must_use]
+pub fn failure(failure: &RenderFailure) -> JobResult {
+    let place = |line: u64, function: Option<String>, code: Option<String>| SourceLocation {
+        file: failure
+            .file
+            .clone()
+            .unwrap_or_else(|| "scene.py".to_owned()),
+        line: u32::try_from(line).unwrap_or(u32::MAX),
+        column: None,
+        end_column: None,
+        function,
+        code,
+    };
+    let column = |column: Option<u64>| column.and_then(|n| u32::try_from(n).ok());
+    let location = failure.line.map(|line| SourceLocation {
+        column: column(failure.column),
+        end_column: column(failure.end_column),
+        ..place(line, failure.function.clone(), failure.code.clone())
+    });
+    let latex = failure.latex.as_ref().map(|latex| {
+        let formula = latex
+            .formula
+            .iter()
+            .map(|formula| format!("formula: {formula}"));
+        formula
+            .chain(latex.errors.iter().cloned())
+            .collect::<Vec<_>>()
+            .join("\n")
+    });
+    let error = JobError {
+        class: class(failure.class),
+        message: failure.message.clone(),
+        exception: None,
+        location,
+        stack: failure
+            .stack
+            .iter()
+            .map(|frame| place(frame.line, Some(frame.function.clone()), frame.code.clone()))
+            .collect(),
+        latex,
+        hint: failure.hint.clone(),
+    };
+    JobResult {
+        error: Some(error),
+        usage: job::Usage {
+            cpu_s: failure.cpu_s,
+            peak_memory_bytes: failure.peak_memory_bytes,
+            ..job::Usage::default()
+        },
+        ..JobResult::default()
+    }
+}
+
+fn class(class: FailureClass) -> job::FailureClass {
+    match class {
+        FailureClass::SceneError => job::FailureClass::SceneError,
+        FailureClass::LatexError => job::FailureClass::LatexError,
+        FailureClass::Validation => job::FailureClass::Validation,
+        FailureClass::Timeout => job::FailureClass::Timeout,
+        FailureClass::Stalled => job::FailureClass::Stalled,
+        FailureClass::OutOfMemory => job::FailureClass::OutOfMemory,
+        FailureClass::OutputLimit => job::FailureClass::OutputLimit,
+        FailureClass::SandboxDenied => job::FailureClass::SandboxDenied,
+        FailureClass::SandboxUnavailable => job::FailureClass::SandboxUnavailable,
+        FailureClass::Internal => job::FailureClass::Internal,
+    }
+}
+
+/// The role of a rendered file.
+#[must_use]
+pub fn role(role: &str) -> ArtifactRole {
+    if role == ArtifactRole::Image.as_str() {
+        ArtifactRole::Image
+    } else {
+        ArtifactRole::Video
+    }
+}
+
+/// Where the time went.
+#[must_use]
+pub fn timings(timings: Timings, queued_s: f64, upload_s: f64) -> job::Timings {
+    job::Timings {
+        queued_s,
+        prepare_s: timings.prepare_s,
+        render_s: timings.render_s,
+        encode_s: timings.encode_s,
+        upload_s,
+    }
+}
+
+/// What it took.
+#[must_use]
+pub fn usage(usage: Usage) -> job::Usage {
+    job::Usage {
+        cpu_s: usage.cpu_s,
+        peak_memory_bytes: usage.peak_memory_bytes,
+        frames: usage.frames,
+        animations: usage.animations,
+    }
+}

@@ -1,0 +1,125 @@
+//! The pool: claims jobs and hands them to slots.
+//!
+//! ```text
+//! worker
+//! ├─ thread "leases"      renews every lease, brings cancels down (leases.rs)
+//! ├─ task  claimer        free slots + bell → claim → slot        (this file)
+//! │   └─ task  bell       one blocking read at a time, never abandoned half-way
+//! ├─ task  slot 0 … n-1   sandbox; attempt after attempt          (slot.rs, attempt.rs)
+//! └─ task  server         /metrics, /healthz                      (server.rs)
+//! ```
+//!
+//! To stop: `stop` ends the claims; running renders get `drain` to end; then `kill` interrupts
+//! them and their jobs go back to the queue, uncounted.
+
+use std::time::Duration;
+
+use manimq_shared::queue::{LEASE, Queue, QueueError};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::board::Board;
+use crate::slot::Ready;
+
+/// Pause after a failed claim: doubles from the first to the second.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// Claims for ready slots until `stop`. Slots that wait then are let go.
+pub async fn claim_for_slots(
+    queue: Queue,
+    board: Board,
+    mut ready: mpsc::Receiver<Ready>,
+    stop: CancellationToken,
+) {
+    let (waits, requests) = mpsc::channel(1);
+    tokio::spawn(ring_bells(queue.clone(), requests));
+    let mut slots: Vec<Ready> = Vec::new();
+    let mut pause = RETRY.0;
+    loop {
+        if slots.is_empty() {
+            tokio::select! {
+                slot = ready.recv() => match slot {
+                    Some(slot) => slots.push(slot),
+                    None => break,
+                },
+                () = stop.cancelled() => break,
+            }
+        }
+        while let Ok(slot) = ready.try_recv() {
+            slots.push(slot);
+        }
+        if stop.is_cancelled() {
+            break;
+        }
+        match queue.claim(&board.info(), slots.len(), LEASE).await {
+            Ok(claimed) => {
+                pause = RETRY.0;
+                let nothing = claimed.claims.is_empty();
+                for claim in claimed.claims {
+                    tracing::info!(
+                        job.id = %claim.job,
+                        attempt.n = claim.attempt,
+                        tenant.id = %claim.tenant,
+                        "claimed {}",
+                        claim.job
+                    );
+                    let slot = slots.pop().expect("no more claims than slots");
+                    if let Err(claim) = slot.send(claim) {
+                        // The slot went away between; its lease must not run out for nothing.
+                        let (job, epoch) = (claim.job, claim.epoch);
+                        if let Err(error) = queue.release(job, epoch, "its slot is gone").await {
+                            tracing::warn!(error = %error, "cannot release {job}");
+                        }
+                    }
+                }
+                if nothing {
+                    let (reply, rung) = oneshot::channel();
+                    if waits.send((claimed.wait, reply)).await.is_err() {
+                        break;
+                    }
+                    tokio::select! {
+                        _ = rung => {}
+                        () = stop.cancelled() => break,
+                    }
+                }
+            }
+            Err(error) => {
+                if pause == RETRY.0 {
+                    let shown = &error as &dyn std::error::Error;
+                    tracing::warn!(error = shown, "cannot claim jobs; will try again");
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = stop.cancelled() => break,
+                }
+                pause = (pause * 2).min(RETRY.1);
+            }
+        }
+    }
+    board.drain();
+}
+
+/// Waits on the bell for the claimer. A read of its own task, so that nobody drops it half-way:
+/// an abandoned wait would take a token that then wakes nobody.
+async fn ring_bells(queue: Queue, mut requests: mpsc::Receiver<(Duration, oneshot::Sender<()>)>) {
+    let mut bell = None;
+    while let Some((limit, reply)) = requests.recv().await {
+        let waited = match &mut bell {
+            Some(bell) => wait(bell, limit).await,
+            None => match queue.bell().await {
+                Ok(fresh) => wait(bell.insert(fresh), limit).await,
+                Err(error) => Err(error),
+            },
+        };
+        if let Err(error) = waited {
+            tracing::debug!(error = %error, "the bell is away");
+            bell = None;
+            tokio::time::sleep(RETRY.0).await;
+        }
+        let _ = reply.send(());
+    }
+}
+
+async fn wait(bell: &mut manimq_shared::queue::Bell, limit: Duration) -> Result<bool, QueueError> {
+    bell.wait(limit).await
+}

@@ -1,0 +1,240 @@
+//! `manimq-worker run`: wires the pool together and takes it down again.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use manimq_shared::ids::WorkerId;
+use manimq_shared::queue::{Queue, QueueError};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::attempt::Context;
+use crate::board::{Board, SlotState};
+use crate::config::{RunArgs, SandboxKind};
+use crate::leases::{self, Leases};
+use crate::metrics::WorkerMetrics;
+use crate::sandbox::local::LocalSandbox;
+use crate::sandbox::{ConnectError, Sandbox};
+use crate::upload::Uploader;
+use crate::{pool, server, slot};
+
+/// How long a Redis that is away is waited for at start.
+const REDIS_WAIT: Duration = Duration::from_secs(30);
+/// How long interrupted renders get to give their jobs back.
+const KILL_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// Runs the worker until `stop`, then drains: no more claims, `--drain-timeout` for what runs,
+/// then the rest goes back to the queue.
+///
+/// # Errors
+/// If it cannot start: Redis away or unusable, the port taken, a wrong URL.
+pub async fn run(
+    args: RunArgs,
+    stop: CancellationToken,
+    hurry: CancellationToken,
+) -> anyhow::Result<()> {
+    let sandbox = args.sandbox.clone();
+    match sandbox.sandbox {
+        SandboxKind::Local => {
+            let connect = move |index| LocalSandbox::connect(sandbox.local(index));
+            run_with(args, connect, stop, hurry).await
+        }
+    }
+}
+
+/// [`run`] with any kind of sandbox.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with<S, Connect, Connecting>(
+    args: RunArgs,
+    connect_sandbox: Connect,
+    stop: CancellationToken,
+    hurry: CancellationToken,
+) -> anyhow::Result<()>
+where
+    S: Sandbox + 'static,
+    Connect: Fn(usize) -> Connecting + Clone + Send + 'static,
+    Connecting: Future<Output = Result<S, ConnectError>> + Send + 'static,
+{
+    let worker = WorkerId::generate();
+    let slots = usize::from(args.slots());
+    let queue = tokio::select! {
+        queue = connect(&args) => queue?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    let listener = TcpListener::bind(args.metrics_listen).await.with_context(|| {
+        format!(
+            "cannot listen on {} for metrics; choose another with --metrics-listen (port 0 takes a free one)",
+            args.metrics_listen
+        )
+    })?;
+    let metrics_url = format!("http://{}", listener.local_addr()?);
+    let board = Board::new(worker, slots);
+    let kill = CancellationToken::new();
+    let context = Context {
+        queue: queue.clone(),
+        leases: Leases::default(),
+        board: board.clone(),
+        uploader: Uploader::new(&args.api_url)?,
+        policy: args.scene_policy,
+        metrics: WorkerMetrics::default(),
+        kill: kill.clone(),
+    };
+    tracing::info!(
+        worker.id = %worker,
+        slots,
+        metrics = metrics_url,
+        "worker {worker} starts"
+    );
+
+    let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
+    let keeper = leases::keep(
+        &args.redis(),
+        context.leases.clone(),
+        board.clone(),
+        end.clone(),
+    )?;
+    tasks.spawn({
+        let serving = server::serve(
+            listener,
+            board.clone(),
+            context.metrics.clone(),
+            end.clone(),
+        );
+        async move {
+            if let Err(error) = serving.await {
+                tracing::error!(error = %error, "the metrics server ended");
+            }
+        }
+    });
+    let (ready, waiting) = mpsc::channel(slots);
+    let pool = TaskTracker::new();
+    pool.spawn(pool::claim_for_slots(
+        queue.clone(),
+        board.clone(),
+        waiting,
+        stop.clone(),
+    ));
+    for index in 0..slots {
+        let (connect, context) = (connect_sandbox.clone(), context.clone());
+        pool.spawn(slot::live(
+            index,
+            context,
+            connect,
+            ready.clone(),
+            stop.clone(),
+        ));
+    }
+    drop(ready);
+    pool.close();
+    tasks.spawn(announce(
+        args.announce.clone(),
+        board.clone(),
+        worker,
+        metrics_url,
+        stop.clone(),
+    ));
+    tasks.close();
+
+    stop.cancelled().await;
+    let running = board.count(SlotState::Busy);
+    if running > 0 {
+        tracing::info!(
+            "stopping; {running} renders have {} to end",
+            humantime::format_duration(args.drain_timeout)
+        );
+    }
+    tokio::select! {
+        () = pool.wait() => {}
+        () = tokio::time::sleep(args.drain_timeout) => {}
+        () = hurry.cancelled() => {}
+    }
+    if !pool.is_empty() {
+        tracing::warn!("giving running jobs back to the queue");
+        kill.cancel();
+        if tokio::time::timeout(KILL_TIMEOUT, pool.wait())
+            .await
+            .is_err()
+        {
+            tracing::error!("slots did not stop in time; their leases will run out");
+        }
+    }
+    if let Err(error) = queue.leave(worker).await {
+        tracing::debug!(error = %error, "could not say goodbye");
+    }
+    end.cancel();
+    tasks.wait().await;
+    let _ = tokio::task::spawn_blocking(move || keeper.join()).await;
+    tracing::info!("worker {worker} stopped");
+    Ok(())
+}
+
+/// Connects to Redis, waiting a bounded time for one that is away.
+async fn connect(args: &RunArgs) -> anyhow::Result<Queue> {
+    let config = args.redis();
+    let started = tokio::time::Instant::now();
+    let mut told = false;
+    loop {
+        match Queue::connect(&config).await {
+            Ok(queue) => return Ok(queue),
+            Err(error @ QueueError::Unavailable(_)) if started.elapsed() < REDIS_WAIT => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "Redis at {} does not answer yet",
+                        manimq_shared::queue::redact(&config.url)
+                    );
+                }
+                tokio::time::sleep(Duration::from_millis(300)).await;
+            }
+            Err(error) => {
+                let url = manimq_shared::queue::redact(&config.url);
+                return Err(anyhow::Error::new(error).context(format!(
+                    "cannot use Redis at {url}; start it, or name another with --redis-url or REDIS_URL"
+                )));
+            }
+        }
+    }
+}
+
+/// Tells where this worker listens once every slot is ready (or one is known not to become so).
+async fn announce(
+    file: Option<std::path::PathBuf>,
+    board: Board,
+    worker: WorkerId,
+    metrics: String,
+    stop: CancellationToken,
+) {
+    let settled = async {
+        while board.count(SlotState::Starting) > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        () = settled => {}
+        () = stop.cancelled() => return,
+    }
+    let info = board.info();
+    tracing::info!("{} of {} slots are ready", info.slots_ready, info.slots);
+    let Some(file) = file else { return };
+    let text = serde_json::json!({ "worker": worker, "metrics": metrics }).to_string();
+    if let Err(error) = write_whole(&file, &text) {
+        tracing::error!(error = %error, "cannot write {}", file.display());
+    }
+}
+
+/// Writes a file so that a reader sees all of it or nothing.
+fn write_whole(file: &Path, text: &str) -> std::io::Result<()> {
+    let folder = file
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let temporary = tempfile::NamedTempFile::new_in(folder)?;
+    std::fs::write(temporary.path(), text)?;
+    temporary.persist(file)?;
+    Ok(())
+}

@@ -1,0 +1,523 @@
+//! A sandbox: one warm place to render in.
+//!
+//! A slot of the pool connects once, calls [`Sandbox::reset`] before it claims,
+//! and renders many jobs in the same place, one at a time. Nothing of a job is
+//! left for the next one, and nothing that a scene does reaches further than
+//! its own job.
+//!
+//! | kind | where it renders |
+//! | --- | --- |
+//! | [`local`] | this host: bubblewrap → zygote → guard → job |
+//! | [`fake`] | nowhere: scripted answers, for tests of the pool |
+
+pub mod fake;
+pub mod local;
+
+use std::fmt;
+use std::fs::File;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// One warm place to render in.
+pub trait Sandbox: Send {
+    /// What is installed there; read once, when the sandbox was connected.
+    fn versions(&self) -> &Versions;
+
+    /// Runs one job to its end.
+    ///
+    /// `request.stop` interrupts it: when this returns, whatever the result, the
+    /// whole process tree of the job is gone. Dropping the future early is safe
+    /// too, but costs the warm sandbox: the next [`Sandbox::reset`] starts a new one.
+    fn render(
+        &mut self,
+        request: RenderRequest,
+        events: EventSender,
+    ) -> impl Future<Output = Result<Rendered, RenderError>> + Send;
+
+    /// Renders a tiny scene that also tries the walls. At most 30 s.
+    ///
+    /// # Errors
+    /// [`ConnectError::VerificationFailed`] with what did not hold or did not work.
+    fn verify(&mut self) -> impl Future<Output = Result<(), ConnectError>> + Send;
+
+    /// Makes the sandbox ready for the next job, so that [`Sandbox::render`] starts at once.
+    ///
+    /// Call it before a claim. Usually there is nothing to do; after an abnormal
+    /// end, or a set number of jobs, it starts a fresh one (1 to 2 s).
+    fn reset(&mut self) -> impl Future<Output = Result<(), ConnectError>> + Send;
+
+    /// Ends the sandbox. When this returns, none of its processes is left.
+    fn close(self) -> impl Future<Output = ()> + Send;
+}
+
+/// What is installed in a sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Versions {
+    /// Version of our own Python code and of its messages.
+    pub renderer: String,
+    /// Python, as `3.11.2`.
+    pub python: String,
+    /// Manim, as `0.22.0`.
+    pub manim: String,
+    /// The FFmpeg libraries inside PyAV.
+    pub ffmpeg: String,
+    /// First line of `latex --version`; `None` if LaTeX is not installed.
+    pub latex: Option<String>,
+    /// First line of `dvisvgm --version`; `None` if it is not installed.
+    pub dvisvgm: Option<String>,
+}
+
+/// One job for a sandbox.
+#[derive(Debug, Clone)]
+pub struct RenderRequest {
+    /// Appears in logs only.
+    pub job_id: String,
+    /// Appears in logs only.
+    pub attempt: u32,
+    /// Name of the scene's file, as errors show it: a plain name ending in `.py`.
+    pub file_name: String,
+    /// The scene, decoded once: the same text that was checked is compiled.
+    pub source: Arc<str>,
+    /// Class to render; `None` if the file has only one.
+    pub scene: Option<String>,
+    /// What to make.
+    pub output: OutputSpec,
+    /// What it may use.
+    pub limits: Limits,
+    /// Cancel this to interrupt the render.
+    pub stop: CancellationToken,
+}
+
+/// What to make of a scene, in Manim's own terms.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OutputSpec {
+    /// Container; `png` is the last frame (`-s`).
+    pub format: OutputFormat,
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// Frames a second; not always whole (29.97).
+    pub fps: f64,
+    /// Keep the alpha channel (`-t`). Not with mp4.
+    pub transparent: bool,
+    /// How frames become a file.
+    pub encoder: Encoder,
+    /// Seed of `random` and NumPy; `None` is unseeded, as bare Manim is.
+    pub seed: Option<u64>,
+}
+
+impl Default for OutputSpec {
+    /// `manim -ql`: 854×480 at 15 frames a second, mp4.
+    fn default() -> Self {
+        Self {
+            format: OutputFormat::Mp4,
+            width: 854,
+            height: 480,
+            fps: 15.0,
+            transparent: false,
+            encoder: Encoder::Fast,
+            seed: None,
+        }
+    }
+}
+
+/// Container of the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutputFormat {
+    /// H.264 in MP4.
+    Mp4,
+    /// VP9 in WebM, with alpha if asked.
+    Webm,
+    /// H.264, or with alpha QuickTime animation.
+    Mov,
+    /// Animated GIF.
+    Gif,
+    /// The last frame as a picture.
+    Png,
+}
+
+/// How frames become a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Encoder {
+    /// One continuous stream, x264 `veryfast`. Frames before encoding are the
+    /// `manim` command's, byte for byte. What it does not cover (all but mp4)
+    /// goes through `Manim`.
+    Fast,
+    /// The `manim` command's own settings and pieces: the file decodes to its frames.
+    Manim,
+}
+
+/// What one job may use. Exceeding one is the user's failure, each with its own class.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limits {
+    /// Wall time from start to finished drawing → `timeout`.
+    pub wall: Duration,
+    /// CPU time over all threads → `timeout`.
+    pub cpu: Duration,
+    /// Memory beyond the warm interpreter (address space) → `out_of_memory`.
+    pub memory_bytes: u64,
+    /// Largest single file, the result included → `output_limit`.
+    pub output_bytes: u64,
+    /// The job's folder, kept in memory: pieces and result together → `output_limit`.
+    pub disk_bytes: u64,
+    /// Text on stdout and stderr before the job is ended → `output_limit`.
+    /// The first 1 MiB of it is kept.
+    pub log_bytes: u64,
+    /// Time without a new frame or formula → `stalled`; `None` for no such limit.
+    pub stall: Option<Duration>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        const MIB: u64 = 1024 * 1024;
+        Self {
+            wall: Duration::from_secs(600),
+            cpu: Duration::from_secs(1200),
+            memory_bytes: 2048 * MIB,
+            output_bytes: 256 * MIB,
+            disk_bytes: 768 * MIB,
+            log_bytes: 16 * MIB,
+            stall: None,
+        }
+    }
+}
+
+/// What happens during a render.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum RenderEvent {
+    /// The job's process runs.
+    Started,
+    /// How far it is; at most about five a second, and always the last one.
+    Progress(Progress),
+    /// Lines that the scene wrote, made harmless: control characters are escaped.
+    Log {
+        /// One or more whole lines, or a piece of a long one.
+        text: String,
+        /// The limit is reached: no more will come.
+        truncated: bool,
+    },
+}
+
+/// How far a render is. `*_total` is `None` while it cannot be known.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// What it is doing.
+    pub stage: Stage,
+    /// Animation being drawn, from 1; 0 before the first.
+    pub animation: u32,
+    /// Animations of the scene.
+    pub animations_total: Option<u32>,
+    /// Frames drawn so far.
+    pub frames: u64,
+    /// Frames of the scene.
+    pub frames_total: Option<u64>,
+    /// Frames drawn of the current animation.
+    pub animation_frames: u64,
+    /// Frames of the current animation.
+    pub animation_frames_total: Option<u64>,
+    /// Seconds left, estimated.
+    pub eta_s: Option<f64>,
+}
+
+/// What a render is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Loading the file, building the scene up to its first animation.
+    Preparing,
+    /// Drawing frames.
+    Rendering,
+    /// All frames are drawn; finishing the file.
+    Encoding,
+}
+
+/// Where a render tells what happens. Never blocks a render for long: progress
+/// is replaced by newer progress when nobody reads, log text waits for room.
+#[derive(Debug, Clone)]
+pub struct EventSender(mpsc::Sender<RenderEvent>);
+
+/// The other end of an [`EventSender`].
+pub type EventReceiver = mpsc::Receiver<RenderEvent>;
+
+/// Longest wait for a reader of the last events of a render.
+const LAST_EVENT_WAIT: Duration = Duration::from_secs(1);
+
+impl EventSender {
+    /// A channel with room for `capacity` events.
+    #[must_use]
+    pub fn channel(capacity: usize) -> (Self, EventReceiver) {
+        let (sender, receiver) = mpsc::channel(capacity);
+        (Self(sender), receiver)
+    }
+
+    /// Sends if there is room; gives the event back if not. A reader that is
+    /// gone takes everything.
+    pub fn offer(&self, event: RenderEvent) -> Option<RenderEvent> {
+        match self.0.try_send(event) {
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => None,
+            Err(mpsc::error::TrySendError::Full(event)) => Some(event),
+        }
+    }
+
+    /// Sends, waiting at most a second for room.
+    pub async fn last(&self, event: RenderEvent) {
+        let _ = self.0.send_timeout(event, LAST_EVENT_WAIT).await;
+    }
+}
+
+/// A finished render.
+#[derive(Debug)]
+pub struct Rendered {
+    /// The files, checked; the first is the film or picture that was asked for.
+    pub artifacts: Vec<RenderedFile>,
+    /// Where the time went.
+    pub timings: Timings,
+    /// What it took.
+    pub usage: Usage,
+    /// Remarks for the user, such as another engine than asked.
+    pub warnings: Vec<String>,
+}
+
+/// One file of a finished render, already open: it has no name any more.
+#[derive(Debug)]
+pub struct RenderedFile {
+    /// `video.mp4`, `image.png`: fixed, never chosen by the scene.
+    pub name: String,
+    /// `video` or `image`.
+    pub role: String,
+    /// Content type for publishing.
+    pub mime: String,
+    /// Size.
+    pub bytes: u64,
+    /// Frames counted in the file; 1 for a picture.
+    pub frames: u64,
+    /// Width in pixels, read from the file.
+    pub width: u32,
+    /// Height in pixels, read from the file.
+    pub height: u32,
+    /// Frames a second, read from the file; 0 for a picture.
+    pub fps: f64,
+    /// Length; 0 for a picture.
+    pub duration_s: f64,
+    /// Open for reading, at its start. In memory: copy it out and drop it.
+    pub file: File,
+}
+
+/// Where the time of a render went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Timings {
+    /// Loading the file and constructing the scene object.
+    pub prepare_s: f64,
+    /// Running the scene, drawing.
+    pub render_s: f64,
+    /// Finishing the file after the last frame was drawn.
+    pub encode_s: f64,
+}
+
+/// What a render took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Usage {
+    /// CPU time of the job over all its threads; LaTeX not included.
+    pub cpu_s: f64,
+    /// Largest resident memory of the job.
+    pub peak_memory_bytes: u64,
+    /// Frames in the file.
+    pub frames: u64,
+    /// Animations played.
+    pub animations: u32,
+}
+
+/// Why a render gave no file.
+#[derive(Debug, thiserror::Error)]
+pub enum RenderError {
+    /// The job failed. A result for the user, unless the class is ours.
+    #[error("{0}")]
+    Failed(Box<RenderFailure>),
+    /// `request.stop` was cancelled; the job is gone and uncounted.
+    #[error("the render was interrupted")]
+    Interrupted,
+    /// The sandbox broke under the job. Retry elsewhere, uncharged; reset this one.
+    #[error("the sandbox was lost: {reason}")]
+    SandboxLost {
+        /// For the operator.
+        reason: String,
+    },
+}
+
+/// Class of a failed render: the only error label in metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureClass {
+    /// The scene raised, or does not compile.
+    SceneError,
+    /// LaTeX did not take a formula, or is not installed.
+    LatexError,
+    /// Request and file do not fit: no such scene, several, nothing to film.
+    Validation,
+    /// Wall or CPU time.
+    Timeout,
+    /// No frame for too long.
+    Stalled,
+    /// Memory.
+    OutOfMemory,
+    /// File size, folder size, log size.
+    OutputLimit,
+    /// The scene tried what no scene may.
+    SandboxDenied,
+    /// Ours: a wall could not be built.
+    SandboxUnavailable,
+    /// Ours: anything else.
+    Internal,
+}
+
+impl FailureClass {
+    /// Whether the fault is ours: such a job is retried and never charged.
+    #[must_use]
+    pub fn is_ours(self) -> bool {
+        match self {
+            Self::SandboxUnavailable | Self::Internal => true,
+            Self::SceneError
+            | Self::LatexError
+            | Self::Validation
+            | Self::Timeout
+            | Self::Stalled
+            | Self::OutOfMemory
+            | Self::OutputLimit
+            | Self::SandboxDenied => false,
+        }
+    }
+}
+
+/// A failed render, told to the user. At most about 8 KiB.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RenderFailure {
+    /// Class.
+    pub class: FailureClass,
+    /// What went wrong, in a sentence; from Manim or Python where they said it.
+    pub message: String,
+    /// Name of the user's file, if a place in it is known.
+    pub file: Option<String>,
+    /// Line in it, from 1.
+    pub line: Option<u64>,
+    /// Column in characters, from 1.
+    pub column: Option<u64>,
+    /// Column after the last character meant.
+    pub end_column: Option<u64>,
+    /// That line of code.
+    pub code: Option<String>,
+    /// Function it is in.
+    pub function: Option<String>,
+    /// The user's own frames, outermost first.
+    #[serde(default)]
+    pub stack: Vec<StackFrame>,
+    /// What LaTeX said.
+    #[serde(default)]
+    pub latex: Option<LatexFailure>,
+    /// What to try.
+    pub hint: Option<String>,
+    /// Scenes in the file, where the choice was the problem.
+    #[serde(default)]
+    pub scenes: Vec<String>,
+    /// CPU time until then.
+    #[serde(default)]
+    pub cpu_s: f64,
+    /// Largest resident memory until then.
+    #[serde(default)]
+    pub peak_memory_bytes: u64,
+}
+
+impl RenderFailure {
+    /// A failure without a place in the file.
+    #[must_use]
+    pub fn new(class: FailureClass, message: impl Into<String>) -> Self {
+        Self {
+            class,
+            message: message.into(),
+            file: None,
+            line: None,
+            column: None,
+            end_column: None,
+            code: None,
+            function: None,
+            stack: Vec::new(),
+            latex: None,
+            hint: None,
+            scenes: Vec::new(),
+            cpu_s: 0.0,
+            peak_memory_bytes: 0,
+        }
+    }
+}
+
+impl fmt::Display for RenderFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let (Some(file), Some(line)) = (&self.file, self.line) {
+            write!(f, "{file}:{line}: ")?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+impl From<RenderFailure> for RenderError {
+    fn from(failure: RenderFailure) -> Self {
+        Self::Failed(Box::new(failure))
+    }
+}
+
+/// One frame of the user's code.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StackFrame {
+    /// Line, from 1.
+    pub line: u64,
+    /// Function.
+    pub function: String,
+    /// Code of the line.
+    pub code: Option<String>,
+}
+
+/// What LaTeX said about a formula.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LatexFailure {
+    /// The formula, as the scene wrote it.
+    pub formula: Option<String>,
+    /// TeX's own `!` lines.
+    pub errors: Vec<String>,
+}
+
+/// Why there is no sandbox. `Display` is for the operator and names the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Something it needs is not there.
+    #[error("{what} was not found; {remedy}")]
+    NotFound {
+        /// What is missing.
+        what: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// It may work later.
+    #[error("the sandbox is not available: {reason}")]
+    Unavailable {
+        /// Why.
+        reason: String,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// It started, or tried to, and is not what it must be. There is no fall-back.
+    #[error("the sandbox cannot be used: {reason}; {remedy}")]
+    VerificationFailed {
+        /// What did not hold or did not work.
+        reason: String,
+        /// What to do.
+        remedy: String,
+    },
+}

@@ -1,0 +1,143 @@
+//! A sandbox that renders nothing: scripted answers, for tests of the pool.
+//!
+//! Never the default of anything, and never chosen silently.
+
+use std::collections::VecDeque;
+use std::io::{Seek, Write};
+use std::time::Duration;
+
+use super::{
+    ConnectError, EventSender, Progress, RenderError, RenderEvent, RenderRequest, Rendered,
+    RenderedFile, Sandbox, Stage, Timings, Usage, Versions,
+};
+
+/// What a [`FakeSandbox`] does with one job.
+#[derive(Debug)]
+pub enum FakeStep {
+    /// Takes so long, with one progress event, and delivers a file of these bytes.
+    Render {
+        /// Time it takes; the request's stop token is heeded.
+        takes: Duration,
+        /// Content of `video.mp4`.
+        content: Vec<u8>,
+    },
+    /// Fails at once.
+    Fail(RenderError),
+    /// Panics, as a bug would.
+    Panic,
+    /// Never ends unless stopped.
+    Hang,
+}
+
+/// Scripted answers, one per job; when the script is used up, small instant renders.
+#[derive(Debug)]
+pub struct FakeSandbox {
+    versions: Versions,
+    script: VecDeque<FakeStep>,
+    resets: u32,
+}
+
+impl FakeSandbox {
+    /// A sandbox that answers with these steps, in order.
+    #[must_use]
+    pub fn new(script: impl IntoIterator<Item = FakeStep>) -> Self {
+        let version = || "fake".to_owned();
+        Self {
+            versions: Versions {
+                renderer: version(),
+                python: version(),
+                manim: version(),
+                ffmpeg: version(),
+                latex: None,
+                dvisvgm: None,
+            },
+            script: script.into_iter().collect(),
+            resets: 0,
+        }
+    }
+
+    /// How often it was reset.
+    #[must_use]
+    pub fn resets(&self) -> u32 {
+        self.resets
+    }
+}
+
+impl Sandbox for FakeSandbox {
+    fn versions(&self) -> &Versions {
+        &self.versions
+    }
+
+    async fn render(
+        &mut self,
+        request: RenderRequest,
+        events: EventSender,
+    ) -> Result<Rendered, RenderError> {
+        let step = self.script.pop_front().unwrap_or(FakeStep::Render {
+            takes: Duration::ZERO,
+            content: b"fake".to_vec(),
+        });
+        let (takes, content) = match step {
+            FakeStep::Render { takes, content } => (takes, content),
+            FakeStep::Fail(error) => return Err(error),
+            FakeStep::Panic => panic!("the fake sandbox was told to panic"),
+            FakeStep::Hang => (Duration::MAX, Vec::new()),
+        };
+        let _ = events.offer(RenderEvent::Started);
+        tokio::select! {
+            () = tokio::time::sleep(takes) => {}
+            () = request.stop.cancelled() => return Err(RenderError::Interrupted),
+        }
+        let _ = events.offer(RenderEvent::Progress(Progress {
+            stage: Stage::Encoding,
+            animation: 1,
+            animations_total: Some(1),
+            frames: 1,
+            frames_total: Some(1),
+            animation_frames: 1,
+            animation_frames_total: Some(1),
+            eta_s: Some(0.0),
+        }));
+        rendered(&request, &content).map_err(|error| RenderError::SandboxLost {
+            reason: error.to_string(),
+        })
+    }
+
+    async fn verify(&mut self) -> Result<(), ConnectError> {
+        Ok(())
+    }
+
+    async fn reset(&mut self) -> Result<(), ConnectError> {
+        self.resets += 1;
+        Ok(())
+    }
+
+    async fn close(self) {}
+}
+
+fn rendered(request: &RenderRequest, content: &[u8]) -> std::io::Result<Rendered> {
+    let mut file = tempfile::tempfile()?;
+    file.write_all(content)?;
+    file.rewind()?;
+    Ok(Rendered {
+        artifacts: vec![RenderedFile {
+            name: "video.mp4".into(),
+            role: "video".into(),
+            mime: "video/mp4".into(),
+            bytes: content.len() as u64,
+            frames: 1,
+            width: request.output.width,
+            height: request.output.height,
+            fps: request.output.fps,
+            duration_s: 1.0 / request.output.fps,
+            file,
+        }],
+        timings: Timings::default(),
+        usage: Usage {
+            frames: 1,
+            animations: 1,
+            ..Usage::default()
+        },
+        warnings: Vec::new(),
+    })
+}

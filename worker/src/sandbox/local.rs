@@ -1,0 +1,804 @@
+//! The local sandbox: a warm renderer on this host, behind kernel walls.
+//!
+//! ```text
+//! worker ── bubblewrap ── zygote ── guard ── job        (own uid, namespaces, no network)
+//!    │                      │         ├───── latex, dvisvgm
+//!    │                      │         └───── probe of the finished file
+//!    └── control socket ────┘         │
+//!    └── channel of one job ──────────┘
+//! ```
+//!
+//! The worker talks to the zygote only to start a job, and to the job's guard
+//! for everything else. The scene's own output comes through a pipe of its own
+//! and is never read as protocol. Both sides keep the time: if the guard does
+//! not answer, the worker's longer timer ends the whole slot.
+
+mod filters;
+mod launch;
+mod logs;
+mod wire;
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::net::unix::pipe;
+
+use self::launch::{LaunchSpec, SlotProcess};
+use self::logs::LogText;
+use self::wire::ZygoteMessage;
+use self::wire::{
+    ArtifactMessage, DoneMessage, GuardMessage, JobMessage, LimitsMessage, Seqpacket,
+};
+use super::{
+    ConnectError, Encoder, EventSender, FailureClass, Limits, OutputFormat, OutputSpec,
+    RenderError, RenderEvent, RenderFailure, RenderRequest, Rendered, RenderedFile, Sandbox, Usage,
+    Versions,
+};
+
+/// From starting bubblewrap to a warm zygote. 1 to 2 s on a quiet machine.
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+/// How much longer than the guard's timers the worker waits before it ends the slot:
+/// the guard's grace, a TeX run being killed, the probe of a large file.
+const GUARD_MARGIN: Duration = Duration::from_secs(40);
+/// No job runs longer, whatever its limits say.
+const WALL_MAX: Duration = Duration::from_secs(24 * 3600);
+/// From `cancel` to the end of the guard.
+const INTERRUPT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Whole of [`Sandbox::verify`].
+const VERIFY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Largest scene that is passed on. The API refuses far smaller ones.
+const SOURCE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Where and as whom a local sandbox runs.
+#[derive(Debug, Clone)]
+pub struct LocalConfig {
+    /// The Python environment with Manim (`MANIMQ_PYTHON_ENV`).
+    pub python_env: PathBuf,
+    /// Our Python code, `worker/renderer` (`MANIMQ_RENDERER_DIR`).
+    pub renderer_dir: PathBuf,
+    /// Walls that must stand. Anything less is refused, never fallen back to.
+    pub level: Level,
+    /// Number of the slot, from 0: each has a user of its own.
+    pub slot_index: u32,
+    /// First user id for slots, if the worker is root. A range that nothing else
+    /// on the host uses.
+    pub uid_base: u32,
+    /// Jobs after which a fresh zygote is started.
+    pub recycle_after: u32,
+}
+
+/// How many walls there are around a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// Bubblewrap, a set of namespaces and tmpfs for each job, Landlock, seccomp,
+    /// resource limits.
+    Full,
+    /// For a container without the right to make namespaces: Landlock, seccomp and
+    /// resource limits only. Not built yet: [`LocalSandbox::connect`] refuses it.
+    Container,
+}
+
+impl LocalConfig {
+    /// Above everything that systemd hands out, below the sign bit.
+    pub const UID_BASE: u32 = 1_900_000_000;
+
+    /// Slot `slot_index` with defaults for the rest.
+    #[must_use]
+    pub fn new(
+        python_env: impl Into<PathBuf>,
+        renderer_dir: impl Into<PathBuf>,
+        slot_index: u32,
+    ) -> Self {
+        Self {
+            python_env: python_env.into(),
+            renderer_dir: renderer_dir.into(),
+            level: Level::Full,
+            slot_index,
+            uid_base: Self::UID_BASE,
+            recycle_after: 500,
+        }
+    }
+}
+
+/// A warm renderer on this host.
+#[derive(Debug)]
+pub struct LocalSandbox {
+    config: LocalConfig,
+    launch: LaunchSpec,
+    versions: Versions,
+    /// `None` between an abnormal end and the next reset.
+    slot: Option<Slot>,
+}
+
+/// One zygote and the way to it.
+#[derive(Debug)]
+struct Slot {
+    process: SlotProcess,
+    control: Seqpacket,
+    jobs: u32,
+    /// Set while a job runs: a render that was dropped half-way leaves it set,
+    /// and such a slot is not used again.
+    busy: bool,
+}
+
+impl LocalSandbox {
+    /// Starts a slot and verifies it with a real render that also tries the walls.
+    ///
+    /// # Errors
+    /// Says what is missing or did not hold, and what to do about it. There is no
+    /// silent fall-back to fewer walls.
+    pub async fn connect(config: LocalConfig) -> Result<Self, ConnectError> {
+        let launch = prepare(&config)?;
+        let (slot, versions) = start(&launch).await?;
+        let mut sandbox = Self {
+            config,
+            launch,
+            versions,
+            slot: Some(slot),
+        };
+        sandbox.verify().await?;
+        Ok(sandbox)
+    }
+
+    /// Process id of the zygote as the host sees it; `None` between an abnormal
+    /// end and the next [`Sandbox::reset`]. All processes of the slot are below it.
+    #[must_use]
+    pub fn zygote_pid(&self) -> Option<u32> {
+        self.slot
+            .as_ref()
+            .and_then(|slot| slot.process.zygote_pid())
+    }
+
+    async fn run(
+        &mut self,
+        request: &RenderRequest,
+        events: &EventSender,
+    ) -> Result<Rendered, RenderError> {
+        check(request)?;
+        if self.slot.as_ref().is_none_or(|slot| slot.busy) {
+            self.slot = None;
+            self.reset()
+                .await
+                .map_err(|error| RenderError::SandboxLost {
+                    reason: error.to_string(),
+                })?;
+        }
+        let slot = self.slot.as_mut().ok_or_else(|| lost("no slot"))?;
+        slot.busy = true;
+        let result = match Job::start(slot, request).await {
+            Ok(job) => job.run(slot, request, events).await,
+            Err(error) => Err(lost(format!("the zygote does not take jobs: {error}"))),
+        };
+        if let Err(RenderError::SandboxLost { reason }) = &result {
+            tracing::warn!(
+                job.id = request.job_id,
+                attempt.n = request.attempt,
+                reason,
+                "slot lost"
+            );
+            // Ends what is left of it, before anybody is told that it is gone.
+            self.slot = None;
+            if request.stop.is_cancelled() {
+                return Err(RenderError::Interrupted);
+            }
+        } else if let Some(slot) = &mut self.slot {
+            slot.busy = false;
+            slot.jobs += 1;
+        }
+        result
+    }
+}
+
+impl Sandbox for LocalSandbox {
+    fn versions(&self) -> &Versions {
+        &self.versions
+    }
+
+    async fn render(
+        &mut self,
+        request: RenderRequest,
+        events: EventSender,
+    ) -> Result<Rendered, RenderError> {
+        self.run(&request, &events).await
+    }
+
+    async fn verify(&mut self) -> Result<(), ConnectError> {
+        let (events, _unread) = EventSender::channel(1);
+        let request = RenderRequest {
+            job_id: "verify".into(),
+            attempt: 1,
+            file_name: "verify.py".into(),
+            source: include_str!("local/verify.py").into(),
+            scene: None,
+            output: OutputSpec {
+                encoder: Encoder::Fast,
+                ..OutputSpec::default()
+            },
+            limits: Limits {
+                wall: VERIFY_TIMEOUT / 2,
+                ..Limits::default()
+            },
+            stop: tokio_util::sync::CancellationToken::new(),
+        };
+        let failed = |reason: String| ConnectError::VerificationFailed {
+            reason,
+            remedy: "see `manimq doctor`, and run deploy/setup again".into(),
+        };
+        let rendered = tokio::time::timeout(VERIFY_TIMEOUT, self.run(&request, &events))
+            .await
+            .map_err(|_| failed(format!("the test render took more than {VERIFY_TIMEOUT:?}")))?
+            .map_err(|error| failed(format!("the test render failed: {error}")))?;
+        match rendered.artifacts.as_slice() {
+            [film] if film.frames == 3 && film.width == 854 && film.height == 480 => Ok(()),
+            other => Err(failed(format!("the test render gave {other:?}"))),
+        }
+    }
+
+    async fn reset(&mut self) -> Result<(), ConnectError> {
+        let usable = self
+            .slot
+            .as_ref()
+            .is_some_and(|slot| !slot.busy && slot.jobs < self.config.recycle_after);
+        if !usable {
+            self.slot = None;
+            let (slot, versions) = start(&self.launch).await?;
+            self.slot = Some(slot);
+            self.versions = versions;
+        }
+        Ok(())
+    }
+
+    async fn close(mut self) {
+        self.slot = None;
+    }
+}
+
+/// Renders one file in a sandbox of its own and copies the result to `out_path`.
+///
+/// For `manimq-worker render` and for trying things out.
+///
+/// # Errors
+/// No sandbox, a failed render, or a file that cannot be read or written.
+pub async fn render_file(
+    config: LocalConfig,
+    path: &Path,
+    scene: Option<String>,
+    output: OutputSpec,
+    out_path: &Path,
+    events: EventSender,
+) -> Result<Rendered, RenderFileError> {
+    let source = tokio::fs::read_to_string(path).await?;
+    let mut sandbox = LocalSandbox::connect(config).await?;
+    let request = RenderRequest {
+        job_id: "render-file".into(),
+        attempt: 1,
+        file_name: path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
+        source: source.into(),
+        scene,
+        output,
+        limits: Limits::default(),
+        stop: tokio_util::sync::CancellationToken::new(),
+    };
+    let result = sandbox.render(request, events).await;
+    sandbox.close().await;
+    let rendered = result?;
+    if let Some(first) = rendered.artifacts.first() {
+        let mut from = tokio::fs::File::from_std(first.file.try_clone()?);
+        let mut to = tokio::fs::File::create(out_path).await?;
+        tokio::io::copy(&mut from, &mut to).await?;
+    }
+    Ok(rendered)
+}
+
+/// Why [`render_file`] gave no file.
+#[derive(Debug, thiserror::Error)]
+pub enum RenderFileError {
+    /// No sandbox.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The render failed.
+    #[error(transparent)]
+    Render(#[from] RenderError),
+    /// Reading the scene or writing the result.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+// ---------------------------------------------------------------- starting a slot
+
+/// Looks for what must be there, so that each missing thing is named.
+fn prepare(config: &LocalConfig) -> Result<LaunchSpec, ConnectError> {
+    const SETUP: &str = "run deploy/setup";
+    match config.level {
+        Level::Full => {}
+        Level::Container => {
+            return Err(ConnectError::VerificationFailed {
+                reason: "sandbox level `container` is not built yet".into(),
+                remedy: "use level `full`".into(),
+            });
+        }
+    }
+    let missing = |what: String, remedy: &str| ConnectError::NotFound {
+        what,
+        remedy: remedy.into(),
+    };
+    // AppArmor profiles name the distribution's own path: prefer it.
+    let bwrap = std::iter::once(PathBuf::from("/usr/bin/bwrap"))
+        .chain(
+            std::env::var_os("PATH")
+                .iter()
+                .flat_map(std::env::split_paths)
+                .map(|dir| dir.join("bwrap")),
+        )
+        .find(|path| path.is_file())
+        .ok_or_else(|| missing("bwrap (bubblewrap)".into(), "apt-get install bubblewrap"))?;
+    let absolute = |path: &Path, what: &str, probe: &str| {
+        let found = std::fs::canonicalize(path)
+            .map_err(|_| missing(format!("{what} {}", path.display()), SETUP))?;
+        if found.join(probe).exists() {
+            Ok(found)
+        } else {
+            Err(missing(
+                format!("{probe} in {what} {}", path.display()),
+                SETUP,
+            ))
+        }
+    };
+    let python_env = absolute(&config.python_env, "the Python environment", "bin/python3")?;
+    let renderer_dir = absolute(&config.renderer_dir, "the renderer", "main.py")?;
+    let python = std::fs::canonicalize(python_env.join("bin/python3")).map_err(|_| {
+        missing(
+            format!("the interpreter of {}", python_env.display()),
+            SETUP,
+        )
+    })?;
+    if !python.starts_with("/usr") && !python.starts_with(&python_env) {
+        return Err(ConnectError::VerificationFailed {
+            reason: format!(
+                "the Python environment uses {}, which a sandbox cannot see",
+                python.display()
+            ),
+            remedy: "make it with /usr/bin/python3: run deploy/setup".into(),
+        });
+    }
+    let is_root = rustix::process::geteuid().is_root();
+    Ok(LaunchSpec {
+        bwrap,
+        python_env,
+        renderer_dir,
+        uid: is_root.then(|| config.uid_base.saturating_add(config.slot_index)),
+    })
+}
+
+async fn start(launch: &LaunchSpec) -> Result<(Slot, Versions), ConnectError> {
+    let unavailable = |error: io::Error| ConnectError::Unavailable {
+        reason: format!("cannot start {}: {error}", launch.bwrap.display()),
+        retry_after: Duration::from_secs(5),
+    };
+    let began = Instant::now();
+    let (control, theirs) = Seqpacket::pair().map_err(unavailable)?;
+    let (output_read, output_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+        .map_err(|e| unavailable(e.into()))?;
+    let spec = launch.clone();
+    let process = tokio::task::spawn_blocking(move || spec.start(theirs, output_write))
+        .await
+        .map_err(|error| unavailable(io::Error::other(error)))?
+        .map_err(unavailable)?;
+    // Ends with the slot: every process of it holds the other end.
+    let output = tokio::spawn(read_output(output_read));
+    let first = tokio::time::timeout(READY_TIMEOUT, control.receive()).await;
+    let reason = match first {
+        Ok(Ok(Some((message, _)))) => match serde_json::from_slice::<ZygoteMessage>(&message) {
+            Ok(ZygoteMessage::Ready {
+                versions,
+                landlock_abi,
+                rss_bytes,
+                warm_up_s,
+            }) => {
+                if landlock_abi == 0 {
+                    return Err(ConnectError::VerificationFailed {
+                        reason: "this kernel has no Landlock".into(),
+                        remedy: "use Linux 5.13 or newer with landlock in the lsm= list".into(),
+                    });
+                }
+                tracing::info!(
+                    start_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+                    warm_up_s,
+                    landlock_abi,
+                    rss_bytes,
+                    manim = %versions.manim,
+                    "sandbox is warm"
+                );
+                let slot = Slot {
+                    process,
+                    control,
+                    jobs: 0,
+                    busy: false,
+                };
+                return Ok((slot, versions));
+            }
+            Ok(ZygoteMessage::Unusable { message }) => message,
+            Err(error) => format!("the zygote said something else than ready: {error}"),
+        },
+        Ok(Ok(None)) => "it ended before it was ready".into(),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("it was not ready after {READY_TIMEOUT:?}"),
+    };
+    drop(process);
+    let said = output.await.unwrap_or_default();
+    Err(explain(&reason, &said))
+}
+
+/// Why a slot did not start, in terms of what to do.
+fn explain(reason: &str, said: &str) -> ConnectError {
+    let remedy = if said.contains("No permissions to create new namespace")
+        || said.contains("Creating new namespace failed")
+        || said.contains("setting up uid map")
+    {
+        "allow unprivileged user namespaces: sysctl kernel.unprivileged_userns_clone=1, \
+         user.max_user_namespaces above 0; on Ubuntu 23.10 and newer AppArmor must permit \
+         bubblewrap (kernel.apparmor_restrict_unprivileged_userns=0, or a profile for /usr/bin/bwrap); \
+         in a container they are usually denied"
+    } else if said.contains("Permission denied") && said.contains("/opt/") {
+        "the Python environment must be readable by everybody: chmod -R a+rX on it"
+    } else if said.contains("ModuleNotFoundError") || reason.contains("ModuleNotFoundError") {
+        "the Python environment is incomplete: run deploy/setup"
+    } else {
+        "run deploy/setup; the sandbox's own words are in the reason"
+    };
+    let last: Vec<&str> = said.lines().rev().take(5).collect();
+    let last: Vec<&str> = last.into_iter().rev().collect();
+    ConnectError::VerificationFailed {
+        reason: if last.is_empty() {
+            reason.to_owned()
+        } else {
+            format!("{reason}: {}", last.join(" / "))
+        },
+        remedy: remedy.into(),
+    }
+}
+
+/// Reads what bubblewrap, the zygote and the guards print: for the operator's
+/// log. Returns the first 16 KiB.
+async fn read_output(fd: OwnedFd) -> String {
+    const KEPT: usize = 16 * 1024;
+    let mut said = String::new();
+    let Ok(pipe) = pipe::Receiver::from_owned_fd(fd) else {
+        return said;
+    };
+    let mut lines = BufReader::new(pipe.take(u64::MAX)).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        let line = line.escape_debug().to_string();
+        tracing::warn!(target: "manimq_worker::sandbox::slot", "{line}");
+        if said.len() < KEPT {
+            said.push_str(&line);
+            said.push('\n');
+        }
+    }
+    said
+}
+
+// ---------------------------------------------------------------- running a job
+
+/// Refuses what must never reach a sandbox. The API has checked before.
+fn check(request: &RenderRequest) -> Result<(), RenderError> {
+    let invalid = |message: &str| Err(RenderFailure::new(FailureClass::Validation, message).into());
+    let name = &request.file_name;
+    let plain = name.ends_with(".py")
+        && name.len() <= 128
+        && !name.starts_with('.')
+        && !name.contains(['/', '\0'])
+        && !name.chars().any(char::is_control);
+    let OutputSpec {
+        format,
+        width,
+        height,
+        fps,
+        transparent,
+        ..
+    } = request.output;
+    if !plain {
+        return invalid("the file name must be a plain name that ends in .py");
+    }
+    if request.source.len() > SOURCE_BYTES_MAX {
+        return invalid("the source is larger than 4 MiB");
+    }
+    if request.source.contains('\0') {
+        return invalid("the source contains a NUL character");
+    }
+    if !(1..=16384).contains(&width) || !(1..=16384).contains(&height) {
+        return invalid("width and height must be between 1 and 16384 pixels");
+    }
+    if !fps.is_finite() || !(0.01..=1000.0).contains(&fps) {
+        return invalid("the frame rate must be between 0.01 and 1000");
+    }
+    if transparent && format == OutputFormat::Mp4 {
+        return invalid("mp4 has no alpha channel: ask for mov or webm");
+    }
+    Ok(())
+}
+
+fn lost(reason: impl Into<String>) -> RenderError {
+    RenderError::SandboxLost {
+        reason: reason.into(),
+    }
+}
+
+/// One running job, seen from the worker.
+struct Job {
+    channel: Seqpacket,
+    log: pipe::Receiver,
+    text: LogText,
+    progress: Option<RenderEvent>,
+    artifacts: Vec<RenderedFile>,
+    /// What the guard said last: the outcome.
+    outcome: Option<Result<DoneMessage, RenderFailure>>,
+    /// Why the worker ends it.
+    ending: Option<Ending>,
+    log_open: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Interrupted,
+    LogLimit,
+}
+
+impl Job {
+    async fn start(slot: &Slot, request: &RenderRequest) -> io::Result<Self> {
+        let source = filters::sealed_file("scene", request.source.as_bytes())?;
+        let (log_read, log_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        let (channel, theirs) = Seqpacket::pair()?;
+        let message = serde_json::to_vec(&job_message(request))?;
+        slot.control
+            .send(
+                &message,
+                &[source.as_fd(), log_write.as_fd(), theirs.as_fd()],
+            )
+            .await?;
+        Ok(Self {
+            channel,
+            log: pipe::Receiver::from_owned_fd(log_read)?,
+            text: LogText::default(),
+            progress: None,
+            artifacts: Vec::new(),
+            outcome: None,
+            ending: None,
+            log_open: true,
+        })
+    }
+
+    /// Drives the job until the guard is gone, and says what came of it.
+    async fn run(
+        mut self,
+        slot: &Slot,
+        request: &RenderRequest,
+        events: &EventSender,
+    ) -> Result<Rendered, RenderError> {
+        let wall = request.limits.wall.min(WALL_MAX);
+        let mut deadline = tokio::time::Instant::now() + wall + GUARD_MARGIN;
+        let mut chunk = vec![0; 64 * 1024];
+        let mut tick = tokio::time::interval(Duration::from_millis(100));
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                // A guard's last messages come before its end of file.
+                received = self.channel.receive() => match received {
+                    Ok(Some((message, fds))) => self.take(&message, fds, events)?,
+                    Ok(None) => break,
+                    Err(error) => return Err(lost(format!("the guard's channel: {error}"))),
+                },
+                read = self.log.read(&mut chunk), if self.log_open => match read {
+                    Ok(count) if count > 0 => {
+                        self.text.push(&chunk[..count]);
+                        if self.text.read_bytes() > request.limits.log_bytes {
+                            self.end(Ending::LogLimit, &mut deadline).await?;
+                        }
+                    }
+                    Ok(_) | Err(_) => self.log_open = false,
+                },
+                _ = tick.tick() => self.publish(events),
+                () = request.stop.cancelled(), if self.ending.is_none() => {
+                    self.end(Ending::Interrupted, &mut deadline).await?;
+                }
+                () = slot.process.ended() => return Err(lost("the zygote ended during the job")),
+                () = tokio::time::sleep_until(deadline) => {
+                    return Err(lost("the guard did not answer in time; the slot was ended"));
+                }
+            }
+        }
+        self.publish_last(events, &mut chunk).await;
+        self.verdict(request)
+    }
+
+    /// Asks the guard to kill the job, once.
+    async fn end(
+        &mut self,
+        why: Ending,
+        deadline: &mut tokio::time::Instant,
+    ) -> Result<(), RenderError> {
+        if self.ending.is_none() {
+            self.ending = Some(why);
+            *deadline = tokio::time::Instant::now() + INTERRUPT_TIMEOUT;
+            match self.channel.send(br#"{"type":"cancel"}"#, &[]).await {
+                Ok(()) => {}
+                // It has just ended by itself.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+                Err(error) => return Err(lost(format!("the guard's channel: {error}"))),
+            }
+        }
+        Ok(())
+    }
+
+    fn take(
+        &mut self,
+        message: &[u8],
+        fds: Vec<OwnedFd>,
+        events: &EventSender,
+    ) -> Result<(), RenderError> {
+        let message = serde_json::from_slice(message)
+            .map_err(|error| lost(format!("the guard said something unknown: {error}")))?;
+        match message {
+            GuardMessage::Started => {
+                let _ = events.offer(RenderEvent::Started);
+            }
+            GuardMessage::Progress(progress) => {
+                self.progress = Some(RenderEvent::Progress(progress));
+                self.publish(events);
+            }
+            GuardMessage::Artifact(artifact) => {
+                let fd = fds
+                    .into_iter()
+                    .next()
+                    .ok_or_else(|| lost("an artifact without a file"))?;
+                self.artifacts.push(rendered_file(artifact, fd.into()));
+            }
+            GuardMessage::Failed(failure) => self.outcome = Some(Err(failure)),
+            GuardMessage::Done(done) => self.outcome = Some(Ok(done)),
+            GuardMessage::Interrupted => {}
+        }
+        Ok(())
+    }
+
+    /// Passes on what there is room for.
+    fn publish(&mut self, events: &EventSender) {
+        if let Some(progress) = self.progress.take() {
+            self.progress = events.offer(progress);
+        }
+        while let Some((text, truncated)) = self.text.take(false) {
+            if let Some(RenderEvent::Log { text, .. }) =
+                events.offer(RenderEvent::Log { text, truncated })
+            {
+                self.text.put_back(text);
+                break;
+            }
+        }
+    }
+
+    /// Passes on what is left: the job is dead, so the pipe ends.
+    async fn publish_last(&mut self, events: &EventSender, chunk: &mut [u8]) {
+        while self.log_open {
+            match tokio::time::timeout(Duration::from_secs(1), self.log.read(chunk)).await {
+                Ok(Ok(count)) if count > 0 => self.text.push(&chunk[..count]),
+                Ok(_) | Err(_) => self.log_open = false,
+            }
+        }
+        if let Some(progress) = self.progress.take() {
+            events.last(progress).await;
+        }
+        let give_up = Instant::now() + Duration::from_secs(2);
+        while let Some((text, truncated)) = self.text.take(true) {
+            if Instant::now() < give_up {
+                events.last(RenderEvent::Log { text, truncated }).await;
+            }
+        }
+    }
+
+    fn verdict(self, request: &RenderRequest) -> Result<Rendered, RenderError> {
+        match (self.ending, self.outcome) {
+            (Some(Ending::Interrupted), _) => Err(RenderError::Interrupted),
+            (Some(Ending::LogLimit), _) => Err(RenderFailure::new(
+                FailureClass::OutputLimit,
+                format!(
+                    "the scene wrote more than {} bytes of text",
+                    request.limits.log_bytes
+                ),
+            )
+            .into()),
+            (None, Some(Ok(done))) if !self.artifacts.is_empty() => {
+                let streamed = done.engine == "stream";
+                let wanted_stream = request.output.encoder == Encoder::Fast;
+                let warnings = if wanted_stream
+                    && !streamed
+                    && request.output.format != OutputFormat::Png
+                {
+                    vec!["rendered with Manim's own writer: the fast one does not cover this output yet".into()]
+                } else {
+                    Vec::new()
+                };
+                Ok(Rendered {
+                    artifacts: self.artifacts,
+                    timings: done.timings,
+                    usage: Usage {
+                        cpu_s: done.cpu_s,
+                        peak_memory_bytes: done.peak_memory_bytes,
+                        frames: done.frames,
+                        animations: done.animations,
+                    },
+                    warnings,
+                })
+            }
+            (None, Some(Err(failure))) => Err(failure.into()),
+            (None, Some(Ok(_)) | None) => Err(lost("the guard ended without a result")),
+        }
+    }
+}
+
+fn rendered_file(message: ArtifactMessage, file: File) -> RenderedFile {
+    let ArtifactMessage {
+        name,
+        role,
+        mime,
+        bytes,
+        frames,
+        width,
+        height,
+        fps,
+        duration_s,
+    } = message;
+    RenderedFile {
+        name,
+        role,
+        mime,
+        bytes,
+        frames,
+        width,
+        height,
+        fps,
+        duration_s,
+        file,
+    }
+}
+
+fn job_message(request: &RenderRequest) -> JobMessage<'_> {
+    let OutputSpec {
+        format,
+        width,
+        height,
+        fps,
+        transparent,
+        encoder,
+        seed,
+    } = request.output;
+    let limits = &request.limits;
+    JobMessage {
+        job_id: &request.job_id,
+        attempt: request.attempt,
+        file_name: &request.file_name,
+        scene: request.scene.as_deref(),
+        format,
+        width,
+        height,
+        fps,
+        transparent,
+        encoder,
+        seed,
+        limits: LimitsMessage {
+            wall_s: limits.wall.min(WALL_MAX).as_secs_f64(),
+            cpu_s: limits.cpu.as_secs().max(1),
+            memory_bytes: limits.memory_bytes,
+            output_bytes: limits.output_bytes,
+            disk_bytes: limits.disk_bytes,
+            stall_s: limits.stall.map(|stall| stall.as_secs_f64()),
+        },
+    }
+}

@@ -1,0 +1,171 @@
+//! A scene's own output: bounded, decoded, made harmless.
+
+use std::fmt::Write as _;
+
+/// Text that is kept of one render.
+pub(super) const KEPT_BYTES_MAX: usize = 1024 * 1024;
+
+/// Text in one event.
+const PIECE_BYTES_MAX: usize = 16 * 1024;
+
+/// Turns the bytes of a log pipe into text that can be shown anywhere.
+#[derive(Debug, Default)]
+pub(super) struct LogText {
+    /// Bytes of a character that has not fully arrived.
+    partial: Vec<u8>,
+    /// Escaped, not yet taken.
+    ready: String,
+    read_bytes: u64,
+    kept_bytes: usize,
+    truncated: bool,
+}
+
+impl LogText {
+    /// Takes what was read from the pipe.
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.read_bytes += bytes.len() as u64;
+        if self.truncated {
+            return;
+        }
+        self.partial.extend_from_slice(bytes);
+        let partial = std::mem::take(&mut self.partial);
+        let mut rest = partial.as_slice();
+        while !rest.is_empty() && !self.truncated {
+            match std::str::from_utf8(rest) {
+                Ok(text) => {
+                    self.append(text);
+                    rest = &[];
+                }
+                Err(error) => {
+                    let (good, bad) = rest.split_at(error.valid_up_to());
+                    self.append(std::str::from_utf8(good).unwrap_or_default());
+                    match error.error_len() {
+                        Some(length) => {
+                            self.append("\u{fffd}");
+                            rest = &bad[length..];
+                        }
+                        None => {
+                            self.partial = bad.to_vec();
+                            rest = &[];
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// All that was read, kept or not.
+    pub(super) fn read_bytes(&self) -> u64 {
+        self.read_bytes
+    }
+
+    /// The next piece to send: whole lines where it can, everything at the `end`.
+    /// The flag tells that nothing will come after it because the limit is reached.
+    pub(super) fn take(&mut self, end: bool) -> Option<(String, bool)> {
+        let everything = end || self.truncated || self.ready.len() >= PIECE_BYTES_MAX;
+        let window = &self.ready[..self.ready.floor_char_boundary(PIECE_BYTES_MAX)];
+        let lines = window.rfind('\n').map_or(0, |at| at + 1);
+        let upto = if everything && (lines == 0 || window.len() == self.ready.len()) {
+            window.len()
+        } else {
+            lines
+        };
+        if upto == 0 {
+            return None;
+        }
+        let rest = self.ready.split_off(upto);
+        let text = std::mem::replace(&mut self.ready, rest);
+        Some((text, self.truncated && self.ready.is_empty()))
+    }
+
+    /// Puts back what nobody had room for.
+    pub(super) fn put_back(&mut self, text: String) {
+        self.ready.insert_str(0, &text);
+    }
+
+    fn append(&mut self, text: &str) {
+        let before = self.ready.len();
+        for character in text.chars() {
+            match character {
+                '\n' | '\t' => self.ready.push(character),
+                c if c.is_control() || is_invisible(c) => {
+                    let _ = write!(self.ready, "{}", c.escape_unicode());
+                }
+                c => self.ready.push(c),
+            }
+            if self.kept_bytes + (self.ready.len() - before) >= KEPT_BYTES_MAX {
+                self.truncated = true;
+                break;
+            }
+        }
+        self.kept_bytes += self.ready.len() - before;
+    }
+}
+
+/// Characters that reorder or hide what stands around them.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(log: &mut LogText) -> (String, bool) {
+        let (mut all, mut last) = (String::new(), false);
+        while let Some((text, truncated)) = log.take(true) {
+            assert!(text.len() <= PIECE_BYTES_MAX && !last);
+            all.push_str(&text);
+            last = truncated;
+        }
+        (all, last)
+    }
+
+    fn shown(chunks: &[&[u8]]) -> String {
+        let mut log = LogText::default();
+        for chunk in chunks {
+            log.push(chunk);
+        }
+        all(&mut log).0
+    }
+
+    #[test]
+    fn control_characters_and_reordering_are_escaped() {
+        assert_eq!(
+            shown(&["a\u{1b}[2Jb\rc\tд\u{202e}\n".as_bytes()]),
+            "a\\u{1b}[2Jb\\u{d}c\tд\\u{202e}\n"
+        );
+    }
+
+    #[test]
+    fn a_character_split_over_two_reads_is_one_character() {
+        assert_eq!(shown(&[b"\xd0", b"\xb4"]), "д");
+        assert_eq!(shown(&[b"\xff\xfe!"]), "\u{fffd}\u{fffd}!");
+    }
+
+    #[test]
+    fn a_running_log_is_passed_on_in_whole_lines() {
+        let mut log = LogText::default();
+        log.push(b"one\ntwo\nthr");
+        assert_eq!(log.take(false), Some(("one\ntwo\n".into(), false)));
+        assert_eq!(log.take(false), None);
+        log.push("ä".repeat(PIECE_BYTES_MAX).as_bytes());
+        assert_eq!(
+            log.take(false).map(|(text, _)| text.len()),
+            Some(PIECE_BYTES_MAX - 1)
+        );
+    }
+
+    #[test]
+    fn no_more_is_kept_than_the_limit() {
+        let mut log = LogText::default();
+        for _ in 0..40 {
+            log.push(&[b'x'; 64 * 1024]);
+        }
+        let (text, truncated) = all(&mut log);
+        assert!(truncated);
+        assert!(text.len() <= KEPT_BYTES_MAX + 16);
+        assert_eq!(log.read_bytes(), 40 * 64 * 1024);
+        assert!(log.take(true).is_none());
+    }
+}

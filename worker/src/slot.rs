@@ -1,0 +1,95 @@
+//! A slot: one sandbox connection that renders one job at a time, for as long as the worker lives.
+
+use std::time::Duration;
+
+use manimq_shared::queue::Claim;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::attempt::{self, Context};
+use crate::board::SlotState;
+use crate::sandbox::{ConnectError, Sandbox};
+
+/// Pause before a failed sandbox is connected again: doubles from the first to the second.
+const QUARANTINE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// A slot that waits for a job says so by sending one of these.
+pub type Ready = oneshot::Sender<Claim>;
+
+/// Lives until `stop` is cancelled: connect, then render job after job; on a failure of the
+/// sandbox pause and connect again. A panic costs one attempt, not the slot.
+pub async fn live<S, Connect, Connecting>(
+    index: usize,
+    context: Context,
+    connect: Connect,
+    ready: mpsc::Sender<Ready>,
+    stop: CancellationToken,
+) where
+    S: Sandbox + 'static,
+    Connect: Fn(usize) -> Connecting,
+    Connecting: Future<Output = Result<S, ConnectError>>,
+{
+    let mut pause = QUARANTINE.0;
+    while !stop.is_cancelled() {
+        context.board.set(index, SlotState::Starting);
+        let connected = tokio::select! {
+            connected = connect(index) => connected,
+            () = stop.cancelled() => break,
+        };
+        let trouble = match connected {
+            Ok(sandbox) => {
+                pause = QUARANTINE.0;
+                let serving = serve(index, context.clone(), sandbox, ready.clone(), stop.clone());
+                match tokio::spawn(serving).await {
+                    Ok(Ok(())) => break,
+                    Ok(Err(error)) => error.to_string(),
+                    Err(panic) => format!("a bug ended an attempt: {panic}"),
+                }
+            }
+            Err(error) => error.to_string(),
+        };
+        tracing::error!(slot.index = index, retry_in = ?pause, "slot {index} has no sandbox: {trouble}");
+        context.board.trouble(trouble);
+        context.board.set(index, SlotState::Quarantined);
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = stop.cancelled() => break,
+        }
+        pause = (pause * 2).min(QUARANTINE.1);
+    }
+    context.board.set(index, SlotState::Stopped);
+}
+
+/// Renders job after job until `stop` (then `Ok`) or until the sandbox cannot be made ready.
+async fn serve<S: Sandbox>(
+    index: usize,
+    context: Context,
+    mut sandbox: S,
+    ready: mpsc::Sender<Ready>,
+    stop: CancellationToken,
+) -> Result<(), ConnectError> {
+    loop {
+        let reset = tokio::select! {
+            reset = sandbox.reset() => reset,
+            () = stop.cancelled() => break,
+        };
+        if let Err(error) = reset {
+            sandbox.close().await;
+            return Err(error);
+        }
+        context.board.set(index, SlotState::Idle);
+        let (sender, claim) = oneshot::channel();
+        if ready.send(sender).await.is_err() {
+            break;
+        }
+        // No `stop` here: a claim may be on its way, and the claimer lets waiting slots go.
+        let Ok(claim) = claim.await else {
+            break;
+        };
+        context.board.set(index, SlotState::Busy);
+        attempt::run(&context, &mut sandbox, claim).await;
+        context.board.set(index, SlotState::Starting);
+    }
+    sandbox.close().await;
+    Ok(())
+}

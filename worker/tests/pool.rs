@@ -1,0 +1,341 @@
+//! The pool against a real Redis, with scripted sandboxes and a stand-in for the upload routes.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::routing::{post, put};
+use clap::Parser;
+use manimq_shared::api::{UploadGrant, UploadGrants, UploadRequest};
+use manimq_shared::ids::{JobId, TenantId, WorkerId};
+use manimq_shared::job::{AttemptOutcome, FailureClass, JobPayload, JobRecord, JobRequest, Status};
+use manimq_shared::queue::{Enqueued, NewJob, Queue};
+use manimq_shared::testing::RedisServer;
+use manimq_worker::config::RunArgs;
+use manimq_worker::run::run_with;
+use manimq_worker::sandbox::fake::{FakeSandbox, FakeStep};
+use manimq_worker::sandbox::{ConnectError, FailureClass as Class, RenderError, RenderFailure};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+static REDIS: LazyLock<RedisServer> = LazyLock::new(RedisServer::start);
+
+/// What the stand-in for the API received, by object key.
+type Stored = Arc<Mutex<HashMap<String, Vec<u8>>>>;
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    args: RunArgs,
+}
+
+/// A queue of its own, the upload routes, and any number of workers.
+struct Bench {
+    queue: Queue,
+    prefix: String,
+    api: String,
+    stored: Stored,
+    workers: Vec<(CancellationToken, JoinHandle<anyhow::Result<()>>)>,
+}
+
+type Shared = (Queue, String, Stored);
+
+async fn grant(
+    State((queue, url, _)): State<Shared>,
+    axum::Json(request): axum::Json<UploadRequest>,
+) -> Result<axum::Json<UploadGrants>, StatusCode> {
+    let held = queue
+        .lease_is(request.job, request.epoch, &request.lease_token)
+        .await;
+    if !held.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)? {
+        return Err(StatusCode::CONFLICT);
+    }
+    let grants = request
+        .files
+        .into_iter()
+        .map(|file| {
+            let key = format!("{}.{}.{}", request.job, request.epoch, file.name);
+            UploadGrant {
+                url: format!("{url}/put/{key}"),
+                name: file.name,
+                key,
+                headers: [].into(),
+            }
+        })
+        .collect();
+    Ok(axum::Json(UploadGrants { grants }))
+}
+
+async fn store(State((_, _, stored)): State<Shared>, Path(key): Path<String>, body: Bytes) {
+    stored.lock().unwrap().insert(key, body.to_vec());
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let prefix = format!("t{}", WorkerId::generate());
+        let queue = Queue::connect(&REDIS.config(&prefix)).await.unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let api = format!("http://{}", listener.local_addr().unwrap());
+        let stored = Stored::default();
+        let routes = Router::new()
+            .route("/internal/v1/uploads", post(grant))
+            .route("/put/{key}", put(store))
+            .with_state((queue.clone(), api.clone(), Arc::clone(&stored)));
+        tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+        Self {
+            queue,
+            prefix,
+            api,
+            stored,
+            workers: Vec::new(),
+        }
+    }
+
+    /// Starts a worker of one slot whose first sandbox follows the script; later ones just render.
+    fn work(&mut self, script: Vec<FakeStep>) {
+        let script = Arc::new(Mutex::new(Some(script)));
+        self.work_with(move |_| {
+            let script = script.lock().unwrap().take().unwrap_or_default();
+            std::future::ready(Ok(FakeSandbox::new(script)))
+        });
+    }
+
+    fn work_with<C, F>(&mut self, connect: C)
+    where
+        C: Fn(usize) -> F + Clone + Send + 'static,
+        F: Future<Output = Result<FakeSandbox, ConnectError>> + Send + 'static,
+    {
+        let args = Cli::parse_from([
+            "worker",
+            "--redis-url",
+            &REDIS.url(),
+            "--redis-prefix",
+            &self.prefix,
+            "--api-url",
+            &self.api,
+            "--slots",
+            "1",
+            "--metrics-listen",
+            "127.0.0.1:0",
+            "--drain-timeout",
+            "100ms",
+        ])
+        .args;
+        let stop = CancellationToken::new();
+        let hurry = CancellationToken::new();
+        let task = tokio::spawn(run_with(args, connect, stop.clone(), hurry));
+        self.workers.push((stop, task));
+    }
+
+    /// Stops the workers and waits for them.
+    async fn stop(&mut self) {
+        for (stop, _) in &self.workers {
+            stop.cancel();
+        }
+        for (_, task) in self.workers.drain(..) {
+            let ended = tokio::time::timeout(Duration::from_secs(60), task).await;
+            ended.unwrap().unwrap().unwrap();
+        }
+    }
+
+    async fn submit(&self) -> JobId {
+        let source =
+            "from manim import *\nclass A(Scene):\n    def construct(self):\n        self.wait()\n";
+        let request: JobRequest = serde_json::from_value(serde_json::json!({
+            "input": {"kind": "code", "scene": "A", "source": source}
+        }))
+        .unwrap();
+        let job = NewJob {
+            id: JobId::generate(),
+            payload: JobPayload {
+                request,
+                parent: None,
+                traceparent: None,
+            },
+            delay: Duration::ZERO,
+            idempotency: None,
+        };
+        let replies = self
+            .queue
+            .enqueue(&TenantId::default(), std::slice::from_ref(&job))
+            .await
+            .unwrap();
+        assert_eq!(replies, [Enqueued::Accepted]);
+        job.id
+    }
+
+    async fn read(&self, id: JobId) -> JobRecord {
+        self.queue.read(id).await.unwrap().unwrap()
+    }
+
+    /// Waits until the job is as `holds` says, at most a minute.
+    async fn until(&self, id: JobId, holds: impl Fn(&JobRecord) -> bool) -> JobRecord {
+        for _ in 0..6000 {
+            let record = self.read(id).await;
+            if holds(&record) {
+                return record;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("not within a minute: {:?}", self.read(id).await);
+    }
+
+    async fn ended(&self, id: JobId) -> JobRecord {
+        self.until(id, |record| record.status.is_terminal()).await
+    }
+
+    async fn running(&self, id: JobId) -> JobRecord {
+        self.until(id, |record| record.status == Status::Running)
+            .await
+    }
+}
+
+fn render(content: &[u8]) -> FakeStep {
+    FakeStep::Render {
+        takes: Duration::from_millis(20),
+        content: content.to_vec(),
+    }
+}
+
+fn lost() -> FakeStep {
+    FakeStep::Fail(RenderError::SandboxLost {
+        reason: "told to".to_owned(),
+    })
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    use sha2::Digest as _;
+    let hash = sha2::Sha256::digest(bytes);
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_is_rendered_stored_and_published_with_its_hash() {
+    let mut bench = Bench::new().await;
+    bench.work(vec![render(b"film")]);
+    let id = bench.submit().await;
+    let record = bench.ended(id).await;
+    assert_eq!(record.status, Status::Succeeded);
+    let artifact = &record.result.unwrap().artifacts[0];
+    assert_eq!(artifact.key, format!("{id}.1.video.mp4"));
+    assert_eq!(artifact.sha256, sha256(b"film"));
+    assert_eq!(bench.stored.lock().unwrap()[&artifact.key], b"film");
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_users_failure_is_final_and_the_slot_goes_on() {
+    let mut bench = Bench::new().await;
+    let failure = RenderFailure::new(Class::SceneError, "division by zero");
+    bench.work(vec![FakeStep::Fail(failure.into()), render(b"next")]);
+    let bad = bench.submit().await;
+    let good = bench.submit().await;
+    let record = bench.ended(bad).await;
+    assert_eq!(record.status, Status::Failed);
+    let error = record.result.unwrap().error.unwrap();
+    assert_eq!(error.class, FailureClass::SceneError);
+    assert_eq!(record.attempts.len(), 1);
+    assert_eq!(bench.ended(good).await.status, Status::Succeeded);
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_sandbox_costs_one_attempt_and_the_job_succeeds_in_the_next() {
+    let mut bench = Bench::new().await;
+    bench.work(vec![lost(), render(b"second")]);
+    let record = bench.ended(bench.submit().await).await;
+    assert_eq!(record.status, Status::Succeeded);
+    let classes: Vec<_> = record.attempts.iter().map(|a| a.class).collect();
+    assert_eq!(classes, [Some(FailureClass::SandboxUnavailable), None]);
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_costs_one_attempt_and_the_slot_comes_back() {
+    let mut bench = Bench::new().await;
+    bench.work(vec![FakeStep::Panic]);
+    let record = bench.ended(bench.submit().await).await;
+    assert_eq!(record.status, Status::Succeeded);
+    let first = record.attempts[0].outcome;
+    assert_eq!(first, Some(AttemptOutcome::LostLease));
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_interrupts_the_render_and_the_slot_goes_on() {
+    let mut bench = Bench::new().await;
+    bench.work(vec![FakeStep::Hang]);
+    let id = bench.submit().await;
+    bench.running(id).await;
+    let tenant = TenantId::default();
+    bench.queue.cancel(&tenant, id).await.unwrap();
+    let record = bench.ended(id).await;
+    assert_eq!(record.status, Status::Canceled);
+    assert!(bench.stored.lock().unwrap().is_empty());
+    let next = bench.ended(bench.submit().await).await;
+    assert_eq!(next.status, Status::Succeeded);
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_worker_gives_back_what_it_cannot_end_and_another_takes_it() {
+    let mut bench = Bench::new().await;
+    bench.work(vec![FakeStep::Hang]);
+    let id = bench.submit().await;
+    bench.running(id).await;
+    bench.stop().await;
+    let record = bench.read(id).await;
+    assert_eq!(record.status, Status::Queued);
+    let first = record.attempts[0].outcome;
+    assert_eq!(first, Some(AttemptOutcome::Released));
+    let stats = bench.queue.stats().await.unwrap();
+    assert!(stats.workers.is_empty(), "it said goodbye");
+    bench.work(vec![]);
+    let record = bench.ended(id).await;
+    assert_eq!(record.status, Status::Succeeded);
+    let last = record.attempts.last().unwrap();
+    assert_eq!(last.n, 1, "the released attempt is not counted");
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_without_a_sandbox_is_not_ready_says_why_and_recovers() {
+    let mut bench = Bench::new().await;
+    let broken = Arc::new(Mutex::new(true));
+    let state = Arc::clone(&broken);
+    bench.work_with(move |_| {
+        std::future::ready(if *state.lock().unwrap() {
+            Err(ConnectError::NotFound {
+                what: "bubblewrap".to_owned(),
+                remedy: "run deploy/setup".to_owned(),
+            })
+        } else {
+            Ok(FakeSandbox::new([]))
+        })
+    });
+    let id = bench.submit().await;
+    let told = async {
+        loop {
+            let stats = bench.queue.stats().await.unwrap();
+            let trouble = |worker: &manimq_shared::queue::WorkerInfo| {
+                let text = worker.trouble.clone().unwrap_or_default();
+                worker.slots_ready == 0 && text.contains("deploy/setup")
+            };
+            if stats.workers.iter().any(trouble) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), told)
+        .await
+        .expect("the worker tells its trouble");
+    assert_eq!(bench.read(id).await.status, Status::Queued);
+    *broken.lock().unwrap() = false;
+    assert_eq!(bench.ended(id).await.status, Status::Succeeded);
+    bench.stop().await;
+}

@@ -1,0 +1,261 @@
+//! Each failure has its class, and names the author's own line.
+
+use manimq_worker::sandbox::{Encoder, FailureClass, OutputFormat, RenderFailure, RenderRequest};
+
+use crate::support::*;
+
+/// Renders lines that must fail, and checks class and the line that holds `at`.
+#[track_caller]
+fn fails(lines: &str, class: FailureClass, at: &str) -> RenderFailure {
+    let request = constructing(lines);
+    let line = line_of(&request, at);
+    let failure = failure(render(request));
+    assert_class(&failure, class);
+    assert_eq!(failure.line, line, "{failure:#?}");
+    assert_eq!(failure.file.as_deref(), Some("scene.py"));
+    failure
+}
+
+#[test]
+fn a_syntax_error_has_line_and_column() {
+    let failure = failure(render(request_for(
+        "from manim import *\nclass A(Scene):\n    def construct(self)\n        pass\n",
+    )));
+    assert_class(&failure, FailureClass::SceneError);
+    assert_eq!(
+        (failure.line, failure.column),
+        (Some(3), Some(24)),
+        "{failure:#?}"
+    );
+    assert!(failure.message.contains("SyntaxError"), "{failure:#?}");
+    assert_eq!(failure.code.as_deref(), Some("    def construct(self)"));
+}
+
+#[test]
+fn an_exception_has_line_caret_and_message() {
+    let failure = fails(
+        "x = 1\ny = x / 0\nself.wait()",
+        FailureClass::SceneError,
+        "x / 0",
+    );
+    assert_eq!(failure.message, "ZeroDivisionError: division by zero");
+    assert_eq!(
+        (failure.column, failure.end_column),
+        (Some(13), Some(18)),
+        "{failure:#?}"
+    );
+    assert_eq!(failure.code.as_deref(), Some("        y = x / 0"));
+    assert_eq!(failure.function.as_deref(), Some("construct"));
+}
+
+#[test]
+fn the_column_counts_characters() {
+    let failure = fails(
+        "name = 'äöü€'; y = 1 / 0",
+        FailureClass::SceneError,
+        "1 / 0",
+    );
+    assert_eq!(failure.column, Some(28), "{failure:#?}");
+}
+
+#[test]
+fn an_error_inside_manim_names_the_line_that_called_it() {
+    let failure = fails(
+        "square = Square()\nself.play(Create(square), run_time=0)",
+        FailureClass::SceneError,
+        "run_time=0",
+    );
+    assert!(failure.message.contains("run_time"), "{failure:#?}");
+}
+
+#[test]
+fn an_error_in_a_helper_has_both_lines_in_its_stack() {
+    let request = request_for(
+        "from manim import *\ndef helper():\n    raise KeyError('lost')\n\
+         class A(Scene):\n    def construct(self):\n        helper()\n",
+    );
+    let failure = failure(render(request));
+    assert_eq!(failure.line, Some(3));
+    let lines: Vec<u64> = failure.stack.iter().map(|frame| frame.line).collect();
+    assert_eq!(lines, [6, 3], "{failure:#?}");
+}
+
+#[test]
+fn a_misspelt_name_gets_the_nearest_one() {
+    let hint = |lines, at| fails(lines, FailureClass::SceneError, at).hint;
+    assert_eq!(
+        hint("s = Sqare()", "Sqare").as_deref(),
+        Some("did you mean 'Square'?")
+    );
+    assert_eq!(
+        hint("self.paly(Wait())", "paly").as_deref(),
+        Some("did you mean 'play'?")
+    );
+}
+
+#[test]
+fn a_missing_module_and_a_missing_file_have_their_line() {
+    let failure = fails("import pandas", FailureClass::SceneError, "pandas");
+    assert!(failure.message.contains("pandas"));
+    let failure = fails(
+        "ImageMobject('nowhere.png')",
+        FailureClass::SceneError,
+        "nowhere",
+    );
+    assert!(failure.message.contains("nowhere.png"), "{failure:#?}");
+}
+
+#[test]
+fn tex_errors_show_formula_and_what_tex_said() {
+    let failure = fails(
+        r"self.add(MathTex(r'x = \undefinedmacro{2}'))",
+        FailureClass::LatexError,
+        "undefinedmacro",
+    );
+    let latex = failure.latex.expect("what LaTeX said");
+    assert!(latex.formula.expect("formula").contains(r"\undefinedmacro"));
+    assert!(
+        latex.errors[0].contains("Undefined control sequence"),
+        "{:?}",
+        latex.errors
+    );
+    assert!(
+        failure.message.contains("Undefined control sequence"),
+        "{}",
+        failure.message
+    );
+}
+
+#[test]
+fn a_file_without_scene_is_a_validation_error() {
+    let failure = failure(render(request_for("from manim import *\nx = 1\n")));
+    assert_class(&failure, FailureClass::Validation);
+}
+
+fn two_scenes(wanted: Option<&str>) -> RenderRequest {
+    let mut request = request_for(
+        "from manim import *\nclass Alpha(Scene):\n    def construct(self):\n        self.wait(0.1)\n\
+         class Beta(Alpha):\n    pass\n",
+    );
+    request.scene = wanted.map(Into::into);
+    request
+}
+
+#[test]
+fn several_scenes_and_none_chosen_lists_them() {
+    let failure = failure(render(two_scenes(None)));
+    assert_class(&failure, FailureClass::Validation);
+    assert_eq!(failure.scenes, ["Alpha", "Beta"]);
+    render(two_scenes(Some("Beta"))).expect("a chosen scene renders");
+}
+
+#[test]
+fn an_unknown_scene_gets_the_nearest_name() {
+    let failure = failure(render(two_scenes(Some("Betta"))));
+    assert_class(&failure, FailureClass::Validation);
+    assert_eq!(failure.hint.as_deref(), Some("did you mean 'Beta'?"));
+}
+
+#[test]
+fn a_scene_name_with_a_path_is_only_an_unknown_name() {
+    for name in [
+        "../../etc/passwd",
+        "/etc/passwd",
+        "Alpha/../Beta",
+        "\u{202e}",
+    ] {
+        let failure = failure(render(two_scenes(Some(name))));
+        assert_class(&failure, FailureClass::Validation);
+    }
+}
+
+#[test]
+fn a_film_without_animation_is_a_validation_error_and_a_picture_is_not() {
+    let failure = failure(render(constructing("self.add(Square())")));
+    assert_class(&failure, FailureClass::Validation);
+    assert!(failure.message.contains("no animation"), "{failure:#?}");
+    let mut request = constructing("self.add(Square())");
+    request.output.format = OutputFormat::Png;
+    let rendered = render(request).expect("a picture");
+    assert_eq!(rendered.artifacts[0].mime, "image/png");
+}
+
+#[test]
+fn a_scene_whose_animations_are_all_skipped_is_a_validation_error() {
+    for encoder in [Encoder::Fast, Encoder::Manim] {
+        let mut request = constructing("self.next_section(skip_animations=True)\nself.wait(1)");
+        request.output.encoder = encoder;
+        let failure = failure(render(request));
+        assert_class(&failure, FailureClass::Validation);
+    }
+}
+
+#[test]
+fn leaving_early_is_a_validation_error() {
+    let leaving = [
+        "import sys; sys.exit(0)",
+        "exit()",
+        "import os; os._exit(0)",
+    ];
+    for lines in leaving {
+        assert_class(
+            &failure(render(constructing(lines))),
+            FailureClass::Validation,
+        );
+    }
+}
+
+#[test]
+fn a_crash_of_the_interpreter_names_the_line() {
+    let failure = fails(
+        "import ctypes\nctypes.string_at(0)",
+        FailureClass::SceneError,
+        "string_at",
+    );
+    assert!(failure.message.contains("SIGSEGV"), "{failure:#?}");
+}
+
+#[test]
+fn what_the_walls_refuse_is_called_so() {
+    let failure = fails(
+        "import socket\nsocket.create_connection(('127.0.0.1', 80))",
+        FailureClass::SandboxDenied,
+        "create_connection",
+    );
+    assert!(failure.message.contains("does not allow"), "{failure:#?}");
+}
+
+#[test]
+fn an_exception_that_lies_about_itself_does_no_harm() {
+    let request = request_for(
+        "from manim import *\nclass Evil(Exception):\n    def __str__(self):\n        raise RuntimeError\n\
+         class A(Scene):\n    def construct(self):\n        raise Evil\n",
+    );
+    let failure = failure(render_then_check(request));
+    assert_class(&failure, FailureClass::SceneError);
+    assert_eq!(failure.line, Some(7));
+}
+
+#[test]
+fn error_text_is_bounded() {
+    let failure = failure(render(constructing("raise ValueError('x' * 10_000_000)")));
+    let size = serde_json::to_vec(&failure).expect("json").len();
+    assert!(size < 8 * 1024, "{size} bytes");
+}
+
+#[test]
+fn requests_that_make_no_sense_never_reach_a_sandbox() {
+    let broken: [fn(&mut RenderRequest); 6] = [
+        |r| r.file_name = "../scene.py".into(),
+        |r| r.file_name = "scene.txt".into(),
+        |r| r.source = "x = '\0'".into(),
+        |r| r.source = " ".repeat(5 << 20).into(),
+        |r| r.output.width = 0,
+        |r| r.output.transparent = true,
+    ];
+    for change in broken {
+        let mut request = request_for(GOOD);
+        change(&mut request);
+        assert_class(&failure(render(request)), FailureClass::Validation);
+    }
+}

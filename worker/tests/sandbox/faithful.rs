@@ -1,0 +1,258 @@
+//! What comes out is what the `manim` command makes.
+
+use manimq_worker::sandbox::{Encoder, OutputFormat, OutputSpec, RenderEvent, Stage};
+
+use crate::support::*;
+
+fn same_frames_as_the_command(file: &str, flags: &[&str], output: OutputSpec) {
+    let path = scene_path(file);
+    let (_folder, bare) = bare_manim(&path, flags);
+    let mut request = request_for(&std::fs::read_to_string(&path).expect("a scene"));
+    request.output = output;
+    let rendered = render(request).expect("a film");
+    let folder = tempfile::tempdir().expect("a folder");
+    let ours = frame_sums(&save(&rendered, folder.path()));
+    assert!(!ours.is_empty());
+    assert_eq!(ours, frame_sums(&bare), "{file}");
+    assert_eq!(rendered.artifacts[0].frames, ours.len() as u64);
+}
+
+fn manim_low() -> OutputSpec {
+    OutputSpec {
+        encoder: Encoder::Manim,
+        ..OutputSpec::default()
+    }
+}
+
+#[test]
+fn shapes_have_the_frames_of_the_bare_command() {
+    same_frames_as_the_command("shapes.py", &["-ql"], manim_low());
+}
+
+#[test]
+fn text_and_axes_have_the_frames_of_the_bare_command() {
+    same_frames_as_the_command("text_axes.py", &["-ql"], manim_low());
+}
+
+#[test]
+fn formulas_have_the_frames_of_the_bare_command() {
+    same_frames_as_the_command("mathtex.py", &["-ql"], manim_low());
+}
+
+#[test]
+fn exact_sizes_and_rates_have_the_frames_of_the_bare_command() {
+    let output = OutputSpec {
+        width: 400,
+        height: 600,
+        fps: 12.5,
+        ..manim_low()
+    };
+    same_frames_as_the_command("shapes.py", &["-r", "400,600", "--fps", "12.5"], output);
+}
+
+#[test]
+fn every_format_has_the_frames_of_the_bare_command() {
+    let formats: [(&[&str], OutputFormat, bool); 5] = [
+        (&["-ql", "--format", "gif"], OutputFormat::Gif, false),
+        (&["-ql", "--format", "webm"], OutputFormat::Webm, false),
+        (&["-ql", "--format", "mov"], OutputFormat::Mov, false),
+        (&["-ql", "-t", "--format", "mov"], OutputFormat::Mov, true),
+        (&["-ql", "-s"], OutputFormat::Png, false),
+    ];
+    for (flags, format, transparent) in formats {
+        let output = OutputSpec {
+            format,
+            transparent,
+            ..manim_low()
+        };
+        same_frames_as_the_command("shapes.py", flags, output);
+    }
+}
+
+#[test]
+fn the_fast_film_plays_and_has_the_right_size_rate_and_length() {
+    for (width, height, fps) in [(854, 480, 15.0), (1280, 720, 30.0)] {
+        let source = std::fs::read_to_string(scene_path("shapes.py")).expect("a scene");
+        let mut request = request_for(&source);
+        request.output = OutputSpec {
+            width,
+            height,
+            fps,
+            encoder: Encoder::Fast,
+            ..manim_low()
+        };
+        let rendered = render(request).expect("a film");
+        assert_eq!(
+            rendered.warnings,
+            Vec::<String>::new(),
+            "the stream covers plain mp4"
+        );
+        let film = &rendered.artifacts[0];
+        let folder = tempfile::tempdir().expect("a folder");
+        let found = ffprobe(
+            &save(&rendered, folder.path()),
+            "stream=codec_name,width,height,r_frame_rate,nb_read_frames",
+        );
+        for line in [
+            "codec_name=h264".to_owned(),
+            format!("width={width}"),
+            format!("height={height}"),
+            format!("r_frame_rate={fps}/1"),
+            format!("nb_read_frames={}", film.frames),
+        ] {
+            assert!(
+                found.lines().any(|l| l == line),
+                "{line} is not in\n{found}"
+            );
+        }
+        assert_eq!((film.width, film.height), (width, height));
+        assert!((film.fps - fps).abs() < 1e-9);
+        assert_eq!(film.mime, "video/mp4");
+    }
+}
+
+#[test]
+fn the_fast_film_may_have_sound() {
+    let request = constructing(
+        r#"
+import wave
+with wave.open("beep.wav", "wb") as sound:
+    sound.setnchannels(1); sound.setsampwidth(2); sound.setframerate(8000)
+    sound.writeframes(b"\x00\x40\x00\xc0" * 4000)
+self.add_sound("beep.wav")
+self.play(Create(Square()))
+"#,
+    );
+    let mut request = request;
+    request.output.encoder = Encoder::Fast;
+    let rendered = render(request).expect("a film");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = save(&rendered, folder.path());
+    let streams = output_of(
+        std::process::Command::new("ffprobe")
+            .args([
+                "-v",
+                "error",
+                "-show_entries",
+                "stream=codec_type",
+                "-of",
+                "csv=p=0",
+            ])
+            .arg(&path),
+    );
+    assert!(
+        streams.contains("video") && streams.contains("audio"),
+        "{streams}"
+    );
+}
+
+#[test]
+fn a_seed_gives_the_same_film_twice_and_none_gives_another() {
+    let film = |seed| {
+        let mut request = constructing(
+            "for _ in range(3):\n    self.add(Dot(np.random.uniform(-3, 3, 3) * [1, 1, 0]))\nself.wait(0.2)",
+        );
+        request.output.seed = seed;
+        let rendered = render(request).expect("a film");
+        let folder = tempfile::tempdir().expect("a folder");
+        frame_sums(&save(&rendered, folder.path()))
+    };
+    assert_eq!(film(Some(7)), film(Some(7)));
+    assert_ne!(
+        film(None),
+        film(None),
+        "slots must not share their random numbers"
+    );
+}
+
+#[test]
+fn random_numbers_of_module_level_differ_from_job_to_job() {
+    let number = || {
+        let request = request_for(
+            "from manim import *\nimport random\nprint(random.random(), np.random.rand())\n\
+             class A(Scene):\n    def construct(self):\n        self.wait(0.1)\n",
+        );
+        log_of(&render_with_events(request).1)
+    };
+    let (first, second, third) = (number(), number(), number());
+    assert!(
+        first != second && second != third && first != third,
+        "{first} {second} {third}"
+    );
+}
+
+fn log_of(events: &[RenderEvent]) -> String {
+    events
+        .iter()
+        .filter_map(|event| match event {
+            RenderEvent::Log { text, .. } => Some(text.as_str()),
+            RenderEvent::Started | RenderEvent::Progress(_) => None,
+        })
+        .collect()
+}
+
+#[test]
+fn progress_comes_while_it_renders_and_ends_with_all_frames() {
+    let mut request = constructing(
+        "for _ in range(3):\n    self.play(Rotate(VGroup(*[Square() for _ in range(150)])), run_time=1)",
+    );
+    request.output.encoder = Encoder::Fast;
+    let (result, events) = render_with_events(request);
+    let rendered = result.expect("a film");
+    assert_eq!(events[0], RenderEvent::Started);
+    let progress: Vec<_> = events
+        .iter()
+        .filter_map(|event| match event {
+            RenderEvent::Progress(progress) => Some(progress),
+            RenderEvent::Started | RenderEvent::Log { .. } => None,
+        })
+        .collect();
+    assert!(progress.len() >= 3, "{progress:#?}");
+    assert!(
+        progress
+            .windows(2)
+            .all(|two| two[0].frames <= two[1].frames)
+    );
+    let last = progress[progress.len() - 1];
+    assert_eq!(
+        (last.stage, last.animation, last.frames),
+        (Stage::Encoding, 3, 45)
+    );
+    assert_eq!(last.animation_frames_total, Some(15));
+    assert_eq!(rendered.usage.animations, 3);
+    assert!(rendered.usage.cpu_s > 0.0 && rendered.usage.peak_memory_bytes > 50 << 20);
+}
+
+#[test]
+fn what_a_scene_prints_arrives_as_harmless_text() {
+    let request = constructing(
+        "print('one', flush=True)\nimport sys\nprint('\\x1b[31mtwo\\x1b[0m', file=sys.stderr)\n\
+         logger.info('three')\nself.wait(0.1)",
+    );
+    let (result, events) = render_with_events(request);
+    result.expect("a film");
+    let log = log_of(&events);
+    assert!(log.contains("one\n"), "{log}");
+    assert!(log.contains("\\u{1b}[31mtwo"), "{log}");
+    assert!(
+        log.contains("three"),
+        "the author's own log lines stay: {log}"
+    );
+    assert!(
+        !log.contains("Partial movie file"),
+        "Manim's inner ones do not: {log}"
+    );
+}
+
+#[test]
+fn configuration_in_the_source_is_heeded() {
+    let request = request_for(
+        "from manim import *\nconfig.background_color = WHITE\nconfig.pixel_width = 300\n\
+         config.pixel_height = 200\nclass A(Scene):\n    def construct(self):\n        self.wait(0.2)\n",
+    );
+    let film = &render(request).expect("a film").artifacts[0];
+    assert_eq!((film.width, film.height), (300, 200));
+    // And nothing of it is left for the next job.
+    let film = &render(request_for(GOOD)).expect("a film").artifacts[0];
+    assert_eq!((film.width, film.height), (854, 480));
+}

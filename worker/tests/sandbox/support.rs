@@ -1,0 +1,372 @@
+//! What the tests share: warm sandboxes, requests, and a look at what came out.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::future::Future;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use manimq_worker::sandbox::local::{LocalConfig, LocalSandbox};
+use manimq_worker::sandbox::{
+    Encoder, EventSender, FailureClass, Limits, OutputSpec, RenderError, RenderEvent,
+    RenderFailure, RenderRequest, Rendered, Sandbox,
+};
+use tokio::sync::{Mutex, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+/// Runs a test's future on the runtime that the shared sandboxes belong to.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
+    let runtime = RUNTIME.get_or_init(|| tokio::runtime::Runtime::new().expect("a runtime"));
+    runtime.block_on(future)
+}
+
+pub fn python_env() -> PathBuf {
+    let path = std::env::var_os("MANIMQ_PYTHON_ENV").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../.manimq/python"),
+        PathBuf::from,
+    );
+    assert!(
+        path.join("bin/python3").exists(),
+        "there is no Python environment with Manim at {}: run deploy/setup, or set MANIMQ_PYTHON_ENV",
+        path.display()
+    );
+    path
+}
+
+pub fn renderer_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("renderer")
+}
+
+pub fn scene_path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/scenes")
+        .join(name)
+}
+
+/// Configuration with a slot, and so a user id, that no other test has.
+pub fn own_config() -> LocalConfig {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Test processes of several checkouts run at once: keep their users apart.
+    let base = 1_000 * (std::process::id() % 10_000);
+    let slot = base + NEXT.fetch_add(1, Ordering::Relaxed);
+    LocalConfig::new(python_env(), renderer_dir(), slot)
+}
+
+pub async fn own_sandbox() -> LocalSandbox {
+    LocalSandbox::connect(own_config())
+        .await
+        .expect("a sandbox")
+}
+
+struct Pool {
+    free: Semaphore,
+    sandboxes: Mutex<Vec<LocalSandbox>>,
+}
+
+/// Two for all tests: one a core, and each sees many different jobs.
+async fn pool() -> &'static Pool {
+    static POOL: tokio::sync::OnceCell<Pool> = tokio::sync::OnceCell::const_new();
+    POOL.get_or_init(|| async {
+        let sandboxes = vec![own_sandbox().await, own_sandbox().await];
+        Pool {
+            free: Semaphore::new(sandboxes.len()),
+            sandboxes: Mutex::new(sandboxes),
+        }
+    })
+    .await
+}
+
+/// Takes a shared sandbox, renders, and afterwards checks with a good scene
+/// that nothing is left for the next job.
+pub fn render_then_check(request: RenderRequest) -> Result<Rendered, RenderError> {
+    block_on(async {
+        let pool = pool().await;
+        let _permit = pool.free.acquire().await.expect("open");
+        let mut sandbox = pool
+            .sandboxes
+            .lock()
+            .await
+            .pop()
+            .expect("one for each permit");
+        let (events, mut incoming) = EventSender::channel(8);
+        let drain = tokio::spawn(async move { while incoming.recv().await.is_some() {} });
+        let result = sandbox.render(request, events).await;
+        drain.await.expect("the drain ends with the render");
+        sandbox.reset().await.expect("ready for the next job");
+        let (events, _unread) = EventSender::channel(1);
+        let next = sandbox
+            .render(request_for(GOOD), events)
+            .await
+            .expect("the next job succeeds");
+        assert_eq!(next.usage.frames, 2, "the next job is not what it must be");
+        pool.sandboxes.lock().await.push(sandbox);
+        result
+    })
+}
+
+/// Renders in a shared sandbox.
+pub fn render(request: RenderRequest) -> Result<Rendered, RenderError> {
+    render_with_events(request).0
+}
+
+/// Renders in a shared sandbox and returns all events.
+pub fn render_with_events(
+    request: RenderRequest,
+) -> (Result<Rendered, RenderError>, Vec<RenderEvent>) {
+    block_on(async {
+        let pool = pool().await;
+        let _permit = pool.free.acquire().await.expect("open");
+        let mut sandbox = pool
+            .sandboxes
+            .lock()
+            .await
+            .pop()
+            .expect("one for each permit");
+        let answer = render_in(&mut sandbox, request).await;
+        sandbox.reset().await.expect("ready for the next job");
+        pool.sandboxes.lock().await.push(sandbox);
+        answer
+    })
+}
+
+pub async fn render_in(
+    sandbox: &mut LocalSandbox,
+    request: RenderRequest,
+) -> (Result<Rendered, RenderError>, Vec<RenderEvent>) {
+    let (events, mut incoming) = EventSender::channel(64);
+    let collect = tokio::spawn(async move {
+        let mut all = Vec::new();
+        while let Some(event) = incoming.recv().await {
+            all.push(event);
+        }
+        all
+    });
+    let result = sandbox.render(request, events).await;
+    (
+        result,
+        collect.await.expect("the collector ends with the render"),
+    )
+}
+
+/// Two frames, quickly.
+pub const GOOD: &str = "
+from manim import *
+class Good(Scene):
+    def construct(self):
+        self.play(FadeIn(Square()), run_time=2 / 15)
+";
+
+pub fn request_for(source: &str) -> RenderRequest {
+    RenderRequest {
+        job_id: "test".into(),
+        attempt: 1,
+        file_name: "scene.py".into(),
+        source: Arc::from(source),
+        scene: None,
+        output: OutputSpec {
+            encoder: Encoder::Manim,
+            ..OutputSpec::default()
+        },
+        limits: Limits {
+            wall: Duration::from_secs(60),
+            ..Limits::default()
+        },
+        stop: CancellationToken::new(),
+    }
+}
+
+/// A scene whose `construct` is these lines.
+pub fn constructing(lines: &str) -> RenderRequest {
+    let body: String = lines
+        .trim_matches('\n')
+        .lines()
+        .map(|l| format!("        {l}\n"))
+        .collect();
+    request_for(&format!(
+        "from manim import *\nclass Tested(Scene):\n    def construct(self):\n{body}"
+    ))
+}
+
+/// The line of a [`constructing`] scene that holds `text`, from 1.
+pub fn line_of(request: &RenderRequest, text: &str) -> Option<u64> {
+    let at = request
+        .source
+        .lines()
+        .position(|line| line.contains(text))?;
+    Some(at as u64 + 1)
+}
+
+pub fn failure(result: Result<Rendered, RenderError>) -> RenderFailure {
+    match result {
+        Err(RenderError::Failed(failure)) => *failure,
+        other => panic!("expected a failed render, got {other:?}"),
+    }
+}
+
+#[track_caller]
+pub fn assert_class(failure: &RenderFailure, class: FailureClass) {
+    assert_eq!(failure.class, class, "{failure:#?}");
+}
+
+/// Copies a render's file out, to where a program can read it.
+pub fn save(rendered: &Rendered, folder: &Path) -> PathBuf {
+    let artifact = &rendered.artifacts[0];
+    let path = folder.join(&artifact.name);
+    let mut file = artifact.file.try_clone().expect("an open file");
+    let copied =
+        std::io::copy(&mut file, &mut fs::File::create(&path).expect("a file")).expect("a copy");
+    assert_eq!(copied, artifact.bytes, "the stated size is the size");
+    path
+}
+
+/// Checksums of the decoded frames, in order.
+pub fn frame_sums(path: &Path) -> Vec<String> {
+    let text = output_of(
+        Command::new("ffmpeg")
+            .args(["-v", "error", "-i"])
+            .arg(path)
+            .args(["-f", "framemd5", "-"]),
+    );
+    text.lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| {
+            line.rsplit(',')
+                .next()
+                .unwrap_or_default()
+                .trim()
+                .to_owned()
+        })
+        .collect()
+}
+
+pub fn ffprobe(path: &Path, entries: &str) -> String {
+    output_of(
+        Command::new("ffprobe")
+            .args([
+                "-v",
+                "error",
+                "-select_streams",
+                "v:0",
+                "-count_frames",
+                "-show_entries",
+            ])
+            .arg(entries)
+            .args(["-of", "default=noprint_wrappers=1"])
+            .arg(path),
+    )
+}
+
+pub fn output_of(command: &mut Command) -> String {
+    let output = command.output().expect("the program starts");
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// What the bare `manim` command of the same environment makes of a file.
+pub fn bare_manim(scene_file: &Path, flags: &[&str]) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a folder");
+    output_of(
+        Command::new(python_env().join("bin/python3"))
+            .args([
+                "-m",
+                "manim",
+                "render",
+                "--silent",
+                "--progress_bar",
+                "none",
+                "--media_dir",
+            ])
+            .arg(folder.path())
+            .args(flags)
+            .arg(scene_file)
+            .current_dir(folder.path()),
+    );
+    let film = find(folder.path(), &|path| {
+        !path
+            .components()
+            .any(|part| part.as_os_str() == "partial_movie_files")
+            && path
+                .extension()
+                .is_some_and(|e| ["mp4", "webm", "mov", "gif", "png"].iter().any(|x| e == *x))
+    })
+    .expect("manim made a file");
+    (folder, film)
+}
+
+fn find(folder: &Path, wanted: &dyn Fn(&Path) -> bool) -> Option<PathBuf> {
+    let mut below = Vec::new();
+    for entry in fs::read_dir(folder).ok()?.flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            below.push(path);
+        } else if wanted(&path) {
+            return Some(path);
+        }
+    }
+    below.iter().find_map(|path| find(path, wanted))
+}
+
+/// A process: its id, and when it began, so that a reused id is another one.
+pub type Process = (u32, u64);
+
+/// All processes below `root`, at this moment.
+pub fn descendants(root: u32) -> BTreeSet<Process> {
+    let all: Vec<(u32, u32, u64)> = fs::read_dir("/proc")
+        .expect("/proc")
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter_map(|pid: u32| {
+            let (parent, began) = parent_and_start(pid)?;
+            Some((pid, parent, began))
+        })
+        .collect();
+    let mut found = BTreeSet::new();
+    let mut parents = vec![root];
+    while let Some(parent) = parents.pop() {
+        for &(pid, of, began) in &all {
+            if of == parent && found.insert((pid, began)) {
+                parents.push(pid);
+            }
+        }
+    }
+    found
+}
+
+fn parent_and_start(pid: u32) -> Option<(u32, u64)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    // A zombie holds nothing but its number.
+    if fields[0] == "Z" {
+        return None;
+    }
+    Some((fields[1].parse().ok()?, fields[19].parse().ok()?))
+}
+
+pub fn is_alive(process: Process) -> bool {
+    parent_and_start(process.0).is_some_and(|(_, began)| began == process.1)
+}
+
+/// Waits for a state, at most ten seconds.
+#[track_caller]
+pub fn eventually(what: &str, mut reached: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !reached() {
+        assert!(Instant::now() < deadline, "not reached: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A figure for whoever reads the test's output.
+pub fn tell(what: &str) {
+    let _ = writeln!(std::io::stderr(), "figure: {what}");
+}
