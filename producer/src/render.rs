@@ -428,7 +428,6 @@ pub async fn run(args: RenderArgs) -> Exit {
         mode => mode,
     };
     let screen = Screen::new(mode, paint);
-    let interrupt = crate::cli::interrupts();
     let json = args.json;
     let tell = |failure: &Failure| {
         if json {
@@ -450,6 +449,8 @@ pub async fn run(args: RenderArgs) -> Exit {
         Ok(ready) => ready,
         Err(failure) => return tell(&failure),
     };
+    // Not before: reading standard input blocks, and Ctrl-C must end that at once.
+    let interrupt = crate::cli::interrupts();
     let mut exit = Exit::Ok;
     let on_end = |outcome: &Outcome| match &outcome.result {
         _ if json => screen.data(&outcome.to_json().to_string()),
@@ -798,7 +799,7 @@ impl Session<'_> {
         }
         text.push_str(&format!(
             "{}",
-            paint.dim(format!("  {}; its output: manimq job logs {0}", job.id))
+            paint.dim(format!("  log: manimq job logs {}", job.id))
         ));
         if !self.plan.json {
             self.screen.say(&text);

@@ -57,6 +57,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const WORKER_GRACE: Duration = Duration::from_secs(7);
 const API_GRACE: Duration = Duration::from_secs(4);
 const REDIS_GRACE: Duration = Duration::from_secs(3);
+/// Shortest time between two looks for ended orphans.
+const REAP_EVERY: Duration = Duration::from_secs(1);
 /// How long orphans are hunted at the end.
 const SWEEP_MAX: Duration = Duration::from_secs(1);
 
@@ -138,7 +140,7 @@ pub struct UpArgs {
     #[arg(long, conflicts_with = "once")]
     no_sample: bool,
 
-    /// Stop after rendering the sample; exit status 0 only if the film is there and plays
+    /// Stop after rendering the sample; exit status 0 only if the video is there and plays
     #[arg(long)]
     once: bool,
 
@@ -255,6 +257,22 @@ async fn signals(stop: CancellationToken, kill: CancellationToken, console: Cons
     }
 }
 
+/// Reaps orphans that became ours, at most once a second, when a child has ended.
+async fn reap_orphans(alive: supervise::Alive) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut child_ended) = signal(SignalKind::child()) else {
+        return;
+    };
+    while child_ended.recv().await.is_some() {
+        tokio::time::sleep(REAP_EVERY).await;
+        child::reap(
+            &alive
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        );
+    }
+}
+
 /// The parts that run, in the order of their start.
 struct Parts {
     redis: Option<Kept>,
@@ -278,6 +296,7 @@ async fn up(
         kill: kill.clone(),
         gave_up,
     };
+    let reaper = tokio::spawn(reap_orphans(Arc::clone(&common.alive)));
     let mut parts = Parts {
         redis: None,
         api: None,
@@ -298,6 +317,7 @@ async fn up(
     for part in [worker, api, redis].into_iter().flatten() {
         part.stop(console).await;
     }
+    reaper.abort();
     let end = Instant::now() + SWEEP_MAX;
     while !child::children().is_empty() && Instant::now() < end {
         child::sweep(&[]);
@@ -420,8 +440,13 @@ async fn go(
                     paint.good("sample:"),
                     sample::describe(&job)
                 ));
-                if let Some(url) = &job.result_url {
-                    console.say(format!("  watch it: {url}"));
+                // Not the signed URL: this one neither expires nor carries a secret.
+                if let Some(video) = job.artifacts.first() {
+                    let name = &video.name;
+                    console.say(format!(
+                        "  watch it: {server}/v1/jobs/{}/artifacts/{name}",
+                        job.id
+                    ));
                 }
                 if args.once {
                     let what = sample::check(&sample_path, &job.output, &common.alive).await?;

@@ -1,6 +1,6 @@
 //! Which scenes of a file with several.
 
-use std::io::{BufRead as _, Write as _};
+use std::io::Write as _;
 
 use crate::exit::Failure;
 use crate::term::visible;
@@ -50,25 +50,32 @@ pub async fn ask(file: &str, scenes: &[String]) -> Result<Vec<String>, Failure> 
 }
 
 fn prompt(file: &str, scenes: &[String]) -> Option<Vec<String>> {
-    let mut err = std::io::stderr().lock();
-    writeln!(err, "{} has {} scenes:", visible(file), scenes.len()).ok()?;
+    // No lock is held while waiting for the answer: Ctrl-C has something to say as well.
+    let mut list = format!("{} has {} scenes:\n", visible(file), scenes.len());
     for (n, scene) in scenes.iter().enumerate() {
-        writeln!(err, "  {}: {}", n + 1, visible(scene)).ok()?;
+        list.push_str(&format!("  {}: {}\n", n + 1, visible(scene)));
     }
+    say(&list)?;
     for _ in 0..TRIES {
-        write!(err, "Which? (a number, several as 1,3, or * for all) ").ok()?;
-        err.flush().ok()?;
+        say("Which? (a number, several as 1,3, or * for all) ")?;
         let mut line = String::new();
-        if std::io::stdin().lock().read_line(&mut line).ok()? == 0 {
-            writeln!(err).ok()?;
+        if std::io::stdin().read_line(&mut line).ok()? == 0 {
+            say("\n")?;
             return None;
         }
         match parse(&line, scenes) {
             Ok(chosen) => return Some(chosen),
-            Err(why) => writeln!(err, "{why}").ok()?,
+            Err(why) => say(&format!("{why}\n"))?,
         }
     }
     None
+}
+
+fn say(text: &str) -> Option<()> {
+    let mut err = std::io::stderr().lock();
+    err.write_all(text.as_bytes())
+        .and_then(|()| err.flush())
+        .ok()
 }
 
 fn parse(answer: &str, scenes: &[String]) -> Result<Vec<String>, String> {

@@ -115,6 +115,7 @@ impl Screen {
                 let bar = self.bars.add(ProgressBar::new_spinner());
                 bar.set_style(style(false));
                 bar.set_prefix(label.clone());
+                bar.set_message("submitting");
                 bar.enable_steady_tick(Duration::from_millis(120));
                 Some(bar)
             }
@@ -144,7 +145,7 @@ fn style(with_total: bool) -> ProgressStyle {
 #[derive(Default)]
 struct State {
     text: String,
-    last_line: Option<Instant>,
+    last_progress_line: Option<Instant>,
     with_total: bool,
     log_lines: usize,
     speed: Speed,
@@ -205,10 +206,11 @@ impl JobDisplay<'_> {
     pub fn progress(&self, progress: &Progress) {
         let speed = self.state().speed.add(Instant::now(), progress.frames_done);
         let text = describe(progress, speed, self.bar.is_none());
-        self.show(text, false, fraction(progress));
+        let no_counts = progress.frames_done == 0 && progress.animation == 0;
+        self.show(text, no_counts, fraction(progress));
     }
 
-    fn show(&self, text: String, now: bool, fraction: Option<f64>) {
+    fn show(&self, text: String, is_words: bool, fraction: Option<f64>) {
         let mut state = self.state();
         if state.text == text {
             return;
@@ -226,11 +228,14 @@ impl JobDisplay<'_> {
                 bar.set_message(text.clone());
             }
             (None, Mode::Lines) => {
-                let due = state.last_line.is_none_or(|at| at.elapsed() >= LINE_EVERY);
-                if !(now || due) {
-                    return;
+                // Words are rare; counts come twice a second and are shown calmly.
+                let due = |at: Instant| at.elapsed() >= LINE_EVERY;
+                if !is_words {
+                    if !state.last_progress_line.is_none_or(due) {
+                        return;
+                    }
+                    state.last_progress_line = Some(Instant::now());
                 }
-                state.last_line = Some(Instant::now());
                 self.screen.say(&format!("{}: {text}", self.label));
             }
             (None, Mode::Bars | Mode::Quiet) => {}

@@ -8,7 +8,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, waitpid};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
@@ -226,7 +226,7 @@ impl Ear {
             .line(line);
         let text = String::from_utf8_lossy(line);
         let text = visible(&text);
-        if self.echo {
+        if self.echo && !text.is_empty() {
             let name = self.console.paint().dim(format!("{:<6} |", self.name));
             self.console.say(format!("{name} {text}"));
         }
@@ -244,31 +244,41 @@ impl Ear {
 /// Ends what a dead child has left behind: as a subreaper we become the parent of such processes.
 /// `ours` are the children that are to live.
 pub fn sweep(ours: &[Pid]) {
-    for pid in children().into_iter().filter(|pid| !ours.contains(pid)) {
+    for (pid, _) in children()
+        .into_iter()
+        .filter(|(pid, _)| !ours.contains(pid))
+    {
         let _ = kill_process(pid, Signal::KILL);
-        let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::NOHANG);
+        let _ = waitpid(Some(pid), WaitOptions::NOHANG);
     }
 }
 
-/// All child processes of this process.
+/// Takes note of the end of processes that became ours, without touching those that live: the
+/// worker may have its reasons for them. Else they would stay as zombies.
+pub fn reap(ours: &[Pid]) {
+    for (pid, ended) in children() {
+        if ended && !ours.contains(&pid) {
+            let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+        }
+    }
+}
+
+/// All child processes of this process, and whether they have ended.
 #[must_use]
-pub fn children() -> Vec<Pid> {
+pub fn children() -> Vec<(Pid, bool)> {
     let own = rustix::process::getpid().as_raw_nonzero().get();
     let Ok(entries) = std::fs::read_dir("/proc") else {
         return Vec::new();
     };
     entries
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
-        .filter(|pid| {
+        .filter_map(|pid| {
             // `pid (name) state ppid …`; the name may hold anything, also brackets.
-            std::fs::read_to_string(format!("/proc/{pid}/stat"))
-                .ok()
-                .and_then(|stat| {
-                    let (_, rest) = stat.rsplit_once(") ")?;
-                    rest.split(' ').nth(1)?.parse::<i32>().ok()
-                })
-                .is_some_and(|ppid| ppid == own)
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            let (_, rest) = stat.rsplit_once(") ")?;
+            let mut fields = rest.split(' ');
+            let (state, ppid) = (fields.next()?, fields.next()?.parse::<i32>().ok()?);
+            (ppid == own).then_some((Pid::from_raw(pid)?, state == "Z"))
         })
-        .filter_map(Pid::from_raw)
         .collect()
 }

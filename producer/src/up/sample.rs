@@ -106,11 +106,11 @@ pub fn describe(job: &JobView) -> String {
     };
     let took = job.finished_at.map_or(String::new(), |end| {
         format!(
-            ", {} after it was asked for",
+            " {} after it was asked for",
             short(seconds(job.created_at, end))
         )
     });
-    format!("{SCENE} is a film now: {width}x{height}, {fps} fps, {DURATION_S} s{took}")
+    format!("{SCENE} rendered{took}: {width}x{height}, {fps} fps, {DURATION_S} s of video")
 }
 
 /// Makes sure that the film is there and plays: H.264, the right size and length, and every frame

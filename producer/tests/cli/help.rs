@@ -1,0 +1,36 @@
+//! What `--help` says is part of the product: kept in files, so that a change is seen.
+//!
+//! `UPDATE_SNAPSHOTS=1 cargo test -p manimq --test cli help` writes them.
+
+use crate::support::{manimq, run};
+
+#[tokio::test]
+async fn help_reads_as_it_should() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut stale = Vec::new();
+    for (name, args) in [
+        ("manimq", &["--help"][..]),
+        ("render", &["render", "--help"]),
+        ("up", &["up", "--help"]),
+        ("job", &["job", "--help"]),
+    ] {
+        let said = run(manimq(folder.path()).args(args).env("COLUMNS", "100")).await;
+        assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
+        let path = format!("{}/tests/cli/help/{name}.txt", env!("CARGO_MANIFEST_DIR"));
+        if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+            std::fs::write(&path, &said.out).unwrap();
+        }
+        if std::fs::read_to_string(&path).unwrap_or_default() != said.out {
+            stale.push(path);
+        }
+        assert!(
+            said.out.lines().all(|line| line.chars().count() <= 100),
+            "{}",
+            said.out
+        );
+    }
+    assert!(
+        stale.is_empty(),
+        "the help has changed and these have not; look at them with UPDATE_SNAPSHOTS=1 and git diff: {stale:?}"
+    );
+}
