@@ -13,6 +13,7 @@ PYTHON_ENV=$STATE/python
 QUIET=0 # 1: a step that took no time says nothing
 JOB=    # process id, and group, of the command that a step runs now
 STATUS=0
+DEADLINE=0  # in SECONDS: no step runs past it; 0: none
 SUDO_STEP=0 # 1: that command runs through sudo, so only root may stop it
 
 # shellcheck disable=SC2034 # for deploy/up
@@ -63,7 +64,11 @@ try() {
       continue
     fi
     nap 0.2
-    if ((TERMINAL)); then
+    if ((DEADLINE && SECONDS >= DEADLINE)); then
+      echo "the time limit is reached: stopped" >>"$LOG"
+      stop_group
+      STATUS=124
+    elif ((TERMINAL)); then
       if ((!QUIET || SECONDS - began >= 2)); then
         line=$(tail -c 400 "$LOG" | tr '\r' '\n' | tr -cd '[:print:]\n' | grep -v '^ *$' | tail -n 1 || true)
         progress_line "$title" "$((SECONDS - began))" "$line"
@@ -77,7 +82,7 @@ try() {
       next_beat=$((next_beat + 30))
     fi
   done
-  wait "$JOB" || STATUS=$?
+  if ((!STATUS)); then wait "$JOB" || STATUS=$?; fi
   JOB=
   if ((TERMINAL && shown)); then printf '\r\e[K'; fi
   if ((STATUS)); then
@@ -102,17 +107,31 @@ progress_line() {
   printf '\r\e[K%s' "$text"
 }
 
-# Stops the command of the present step, and what it started. apt is the one
-# that must not be cut in the middle (see lib/system-packages): for it the wait
-# takes as long as it takes, unless asked twice.
+signal_job() {
+  kill "-$1" -- "-$JOB" 2>/dev/null || true
+  if ((SUDO_STEP)); then sudo -n kill "-$1" -- "-$JOB" 2>/dev/null || true; fi
+}
+
+# Ends the present command and all of its process group, within ten seconds.
+stop_group() {
+  local tries=0
+  signal_job TERM
+  while kill -0 -- "-$JOB" 2>/dev/null && ((tries++ < 50)); do nap 0.2; done
+  signal_job KILL
+  wait "$JOB" 2>/dev/null || true
+}
+
+# On a signal for us: the present command gets it too, and is waited for. apt is
+# the one that must not be cut in the middle (see system-packages): for it the
+# wait takes as long as it takes, unless asked twice.
 stop_job() {
   local signal=$1 code=$2
-  trap 'exit '"$code" INT TERM HUP
+  # shellcheck disable=SC2064 # the code of now
+  trap "exit $code" INT TERM HUP
   if [[ -n $JOB ]]; then
     if ((TERMINAL)); then printf '\r\e[K'; fi
     say "stopping (SIG$signal); waiting for the present step to end"
-    kill -TERM -- "-$JOB" 2>/dev/null || true
-    if ((SUDO_STEP)); then sudo -n kill -TERM -- "-$JOB" 2>/dev/null || true; fi
+    signal_job TERM
     wait "$JOB" 2>/dev/null || true
   fi
   exit "$code"

@@ -1,10 +1,9 @@
-# Runs the parts of deploy/test one after the other, each bounded by the common
-# DEADLINE, and adds their counts up. Sourced after common.sh.
+# Runs the parts of deploy/test one after the other, all bounded by DEADLINE,
+# and adds their counts up. Sourced after common.sh.
 
 # shellcheck shell=bash
 
-DEADLINE=0 # in SECONDS: nothing runs past it
-LOGS=      # folder with one log a part
+LOGS= # folder with one log a part
 PASSED=0 FAILED=0 SKIPPED=0
 SUMMARY=()
 
@@ -64,10 +63,7 @@ wait_for_job() {
     nap 0.2
     if ((SECONDS >= DEADLINE)); then
       echo "the time limit of the whole run is reached: stopping" | tee -a "$log"
-      kill -TERM -- "-$JOB" 2>/dev/null || true
-      nap 10
-      kill -KILL -- "-$JOB" 2>/dev/null || true
-      wait "$JOB" 2>/dev/null || true
+      stop_group
       JOB=
       return 124
     fi

@@ -11,6 +11,7 @@ RECIPE=1   # of the Python environment: count up when it is made in another way
 
 set_up() {
   local began=$SECONDS
+  refuse_foreign_sudo
   make_state_dir
   if ((BUILD)); then need_cargo; fi
   take_lock
@@ -21,6 +22,15 @@ set_up() {
   if ((BUILD)); then build_programs; fi
   ((QUIET)) || say "ready ($((SECONDS - began)) s)"
   exec 9>&- # the lock
+}
+
+# Through sudo in one's own checkout all that is made would be root's.
+refuse_foreign_sudo() {
+  local owner
+  owner=$(stat -c %u "$ROOT")
+  if ((EUID || !owner)) || [[ ${SUDO_UID:-} != "$owner" ]]; then return; fi
+  fail "this checkout belongs to $SUDO_USER: run it without sudo" \
+    "it asks for root by itself, where packages are installed"
 }
 
 # Two set-ups in one checkout take turns. The lock belongs to the open file, so

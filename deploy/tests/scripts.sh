@@ -124,6 +124,12 @@ wait_until() {
   done
 }
 
+test_a_step_is_stopped_at_the_time_limit() {
+  a_checkout "$WORK/here"
+  expect_status 124 with_functions_of "$WORK/here" 'DEADLINE=$((SECONDS + 1)); step "slow" sleep 60'
+  expect "$OUTPUT" "the time limit is reached"
+}
+
 test_a_second_setup_waits_for_the_first() {
   a_checkout "$WORK/here"
   mkdir -p "$WORK/here/.manimq"
@@ -164,6 +170,14 @@ test_without_root_or_sudo_it_says_what_root_should_run() {
   a_checkout "$WORK/here"
   expect_status 1 with_functions_of "$WORK/here" 'is_root_at_hand() { return 1; }; sudo() { return 1; }; MISSING=(redis-server gcc); need_root'
   expect "$OUTPUT" "as root, run: apt-get install --no-install-recommends redis-server gcc"
+}
+
+test_through_sudo_in_the_checkout_of_a_user_it_asks_to_be_run_without() {
+  a_checkout "$WORK/here"
+  if ((EUID)); then return 0; fi
+  chown 65534 "$WORK/here"
+  expect_status 1 env SUDO_UID=65534 SUDO_USER=ann "$WORK/here/deploy/setup" --no-build
+  expect "$OUTPUT" "belongs to ann: run it without sudo"
 }
 
 test_on_another_system_it_lists_what_is_needed() {
@@ -212,8 +226,7 @@ test_a_part_that_fails_without_counting_is_one_failure_and_the_rest_runs() {
 
 test_a_part_is_stopped_at_the_time_limit() {
   a_checkout "$WORK/here"
-  expect_status 1 with_functions_of "$WORK/here" 'nap() { read -rt 0.1 -u "$NAP_FD" _ || true; }
-    DEADLINE=$((SECONDS + 1)); start_parts "$STATE/test"
+  expect_status 1 with_functions_of "$WORK/here" 'DEADLINE=$((SECONDS + 1)); start_parts "$STATE/test"
     part slow none cat sleep 60
     part late none cat true
     summarize'

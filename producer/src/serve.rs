@@ -15,6 +15,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use manimq_shared::logging::LogFormat;
 use manimq_shared::queue::{Queue, QueueError, RedisConfig, redact};
+use manimq_shared::scene_policy::PolicyMode;
 use prometheus::IntGauge;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
@@ -22,7 +23,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, App, Limits, Parts, PolicyMode};
+use crate::api::{self, App, Limits, Parts};
 use crate::http::{self, HttpLimits};
 use crate::metrics::{self, Metrics};
 use crate::storage::Store;
@@ -296,6 +297,13 @@ fn check(args: &ServeArgs) -> anyhow::Result<()> {
         bail!(
             "--listen {} is reachable from other machines, and without a key anybody there could run code here: set MANIMQ_API_KEY (such as from `openssl rand -hex 24`), or listen on 127.0.0.1",
             args.listen
+        );
+    }
+    if args.listen.ip().is_unspecified() && args.public_url.is_none() {
+        bail!(
+            "--listen {} names no address that users could be sent to: set MANIMQ_PUBLIC_URL, such as http://HOST:{}",
+            args.listen,
+            args.listen.port()
         );
     }
     if let Some(key) = &args.api_key

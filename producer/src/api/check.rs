@@ -2,9 +2,8 @@
 //! scene. The scene that was chosen is written into the request, so that every attempt of the
 //! job renders the same one.
 
-use std::str::FromStr;
-
 use manimq_shared::job::{CacheMode, FieldError, JobInput, JobRequest};
+use manimq_shared::scene_policy::{CheckError, Rejected, SceneName, SceneSelectError, check_async};
 
 use super::App;
 use super::extract::size;
@@ -13,29 +12,8 @@ use super::problem::{ApiError, Kind};
 /// Longest name of a source file, in characters.
 const FILE_NAME_CHARS_MAX: usize = 128;
 
-/// How strictly scenes are judged.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum PolicyMode {
-    /// A finding refuses the scene.
-    #[default]
-    Enforce,
-    /// Findings are reported as warnings.
-    Warn,
-    /// The scene is not judged.
-    Off,
-}
-
-impl FromStr for PolicyMode {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "enforce" => Ok(Self::Enforce),
-            "warn" => Ok(Self::Warn),
-            "off" => Ok(Self::Off),
-            other => Err(format!("{other:?} is not one of enforce, warn, off")),
-        }
-    }
-}
+/// When a submit that met too many others may be worth to repeat.
+const BUSY_RETRY_S: u64 = 2;
 
 /// Checks a request and chooses its scene.
 pub(super) async fn request(app: &App, request: &mut JobRequest) -> Result<(), ApiError> {
@@ -74,27 +52,69 @@ pub(super) async fn request(app: &App, request: &mut JobRequest) -> Result<(), A
     if !errors.is_empty() {
         return Err(ApiError::invalid(errors));
     }
-    // Stand-in until the scene policy is here.
-    let found: Vec<String> = source
-        .lines()
-        .filter_map(|line| {
-            let (name, bases) = line.strip_prefix("class ")?.split_once('(')?;
-            bases.contains("Scene").then(|| name.trim().to_owned())
-        })
-        .collect();
-    let refuse = |detail: &str| {
-        Err(ApiError::invalid_field("/input/scene", detail).with_scenes(found.clone()))
-    };
-    match (&scene, found.as_slice()) {
-        (Some(name), _) if found.contains(name) => Ok(()),
-        (Some(_), _) => refuse("the file defines no such scene"),
-        (None, [only]) => {
-            *scene = Some(only.clone());
-            Ok(())
+    let checked = check_async(source.as_bytes(), app.parts().policy)
+        .await
+        .map_err(|error| refusal(error, file_name.as_deref().unwrap_or("the source")))?;
+    let selected = checked
+        .select_scene(scene.as_deref())
+        .map_err(|error| no_scene(&error))?;
+    // None if only running the file can tell; then the renderer takes the one scene it finds.
+    *scene = selected.name().map(ToString::to_string);
+    Ok(())
+}
+
+/// Why the source was not accepted.
+fn refusal(error: CheckError, file: &str) -> ApiError {
+    match error {
+        CheckError::Rejected(Rejected { findings, omitted }) => {
+            let first = findings.first();
+            let mut detail = first.map_or_else(String::new, |finding| {
+                let mut text = format!(
+                    "{file}, line {}, column {}: {}",
+                    finding.line, finding.column, finding.message
+                );
+                if let Some(hint) = &finding.hint {
+                    text.push_str(&format!(" ({hint})"));
+                }
+                text
+            });
+            let more = findings.len().saturating_sub(1) + usize::try_from(omitted).unwrap_or(0);
+            if more > 0 {
+                detail.push_str(&format!("; and {more} more, see `findings`"));
+            }
+            let findings = findings
+                .iter()
+                .filter_map(|finding| serde_json::to_value(finding).ok())
+                .collect();
+            ApiError::new(Kind::CodeRejected, detail).with_findings(findings)
         }
-        (None, []) => refuse("the file defines no scene"),
-        (None, _) => refuse("the file defines several scenes and none was named"),
+        error @ (CheckError::Busy | CheckError::TimedOut | CheckError::NoThread(_)) => {
+            ApiError::new(Kind::ReducedCapacity, format!("{error}; try again"))
+                .retry_after(BUSY_RETRY_S)
+                .because(error)
+        }
+        error @ CheckError::Defect => ApiError::new(
+            Kind::Internal,
+            "the check of the scene failed, and would again; please report the scene with this request id",
+        )
+        .because(error),
     }
+}
+
+/// Why there is no scene to render.
+fn no_scene(error: &SceneSelectError) -> ApiError {
+    let names: &[SceneName] = match error {
+        SceneSelectError::Several { names } | SceneSelectError::NotFound { names, .. } => names,
+        SceneSelectError::NoScene | SceneSelectError::InvalidName { .. } => &[],
+    };
+    let pointer = match error {
+        SceneSelectError::NoScene => "/input/source",
+        SceneSelectError::Several { .. }
+        | SceneSelectError::NotFound { .. }
+        | SceneSelectError::InvalidName { .. } => "/input/scene",
+    };
+    ApiError::invalid_field(pointer, format!("{error}; {}", error.hint()))
+        .with_scenes(names.iter().map(ToString::to_string).collect())
 }
 
 /// What is wrong with the name of a source file. It is for messages only, never a path.

@@ -31,8 +31,10 @@ use super::{App, jobs, view};
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Events that are read in one call.
 const PAGE: usize = 200;
-/// A stream looks by itself this often.
-const LOOK_EVERY: Duration = Duration::from_secs(3);
+/// A stream looks by itself this often, and at the whole job at each so many-th of these looks:
+/// a job whose record was deleted has no `done`.
+const LOOK_EVERY: Duration = Duration::from_secs(4);
+const LOOKS_PER_JOB_LOOK: u32 = 15;
 /// A stream looks no more often than this, however many hints come.
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
 /// Pause of the client before it connects again.
@@ -103,6 +105,7 @@ pub(super) async fn follow(
         end: Instant::now() + app.limits().sse_life,
         catching_up: after.is_none().then_some(record.revision),
         skipped: false,
+        idle_looks: 0,
         after,
         tenant,
         id,
@@ -165,6 +168,7 @@ struct Follower {
     /// says already (status, progress) is then left out.
     catching_up: Option<u64>,
     skipped: bool,
+    idle_looks: u32,
     end: Instant,
     done: bool,
     _counted: InProgress,
@@ -198,9 +202,12 @@ impl Follower {
             if self.pending.is_empty() && !self.done && !full {
                 let look = (Instant::now() + LOOK_EVERY).min(self.end);
                 tokio::select! {
-                    _ = timeout_at(look, self.watch.hinted()) => {}
+                    hinted = timeout_at(look, self.watch.hinted()) => {
+                        self.idle_looks = if hinted.is_ok() { 0 } else { self.idle_looks + 1 };
+                    }
                     () = self.app.stop().cancelled() => return None,
                 }
+                // Hints come in bursts: one look serves them all.
                 sleep(LOOK_PAUSE).await;
             }
         }
@@ -242,27 +249,21 @@ impl Follower {
 
     /// At the end of what there is: the past is over, and a job that is gone has no future.
     async fn caught_up(&mut self) {
-        let Ok(record) = jobs::load(&self.app, &self.tenant, self.id)
-            .await
-            .map_err(|error| {
-                self.done |= error.kind() == Kind::NotFound;
-            })
-        else {
+        let snapshot_revision = self.catching_up.take();
+        let missed = snapshot_revision.is_some() && self.skipped;
+        let look_at_job = self.idle_looks % LOOKS_PER_JOB_LOOK == LOOKS_PER_JOB_LOOK - 1;
+        if !missed && !look_at_job {
             return;
-        };
-        if let Some(revision) = self.catching_up.take()
-            && self.skipped
-            && record.revision != revision
-        {
-            // What was left out may be newer than the snapshot.
-            self.pending.push_back(snapshot(&self.app, &record));
         }
-        if record.status.is_terminal() && self.pending.is_empty() {
-            // `done` and the status are one write: if it is not in the stream any more, it was
-            // seen, or this look was just before it. The next look decides.
-            self.done = page(&self.app, self.id, self.after.as_deref())
-                .await
-                .is_ok_and(|rest| rest.is_empty());
+        match jobs::load(&self.app, &self.tenant, self.id).await {
+            // What was left out may be newer than the snapshot.
+            Ok(record) if missed && snapshot_revision != Some(record.revision) => {
+                self.pending.push_back(snapshot(&self.app, &record));
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == Kind::NotFound => self.done = true,
+            // Tried again at the next look.
+            Err(_) => self.catching_up = snapshot_revision,
         }
     }
 }

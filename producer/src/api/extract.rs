@@ -112,7 +112,7 @@ impl<T: DeserializeOwned> FromRequest<App> for StrictJson<T> {
                 Kind::TooLarge => ApiError::new(
                     Kind::TooLarge,
                     format!(
-                        "the body may have at most {} (a source in it {}); send large files in another way",
+                        "the body is larger than {}, the most that is taken; a source may have {}",
                         size(limits.body_bytes_max),
                         size(limits.source_bytes_max)
                     ),
@@ -232,7 +232,9 @@ fn not_json(error: &serde_json::Error) -> String {
     if let Some(at) = text.rfind(" at line ") {
         text.truncate(at);
     }
-    if text.starts_with("control character") {
+    if error.is_eof() {
+        text = "it ends in the middle".into();
+    } else if text.starts_with("control character") {
         text = "a control character (such as a NUL byte or a bare line break) inside a string; escape it".into();
     }
     if text.contains("surrogate") || text.contains("hex escape") {

@@ -111,13 +111,13 @@ pub(super) async fn submit(
         Some(Enqueued::Full { active, limit }) => {
             metrics
                 .quota_rejections
-                .with_label_values(&["queued-jobs"])
+                .with_label_values(&["queued_jobs"])
                 .inc();
             return Err(ApiError::new(
                 Kind::QuotaExceeded,
                 format!("{active} of {limit} jobs are waiting or running; submit again when one has ended"),
             )
-            .with_policy("queued-jobs")
+            .with_policy("queued_jobs")
             .retry_after(FULL_RETRY_S));
         }
         Some(Enqueued::Limited {

@@ -12,7 +12,7 @@ use utoipa::openapi::{
 };
 use utoipa::{IntoResponses, Modify, OpenApi as _};
 
-use super::problem::PROBLEM_JSON;
+use super::problem::{Kind, PROBLEM_JSON};
 
 /// The errors that every job route may answer with.
 pub(super) struct Problems;
@@ -57,15 +57,22 @@ impl IntoResponses for Problems {
         (name = "jobs", description = "Submit, follow, cancel, fetch"),
         (name = "probes", description = "For load balancers and operators; without a key")
     ),
-    modifiers(&Key)
+    modifiers(&Rest)
 )]
 struct Base;
 
-/// The API key: needed for jobs, if the server has one.
-struct Key;
+/// What the attributes cannot say: the API key (needed for jobs, if the server has one) and the
+/// list of error types.
+struct Rest;
 
-impl Modify for Key {
+impl Modify for Rest {
     fn modify(&self, document: &mut OpenApi) {
+        let text = document.info.description.get_or_insert_default();
+        text.push_str("\n\n| `type` | status | |\n| --- | --- | --- |\n");
+        for kind in Kind::ALL {
+            let (slug, status, title) = (kind.slug(), kind.status().as_u16(), kind.title());
+            text.push_str(&format!("| `{slug}` | {status} | {title} |\n"));
+        }
         let components = document.components.get_or_insert_default();
         components.add_security_scheme(
             "key",

@@ -3,6 +3,7 @@
 use manimq_shared::api::JobView;
 use manimq_shared::ids::TenantId;
 use manimq_shared::job::{JobInput, Lane, Quality, Stage, Status};
+use manimq_shared::queue::Quotas;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
@@ -191,6 +192,167 @@ async fn values_out_of_range_are_all_told_at_once() {
 }
 
 #[tokio::test]
+async fn a_source_that_is_no_scene_is_refused_with_line_column_and_hint() {
+    let api = Api::start().await;
+    let body = |source: &str| json!({"input": {"kind": "code", "source": source, "file_name": "my scene.py"}});
+    let syntax = "from manim import *\nclass A(Scene):\n    def construct(self)\n        pass\n";
+    let refused = problem(
+        api.post("/v1/jobs", &body(syntax)).await,
+        422,
+        "code-rejected",
+    )
+    .await;
+    assert_eq!(refused.findings[0]["line"], 3);
+    assert_eq!(refused.findings[0]["code"], "syntax-error");
+    assert!(refused.findings[0]["column"].as_u64().unwrap() > 1);
+    assert!(
+        refused.detail.starts_with("my scene.py, line 3, column"),
+        "{refused:?}"
+    );
+
+    let forbidden = "import os\nimport socket\nfrom manim import *\nclass A(Scene):\n    def construct(self):\n        eval('1')\n";
+    let refused = problem(
+        api.post("/v1/jobs", &body(forbidden)).await,
+        422,
+        "code-rejected",
+    )
+    .await;
+    let lines: Vec<_> = refused
+        .findings
+        .iter()
+        .map(|f| f["line"].as_u64().unwrap())
+        .collect();
+    assert_eq!(lines, [1, 2, 6], "all findings at once: {refused:?}");
+    assert!(refused.detail.contains("and 2 more"), "{refused:?}");
+
+    let nul = problem(
+        api.post("/v1/jobs", &body("a\0b")).await,
+        422,
+        "code-rejected",
+    )
+    .await;
+    assert_eq!(nul.findings[0]["code"], "source-has-nul");
+    let deep = format!("x = {}1{}", "(".repeat(100_000), ")".repeat(100_000));
+    let deep = problem(
+        api.post("/v1/jobs", &body(&deep)).await,
+        422,
+        "code-rejected",
+    )
+    .await;
+    assert_eq!(deep.findings[0]["code"], "nesting-too-deep");
+}
+
+#[tokio::test]
+async fn without_the_policy_what_is_python_is_accepted() {
+    let source = format!("import os\n{SCENE}");
+    let api = Setup::new().flags(&["--scene-policy=off"]).start().await;
+    api.submit_body(&scene_body(&source)).await;
+    let refused = api.post("/v1/jobs", &scene_body("def")).await;
+    problem(refused, 422, "code-rejected").await;
+    let strict = Api::start().await;
+    problem(
+        strict.post("/v1/jobs", &scene_body(&source)).await,
+        422,
+        "code-rejected",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_scene_that_cannot_be_chosen_is_told_with_those_there_are() {
+    let api = Api::start().await;
+    let class = |name: &str| {
+        format!("class {name}(Scene):\n    def construct(self):\n        self.wait()\n")
+    };
+    let two = format!(
+        "from manim import *\n{}{}",
+        class("SquareToCircle"),
+        class("Zoom")
+    );
+    let with = |source: &str, scene: Option<&str>| {
+        let mut body = scene_body(source);
+        if let Some(scene) = scene {
+            body["input"]["scene"] = json!(scene);
+        }
+        body
+    };
+    for (source, scene, pointer, words, scenes) in [
+        (
+            two.as_str(),
+            None,
+            "/input/scene",
+            "2 scenes and none was named",
+            2,
+        ),
+        (
+            &two,
+            Some("SquareToCircel"),
+            "/input/scene",
+            "did you mean `SquareToCircle`?",
+            2,
+        ),
+        (
+            &two,
+            Some("../../etc/passwd"),
+            "/input/scene",
+            "looks like a path",
+            0,
+        ),
+        (
+            &two,
+            Some("scene.py"),
+            "/input/scene",
+            "looks like a path",
+            0,
+        ),
+        (
+            &two,
+            Some(""),
+            "/input/scene",
+            "is not the name of a scene",
+            0,
+        ),
+        (
+            "import manim\n",
+            None,
+            "/input/source",
+            "defines no scene",
+            0,
+        ),
+    ] {
+        let response = api.post("/v1/jobs", &with(source, scene)).await;
+        let refused = problem(response, 422, "invalid-params").await;
+        assert_eq!(refused.errors[0].pointer, pointer);
+        assert!(refused.detail.contains(words), "{refused:?}");
+        assert_eq!(refused.scenes.len(), scenes, "{refused:?}");
+    }
+    let job = api.submit_body(&with(&two, Some("Zoom"))).await;
+    assert_eq!(job.input.scene.as_deref(), Some("Zoom"));
+}
+
+#[tokio::test]
+async fn a_quota_over_time_is_told_with_its_name_and_when_to_come_back() {
+    let api = Api::start().await;
+    let quotas = Quotas {
+        submits_per_minute: Some(1),
+        ..Quotas::default()
+    };
+    api.queue
+        .set_quotas(&TenantId::default(), &quotas)
+        .await
+        .unwrap();
+    api.submit().await;
+    let refused = problem(
+        api.post("/v1/jobs", &scene_body(SCENE)).await,
+        429,
+        "quota-exceeded",
+    )
+    .await;
+    assert_eq!(refused.violated_policies, ["submits_per_minute"]);
+    assert!(refused.detail.contains("submits_per_minute"), "{refused:?}");
+}
+
+#[tokio::test]
 async fn ten_megabytes_of_source_are_refused_with_the_limits() {
     let api = Api::start().await;
     let long = |bytes: usize| scene_body(&format!("{SCENE}#{}", "x".repeat(bytes)));
@@ -317,18 +479,12 @@ async fn an_idempotency_key_that_is_none_is_refused() {
 #[tokio::test]
 async fn a_full_quota_is_told_with_its_numbers_and_ends_when_a_job_does() {
     let api = Api::start().await;
-    let mut connection = api
-        .queue
-        .client()
-        .get_multiplexed_async_connection()
-        .await
-        .unwrap();
-    let tenant = api.queue.keys().tenant(&TenantId::default());
-    let () = redis::cmd("HSET")
-        .arg(tenant)
-        .arg("mq")
-        .arg(2)
-        .query_async(&mut connection)
+    let quotas = Quotas {
+        queued_max: Some(2),
+        ..Quotas::default()
+    };
+    api.queue
+        .set_quotas(&TenantId::default(), &quotas)
         .await
         .unwrap();
     let first = api.submit().await;
@@ -336,7 +492,7 @@ async fn a_full_quota_is_told_with_its_numbers_and_ends_when_a_job_does() {
     let full = api.post("/v1/jobs", &scene_body(SCENE)).await;
     let refused = problem(full, 429, "quota-exceeded").await;
     assert!(refused.detail.contains("2 of 2"), "{refused:?}");
-    assert_eq!(refused.violated_policies, ["queued-jobs"]);
+    assert_eq!(refused.violated_policies, ["queued_jobs"]);
     api.post(&format!("/v1/jobs/{}/cancel", first.id), &json!({}))
         .await;
     api.submit().await;

@@ -125,6 +125,7 @@ transition('claim', { 'allow-oom' }, function(keys, args)
     if not name or #claims >= n or budget <= 0 then break end
     budget = budget - 1
     local t = tenant(S, name)
+    note_active(S, t)
     place(S, t)
     if t.a[PLACE] == VT and t.a[SCORE] == tag then
       -- How often in a row this tenant has the least tag.
@@ -162,7 +163,6 @@ transition('claim', { 'allow-oom' }, function(keys, args)
           claims[#claims + 1] = start(S, t, id, job, worker, lease_ms, args[7 + #claims])
         end
       end
-      note_active(S, t)
       t.recheck = true
       place(S, t)
     end

@@ -1,0 +1,1226 @@
+//! The queue against a plain model of it: random commands, the same answers, nothing that
+//! contradicts itself after any step.
+//!
+//! The model knows no streams, sets or batches: it picks one job at a time by the rules as written
+//! in DESIGN §5–§6. `MANIMQ_SOAK_STEPS` sets the number of steps (default 10,000).
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use manimq_shared::ids::{Epoch, JobId, TenantId, WorkerId};
+use manimq_shared::job::{
+    AttemptOutcome, FailureClass, JobError, JobPayload, JobRequest, JobResult, Lane, Status,
+};
+use manimq_shared::queue::{
+    CancelOutcome, Enqueued, EventKind, Lease, NewJob, PARK, PauseScope, Queue, QuotaPolicy,
+    Quotas, Renewal, Settled, WorkerInfo, failed,
+};
+use manimq_shared::testing::RedisServer;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestCaseError, TestRunner};
+
+static SERVER: LazyLock<RedisServer> = LazyLock::new(RedisServer::start);
+
+const START: u64 = 1_767_574_800_000;
+const DAY_MS: u64 = 86_400_000;
+const TENANTS: [&str; 4] = ["a", "b", "c", "d"];
+const WORKER_SLOTS: [u32; 3] = [1, 3, 12];
+const LEASES_MS: [u64; 2] = [12_000, 2_000];
+const PASSES_MS: [u64; 10] = [
+    1, 400, 1_000, 3_000, 6_001, 12_001, 16_000, 31_000, 601_000, DAY_MS,
+];
+const STEPS_PER_CASE: usize = 100;
+
+/// One step. Small numbers choose among what is there.
+#[derive(Debug, Clone)]
+enum Command {
+    Enqueue(u8, Vec<Spec>),
+    EnqueueAgain(u8),
+    Claim(u8, u8, u8),
+    /// Worker, lease, how many of its jobs, events each, and whether the epochs are stale.
+    Renew(u8, u8, u8, u8, bool),
+    Finish(Pick, bool),
+    Fail(Pick, bool, u8),
+    Release(Pick),
+    Cancel(Pick, bool),
+    Reap(u8),
+    Promote(u8),
+    Pass(u8),
+    PauseTenant(u8, bool),
+    PauseLane(u8, bool),
+    PauseAll(bool),
+    SetQuotas(u8, [u8; 6]),
+    Leave(u8),
+    Forget(u8),
+}
+
+#[derive(Debug, Clone)]
+struct Spec {
+    lane: u8,
+    delay: u8,
+    deadline: u8,
+    /// Idempotency key and fingerprint.
+    key: Option<(u8, u8)>,
+}
+
+/// A job; mostly one that runs; sometimes with an epoch that is over.
+#[derive(Debug, Clone, Copy)]
+struct Pick {
+    n: u8,
+    any: bool,
+    stale: bool,
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    let spec = (
+        0..3u8,
+        prop_oneof![4 => Just(0u8), 1 => 1..4u8],
+        prop_oneof![4 => Just(0u8), 1 => 1..4u8],
+        prop_oneof![4 => Just(None), 1 => (0..3u8, 0..2u8).prop_map(Some)],
+    )
+        .prop_map(|(lane, delay, deadline, key)| Spec {
+            lane,
+            delay,
+            deadline,
+            key,
+        });
+    let pick = (
+        any::<u8>(),
+        prop::bool::weighted(0.1),
+        prop::bool::weighted(0.1),
+    )
+        .prop_map(|(n, any, stale)| Pick { n, any, stale });
+    let t = 0..4u8;
+    let w = 0..3u8;
+    prop_oneof![
+        16 => (t.clone(), prop::collection::vec(spec, 1..5)).prop_map(|(t, s)| Command::Enqueue(t, s)),
+        2 => any::<u8>().prop_map(Command::EnqueueAgain),
+        16 => (w.clone(), 1..7u8, 0..2u8).prop_map(|(w, n, l)| Command::Claim(w, n, l)),
+        8 => (w.clone(), 0..2u8, 0..5u8, 0..3u8, prop::bool::weighted(0.1))
+            .prop_map(|(w, l, n, e, s)| Command::Renew(w, l, n, e, s)),
+        12 => (pick.clone(), prop::bool::weighted(0.1)).prop_map(|(p, c)| Command::Finish(p, c)),
+        6 => (pick.clone(), any::<bool>(), 0..4u8).prop_map(|(p, o, j)| Command::Fail(p, o, j)),
+        3 => pick.clone().prop_map(Command::Release),
+        5 => (pick, prop::bool::weighted(0.1)).prop_map(|(p, s)| Command::Cancel(Pick { any: true, ..p }, s)),
+        2 => (1..5u8).prop_map(Command::Reap),
+        2 => (1..5u8).prop_map(Command::Promote),
+        12 => (0..10u8).prop_map(Command::Pass),
+        2 => (t.clone(), any::<bool>()).prop_map(|(t, on)| Command::PauseTenant(t, on)),
+        2 => (0..3u8, prop::bool::weighted(0.4)).prop_map(|(l, on)| Command::PauseLane(l, on)),
+        1 => prop::bool::weighted(0.3).prop_map(Command::PauseAll),
+        4 => (t, prop::array::uniform6(0..6u8)).prop_map(|(t, q)| Command::SetQuotas(t, q)),
+        1 => w.prop_map(Command::Leave),
+        1 => any::<u8>().prop_map(Command::Forget),
+    ]
+}
+
+fn lane(n: u8) -> Lane {
+    Lane::from_digit(n).expect("0 to 2")
+}
+
+fn delay(n: u8) -> Duration {
+    Duration::from_millis([0, 1, 5_000, 7_200_000][usize::from(n)])
+}
+
+fn deadline_s(n: u8) -> Option<u32> {
+    [None, Some(1), Some(20), Some(4_000)][usize::from(n)]
+}
+
+fn jitter(n: u8) -> f64 {
+    f64::from(n) / 3.0
+}
+
+fn quotas(q: [u8; 6]) -> Quotas {
+    let of = |n: u8, values: [u32; 3]| values.get(usize::from(n)).copied();
+    Quotas {
+        queued_max: of(q[0], [2, 5, 12]),
+        running_max: of(q[1], [0, 1, 4]),
+        submits_per_minute: of(q[2], [1, 3, 7]),
+        submits_per_day: of(q[3], [3, 11, 40]),
+        render_s_per_day: of(q[4], [0, 2, 30]),
+        weight: of(q[5], [1, 3, 10]).map(|w| f64::from(w) / 4.0),
+    }
+}
+
+// ---------------------------------------------------------------------------------------------
+// The model
+// ---------------------------------------------------------------------------------------------
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Told {
+    Succeeded,
+    Canceled,
+    Failed,
+    Retry,
+    Released,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Place {
+    /// Lane index (0 = returned) and number in it.
+    Ready(usize, u64),
+    Due(u64),
+    Running,
+    Ended,
+}
+
+#[derive(Debug, Clone)]
+struct Job {
+    tenant: usize,
+    /// Lane index to which it goes when due.
+    lane: usize,
+    status: Status,
+    place: Place,
+    epoch: u64,
+    attempts: u32,
+    failures: u32,
+    lost: u32,
+    worker: usize,
+    claimed: u64,
+    charged: u64,
+    lease: u64,
+    cancel: Option<u64>,
+    deadline: Option<u64>,
+    told: Option<(u64, Told)>,
+    revision: u64,
+    outcomes: Vec<AttemptOutcome>,
+}
+
+#[derive(Debug, Clone)]
+struct Tenant {
+    quotas: Quotas,
+    paused: bool,
+    live: u64,
+    picks: u64,
+    estimate: u64,
+    tag: f64,
+    noted: Option<u64>,
+    tat_minute: f64,
+    tat_day: f64,
+    meter: (u64, u64),
+    /// Per lane index: how many entered and left.
+    entered: [u64; 4],
+    left: [u64; 4],
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Where {
+    Nowhere,
+    Gate,
+    Held,
+    Over,
+    Vt,
+}
+
+#[derive(Default)]
+struct Model {
+    now: u64,
+    v: f64,
+    seen: u64,
+    hold: u64,
+    all_paused: bool,
+    lane_paused: [bool; 4],
+    tenants: Vec<Tenant>,
+    workers: BTreeMap<usize, (u64, u32)>,
+    jobs: BTreeMap<String, Job>,
+    keys: HashMap<(usize, u8), (String, u8)>,
+    counters: BTreeMap<&'static str, i64>,
+}
+
+impl Model {
+    fn new() -> Self {
+        let tenant = Tenant {
+            quotas: Quotas::default(),
+            paused: false,
+            live: 0,
+            picks: 0,
+            estimate: 5_000,
+            tag: 0.0,
+            noted: None,
+            tat_minute: 0.0,
+            tat_day: 0.0,
+            meter: (0, 0),
+            entered: [0; 4],
+            left: [0; 4],
+        };
+        Self {
+            now: START,
+            tenants: vec![tenant; TENANTS.len()],
+            ..Self::default()
+        }
+    }
+
+    fn count(&mut self, name: &'static str) {
+        *self.counters.entry(name).or_default() += 1;
+    }
+
+    fn note_active(&mut self, t: usize) {
+        let tenant = &mut self.tenants[t];
+        if tenant.noted.is_none_or(|at| self.now - at >= 10_000) {
+            tenant.noted = Some(self.now);
+        }
+    }
+
+    fn running(&self, t: usize) -> u64 {
+        let runs = |job: &&Job| job.tenant == t && job.place == Place::Running;
+        self.jobs.values().filter(runs).count() as u64
+    }
+
+    fn ready(&self, t: usize) -> [u64; 4] {
+        let tenant = &self.tenants[t];
+        std::array::from_fn(|lane| tenant.entered[lane] - tenant.left[lane])
+    }
+
+    fn metered(&self, t: usize) -> u64 {
+        let (day, ms) = self.tenants[t].meter;
+        if day == self.now / DAY_MS { ms } else { 0 }
+    }
+
+    fn belongs(&self, t: usize) -> Where {
+        let tenant = &self.tenants[t];
+        let ready = self.ready(t);
+        if ready.iter().sum::<u64>() == 0 || tenant.paused {
+            return Where::Nowhere;
+        }
+        let running = self.running(t);
+        if running >= u64::from(tenant.quotas.running_max.unwrap_or(1_000_000)) {
+            return Where::Nowhere;
+        }
+        if let Some(s) = tenant.quotas.render_s_per_day
+            && self.metered(t) >= u64::from(s) * 1000
+        {
+            return Where::Gate;
+        }
+        if (0..4).all(|lane| self.lane_paused[lane] || ready[lane] == 0) {
+            return Where::Held;
+        }
+        let slots: u32 = self.workers.values().map(|(_, slots)| slots).sum();
+        let bound = u64::from(slots * 9 / 10).max(1);
+        let active = |t: &&Tenant| t.noted.is_some_and(|at| at + 600_000 >= self.now);
+        if running >= bound && self.tenants.iter().filter(active).count() >= 2 {
+            return Where::Over;
+        }
+        Where::Vt
+    }
+
+    fn push(&mut self, id: &str, lane: usize) {
+        let job = self.jobs.get_mut(id).expect("there");
+        let tenant = &mut self.tenants[job.tenant];
+        tenant.entered[lane] += 1;
+        job.place = Place::Ready(lane, tenant.entered[lane]);
+    }
+
+    fn enqueue(&mut self, t: usize, id: &str, spec: &Spec) -> Enqueued {
+        let known = |model: &Self, id: &str| model.jobs.contains_key(id);
+        let parse = |id: &str| id.parse::<JobId>().expect("an id");
+        if let Some((key, fingerprint)) = spec.key
+            && let Some((earlier, as_before)) = self.keys.get(&(t, key))
+            && known(self, earlier)
+        {
+            return if *as_before == fingerprint {
+                Enqueued::Exists(parse(earlier))
+            } else {
+                Enqueued::KeyReused(parse(earlier))
+            };
+        }
+        if known(self, id) {
+            return Enqueued::Exists(parse(id));
+        }
+        let now = self.now as f64;
+        let tenant = &self.tenants[t];
+        let limit = u64::from(tenant.quotas.queued_max.unwrap_or(1000));
+        if tenant.live >= limit {
+            return Enqueued::Full {
+                active: tenant.live,
+                limit,
+            };
+        }
+        let rate = |policy, limit: Option<u32>, tat: f64, period: f64| match limit {
+            None => Ok(tat),
+            Some(limit) => {
+                let gap = period / f64::from(limit);
+                let next = tat.max(now) + gap;
+                let wait = next - period - now;
+                if wait > 0.0 {
+                    let used = ((tat - now) / gap).ceil().min(f64::from(limit));
+                    Err(Enqueued::Limited {
+                        policy,
+                        limit: u64::from(limit),
+                        used: used as u64,
+                        retry_after: Duration::from_millis(wait.ceil() as u64),
+                    })
+                } else {
+                    Ok(next)
+                }
+            }
+        };
+        let q = &tenant.quotas;
+        let minute = rate(
+            QuotaPolicy::SubmitsPerMinute,
+            q.submits_per_minute,
+            tenant.tat_minute,
+            60_000.0,
+        );
+        let day = rate(
+            QuotaPolicy::SubmitsPerDay,
+            q.submits_per_day,
+            tenant.tat_day,
+            DAY_MS as f64,
+        );
+        let (minute, day) = match (minute, day) {
+            (Ok(minute), Ok(day)) => (minute, day),
+            (Err(refused), _) | (_, Err(refused)) => return refused,
+        };
+        if let Some(s) = q.render_s_per_day
+            && self.metered(t) >= u64::from(s) * 1000
+        {
+            return Enqueued::Limited {
+                policy: QuotaPolicy::RenderSecondsPerDay,
+                limit: u64::from(s),
+                used: self.metered(t) / 1000,
+                retry_after: Duration::from_millis((self.now / DAY_MS + 1) * DAY_MS - self.now),
+            };
+        }
+        let tenant = &mut self.tenants[t];
+        (tenant.tat_minute, tenant.tat_day) = (minute, day);
+        tenant.live += 1;
+        if let Some((key, fingerprint)) = spec.key {
+            self.keys.insert((t, key), (id.to_owned(), fingerprint));
+        }
+        let wait = delay(spec.delay).as_millis() as u64;
+        let lane = usize::from(spec.lane) + 1;
+        let job = Job {
+            tenant: t,
+            lane,
+            status: Status::Queued,
+            place: Place::Due(self.now + wait),
+            epoch: 0,
+            attempts: 0,
+            failures: 0,
+            lost: 0,
+            worker: 0,
+            claimed: 0,
+            charged: 0,
+            lease: 0,
+            cancel: None,
+            deadline: deadline_s(spec.deadline).map(|s| self.now + u64::from(s) * 1000),
+            told: None,
+            revision: 1,
+            outcomes: vec![],
+        };
+        self.jobs.insert(id.to_owned(), job);
+        if wait == 0 {
+            self.push(id, lane);
+        }
+        self.note_active(t);
+        self.count("submitted");
+        Enqueued::Accepted
+    }
+
+    fn conclude(&mut self, id: &str, status: Status) {
+        let job = self.jobs.get_mut(id).expect("there");
+        if let Place::Ready(lane, _) = job.place {
+            self.tenants[job.tenant].left[lane] += 1;
+        }
+        job.place = Place::Ended;
+        job.status = status;
+        job.deadline = None;
+        job.revision += 1;
+        self.tenants[job.tenant].live -= 1;
+        self.count(status.as_str());
+    }
+
+    fn charge(&mut self, t: usize, ms: f64) {
+        let tenant = &mut self.tenants[t];
+        tenant.tag += ms / tenant.quotas.weight.unwrap_or(1.0);
+    }
+
+    /// The attempt is over; `charged` if the tenant pays for it.
+    fn end_lease(&mut self, id: &str, charged: bool, outcome: AttemptOutcome) -> u64 {
+        let job = self.jobs.get_mut(id).expect("there");
+        let used = self.now - job.claimed;
+        let (t, before) = (job.tenant, job.charged);
+        job.place = Place::Ended;
+        job.outcomes.push(outcome);
+        self.charge(t, (if charged { used as f64 } else { 0.0 }) - before as f64);
+        if charged {
+            self.tenants[t].meter = (self.now / DAY_MS, self.metered(t) + used);
+        }
+        used
+    }
+
+    fn requeue(&mut self, id: &str, wait: u64) {
+        let due = self.now + wait;
+        let job = self.jobs.get_mut(id).expect("there");
+        job.status = Status::Queued;
+        job.lane = 0;
+        job.revision += 1;
+        if wait > 0 {
+            job.place = Place::Due(due);
+        } else {
+            self.push(id, 0);
+        }
+    }
+
+    /// Ids for which `at` gives a time that has come, by time, at most `limit`.
+    fn by_time(&self, limit: usize, at: impl Fn(&Job) -> Option<u64>) -> Vec<String> {
+        let mut all: Vec<(u64, String)> = self
+            .jobs
+            .iter()
+            .filter_map(|(id, job)| Some((at(job).filter(|at| *at <= self.now)?, id.clone())))
+            .collect();
+        all.sort();
+        all.into_iter().take(limit).map(|(_, id)| id).collect()
+    }
+
+    fn dated(job: &Job) -> Option<u64> {
+        job.deadline.filter(|_| job.status == Status::Queued)
+    }
+
+    fn due(job: &Job) -> Option<u64> {
+        match job.place {
+            Place::Due(at) => Some(at),
+            _ => None,
+        }
+    }
+
+    fn leased(job: &Job) -> Option<u64> {
+        (job.place == Place::Running).then_some(job.lease)
+    }
+
+    fn promote(&mut self, limit: usize) -> u64 {
+        for id in self.by_time(limit, Self::dated) {
+            self.conclude(&id, Status::Expired);
+        }
+        let due = self.by_time(limit, Self::due);
+        for id in &due {
+            let lane = self.jobs[id].lane;
+            self.push(id, lane);
+        }
+        due.len() as u64
+    }
+
+    fn reap(&mut self, limit: usize) -> u64 {
+        if self.hold > self.now {
+            return 0;
+        }
+        let late = self.by_time(limit, Self::leased);
+        for id in &late {
+            self.end_lease(id, false, AttemptOutcome::LostLease);
+            self.count("leases_lost");
+            let job = self.jobs.get_mut(id).expect("there");
+            job.lost += 1;
+            if job.cancel.is_some() {
+                self.conclude(id, Status::Canceled);
+            } else if job.lost >= 3 {
+                self.conclude(id, Status::Failed);
+            } else {
+                self.requeue(id, 0);
+            }
+        }
+        late.len() as u64
+    }
+
+    fn hear(&mut self, worker: usize, lease: u64) {
+        if self.seen > 0 && (self.now - self.seen) * 2 > lease {
+            self.hold = self.now + lease / 2;
+        }
+        self.seen = self.now;
+        self.workers
+            .insert(worker, (self.now, WORKER_SLOTS[worker]));
+        let now = self.now;
+        self.workers.retain(|_, (seen, _)| *seen + 15_000 > now);
+    }
+
+    /// Jobs that are claimed now, with their epochs and attempts, and the wait.
+    fn claim(&mut self, worker: usize, n: usize, lease: u64) -> (Vec<(String, u64, u32)>, u64) {
+        self.hear(worker, lease);
+        self.promote(10);
+        self.reap(10);
+        let mut claims = Vec::new();
+        while !self.all_paused && claims.len() < n {
+            let score = |model: &Self, t: usize| model.tenants[t].tag.max(model.v);
+            let Some(t) = (0..TENANTS.len())
+                .filter(|&t| self.belongs(t) == Where::Vt)
+                .min_by(|&a, &b| score(self, a).total_cmp(&score(self, b)))
+            else {
+                break;
+            };
+            let tag = score(self, t);
+            self.note_active(t);
+            if self.belongs(t) != Where::Vt {
+                continue;
+            }
+            let ready = self.ready(t);
+            let open: Vec<usize> = (1..4)
+                .filter(|&lane| ready[lane] > 0 && !self.lane_paused[lane])
+                .collect();
+            let aged = (self.tenants[t].picks + 1) % 8 == 0;
+            let lane = if ready[0] > 0 {
+                0
+            } else if aged {
+                *open.last().expect("eligible")
+            } else {
+                open[0]
+            };
+            let id = self
+                .jobs
+                .iter()
+                .filter_map(|(id, job)| match job.place {
+                    Place::Ready(l, number) if l == lane && job.tenant == t => Some((number, id)),
+                    _ => None,
+                })
+                .min()
+                .expect("the count says so")
+                .1
+                .clone();
+            let tenant = &mut self.tenants[t];
+            tenant.picks += 1;
+            tenant.tag = tag;
+            let job = self.jobs.get_mut(&id).expect("there");
+            if job.deadline.is_some_and(|at| at <= self.now) {
+                self.conclude(&id, Status::Expired);
+                continue;
+            }
+            tenant.left[lane] += 1;
+            let estimate = tenant.estimate;
+            job.place = Place::Running;
+            job.status = Status::Running;
+            job.epoch += 1;
+            job.attempts += 1;
+            job.revision += 1;
+            job.worker = worker;
+            job.claimed = self.now;
+            job.charged = estimate;
+            job.lease = self.now + lease;
+            job.deadline = None;
+            claims.push((id, job.epoch, job.attempts));
+            self.v = self.v.max(tag);
+            self.charge(t, estimate as f64);
+        }
+        let wait = if claims.is_empty() { self.wait() } else { 0 };
+        (claims, wait)
+    }
+
+    fn wait(&self) -> u64 {
+        let jobs = self.jobs.values();
+        let lease = jobs.clone().filter_map(Self::leased).min();
+        let gate = (0..TENANTS.len()).any(|t| self.belongs(t) == Where::Gate);
+        [
+            lease.map(|at| at.max(self.hold)),
+            jobs.clone().filter_map(Self::due).min(),
+            jobs.filter_map(Self::dated).min(),
+            gate.then_some((self.now / DAY_MS + 1) * DAY_MS),
+        ]
+        .into_iter()
+        .flatten()
+        .map(|at| (at + 1).saturating_sub(self.now).max(1))
+        .chain([PARK.as_millis() as u64])
+        .min()
+        .expect("not empty")
+    }
+
+    fn holds(&self, id: &str, epoch: u64) -> bool {
+        let job = &self.jobs[id];
+        job.place == Place::Running && job.epoch == epoch
+    }
+
+    fn told(&self, id: &str, epoch: u64) -> Option<Told> {
+        self.jobs[id].told.filter(|(e, _)| *e == epoch).map(|t| t.1)
+    }
+
+    fn tell(&mut self, id: &str, epoch: u64, told: Told) {
+        self.jobs.get_mut(id).expect("there").told = Some((epoch, told));
+    }
+
+    fn renew(
+        &mut self,
+        worker: usize,
+        lease: u64,
+        jobs: &[(String, u64)],
+        events: u8,
+    ) -> Vec<Lease> {
+        self.hear(worker, lease);
+        let mut replies = Vec::new();
+        for (id, epoch) in jobs {
+            if !self.holds(id, *epoch) || self.jobs[id].worker != worker {
+                replies.push(Lease::Lost);
+                continue;
+            }
+            let now = self.now;
+            let job = self.jobs.get_mut(id).expect("there");
+            job.revision += u64::from(events > 0);
+            let (t, used) = (job.tenant, now - job.claimed);
+            let more = used.saturating_sub(job.charged);
+            job.charged += more;
+            let cancel = job.cancel;
+            if cancel.is_none_or(|at| now - at <= 30_000) {
+                job.lease = now + lease;
+            }
+            self.charge(t, more as f64);
+            replies.push(match cancel {
+                None => Lease::Held,
+                Some(at) if now - at <= 30_000 => Lease::Cancel,
+                Some(_) => {
+                    self.end_lease(id, true, AttemptOutcome::Canceled);
+                    self.conclude(id, Status::Canceled);
+                    Lease::Lost
+                }
+            });
+        }
+        self.promote(10);
+        self.reap(10);
+        replies
+    }
+
+    fn finish(&mut self, id: &str, epoch: u64, canceled: bool) -> Settled {
+        if !self.holds(id, epoch) {
+            return match self.told(id, epoch) {
+                Some(Told::Succeeded) => Settled::Accepted,
+                Some(Told::Canceled) => Settled::Canceled,
+                _ => Settled::Lost,
+            };
+        }
+        let canceled = canceled || self.jobs[id].cancel.is_some();
+        if canceled {
+            self.end_lease(id, true, AttemptOutcome::Canceled);
+            self.tell(id, epoch, Told::Canceled);
+            self.conclude(id, Status::Canceled);
+            return Settled::Canceled;
+        }
+        let used = self.end_lease(id, true, AttemptOutcome::Succeeded) as f64;
+        let tenant = &mut self.tenants[self.jobs[id].tenant];
+        let old = tenant.estimate as f64;
+        let new = (old + (used - old) / 8.0).floor().clamp(100.0, 600_000.0);
+        tenant.estimate = new as u64;
+        self.tell(id, epoch, Told::Succeeded);
+        self.conclude(id, Status::Succeeded);
+        Settled::Accepted
+    }
+
+    fn fail(&mut self, id: &str, epoch: u64, ours: bool, jitter: f64) -> Settled {
+        if !self.holds(id, epoch) {
+            return match self.told(id, epoch) {
+                Some(Told::Failed) => Settled::Accepted,
+                Some(Told::Retry) => Settled::WillRetry,
+                Some(Told::Canceled) => Settled::Canceled,
+                _ => Settled::Lost,
+            };
+        }
+        let canceled = self.jobs[id].cancel.is_some();
+        self.end_lease(id, canceled || !ours, AttemptOutcome::Failed);
+        if canceled {
+            self.tell(id, epoch, Told::Canceled);
+            self.conclude(id, Status::Canceled);
+            return Settled::Canceled;
+        }
+        let job = self.jobs.get_mut(id).expect("there");
+        job.failures += u32::from(ours);
+        if ours && job.failures < 3 {
+            let back_off = 1000.0 * f64::from(1 << (job.failures - 1)) * jitter;
+            self.tell(id, epoch, Told::Retry);
+            self.requeue(id, (back_off.floor() as u64).max(1));
+            return Settled::WillRetry;
+        }
+        self.tell(id, epoch, Told::Failed);
+        self.conclude(id, Status::Failed);
+        Settled::Accepted
+    }
+
+    fn release(&mut self, id: &str, epoch: u64) -> Settled {
+        if !self.holds(id, epoch) {
+            return match self.told(id, epoch) {
+                Some(Told::Released) => Settled::Accepted,
+                Some(Told::Canceled) => Settled::Canceled,
+                _ => Settled::Lost,
+            };
+        }
+        self.end_lease(id, false, AttemptOutcome::Released);
+        if self.jobs[id].cancel.is_some() {
+            self.tell(id, epoch, Told::Canceled);
+            self.conclude(id, Status::Canceled);
+            return Settled::Canceled;
+        }
+        self.tell(id, epoch, Told::Released);
+        self.jobs.get_mut(id).expect("there").attempts -= 1;
+        self.requeue(id, 0);
+        Settled::Accepted
+    }
+
+    fn cancel(&mut self, t: usize, id: &str) -> CancelOutcome {
+        let now = self.now;
+        let job = self.jobs.get_mut(id).expect("there");
+        if job.tenant != t {
+            return CancelOutcome::NotFound;
+        }
+        match job.status {
+            Status::Queued => {
+                job.cancel = Some(now);
+                self.conclude(id, Status::Canceled);
+                CancelOutcome::Canceled
+            }
+            Status::Running => {
+                if job.cancel.is_none() {
+                    job.cancel = Some(now);
+                    job.revision += 1;
+                }
+                CancelOutcome::Requested
+            }
+            Status::Succeeded | Status::Failed | Status::Canceled | Status::Expired => {
+                CancelOutcome::AlreadyTerminal
+            }
+        }
+    }
+}
+
+// ---------------------------------------------------------------------------------------------
+// The comparison
+// ---------------------------------------------------------------------------------------------
+
+macro_rules! same {
+    ($left:expr, $right:expr, $($why:tt)+) => {{
+        let (left, right) = ($left, $right);
+        if left != right {
+            return Err(format!("{}: redis {left:?}, model {right:?}", format!($($why)+)));
+        }
+    }};
+}
+
+struct World {
+    queue: Queue,
+    model: Model,
+    tenants: Vec<TenantId>,
+    workers: Vec<WorkerInfo>,
+    /// Jobs in the order of their acceptance, with what was asked for.
+    accepted: Vec<(String, usize, NewJob, Spec)>,
+}
+
+impl World {
+    async fn new() -> Self {
+        let prefix = format!("m{}", WorkerId::generate());
+        let queue = Queue::connect_with_test_clock(&SERVER.config(&prefix))
+            .await
+            .unwrap();
+        queue.set_test_clock(START).await.unwrap();
+        let worker = |slots| WorkerInfo {
+            id: WorkerId::generate(),
+            host: "test".to_owned(),
+            version: "0".to_owned(),
+            slots,
+            slots_ready: slots,
+            slots_busy: 0,
+            draining: false,
+            trouble: None,
+        };
+        Self {
+            queue,
+            model: Model::new(),
+            tenants: TENANTS.iter().map(|t| t.parse().unwrap()).collect(),
+            workers: WORKER_SLOTS.iter().map(|slots| worker(*slots)).collect(),
+            accepted: Vec::new(),
+        }
+    }
+
+    fn new_job(spec: &Spec) -> NewJob {
+        let mut request: JobRequest =
+            serde_json::from_str(r#"{"input":{"kind":"code","source":"x"}}"#).unwrap();
+        request.lane = lane(spec.lane);
+        request.deadline_s = deadline_s(spec.deadline);
+        NewJob {
+            id: JobId::generate(),
+            payload: JobPayload {
+                request,
+                parent: None,
+                traceparent: None,
+            },
+            delay: delay(spec.delay),
+            idempotency: spec
+                .key
+                .map(|(key, fingerprint)| (format!("key {key}"), format!("body {fingerprint}"))),
+        }
+    }
+
+    /// A job and an epoch for a settling command.
+    fn pick(&self, pick: Pick) -> Option<(String, JobId, u64)> {
+        let running: Vec<&String> = self
+            .model
+            .jobs
+            .iter()
+            .filter(|(_, job)| pick.any || job.place == Place::Running)
+            .map(|(id, _)| id)
+            .collect();
+        let id = running.get(usize::from(pick.n) % running.len().max(1))?;
+        let epoch = self.model.jobs[*id].epoch;
+        let epoch = if pick.stale {
+            epoch.saturating_sub(1)
+        } else {
+            epoch
+        };
+        Some(((*id).clone(), id.parse().unwrap(), epoch))
+    }
+
+    async fn enqueue(&mut self, t: usize, jobs: Vec<(NewJob, Spec)>) -> Result<(), String> {
+        let new: Vec<NewJob> = jobs.iter().map(|(job, _)| job.clone()).collect();
+        let replies = self.queue.enqueue(&self.tenants[t], &new).await.unwrap();
+        for ((job, spec), reply) in jobs.into_iter().zip(replies) {
+            let expected = self.model.enqueue(t, &job.id.to_string(), &spec);
+            same!(reply, expected.clone(), "enqueue");
+            if expected == Enqueued::Accepted {
+                self.accepted.push((job.id.to_string(), t, job, spec));
+            }
+        }
+        Ok(())
+    }
+
+    async fn step(&mut self, command: &Command) -> Result<(), String> {
+        let nothing = JobResult::default();
+        match command.clone() {
+            Command::Enqueue(t, specs) => {
+                let jobs = specs
+                    .into_iter()
+                    .map(|spec| (Self::new_job(&spec), spec))
+                    .collect();
+                self.enqueue(usize::from(t), jobs).await?;
+            }
+            Command::EnqueueAgain(n) => {
+                let known: Vec<_> = self
+                    .accepted
+                    .iter()
+                    .filter(|(id, ..)| self.model.jobs.contains_key(id))
+                    .collect();
+                if let Some((_, t, job, spec)) = known.get(usize::from(n) % known.len().max(1)) {
+                    let again = vec![(job.clone(), spec.clone())];
+                    self.enqueue(*t, again).await?;
+                }
+            }
+            Command::Claim(w, n, l) => {
+                let (w, lease) = (usize::from(w), LEASES_MS[usize::from(l)]);
+                let claimed = self
+                    .queue
+                    .claim(
+                        &self.workers[w],
+                        usize::from(n),
+                        Duration::from_millis(lease),
+                    )
+                    .await
+                    .unwrap();
+                let (claims, wait) = self.model.claim(w, usize::from(n), lease);
+                let got: Vec<_> = claimed
+                    .claims
+                    .iter()
+                    .map(|c| (c.job.to_string(), c.epoch.0, c.attempt))
+                    .collect();
+                same!(got, claims, "claim");
+                same!(claimed.wait.as_millis() as u64, wait, "wait");
+            }
+            Command::Renew(w, l, n, events, stale) => {
+                let (w, lease) = (usize::from(w), LEASES_MS[usize::from(l)]);
+                let jobs: Vec<(String, u64)> = self
+                    .model
+                    .jobs
+                    .iter()
+                    .filter(|(_, job)| job.place == Place::Running && (stale || job.worker == w))
+                    .take(usize::from(n))
+                    .map(|(id, job)| (id.clone(), job.epoch - u64::from(stale)))
+                    .collect();
+                let news: Vec<_> = jobs
+                    .iter()
+                    .map(|(id, epoch)| Renewal {
+                        job: id.parse().unwrap(),
+                        epoch: Epoch(*epoch),
+                        events: (0..events)
+                            .map(|i| (EventKind::Progress, format!(r#"{{"frames_done":{i}}}"#)))
+                            .collect(),
+                    })
+                    .collect();
+                let replies = self
+                    .queue
+                    .renew(&self.workers[w], Duration::from_millis(lease), &news)
+                    .await
+                    .unwrap();
+                same!(replies, self.model.renew(w, lease, &jobs, events), "renew");
+            }
+            Command::Finish(pick, canceled) => {
+                let Some((id, job, epoch)) = self.pick(pick) else {
+                    return Ok(());
+                };
+                let reply = if canceled {
+                    self.queue.finish_canceled(job, Epoch(epoch)).await
+                } else {
+                    self.queue.finish(job, Epoch(epoch), &nothing).await
+                };
+                same!(
+                    reply.unwrap(),
+                    self.model.finish(&id, epoch, canceled),
+                    "finish {id}"
+                );
+            }
+            Command::Fail(pick, ours, j) => {
+                let Some((id, job, epoch)) = self.pick(pick) else {
+                    return Ok(());
+                };
+                let class = if ours {
+                    FailureClass::Storage
+                } else {
+                    FailureClass::SceneError
+                };
+                let result = failed(JobError::new(class, "no"));
+                let reply = self.queue.fail(job, Epoch(epoch), &result, jitter(j)).await;
+                same!(
+                    reply.unwrap(),
+                    self.model.fail(&id, epoch, ours, jitter(j)),
+                    "fail {id}"
+                );
+            }
+            Command::Release(pick) => {
+                let Some((id, job, epoch)) = self.pick(pick) else {
+                    return Ok(());
+                };
+                let reply = self.queue.release(job, Epoch(epoch), "drain").await;
+                same!(
+                    reply.unwrap(),
+                    self.model.release(&id, epoch),
+                    "release {id}"
+                );
+            }
+            Command::Cancel(pick, stranger) => {
+                let Some((id, job, _)) = self.pick(pick) else {
+                    return Ok(());
+                };
+                let owner = self.model.jobs[&id].tenant;
+                let t = if stranger {
+                    (owner + 1) % TENANTS.len()
+                } else {
+                    owner
+                };
+                let reply = self.queue.cancel(&self.tenants[t], job).await;
+                same!(reply.unwrap(), self.model.cancel(t, &id), "cancel {id}");
+            }
+            Command::Reap(n) => {
+                let reply = self.queue.reap(usize::from(n)).await.unwrap();
+                same!(reply, self.model.reap(usize::from(n)), "reap");
+            }
+            Command::Promote(n) => {
+                let reply = self.queue.promote(usize::from(n)).await.unwrap();
+                same!(reply, self.model.promote(usize::from(n)), "promote");
+            }
+            Command::Pass(n) => {
+                self.model.now += PASSES_MS[usize::from(n)];
+                self.queue.set_test_clock(self.model.now).await.unwrap();
+            }
+            Command::PauseTenant(t, on) => {
+                let scope = PauseScope::Tenant(self.tenants[usize::from(t)].clone());
+                let tenant = &mut self.model.tenants[usize::from(t)];
+                let changed = tenant.paused != on;
+                tenant.paused = on;
+                self.pause(&scope, on, changed).await?;
+            }
+            Command::PauseLane(l, on) => {
+                let paused = &mut self.model.lane_paused[usize::from(l) + 1];
+                let changed = *paused != on;
+                *paused = on;
+                self.pause(&PauseScope::Lane(lane(l)), on, changed).await?;
+            }
+            Command::PauseAll(on) => {
+                let changed = self.model.all_paused != on;
+                self.model.all_paused = on;
+                self.pause(&PauseScope::All, on, changed).await?;
+            }
+            Command::SetQuotas(t, q) => {
+                let (owner, quotas) = (&self.tenants[usize::from(t)], quotas(q));
+                self.queue.set_quotas(owner, &quotas).await.unwrap();
+                same!(
+                    self.queue.quotas(owner).await.unwrap(),
+                    quotas.clone(),
+                    "quotas"
+                );
+                let tenant = &mut self.model.tenants[usize::from(t)];
+                if tenant.quotas.submits_per_minute != quotas.submits_per_minute {
+                    tenant.tat_minute = 0.0;
+                }
+                if tenant.quotas.submits_per_day != quotas.submits_per_day {
+                    tenant.tat_day = 0.0;
+                }
+                tenant.quotas = quotas;
+            }
+            Command::Leave(w) => {
+                let w = usize::from(w);
+                self.queue.leave(self.workers[w].id).await.unwrap();
+                self.model.workers.remove(&w);
+            }
+            Command::Forget(n) => {
+                let ended: Vec<String> = self
+                    .model
+                    .jobs
+                    .iter()
+                    .filter(|(_, job)| job.status.is_terminal())
+                    .map(|(id, _)| id.clone())
+                    .collect();
+                if let Some(id) = ended.get(usize::from(n) % ended.len().max(1)) {
+                    self.model.jobs.remove(id);
+                    let mut delete = redis::cmd("DEL");
+                    for kind in ["j", "jp", "je", "ja", "jr"] {
+                        delete.arg(format!("{}:{kind}:{id}", self.queue.keys().base()));
+                    }
+                    let mut connection = self.connection().await;
+                    let () = delete.query_async(&mut connection).await.unwrap();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn pause(&self, scope: &PauseScope, on: bool, changed: bool) -> Result<(), String> {
+        let reply = if on {
+            self.queue.pause(scope).await
+        } else {
+            self.queue.resume(scope).await
+        };
+        same!(reply.unwrap(), changed, "pause");
+        Ok(())
+    }
+
+    async fn connection(&self) -> redis::aio::MultiplexedConnection {
+        let client = self.queue.client();
+        client.get_multiplexed_async_connection().await.unwrap()
+    }
+
+    /// After each step: nothing contradicts itself, and all counts are the model's.
+    async fn check(&self) -> Result<(), String> {
+        let audit = self.queue.audit(false).await.unwrap();
+        same!(audit.violations, Vec::<String>::new(), "audit");
+        let stats = self.queue.stats().await.unwrap();
+        let many = |of: fn(&Job) -> bool| self.model.jobs.values().filter(|j| of(j)).count() as u64;
+        same!(
+            stats.ready,
+            many(|j| matches!(j.place, Place::Ready(..))),
+            "ready"
+        );
+        same!(
+            stats.delayed,
+            many(|j| matches!(j.place, Place::Due(_))),
+            "delayed"
+        );
+        same!(
+            stats.running,
+            many(|j| j.place == Place::Running),
+            "running"
+        );
+        let names = [
+            "submitted",
+            "succeeded",
+            "failed",
+            "canceled",
+            "expired",
+            "leases_lost",
+            "repairs",
+        ];
+        for name in names {
+            let expected = self.model.counters.get(name).copied().unwrap_or(0);
+            same!(
+                stats.counters.get(name).copied().unwrap_or(0),
+                expected,
+                "{name}"
+            );
+        }
+        Ok(())
+    }
+
+    /// After the last step: each job is what the model says, and no key is without an owner or an end.
+    async fn check_all(&self) -> Result<(), String> {
+        for (id, job) in &self.model.jobs {
+            let record = self.queue.read(id.parse().unwrap()).await.unwrap();
+            let record = record.ok_or_else(|| format!("{id} is gone"))?;
+            same!(record.status, job.status, "status of {id}");
+            same!(record.revision, job.revision, "revision of {id}");
+            same!(
+                record.expires_at.is_some(),
+                job.status.is_terminal(),
+                "expiry of {id}"
+            );
+            same!(
+                record.cancel_requested_at.is_some(),
+                job.cancel.is_some(),
+                "cancel of {id}"
+            );
+            let outcomes: Vec<_> = record.attempts.iter().filter_map(|a| a.outcome).collect();
+            same!(outcomes, job.outcomes.clone(), "attempts of {id}");
+            let position = match job.place {
+                Place::Ready(lane, number) => {
+                    let left = self.model.tenants[job.tenant].left[lane];
+                    Some(number.saturating_sub(left).max(1))
+                }
+                Place::Due(_) | Place::Running | Place::Ended => None,
+            };
+            same!(record.position, position, "position of {id}");
+            if let Place::Due(at) = job.place {
+                let not_before = record.not_before.map(|t| t.as_millisecond() as u64);
+                same!(not_before, Some(at), "not before of {id}");
+            }
+        }
+        let base = self.queue.keys().base();
+        let mut connection = self.connection().await;
+        let keys: Vec<String> = redis::cmd("KEYS")
+            .arg(format!("{base}:j*"))
+            .query_async(&mut connection)
+            .await
+            .unwrap();
+        for key in keys {
+            let id = key.rsplit(':').next().unwrap_or_default();
+            let alive = self
+                .model
+                .jobs
+                .get(id)
+                .is_some_and(|job| !job.status.is_terminal());
+            let ttl: i64 = redis::cmd("PTTL")
+                .arg(&key)
+                .query_async(&mut connection)
+                .await
+                .unwrap();
+            same!(ttl < 0, alive, "{key} lasts");
+        }
+        Ok(())
+    }
+}
+
+async fn run(commands: &[Command]) -> Result<(), String> {
+    let mut world = World::new().await;
+    for (i, command) in commands.iter().enumerate() {
+        let at = |why| format!("step {i}, {command:?}: {why}");
+        world.step(command).await.map_err(at)?;
+        world.check().await.map_err(at)?;
+    }
+    world.check_all().await
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+#[test]
+fn the_queue_answers_as_its_model_and_never_contradicts_itself() {
+    let steps: usize = std::env::var("MANIMQ_SOAK_STEPS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(10_000);
+    let config = Config {
+        cases: u32::try_from(steps.div_ceil(STEPS_PER_CASE)).unwrap(),
+        max_shrink_iters: 3_000,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let runtime = runtime();
+    let commands = prop::collection::vec(command(), STEPS_PER_CASE);
+    let outcome = TestRunner::new(config).run(&commands, |commands| {
+        runtime
+            .block_on(run(&commands))
+            .map_err(TestCaseError::fail)
+    });
+    if let Err(failure) = outcome {
+        panic!("{failure}");
+    }
+}

@@ -1,0 +1,773 @@
+//! Rules of the queue that need a clock of their own, each against a real Redis.
+
+use std::collections::HashSet;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use manimq_shared::ids::{JobId, TenantId, WorkerId};
+use manimq_shared::job::{
+    AttemptOutcome, FailureClass, JobError, JobInput, JobPayload, JobRequest, JobResult, Lane,
+    Status,
+};
+use manimq_shared::queue::{
+    Audit, CancelOutcome, Claim, Enqueued, EventKind, LEASE, Lease, NewJob, PauseScope, Queue,
+    QuotaPolicy, Quotas, Renewal, Settled, WorkerInfo, failed,
+};
+use manimq_shared::testing::RedisServer;
+
+static SERVER: LazyLock<RedisServer> = LazyLock::new(RedisServer::start);
+
+/// A Monday, midnight UTC.
+const MIDNIGHT: u64 = 1_767_571_200_000;
+const START: u64 = MIDNIGHT + 3_600_000;
+
+/// A queue of its own, with its clock at [`START`].
+struct Bench {
+    queue: Queue,
+    now: u64,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let prefix = format!("t{}", WorkerId::generate());
+        let queue = Queue::connect_with_test_clock(&SERVER.config(&prefix))
+            .await
+            .unwrap();
+        queue.set_test_clock(START).await.unwrap();
+        Self { queue, now: START }
+    }
+
+    async fn pass(&mut self, time: Duration) {
+        self.now += u64::try_from(time.as_millis()).unwrap();
+        self.queue.set_test_clock(self.now).await.unwrap();
+    }
+
+    async fn submit(&self, tenant: &TenantId, jobs: &[NewJob]) -> Vec<Enqueued> {
+        self.queue.enqueue(tenant, jobs).await.unwrap()
+    }
+
+    async fn claim(&self, worker: &WorkerInfo, n: usize) -> Vec<Claim> {
+        self.queue.claim(worker, n, LEASE).await.unwrap().claims
+    }
+
+    async fn renew(&self, worker: &WorkerInfo, claims: &[&Claim]) -> Vec<Lease> {
+        let news: Vec<_> = claims
+            .iter()
+            .map(|claim| Renewal {
+                job: claim.job,
+                epoch: claim.epoch,
+                events: vec![],
+            })
+            .collect();
+        self.queue.renew(worker, LEASE, &news).await.unwrap()
+    }
+
+    async fn status(&self, id: JobId) -> Status {
+        self.queue.read(id).await.unwrap().unwrap().status
+    }
+
+    async fn redis<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> T {
+        let mut connection = self
+            .queue
+            .client()
+            .get_multiplexed_async_connection()
+            .await
+            .unwrap();
+        command.query_async(&mut connection).await.unwrap()
+    }
+
+    /// Ends a test: nothing may contradict itself.
+    async fn audited(&self) -> Audit {
+        let audit = self.queue.audit(false).await.unwrap();
+        assert_eq!(audit.violations, [""; 0]);
+        audit
+    }
+}
+
+fn tenant(name: &str) -> TenantId {
+    name.parse().unwrap()
+}
+
+fn worker(slots: u32) -> WorkerInfo {
+    WorkerInfo {
+        id: WorkerId::generate(),
+        host: "test".to_owned(),
+        version: "0".to_owned(),
+        slots,
+        slots_ready: slots,
+        slots_busy: 0,
+        draining: false,
+        trouble: None,
+    }
+}
+
+fn job() -> NewJob {
+    let request: JobRequest = serde_json::from_value(serde_json::json!({
+        "input": {"kind": "code", "source": "x", "scene": "A"}
+    }))
+    .unwrap();
+    NewJob {
+        id: JobId::generate(),
+        payload: JobPayload {
+            request,
+            parent: None,
+            traceparent: None,
+        },
+        delay: Duration::ZERO,
+        idempotency: None,
+    }
+}
+
+fn jobs(n: usize) -> Vec<NewJob> {
+    (0..n).map(|_| job()).collect()
+}
+
+fn in_lane(lane: Lane) -> NewJob {
+    let mut job = job();
+    job.payload.request.lane = lane;
+    job
+}
+
+fn accepted(replies: &[Enqueued]) -> usize {
+    replies.iter().filter(|r| **r == Enqueued::Accepted).count()
+}
+
+#[tokio::test]
+async fn a_repeated_enqueue_neither_restarts_the_job_nor_lets_its_payload_expire() {
+    let bench = Bench::new().await;
+    let (owner, worker) = (tenant("a"), worker(4));
+    let small = job();
+    let mut large = job();
+    let JobInput::Code { source, .. } = &mut large.payload.request.input;
+    *source = "x".repeat(100_000);
+    let both = [small.clone(), large.clone()];
+    assert_eq!(accepted(&bench.submit(&owner, &both).await), 2);
+    let claims = bench.claim(&worker, 2).await;
+    assert_eq!(claims.len(), 2);
+    assert_eq!(
+        bench.submit(&owner, &both).await,
+        [Enqueued::Exists(small.id), Enqueued::Exists(large.id)]
+    );
+    for job in &both {
+        assert_eq!(bench.status(job.id).await, Status::Running);
+        let ttl: i64 = bench
+            .redis(redis::cmd("TTL").arg(bench.queue.keys().payload(job.id)))
+            .await;
+        assert_eq!(ttl, -1);
+        assert_eq!(bench.queue.payload(job.id).await.unwrap(), job.payload);
+    }
+    bench
+        .queue
+        .finish(large.id, claims[1].epoch, &JobResult::default())
+        .await
+        .unwrap();
+    assert_eq!(
+        bench.submit(&owner, &both[1..]).await,
+        [Enqueued::Exists(large.id)]
+    );
+    assert!(bench.claim(&worker, 2).await.is_empty());
+    bench.audited().await;
+}
+
+#[tokio::test]
+async fn an_idempotency_key_holds_while_its_job_lives_and_not_without_it() {
+    let mut bench = Bench::new().await;
+    let (owner, worker) = (tenant("a"), worker(4));
+    let with_key = || {
+        let mut job = job();
+        job.idempotency = Some(("k".repeat(200), "body".to_owned()));
+        job
+    };
+    let mut first = with_key();
+    first.delay = Duration::from_secs(3 * 86_400);
+    assert_eq!(
+        bench.submit(&owner, std::slice::from_ref(&first)).await,
+        [Enqueued::Accepted]
+    );
+    bench.pass(Duration::from_secs(3 * 86_400)).await;
+    assert_eq!(
+        bench.submit(&owner, &[with_key()]).await,
+        [Enqueued::Exists(first.id)]
+    );
+    let base = bench.queue.keys().base().to_owned();
+    let keys: Vec<String> = bench
+        .redis(redis::cmd("KEYS").arg(format!("{base}:uq:*")))
+        .await;
+    let ttl: i64 = bench.redis(redis::cmd("TTL").arg(&keys[0])).await;
+    assert_eq!(ttl, -1, "no expiry while the job lives");
+    let claim = bench.claim(&worker, 1).await.pop().unwrap();
+    bench
+        .queue
+        .finish(claim.job, claim.epoch, &JobResult::default())
+        .await
+        .unwrap();
+    let ttl: i64 = bench.redis(redis::cmd("TTL").arg(&keys[0])).await;
+    assert!((1..=86_400).contains(&ttl), "{ttl}");
+    // The record is gone before the key: the key means nothing any more.
+    let () = bench
+        .redis(redis::cmd("DEL").arg(bench.queue.keys().job(first.id)))
+        .await;
+    assert_eq!(
+        bench.submit(&owner, &[with_key()]).await,
+        [Enqueued::Accepted]
+    );
+    bench.audited().await;
+}
+
+#[tokio::test]
+async fn only_the_call_that_settled_an_attempt_is_told_so_again() {
+    let bench = Bench::new().await;
+    let (owner, worker) = (tenant("a"), worker(4));
+    bench.submit(&owner, &jobs(2)).await;
+    let claims = bench.claim(&worker, 2).await;
+    let (one, two) = (&claims[0], &claims[1]);
+    let ours = failed(JobError::new(FailureClass::Storage, "full"));
+    for _ in 0..2 {
+        assert_eq!(
+            bench
+                .queue
+                .fail(one.job, one.epoch, &ours, 0.5)
+                .await
+                .unwrap(),
+            Settled::WillRetry
+        );
+        assert_eq!(
+            bench
+                .queue
+                .release(two.job, two.epoch, "drain")
+                .await
+                .unwrap(),
+            Settled::Accepted
+        );
+    }
+    for claim in [one, two] {
+        let late = bench
+            .queue
+            .finish(claim.job, claim.epoch, &JobResult::default())
+            .await;
+        assert_eq!(late.unwrap(), Settled::Lost);
+        assert_eq!(bench.status(claim.job).await, Status::Queued);
+    }
+    bench.queue.cancel(&owner, one.job).await.unwrap();
+    let again = bench.queue.fail(one.job, one.epoch, &ours, 0.5).await;
+    assert_eq!(again.unwrap(), Settled::WillRetry, "the same answer still");
+    bench.audited().await;
+}
+
+#[tokio::test]
+async fn jobs_of_a_dead_worker_run_again_within_fifteen_seconds_while_others_live() {
+    let mut bench = Bench::new().await;
+    let (owner, dead, alive) = (tenant("a"), worker(4), worker(4));
+    bench.submit(&owner, &jobs(1)).await;
+    let claim = bench.claim(&dead, 1).await.pop().unwrap();
+    for _ in 0..5 {
+        bench.pass(Duration::from_secs(3)).await;
+        if let Some(again) = bench.claim(&alive, 1).await.pop() {
+            assert_eq!((again.job, again.epoch.0), (claim.job, 2));
+            assert!(bench.now - START <= 15_000);
+            bench.audited().await;
+            return;
+        }
+    }
+    panic!("the job did not run again within 15 s");
+}
+
+#[tokio::test]
+async fn a_lone_workers_jobs_run_again_at_most_half_a_lease_after_the_next_worker_comes() {
+    for away in [1, 5, 8, 9, 60] {
+        let mut bench = Bench::new().await;
+        let (owner, dead, next) = (tenant("a"), worker(4), worker(4));
+        bench.submit(&owner, &jobs(1)).await;
+        let claim = bench.claim(&dead, 1).await.pop().unwrap();
+        bench.pass(Duration::from_secs(away)).await;
+        let limit = 15_000.max(away * 1000 + 6_001);
+        loop {
+            let claimed = bench.queue.claim(&next, 1, LEASE).await.unwrap();
+            if let Some(again) = claimed.claims.first() {
+                assert_eq!(again.job, claim.job);
+                break;
+            }
+            assert!(bench.now - START < limit, "away {away} s");
+            bench.pass(claimed.wait).await;
+        }
+        assert!(bench.now - START <= limit, "away {away} s");
+        bench.audited().await;
+    }
+}
+
+#[tokio::test]
+async fn after_an_outage_longer_than_a_lease_live_workers_keep_their_jobs() {
+    let mut bench = Bench::new().await;
+    let owner = tenant("a");
+    let workers = [worker(4), worker(4), worker(4)];
+    bench.submit(&owner, &jobs(3)).await;
+    let mut claims = Vec::new();
+    for worker in &workers {
+        claims.push(bench.claim(worker, 1).await.pop().unwrap());
+    }
+    bench.pass(Duration::from_secs(40)).await;
+    // The first two come back at once, one by a claim; the third never.
+    assert!(bench.claim(&workers[0], 1).await.is_empty());
+    bench.pass(Duration::from_secs(2)).await;
+    for i in 0..2 {
+        assert_eq!(bench.renew(&workers[i], &[&claims[i]]).await, [Lease::Held]);
+    }
+    bench.pass(Duration::from_secs(4)).await;
+    let again = bench.claim(&workers[0], 3).await;
+    assert_eq!(again.len(), 1);
+    assert_eq!(again[0].job, claims[2].job);
+    assert_eq!(
+        bench.renew(&workers[2], &[&claims[2]]).await,
+        [Lease::Lost],
+        "the zombie is fenced"
+    );
+    bench.audited().await;
+}
+
+#[tokio::test]
+async fn a_slot_that_a_capped_tenant_frees_wakes_a_parked_worker() {
+    let bench = Bench::new().await;
+    let (owner, busy, parked) = (tenant("a"), worker(1), worker(1));
+    let quotas = Quotas {
+        running_max: Some(1),
+        ..Quotas::default()
+    };
+    bench.queue.set_quotas(&owner, &quotas).await.unwrap();
+    bench.submit(&owner, &jobs(2)).await;
+    let claim = bench.claim(&busy, 2).await.pop().unwrap();
+    assert!(bench.claim(&parked, 1).await.is_empty());
+    let mut bell = bench.queue.bell().await.unwrap();
+    bench
+        .queue
+        .finish(claim.job, claim.epoch, &JobResult::default())
+        .await
+        .unwrap();
+    assert!(bell.wait(Duration::from_secs(1)).await.unwrap());
+    assert_eq!(bench.claim(&parked, 1).await.len(), 1);
+    bench.audited().await;
+}
+
+#[tokio::test]
+async fn progress_does_not_make_the_jobs_hash_large_and_ends_with_the_attempt() {
+    let bench = Bench::new().await;
+    let (owner, worker) = (tenant("a"), worker(4));
+    bench.submit(&owner, &jobs(1)).await;
+    let claim = bench.claim(&worker, 1).await.pop().unwrap();
+    let long = format!(
+        r#"{{"stage":"rendering","frames_done":9,"eta_s":{}}}"#,
+        "1".repeat(60)
+    );
+    let news = Renewal {
+        job: claim.job,
+        epoch: claim.epoch,
+        events: vec![(EventKind::Progress, long)],
+    };
+    bench.queue.renew(&worker, LEASE, &[news]).await.unwrap();
+    let record = bench.queue.read(claim.job).await.unwrap().unwrap();
+    assert_eq!(record.progress.frames_done, 9);
+    bench
+        .queue
+        .finish(claim.job, claim.epoch, &JobResult::default())
+        .await
+        .unwrap();
+    let encoding: String = bench
+        .redis(
+            redis::cmd("OBJECT")
+                .arg("ENCODING")
+                .arg(bench.queue.keys().job(claim.job)),
+        )
+        .await;
+    assert_eq!(encoding, "listpack");
+    let record = bench.queue.read(claim.job).await.unwrap().unwrap();
+    assert_eq!(record.progress.frames_done, 0);
+    assert_eq!(record.attempts.len(), 1);
+    assert_eq!(record.attempts[0].outcome, Some(AttemptOutcome::Succeeded));
+}
+
+#[tokio::test]
+async fn a_job_that_waits_for_its_retry_can_be_canceled_and_counts_stay_right() {
+    let mut bench = Bench::new().await;
+    let (owner, worker) = (tenant("a"), worker(4));
+    bench.submit(&owner, &jobs(3)).await;
+    let ours = failed(JobError::new(FailureClass::Storage, "full"));
+    let claims = bench.claim(&worker, 3).await;
+    for claim in &claims {
+        bench
+            .queue
+            .fail(claim.job, claim.epoch, &ours, 1.0)
+            .await
+            .unwrap();
+    }
+    assert_eq!(
+        bench.queue.cancel(&owner, claims[0].job).await.unwrap(),
+        CancelOutcome::Canceled
+    );
+    bench.audited().await;
+    bench.pass(Duration::from_secs(2)).await;
+    assert_eq!(bench.queue.promote(10).await.unwrap(), 2);
+    // Now it lies among the returned ones.
+    assert_eq!(
+        bench.queue.cancel(&owner, claims[1].job).await.unwrap(),
+        CancelOutcome::Canceled
+    );
+    bench.audited().await;
+    let last = bench.claim(&worker, 3).await;
+    assert_eq!(last.len(), 1);
+    assert_eq!(last[0].job, claims[2].job);
+    let stats = bench.queue.stats().await.unwrap();
+    assert_eq!((stats.ready, stats.running, stats.delayed), (0, 1, 0));
+    bench.audited().await;
+}
+
+#[tokio::test]
+async fn submits_per_minute_are_exact_for_many_racing_producers() {
+    let mut bench = Bench::new().await;
+    let owner = tenant("a");
+    let quotas = Quotas {
+        submits_per_minute: Some(7),
+        queued_max: Some(9),
+        ..Quotas::default()
+    };
+    bench.queue.set_quotas(&owner, &quotas).await.unwrap();
+    let tasks: Vec<_> = (0..40)
+        .map(|_| {
+            let (queue, owner) = (bench.queue.clone(), owner.clone());
+            tokio::spawn(async move { queue.enqueue(&owner, &[job()]).await.unwrap().remove(0) })
+        })
+        .collect();
+    let mut replies = Vec::new();
+    for task in tasks {
+        replies.push(task.await.unwrap());
+    }
+    assert_eq!(accepted(&replies), 7);
+    let refused = Enqueued::Limited {
+        policy: QuotaPolicy::SubmitsPerMinute,
+        limit: 7,
+        used: 7,
+        retry_after: Duration::from_millis(8572),
+    };
+    assert_eq!(replies.iter().filter(|r| **r == refused).count(), 33);
+    bench.pass(Duration::from_millis(8571)).await;
+    assert_eq!(accepted(&bench.submit(&owner, &jobs(1)).await), 0);
+    bench.pass(Duration::from_millis(1)).await;
+    assert_eq!(accepted(&bench.submit(&owner, &jobs(2)).await), 1);
+    bench.pass(Duration::from_secs(60)).await;
+    assert_eq!(
+        bench.submit(&owner, &jobs(2)).await,
+        [
+            Enqueued::Accepted,
+            Enqueued::Full {
+                active: 9,
+                limit: 9
+            }
+        ]
+    );
+    assert_eq!(bench.queue.stats().await.unwrap().counters["submitted"], 9);
+    bench.audited().await;
+}
+
+#[tokio::test]
+async fn a_job_refused_by_one_rate_uses_up_nothing_of_the_other() {
+    let mut bench = Bench::new().await;
+    let owner = tenant("a");
+    let quotas = Quotas {
+        submits_per_minute: Some(1),
+        submits_per_day: Some(3),
+        ..Quotas::default()
+    };
+    bench.queue.set_quotas(&owner, &quotas).await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(accepted(&bench.submit(&owner, &jobs(5)).await), 1);
+        bench.pass(Duration::from_secs(60)).await;
+    }
+    let reply = bench.submit(&owner, &jobs(1)).await.remove(0);
+    let Enqueued::Limited {
+        policy,
+        limit,
+        used,
+        retry_after,
+    } = reply
+    else {
+        panic!("{reply:?}");
+    };
+    assert_eq!((policy, limit, used), (QuotaPolicy::SubmitsPerDay, 3, 3));
+    bench.pass(retry_after).await;
+    assert_eq!(accepted(&bench.submit(&owner, &jobs(1)).await), 1);
+}
+
+#[tokio::test]
+async fn concurrent_renders_never_exceed_the_cap_and_a_new_cap_holds_at_once() {
+    let bench = Bench::new().await;
+    let owner = tenant("a");
+    let cap = |n| Quotas {
+        running_max: Some(n),
+        ..Quotas::default()
+    };
+    bench.queue.set_quotas(&owner, &cap(3)).await.unwrap();
+    bench.submit(&owner, &jobs(20)).await;
+    let tasks: Vec<_> = (0..16)
+        .map(|_| {
+            let queue = bench.queue.clone();
+            tokio::spawn(async move { queue.claim(&worker(1), 1, LEASE).await.unwrap().claims })
+        })
+        .collect();
+    let mut claims = Vec::new();
+    for task in tasks {
+        claims.extend(task.await.unwrap());
+    }
+    assert_eq!(claims.len(), 3);
+    let worker = worker(10);
+    bench.queue.set_quotas(&owner, &cap(5)).await.unwrap();
+    assert_eq!(bench.claim(&worker, 10).await.len(), 2);
+    bench.queue.set_quotas(&owner, &cap(1)).await.unwrap();
+    for claim in &claims {
+        bench
+            .queue
+            .finish(claim.job, claim.epoch, &JobResult::default())
+            .await
+            .unwrap();
+        assert!(bench.claim(&worker, 10).await.is_empty());
+    }
+    bench
+        .queue
+        .set_quotas(&owner, &Quotas::default())
+        .await
+        .unwrap();
+    assert_eq!(bench.claim(&worker, 100).await.len(), 15);
+    bench.audited().await;
+}
+
+#[tokio::test]
+async fn render_seconds_are_metered_and_what_waits_goes_on_the_next_day() {
+    let mut bench = Bench::new().await;
+    let (owner, worker) = (tenant("a"), worker(4));
+    let quotas = Quotas {
+        render_s_per_day: Some(10),
+        ..Quotas::default()
+    };
+    bench.queue.set_quotas(&owner, &quotas).await.unwrap();
+    bench.submit(&owner, &jobs(4)).await;
+    for seconds in [6, 5] {
+        let claim = bench.claim(&worker, 1).await.pop().unwrap();
+        bench.pass(Duration::from_secs(seconds)).await;
+        bench
+            .queue
+            .finish(claim.job, claim.epoch, &JobResult::default())
+            .await
+            .unwrap();
+    }
+    assert!(bench.claim(&worker, 1).await.is_empty());
+    let reply = bench.submit(&owner, &jobs(1)).await.remove(0);
+    let wait = Duration::from_millis(MIDNIGHT + 86_400_000 - bench.now);
+    let expected = Enqueued::Limited {
+        policy: QuotaPolicy::RenderSecondsPerDay,
+        limit: 10,
+        used: 11,
+        retry_after: wait,
+    };
+    assert_eq!(reply, expected);
+    bench.audited().await;
+    bench.pass(wait).await;
+    assert_eq!(bench.claim(&worker, 1).await.len(), 1);
+    assert_eq!(accepted(&bench.submit(&owner, &jobs(1)).await), 1);
+    bench.audited().await;
+}
+
+#[tokio::test]
+async fn weights_share_the_slots() {
+    let bench = Bench::new().await;
+    let (one, three, worker) = (tenant("one"), tenant("three"), worker(1000));
+    let quotas = Quotas {
+        weight: Some(3.0),
+        ..Quotas::default()
+    };
+    bench.queue.set_quotas(&three, &quotas).await.unwrap();
+    for owner in [&one, &three] {
+        bench.submit(owner, &jobs(100)).await;
+    }
+    let claims = bench.claim(&worker, 80).await;
+    let of_three = claims.iter().filter(|c| c.tenant == three).count();
+    assert!((59..=61).contains(&of_three), "{of_three}");
+    bench.audited().await;
+}
+
+#[tokio::test]
+async fn no_tenant_takes_the_last_tenth_of_the_slots_while_others_are_active() {
+    let mut bench = Bench::new().await;
+    let (heavy, light, worker) = (tenant("heavy"), tenant("light"), worker(20));
+    bench.submit(&heavy, &jobs(60)).await;
+    assert_eq!(bench.claim(&worker, 20).await.len(), 20, "alone: all");
+    let light_job = job();
+    bench.submit(&light, std::slice::from_ref(&light_job)).await;
+    let claims = bench.claim(&worker, 20).await;
+    assert_eq!(claims.len(), 1);
+    assert_eq!(claims[0].job, light_job.id);
+    bench.audited().await;
+
+    // Its own ends do not help it above the bound; more slots or the others' silence do.
+    let mut bench = Bench::new().await;
+    bench.submit(&heavy, &jobs(60)).await;
+    bench.submit(&light, std::slice::from_ref(&light_job)).await;
+    let claims = bench.claim(&worker, 30).await;
+    assert_eq!(claims.len(), 19);
+    let of_heavy: Vec<_> = claims.iter().filter(|c| c.tenant == heavy).collect();
+    assert_eq!(of_heavy.len(), 18);
+    bench.audited().await;
+    bench
+        .queue
+        .finish(of_heavy[0].job, of_heavy[0].epoch, &JobResult::default())
+        .await
+        .unwrap();
+    let mut more = bench.claim(&worker, 30).await;
+    assert_eq!(more.len(), 1, "a freed slot");
+    let mut held: Vec<_> = claims
+        .iter()
+        .filter(|claim| claim.job != of_heavy[0].job)
+        .collect();
+    let freed = more.pop().unwrap();
+    held.push(&freed);
+    let second = self::worker(10);
+    assert_eq!(bench.claim(&second, 30).await.len(), 9, "27 of 30");
+    bench.audited().await;
+    // The second worker is silent: its jobs are taken away and its slots do not count.
+    for _ in 0..6 {
+        bench.pass(Duration::from_secs(3)).await;
+        bench.renew(&worker, &held).await;
+    }
+    bench.audited().await;
+    assert!(bench.claim(&worker, 30).await.is_empty(), "18 of 20 again");
+    bench.audited().await;
+    bench.pass(Duration::from_secs(601)).await;
+    bench.submit(&heavy, &jobs(1)).await;
+    bench.audited().await;
+    assert!(!bench.claim(&worker, 30).await.is_empty(), "alone again");
+    bench.audited().await;
+}
+
+#[tokio::test]
+async fn what_is_paused_waits_and_goes_on_after_the_resume() {
+    let bench = Bench::new().await;
+    let (a, b, worker) = (tenant("a"), tenant("b"), worker(100));
+    let scope = PauseScope::Tenant(a.clone());
+    assert!(bench.queue.pause(&scope).await.unwrap());
+    assert!(!bench.queue.pause(&scope).await.unwrap());
+    bench.submit(&a, &jobs(2)).await;
+    bench.submit(&b, &jobs(1)).await;
+    let claims = bench.claim(&worker, 5).await;
+    assert_eq!(claims.len(), 1);
+    assert_eq!(claims[0].tenant, b);
+    bench.audited().await;
+    assert!(bench.claim(&worker, 5).await.is_empty());
+    let mut bell = bench.queue.bell().await.unwrap();
+    assert!(bench.queue.resume(&scope).await.unwrap());
+    assert!(bell.wait(Duration::from_secs(1)).await.unwrap());
+    assert_eq!(bench.claim(&worker, 1).await.len(), 1);
+
+    assert!(bench.queue.pause(&PauseScope::All).await.unwrap());
+    let waiting = bench.queue.claim(&worker, 5, LEASE).await.unwrap();
+    assert!(waiting.claims.is_empty() && waiting.wait > Duration::from_secs(1));
+    bench.audited().await;
+    assert!(bench.queue.resume(&PauseScope::All).await.unwrap());
+    assert!(bell.wait(Duration::from_secs(1)).await.unwrap());
+    assert_eq!(bench.claim(&worker, 5).await.len(), 1);
+
+    let lane = PauseScope::Lane(Lane::Batch);
+    assert!(bench.queue.pause(&lane).await.unwrap());
+    let (batch, normal) = (in_lane(Lane::Batch), in_lane(Lane::Normal));
+    bench.submit(&a, &[batch.clone(), normal.clone()]).await;
+    bench.submit(&b, &[in_lane(Lane::Batch)]).await;
+    let claims = bench.claim(&worker, 5).await;
+    assert_eq!(claims.len(), 1);
+    assert_eq!(claims[0].job, normal.id);
+    assert!(bench.claim(&worker, 5).await.is_empty());
+    bench.audited().await;
+    assert!(bench.queue.resume(&lane).await.unwrap());
+    assert!(bell.wait(Duration::from_secs(1)).await.unwrap());
+    let ids: HashSet<_> = bench
+        .claim(&worker, 5)
+        .await
+        .iter()
+        .map(|c| c.job)
+        .collect();
+    assert!(ids.len() == 2 && ids.contains(&batch.id));
+    bench.audited().await;
+}
+
+#[tokio::test]
+async fn audit_names_what_was_tampered_with_and_repair_puts_it_right() {
+    let bench = Bench::new().await;
+    let (owner, worker) = (tenant("a"), worker(4));
+    for n in [100, 100, 50] {
+        bench.submit(&owner, &jobs(n)).await;
+    }
+    let claims = bench.claim(&worker, 2).await;
+    let looked = bench.audited().await.looked;
+    assert!(looked > 250, "{looked}");
+    let base = bench.queue.keys().base().to_owned();
+    let run = format!("{base}:t:{owner}:run");
+    let () = bench
+        .redis(
+            redis::cmd("ZREM")
+                .arg(format!("{base}:lease"))
+                .arg(claims[0].job.to_string()),
+        )
+        .await;
+    let () = bench
+        .redis(redis::cmd("SREM").arg(&run).arg(claims[1].job.to_string()))
+        .await;
+    let () = bench.redis(redis::cmd("SADD").arg(&run).arg("ghost")).await;
+    let () = bench
+        .redis(
+            redis::cmd("ZREM")
+                .arg(format!("{base}:vt"))
+                .arg(owner.as_str()),
+        )
+        .await;
+    let found = bench.queue.audit(false).await.unwrap().violations;
+    for word in ["lease", "run", "vt", "totals"] {
+        assert!(found.iter().any(|v| v.contains(word)), "{word}: {found:?}");
+    }
+    bench.queue.audit(true).await.unwrap();
+    bench.queue.audit(true).await.unwrap();
+    bench.audited().await;
+    assert!(bench.queue.stats().await.unwrap().counters["repairs"] >= 3);
+    assert_eq!(
+        bench.status(claims[0].job).await,
+        Status::Running,
+        "its lease is back"
+    );
+}
+
+#[tokio::test]
+async fn ended_jobs_are_kept_as_long_as_was_set() {
+    let bench = Bench::new().await;
+    let (owner, worker) = (tenant("a"), worker(4));
+    bench
+        .queue
+        .set_retention(Duration::from_secs(100), Duration::from_secs(200))
+        .await
+        .unwrap();
+    bench.submit(&owner, &jobs(2)).await;
+    let claims = bench.claim(&worker, 2).await;
+    bench
+        .queue
+        .finish(claims[0].job, claims[0].epoch, &JobResult::default())
+        .await
+        .unwrap();
+    let theirs = failed(JobError::new(FailureClass::SceneError, "no"));
+    bench
+        .queue
+        .fail(claims[1].job, claims[1].epoch, &theirs, 0.0)
+        .await
+        .unwrap();
+    for (claim, keep) in [(&claims[0], 100), (&claims[1], 200)] {
+        let keys: Vec<String> = bench
+            .redis(redis::cmd("KEYS").arg(format!("*{}", claim.job)))
+            .await;
+        assert!(keys.len() >= 4, "{keys:?}");
+        for key in keys {
+            let ttl: i64 = bench.redis(redis::cmd("TTL").arg(&key)).await;
+            assert!((keep - 5..=keep).contains(&ttl), "{key}: {ttl}");
+        }
+    }
+}
