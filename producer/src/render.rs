@@ -657,6 +657,11 @@ impl Session<'_> {
             let message = format!("{}: {detail}", source.shown);
             if !problem.scenes.is_empty() {
                 let names: Vec<_> = problem.scenes.iter().map(|s| format!("  {s}")).collect();
+                // In our own words: the server's name the scenes as well, in one long line.
+                let message = match scene {
+                    Some(scene) => format!("{} has no scene {scene}", source.shown),
+                    None => message,
+                };
                 let message = format!("{message}; its scenes:\n{}", names.join("\n"));
                 let mut failure = Failure::new(Exit::Usage, problem.kind.clone(), message);
                 if let Some(nearest) = scene.and_then(|s| choose::nearest(s, &problem.scenes)) {
@@ -682,8 +687,12 @@ impl Session<'_> {
                 let mut failure = Failure::new(exit, problem.kind.clone(), message);
                 failure.problem = Some(problem.clone());
                 if !findings.is_empty() && !self.plan.json {
+                    // The problem's detail repeats the first finding.
+                    let paint = self.screen.paint();
+                    let verdict = format!("{} was refused", visible(&source.shown));
                     self.screen.say(&findings);
-                    self.screen.say(&failure.report(self.screen.paint()));
+                    self.screen
+                        .say(&format!("{} {verdict}", paint.error("error:")));
                     failure.told = true;
                 }
                 return Refused::Other(failure);

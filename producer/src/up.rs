@@ -57,6 +57,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const WORKER_GRACE: Duration = Duration::from_secs(7);
 const API_GRACE: Duration = Duration::from_secs(4);
 const REDIS_GRACE: Duration = Duration::from_secs(3);
+/// Most slots of one worker.
+const SLOTS_MAX: i64 = 64;
 /// Shortest time between two looks for ended orphans.
 const REAP_EVERY: Duration = Duration::from_secs(1);
 /// How long orphans are hunted at the end.
@@ -133,7 +135,7 @@ pub struct UpArgs {
 
     /// Renders at a time [default: one per processor core]
     #[arg(long, env = "MANIMQ_SLOTS", value_name = "N", hide_env_values = true,
-          value_parser = clap::value_parser!(u32).range(1..=256))]
+          value_parser = clap::value_parser!(u32).range(1..=SLOTS_MAX))]
     slots: Option<u32>,
 
     /// Do not render the sample on the first start
@@ -396,7 +398,9 @@ async fn go(
 
     // Worker
     let slots = args.slots.unwrap_or_else(|| {
-        std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1))
+        std::thread::available_parallelism().map_or(1, |n| {
+            u32::try_from(n.get()).unwrap_or(1).min(SLOTS_MAX as u32)
+        })
     });
     let mut worker_metrics = None;
     if !args.no_worker {
@@ -753,7 +757,12 @@ fn worker(
             .args(["--log-format", &log_format])
             .arg("--announce")
             .arg(&announcement)
-            .env("REDIS_URL", &redis_url);
+            .env("REDIS_URL", &redis_url)
+            // Within our grace: renders that still run then go back to the queue, uncounted.
+            .env(
+                "MANIMQ_DRAIN_TIMEOUT",
+                format!("{}s", WORKER_GRACE.as_secs() - 3),
+            );
         // What it has no use for it shall not have.
         for name in [
             "MANIMQ_API_KEY",

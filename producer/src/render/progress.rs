@@ -289,6 +289,9 @@ fn fraction(progress: &Progress) -> Option<f64> {
 
 fn describe(progress: &Progress, speed: Option<f64>, with_percent: bool) -> String {
     let stage = match progress.stage {
+        None if progress.frames_done == 0 && progress.animation == 0 => {
+            return "started".to_owned();
+        }
         None | Some(Stage::Rendering) => "rendering",
         Some(Stage::Accepted) => return "accepted".to_owned(),
         Some(Stage::Validating) => return "checking the source".to_owned(),

@@ -279,12 +279,10 @@ pub fn findings(findings: &[serde_json::Value], source: &Source, paint: Paint) -
     let read = |value: &serde_json::Value| Finding::deserialize(value).ok();
     let mut shown = 0;
     for finding in findings.iter().filter_map(read).take(ITEMS_MAX) {
-        let severity = finding.severity.as_deref().unwrap_or("error");
-        let head = format!("{}[{}]:", visible(severity), visible(&finding.code));
-        let head = if severity == "error" {
-            paint.error(head).to_string()
-        } else {
-            paint.warning(head).to_string()
+        let code = visible(&finding.code);
+        let head = match finding.severity.as_deref() {
+            Some("warn" | "warning") => paint.warning(format!("warning[{code}]:")).to_string(),
+            _ => paint.error(format!("error[{code}]:")).to_string(),
         };
         let mut message = visible_lines(&finding.message);
         let _ = writeln!(
@@ -459,7 +457,7 @@ mod tests {
     fn findings_are_listed_each_with_its_place() {
         let source = source("import os\nopen('x')\n");
         let json = serde_json::json!([
-            {"code": "import", "severity": "error", "line": 1, "column": 8, "end_line": 1, "end_column": 10, "message": "os is not allowed", "hint": "leave it out"},
+            {"code": "import", "severity": "deny", "line": 1, "column": 8, "end_line": 1, "end_column": 10, "message": "os is not allowed", "hint": "leave it out"},
             {"code": "call", "line": 2, "column": 1, "end_line": 2, "end_column": 5, "message": "open is not allowed"},
             {"nonsense": true}
         ]);

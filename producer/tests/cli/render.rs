@@ -316,7 +316,7 @@ async fn a_failure_as_json_is_the_job_with_its_error() {
 async fn a_refused_source_lists_every_finding() {
     let fake = Fake::start(|_| {
         let findings = json!([
-            {"code": "forbidden-import", "severity": "error", "line": 1, "column": 1, "end_line": 1,
+            {"code": "forbidden-import", "severity": "deny", "line": 1, "column": 1, "end_line": 1,
              "end_column": 20, "message": "os is not allowed", "hint": "leave it out"},
             {"code": "syntax", "severity": "error", "line": 5, "column": 9, "end_line": 5,
              "end_column": 13, "message": "no such thing"}

@@ -42,7 +42,9 @@ pub fn write(folder: &Path, manner: Manner) -> PathBuf {
         Manner::Good => run,
         Manner::Stubborn => format!("trap '' TERM\n{run}"),
         Manner::Broken => "echo 'no Python here: run deploy/setup' >&2\nexit 3".to_owned(),
-        Manner::Orphan => format!("setsid sleep 1000 </dev/null >/dev/null 2>&1 &\n{run}"),
+        Manner::Orphan => format!(
+            "setsid sleep 1000 </dev/null >/dev/null 2>&1 &\n(setsid sleep 0.1 </dev/null >/dev/null 2>&1 &)\n{run}"
+        ),
     };
     std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
