@@ -12,7 +12,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_redis::Pool;
 use jiff::Timestamp;
 use redis::{FromRedisValue, Value};
 use serde::{Deserialize, Serialize};
@@ -63,12 +62,6 @@ pub enum QueueError {
 
 impl From<redis::RedisError> for QueueError {
     fn from(error: redis::RedisError) -> Self {
-        Self::Unavailable(Box::new(error))
-    }
-}
-
-impl From<deadpool_redis::PoolError> for QueueError {
-    fn from(error: deadpool_redis::PoolError) -> Self {
         Self::Unavailable(Box::new(error))
     }
 }
@@ -393,11 +386,11 @@ impl Stats {
     }
 }
 
-/// A handle on the queue; clones share the pool.
+/// A handle on the queue; clones share its connections, whose driver runs on the runtime that
+/// called first.
 #[derive(Clone)]
 pub struct Queue {
-    pool: Pool,
-    client: redis::Client,
+    shared: Arc<connection::Shared>,
     keys: Arc<Keys>,
     library: &'static Library,
 }
@@ -409,8 +402,7 @@ impl Queue {
     /// [`QueueError::Configuration`] if the URL cannot be read.
     pub fn new(config: &RedisConfig) -> Result<Self, QueueError> {
         Ok(Self {
-            pool: connection::pool(config)?,
-            client: connection::client(&config.url)?,
+            shared: Arc::new(connection::Shared::new(config)?),
             keys: Arc::new(Keys::new(&config.prefix, 0)),
             library: &LIBRARY,
         })
@@ -448,12 +440,11 @@ impl Queue {
     /// [`QueueError::Unavailable`].
     #[cfg(feature = "testing")]
     pub async fn set_test_clock(&self, now_ms: u64) -> Result<(), QueueError> {
-        let mut connection = self.pool.get().await?;
-        let () = redis::cmd("SET")
+        let mut command = redis::cmd("SET");
+        command
             .arg(format!("{}:clock", self.keys.base()))
-            .arg(now_ms)
-            .query_async(&mut connection)
-            .await?;
+            .arg(now_ms);
+        self.shared.query(&command, true).await?;
         Ok(())
     }
 
@@ -466,18 +457,18 @@ impl Queue {
     /// A hub for hints on this queue's Redis.
     #[must_use]
     pub fn hub(&self) -> Hub {
-        Hub::start(self.client.clone())
+        Hub::start(self.shared.client().clone())
     }
 
     /// The client, for a connection of one's own.
     #[must_use]
     pub fn client(&self) -> &redis::Client {
-        &self.client
+        self.shared.client()
     }
 
     async fn check_server(&self) -> Result<(), QueueError> {
-        let mut connection = self.pool.get().await?;
-        let info: String = redis::cmd("INFO").query_async(&mut connection).await?;
+        let info = self.shared.query(&redis::cmd("INFO"), true).await?;
+        let info = String::from_redis_value(info)?;
         let field = |name: &str| {
             info.lines()
                 .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
@@ -505,12 +496,9 @@ impl Queue {
     }
 
     async fn load_library(&self) -> Result<(), QueueError> {
-        let mut connection = self.pool.get().await?;
-        let loaded: Result<String, redis::RedisError> = redis::cmd("FUNCTION")
-            .arg("LOAD")
-            .arg(&self.library.code)
-            .query_async(&mut connection)
-            .await;
+        let mut command = redis::cmd("FUNCTION");
+        command.arg("LOAD").arg(&self.library.code);
+        let loaded = self.shared.query(&command, true).await;
         match loaded {
             Ok(_) => {
                 tracing::info!(library = self.library.name, "loaded the Redis functions");
@@ -532,13 +520,13 @@ impl Queue {
         for arg in args {
             command.arg(arg);
         }
-        let mut connection = self.pool.get().await?;
-        match command.query_async(&mut connection).await {
+        // A claim whose answer was lost holds jobs until their leases end: it is not sent again
+        // behind the caller's back. Nor is a renewal, which would tell its news twice.
+        let repeat = transition != "claim" && transition != "renew";
+        match self.shared.query(&command, repeat).await {
             Err(error) if error.to_string().contains("Function not found") => {
-                drop(connection);
                 self.load_library().await?;
-                let mut connection = self.pool.get().await?;
-                Ok(command.query_async(&mut connection).await?)
+                Ok(self.shared.query(&command, repeat).await?)
             }
             other => Ok(other?),
         }
@@ -610,8 +598,7 @@ impl Queue {
             args.0.push(payload);
         }
         if !ahead.is_empty() {
-            let mut connection = self.pool.get().await?;
-            let () = ahead.query_async(&mut connection).await?;
+            self.shared.send(&ahead).await?;
         }
         let replies: Vec<Vec<Value>> = Vec::from_redis_value(self.call("enqueue", &args.0).await?)?;
         replies.into_iter().map(parse_enqueued).collect()
@@ -638,15 +625,10 @@ impl Queue {
         epoch: Epoch,
         token: &LeaseToken,
     ) -> Result<bool, QueueError> {
-        let mut connection = self.pool.get().await?;
+        let mut command = redis::cmd("HMGET");
+        command.arg(self.keys.job(id)).arg("st").arg("ep").arg("lt");
         let (status, current, stored): (Option<String>, Option<u64>, Option<String>) =
-            redis::cmd("HMGET")
-                .arg(self.keys.job(id))
-                .arg("st")
-                .arg("ep")
-                .arg("lt")
-                .query_async(&mut connection)
-                .await?;
+            FromRedisValue::from_redis_value(self.shared.query(&command, true).await?)?;
         Ok(status.as_deref() == Some(Status::Running.as_str())
             && current == Some(epoch.0)
             && stored.is_some_and(|stored| token.matches(&stored)))
@@ -657,14 +639,40 @@ impl Queue {
     /// # Errors
     /// [`QueueError::Unavailable`], or [`QueueError::Corrupt`] if it is missing or cannot be read.
     pub async fn payload(&self, id: JobId) -> Result<JobPayload, QueueError> {
-        let mut connection = self.pool.get().await?;
-        let text: Option<Vec<u8>> = redis::cmd("GET")
-            .arg(self.keys.payload(id))
-            .query_async(&mut connection)
-            .await?;
-        let text = text.ok_or_else(|| QueueError::Corrupt(format!("{id} has no payload")))?;
-        serde_json::from_slice(&text)
-            .map_err(|error| QueueError::Corrupt(format!("payload of {id}: {error}")))
+        match self.payloads(&[id]).await?.pop() {
+            Some(payload) => payload,
+            None => Err(QueueError::Corrupt(format!("{id} has no payload"))),
+        }
+    }
+
+    /// The payloads of several jobs, each for itself, in one round trip.
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`]; in the list [`QueueError::Corrupt`] where one is missing or
+    /// cannot be read.
+    pub async fn payloads(
+        &self,
+        ids: &[JobId],
+    ) -> Result<Vec<Result<JobPayload, QueueError>>, QueueError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut command = redis::cmd("MGET");
+        for id in ids {
+            command.arg(self.keys.payload(*id));
+        }
+        let texts: Vec<Option<Vec<u8>>> =
+            FromRedisValue::from_redis_value(self.shared.query(&command, true).await?)?;
+        Ok(ids
+            .iter()
+            .zip(texts)
+            .map(|(id, text)| {
+                let text =
+                    text.ok_or_else(|| QueueError::Corrupt(format!("{id} has no payload")))?;
+                serde_json::from_slice(&text)
+                    .map_err(|error| QueueError::Corrupt(format!("payload of {id}: {error}")))
+            })
+            .collect())
     }
 
     /// Cancels a job of `tenant`.
@@ -822,6 +830,33 @@ impl Queue {
         self.settle_finish(args).await
     }
 
+    /// Ends up to [`BATCH_MAX`] attempts well in one call; each is answered for itself.
+    ///
+    /// # Panics
+    /// If there are none or more than [`BATCH_MAX`].
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`]; safe to repeat.
+    pub async fn finish_many(
+        &self,
+        ended: &[(JobId, Epoch, JobResult)],
+    ) -> Result<Vec<Settled>, QueueError> {
+        assert!(
+            (1..=BATCH_MAX).contains(&ended.len()),
+            "finish_many takes 1 to {BATCH_MAX} jobs"
+        );
+        let mut args = Args::new();
+        for (job, epoch, result) in ended {
+            args = args
+                .show(job)
+                .show(epoch)
+                .text(Status::Succeeded.as_str())
+                .json(result)?;
+        }
+        let replies: Vec<String> = Vec::from_redis_value(self.call("finish", &args.0).await?)?;
+        replies.iter().map(|reply| finished(reply)).collect()
+    }
+
     /// Ends an attempt that was interrupted because of a cancel.
     ///
     /// # Errors
@@ -837,12 +872,7 @@ impl Queue {
 
     async fn settle_finish(&self, args: Args) -> Result<Settled, QueueError> {
         let replies: Vec<String> = Vec::from_redis_value(self.call("finish", &args.0).await?)?;
-        match replies.first().map(String::as_str) {
-            Some("ok") => Ok(Settled::Accepted),
-            Some("canceled") => Ok(Settled::Canceled),
-            Some("lost") => Ok(Settled::Lost),
-            other => Err(unexpected("finish", other.unwrap_or("nothing"))),
-        }
+        finished(replies.first().map_or("nothing", String::as_str))
     }
 
     /// Ends an attempt that failed. If the fault is ours it is tried again, with back-off.
@@ -1083,16 +1113,16 @@ impl Queue {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<JobEvent>, QueueError> {
-        let mut connection = self.pool.get().await?;
         let start = after.map_or_else(|| "-".to_owned(), |id| format!("({id}"));
-        let reply: Vec<(String, HashMap<String, String>)> = redis::cmd("XRANGE")
+        let mut command = redis::cmd("XRANGE");
+        command
             .arg(self.keys.events(id))
             .arg(start)
             .arg("+")
             .arg("COUNT")
-            .arg(limit)
-            .query_async(&mut connection)
-            .await?;
+            .arg(limit);
+        let reply: Vec<(String, HashMap<String, String>)> =
+            FromRedisValue::from_redis_value(self.shared.query(&command, true).await?)?;
         Ok(reply
             .into_iter()
             .filter_map(|(id, mut fields)| {
@@ -1111,7 +1141,7 @@ impl Queue {
     /// [`QueueError::Unavailable`].
     pub async fn bell(&self) -> Result<Bell, QueueError> {
         Ok(Bell {
-            connection: connection::blocking(&self.client, PARK).await?,
+            connection: connection::blocking(self.shared.client(), PARK).await?,
             key: self.keys.bell(),
         })
     }
@@ -1160,6 +1190,15 @@ impl Args {
             serde_json::to_vec(value).map_err(|error| QueueError::Corrupt(error.to_string()))?,
         );
         Ok(self)
+    }
+}
+
+fn finished(reply: &str) -> Result<Settled, QueueError> {
+    match reply {
+        "ok" => Ok(Settled::Accepted),
+        "canceled" => Ok(Settled::Canceled),
+        "lost" => Ok(Settled::Lost),
+        other => Err(unexpected("finish", other)),
     }
 }
 

@@ -676,3 +676,59 @@ async fn a_payload_written_by_another_version_is_an_error_not_a_crash() {
     };
     assert_eq!(input.kind(), "code");
 }
+
+#[tokio::test]
+async fn a_connection_cut_while_idle_is_replaced_without_an_error() {
+    let server = RedisServer::start();
+    let queue = Queue::connect(&server.config("mq")).await.unwrap();
+    let mut other = queue
+        .client()
+        .get_multiplexed_async_connection()
+        .await
+        .unwrap();
+    for _ in 0..3 {
+        let () = redis::cmd("CLIENT")
+            .arg("KILL")
+            .arg("TYPE")
+            .arg("normal")
+            .arg("SKIPME")
+            .arg("yes")
+            .query_async(&mut other)
+            .await
+            .unwrap();
+        for _ in 0..4 {
+            assert_eq!(queue.stats().await.unwrap().ready, 0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn many_jobs_are_finished_in_one_call_each_for_itself() {
+    let (queue, tenant, worker) = (queue().await, TenantId::default(), worker());
+    let jobs: Vec<_> = (0..3).map(|_| job()).collect();
+    queue.enqueue(&tenant, &jobs).await.unwrap();
+    let claims = queue.claim(&worker, 3, LEASE).await.unwrap().claims;
+    let ids: Vec<_> = claims.iter().map(|claim| claim.job).collect();
+    let payloads = queue.payloads(&ids).await.unwrap();
+    assert!(
+        payloads
+            .into_iter()
+            .all(|p| p.unwrap() == jobs[0].payload.clone())
+    );
+    queue.cancel(&tenant, ids[1]).await.unwrap();
+    let mut ended: Vec<_> = claims
+        .iter()
+        .map(|claim| (claim.job, claim.epoch, JobResult::default()))
+        .collect();
+    ended[2].1.0 += 1;
+    ended.push(ended[0].clone());
+    assert_eq!(
+        queue.finish_many(&ended).await.unwrap(),
+        [
+            Settled::Accepted,
+            Settled::Canceled,
+            Settled::Lost,
+            Settled::Accepted
+        ]
+    );
+}

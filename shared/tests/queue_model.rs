@@ -45,6 +45,8 @@ enum Command {
     Release(Pick),
     Cancel(Pick, bool),
     Reap(u8),
+    /// Time passes until every lease is over, and some are taken away.
+    Lose(u8),
     Promote(u8),
     Pass(u8),
     PauseTenant(u8, bool),
@@ -104,6 +106,7 @@ fn command() -> impl Strategy<Value = Command> {
         3 => pick.clone().prop_map(Command::Release),
         5 => (pick, prop::bool::weighted(0.1)).prop_map(|(p, s)| Command::Cancel(Pick { any: true, ..p }, s)),
         2 => (1..5u8).prop_map(Command::Reap),
+        5 => (1..5u8).prop_map(Command::Lose),
         2 => (1..5u8).prop_map(Command::Promote),
         12 => (0..10u8).prop_map(Command::Pass),
         2 => (t.clone(), any::<bool>()).prop_map(|(t, on)| Command::PauseTenant(t, on)),
@@ -1001,6 +1004,12 @@ impl World {
                 let reply = self.queue.reap(usize::from(n)).await.unwrap();
                 same!(reply, self.model.reap(usize::from(n)), "reap");
             }
+            Command::Lose(n) => {
+                self.model.now += 18_001;
+                self.queue.set_test_clock(self.model.now).await.unwrap();
+                let reply = self.queue.reap(usize::from(n)).await.unwrap();
+                same!(reply, self.model.reap(usize::from(n)), "reap");
+            }
             Command::Promote(n) => {
                 let reply = self.queue.promote(usize::from(n)).await.unwrap();
                 same!(reply, self.model.promote(usize::from(n)), "promote");
@@ -1209,7 +1218,7 @@ fn the_queue_answers_as_its_model_and_never_contradicts_itself() {
         .unwrap_or(10_000);
     let config = Config {
         cases: u32::try_from(steps.div_ceil(STEPS_PER_CASE)).unwrap(),
-        max_shrink_iters: 3_000,
+        max_shrink_iters: 400,
         failure_persistence: None,
         ..Config::default()
     };

@@ -593,7 +593,7 @@ async fn weights_share_the_slots() {
 
 #[tokio::test]
 async fn no_tenant_takes_the_last_tenth_of_the_slots_while_others_are_active() {
-    let mut bench = Bench::new().await;
+    let bench = Bench::new().await;
     let (heavy, light, worker) = (tenant("heavy"), tenant("light"), worker(20));
     bench.submit(&heavy, &jobs(60)).await;
     assert_eq!(bench.claim(&worker, 20).await.len(), 20, "alone: all");

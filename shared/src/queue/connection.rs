@@ -1,10 +1,13 @@
 //! How manimq talks to Redis: one place builds clients and pools, with explicit time-outs.
 
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use deadpool_redis::{Manager, Pool, Runtime};
 use redis::aio::{ConnectionLike as _, MultiplexedConnection};
-use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo as _};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, IntoConnectionInfo as _, Pipeline, RedisError, Value,
+};
 
 use super::QueueError;
 
@@ -12,8 +15,6 @@ use super::QueueError;
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Longest wait for the answer to a command that does not block.
 pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest wait for a free connection of the pool.
-const POOL_WAIT: Duration = Duration::from_secs(5);
 
 /// How to reach Redis.
 #[derive(Clone)]
@@ -22,7 +23,7 @@ pub struct RedisConfig {
     pub url: String,
     /// Prefix of all keys; two systems on one Redis differ in it.
     pub prefix: String,
-    /// Most connections of the pool.
+    /// Most connections for calls, besides those that block. More than two are never made.
     pub pool_size: usize,
 }
 
@@ -84,22 +85,119 @@ pub fn client(url: &str) -> Result<Client, QueueError> {
     Client::open(info).map_err(invalid)
 }
 
-/// The shared pool for commands that do not block.
+/// The connections that all non-blocking calls of a process share. Calls of many tasks travel in
+/// one stream each, so they need no pool: a busy process sends many with one system call.
 ///
-/// # Errors
-/// [`QueueError::Configuration`] if the URL cannot be read.
-pub fn pool(config: &RedisConfig) -> Result<Pool, QueueError> {
-    let info = client(&config.url)?.get_connection_info().clone();
-    let manager = Manager::new_with_config(info, settings(Some(RESPONSE_TIMEOUT)))
-        .map_err(|error| QueueError::Configuration(format!("the Redis URL is wrong: {error}")))?;
-    Pool::builder(manager)
-        .max_size(config.pool_size)
-        .wait_timeout(Some(POOL_WAIT))
-        .create_timeout(Some(CONNECT_TIMEOUT))
-        .recycle_timeout(Some(RESPONSE_TIMEOUT))
-        .runtime(Runtime::Tokio1)
-        .build()
-        .map_err(|error| QueueError::Configuration(format!("the Redis pool: {error}")))
+/// A connection's driver is a task of the runtime that first needed it. Who must not be starved
+/// by that runtime (the renewal of leases) makes a queue of its own.
+pub struct Shared {
+    client: Client,
+    slots: Vec<Slot>,
+    next: AtomicUsize,
+}
+
+/// Most connections of [`Shared`]: the second keeps a large payload from delaying everything.
+const SHARED_MAX: usize = 2;
+
+#[derive(Default)]
+struct Slot {
+    /// The present connection and its number.
+    current: Mutex<Option<(u64, MultiplexedConnection)>>,
+    /// Held by the one task that connects; the others wait for it.
+    connecting: tokio::sync::Mutex<u64>,
+}
+
+impl Shared {
+    /// Connects on the first call.
+    ///
+    /// # Errors
+    /// [`QueueError::Configuration`] if the URL cannot be read.
+    pub fn new(config: &RedisConfig) -> Result<Self, QueueError> {
+        let slots = config.pool_size.clamp(1, SHARED_MAX);
+        Ok(Self {
+            client: client(&config.url)?,
+            slots: std::iter::repeat_with(Slot::default).take(slots).collect(),
+            next: AtomicUsize::new(0),
+        })
+    }
+
+    /// The client, for a connection of one's own.
+    pub const fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Sends a command. `repeat` says that it may be sent again if the connection broke.
+    pub async fn query(&self, command: &Cmd, repeat: bool) -> Result<Value, RedisError> {
+        let slot = self.slot();
+        let (number, mut connection) = self.connection(slot).await?;
+        match connection.send_packed_command(command).await {
+            Err(error) if slot.broke(number, &error) && repeat && !error.is_timeout() => {
+                let (number, mut connection) = self.connection(slot).await?;
+                let outcome = connection.send_packed_command(command).await;
+                if let Err(error) = &outcome {
+                    slot.broke(number, error);
+                }
+                outcome?.extract_error()
+            }
+            outcome => outcome?.extract_error(),
+        }
+    }
+
+    /// Sends commands whose replies do not matter and that may be sent again.
+    pub async fn send(&self, commands: &Pipeline) -> Result<(), RedisError> {
+        let slot = self.slot();
+        let (number, mut connection) = self.connection(slot).await?;
+        match commands.query_async(&mut connection).await {
+            Err(error) if slot.broke(number, &error) && !error.is_timeout() => {
+                let (_, mut connection) = self.connection(slot).await?;
+                commands.query_async(&mut connection).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn slot(&self) -> &Slot {
+        let n = self.next.fetch_add(1, Ordering::Relaxed);
+        &self.slots[n % self.slots.len()]
+    }
+
+    async fn connection(&self, slot: &Slot) -> Result<(u64, MultiplexedConnection), RedisError> {
+        if let Some(current) = slot.current() {
+            return Ok(current);
+        }
+        let mut number = slot.connecting.lock().await;
+        if let Some(current) = slot.current() {
+            return Ok(current);
+        }
+        let connection = self
+            .client
+            .get_multiplexed_async_connection_with_config(&settings(Some(RESPONSE_TIMEOUT)))
+            .await?;
+        *number += 1;
+        *slot.current.lock().expect("no panic while locked") = Some((*number, connection.clone()));
+        Ok((*number, connection))
+    }
+}
+
+impl Slot {
+    fn current(&self) -> Option<(u64, MultiplexedConnection)> {
+        self.current.lock().expect("no panic while locked").clone()
+    }
+
+    /// Whether the error means that connection `number` is of no more use; then nobody gets it again.
+    fn broke(&self, number: u64, error: &RedisError) -> bool {
+        let broke = error.is_io_error()
+            || error.is_timeout()
+            || error.is_connection_dropped()
+            || error.is_unrecoverable_error();
+        if broke {
+            let mut current = self.current.lock().expect("no panic while locked");
+            if current.as_ref().is_some_and(|(n, _)| *n == number) {
+                *current = None;
+            }
+        }
+        broke
+    }
 }
 
 /// A connection of its own for commands that block for at most `block`.
