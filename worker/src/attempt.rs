@@ -246,12 +246,20 @@ async fn prepare(
         source: Arc::from(checked.source.as_str()),
         scene: scene.clone(),
         output: convert::output(&payload.request.output),
-        limits: Limits {
-            wall: Duration::from_secs(u64::from(payload.request.timeout_s)),
-            ..Limits::default()
-        },
+        limits: limits(payload.request.timeout_s),
         stop: held.stop().child_token(),
     })
+}
+
+/// What one attempt may use. Drawing and encoding run side by side, so the processor time that
+/// goes with a wall time is about twice as much; it must never be what ends an honest render.
+fn limits(timeout_s: u32) -> Limits {
+    let wall = Duration::from_secs(u64::from(timeout_s));
+    Limits {
+        wall,
+        cpu: wall * 4,
+        ..Limits::default()
+    }
 }
 
 /// Passes a render's events on to the job's stream until the render is over.
@@ -429,4 +437,19 @@ fn jitter() -> f64 {
     #[allow(clippy::cast_precision_loss)]
     let fraction = (bits >> 11) as f64 / (1u64 << 53) as f64;
     fraction
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use manimq_shared::job::TIMEOUT_S_MAX;
+
+    #[test]
+    fn processor_time_never_ends_a_render_before_its_wall_time() {
+        for timeout_s in [1, 600, TIMEOUT_S_MAX] {
+            let limits = limits(timeout_s);
+            assert_eq!(limits.wall.as_secs(), u64::from(timeout_s));
+            assert!(limits.cpu >= limits.wall * 2);
+        }
+    }
 }

@@ -85,7 +85,8 @@ impl Leases {
         self.with(|entries| {
             entries
                 .iter_mut()
-                .filter(|(_, entry)| entry.verdict.is_none())
+                // A cancelled job keeps its lease until its render has stopped and it is settled.
+                .filter(|(_, entry)| entry.verdict != Some(Verdict::Lost))
                 .take(BATCH_MAX)
                 .map(|(job, entry)| Renewal {
                     job: *job,
@@ -105,7 +106,7 @@ impl Leases {
         self.with(|entries| {
             if let Some(entry) = entries.get_mut(&renewal.job)
                 && entry.epoch == renewal.epoch
-                && entry.verdict.is_none()
+                && entry.verdict.is_none_or(|earlier| earlier != verdict)
             {
                 tracing::info!(job.id = %renewal.job, verdict = ?verdict, "stopping job {}", renewal.job);
                 entry.verdict = Some(verdict);
@@ -124,6 +125,8 @@ impl Leases {
                     for event in renewal.events.into_iter().rev() {
                         if entry.events.len() < EVENTS_MAX {
                             entry.events.push_front(event);
+                        } else {
+                            entry.dropped += 1;
                         }
                     }
                 }
@@ -198,7 +201,7 @@ impl Drop for Held {
     }
 }
 
-/// Starts the keeper's thread. It ends when `stop` is cancelled.
+/// Starts the keeper's thread. It ends when `stop` is cancelled, and drops `alive` then or when it panics.
 ///
 /// # Errors
 /// If the system gives no thread, or the URL cannot be read.
@@ -207,6 +210,7 @@ pub fn keep(
     leases: Leases,
     board: Board,
     stop: CancellationToken,
+    alive: tokio_util::sync::DropGuard,
 ) -> anyhow::Result<std::thread::JoinHandle<()>> {
     let config = RedisConfig {
         pool_size: 2,
@@ -218,6 +222,7 @@ pub fn keep(
     let thread = std::thread::Builder::new()
         .name("leases".to_owned())
         .spawn(move || {
+            let _alive = alive;
             runtime.block_on(async {
                 match Queue::new(&config) {
                     Ok(queue) => run(&queue, &leases, &board, &stop).await,

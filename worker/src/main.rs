@@ -53,6 +53,8 @@ fn main() -> ExitCode {
             Command::Verify(args) => manimq_worker::verify::verify(&args).await,
         }
     });
+    // A thread that still waits for something (a join, a file) must not hold the exit.
+    runtime.shutdown_background();
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -23,6 +23,8 @@ use crate::{pool, server, slot};
 
 /// How long a Redis that is away is waited for at start.
 const REDIS_WAIT: Duration = Duration::from_secs(30);
+/// How long the metrics server and the lease keeper get at the very end.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long interrupted renders get to give their jobs back.
 const KILL_TIMEOUT: Duration = Duration::from_secs(8);
 
@@ -92,11 +94,13 @@ where
     );
 
     let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
+    let died = CancellationToken::new();
     let keeper = leases::keep(
         &args.redis(),
         context.leases.clone(),
         board.clone(),
         end.clone(),
+        died.clone().drop_guard(),
     )?;
     tasks.spawn({
         let serving = server::serve(
@@ -113,12 +117,12 @@ where
     });
     let (ready, waiting) = mpsc::channel(slots);
     let pool = TaskTracker::new();
-    pool.spawn(pool::claim_for_slots(
-        queue.clone(),
-        board.clone(),
-        waiting,
-        stop.clone(),
-    ));
+    let claiming = pool::claim_for_slots(queue.clone(), board.clone(), waiting, stop.clone());
+    let alive = died.clone().drop_guard();
+    pool.spawn(async move {
+        let _alive = alive;
+        claiming.await;
+    });
     for index in 0..slots {
         let (connect, context) = (connect_sandbox.clone(), context.clone());
         pool.spawn(slot::live(
@@ -140,7 +144,15 @@ where
     ));
     tasks.close();
 
-    stop.cancelled().await;
+    // The keeper and the claimer live as long as the worker: if one of them ends by itself, a
+    // bug ended it, and a worker without them would look alive and do nothing.
+    let crashed = tokio::select! {
+        () = stop.cancelled() => None,
+        () = died.cancelled() => Some("the lease keeper or the claimer ended by itself"),
+    };
+    if crashed.is_some() {
+        stop.cancel();
+    }
     let running = board.count(SlotState::Busy);
     if running > 0 {
         tracing::info!(
@@ -167,10 +179,19 @@ where
         tracing::debug!(error = %error, "could not say goodbye");
     }
     end.cancel();
-    tasks.wait().await;
-    let _ = tokio::task::spawn_blocking(move || keeper.join()).await;
+    // Nothing that is left may keep the process: an idle scrape connection, a hung Redis.
+    let rest = async {
+        tasks.wait().await;
+        let _ = tokio::task::spawn_blocking(move || keeper.join()).await;
+    };
+    if tokio::time::timeout(END_TIMEOUT, rest).await.is_err() {
+        tracing::debug!("did not wait longer for the server and the keeper");
+    }
     tracing::info!("worker {worker} stopped");
-    Ok(())
+    match crashed {
+        None => Ok(()),
+        Some(what) => anyhow::bail!("{what}; the log above says why"),
+    }
 }
 
 /// Connects to Redis, waiting a bounded time for one that is away.

@@ -2,9 +2,9 @@
 //!
 //! A worker has no key of the store and no shared disk; the lease is what it shows.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
+use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable as _};
@@ -15,10 +15,12 @@ use tokio_util::io::ReaderStream;
 
 /// Longest wait for the answer to a request without a body.
 const GRANT_TIMEOUT: Duration = Duration::from_secs(15);
-/// Longest silence of the store during an upload.
+/// Longest time of one upload.
 const PUT_TIMEOUT: Duration = Duration::from_secs(300);
-/// How long an API or store that is away is waited for.
+/// How long an API or store that is away is waited for, counting the pauses only.
 const RETRY_FOR: Duration = Duration::from_secs(60);
+/// Longest time of everything.
+const STORE_TIMEOUT: Duration = Duration::from_secs(900);
 
 /// One file to store.
 pub struct Upload {
@@ -96,6 +98,22 @@ impl Uploader {
         lease_token: &LeaseToken,
         uploads: Vec<Upload>,
     ) -> Result<Vec<Stored>, UploadError> {
+        let storing = self.store_all(job, epoch, lease_token, uploads);
+        tokio::time::timeout(STORE_TIMEOUT, storing)
+            .await
+            .unwrap_or_else(|_| {
+                let what = format!("storing the result within {} s", STORE_TIMEOUT.as_secs());
+                Err(UploadError::Later { what, source: None })
+            })
+    }
+
+    async fn store_all(
+        &self,
+        job: JobId,
+        epoch: Epoch,
+        lease_token: &LeaseToken,
+        uploads: Vec<Upload>,
+    ) -> Result<Vec<Stored>, UploadError> {
         let mut files = Vec::with_capacity(uploads.len());
         let mut contents = Vec::with_capacity(uploads.len());
         for upload in uploads {
@@ -150,6 +168,15 @@ impl Uploader {
         Ok(stored)
     }
 
+    /// The API grants a place on itself without naming a host: it is the one that was asked.
+    fn absolute(&self, url: &str) -> String {
+        if url.starts_with('/') {
+            format!("{}{url}", self.api_url)
+        } else {
+            url.to_owned()
+        }
+    }
+
     async fn grants(&self, request: &UploadRequest) -> Result<Vec<UploadGrant>, UploadError> {
         let what = "asking the API where to store the result";
         let response = self
@@ -172,17 +199,16 @@ impl Uploader {
         file: &UploadFile,
     ) -> Result<(), UploadError> {
         let what = "storing the result";
-        let mut content = content.try_clone()?;
-        content.seek(SeekFrom::Start(0))?;
+        // Opened anew for each try: an abandoned one may still be reading, and file descriptors
+        // that are duplicates share their place in the file.
+        let content = File::open(format!("/proc/self/fd/{}", content.as_raw_fd()))?;
         let body = ReaderStream::with_capacity(tokio::fs::File::from_std(content), 256 * 1024);
-        let headers: &BTreeMap<String, String> = &grant.headers;
         let mut request = self
             .http
-            .put(&grant.url)
+            .put(self.absolute(&grant.url))
             .timeout(PUT_TIMEOUT)
-            .header(reqwest::header::CONTENT_LENGTH, file.bytes)
-            .header(reqwest::header::CONTENT_TYPE, &file.mime);
-        for (name, value) in headers {
+            .header(reqwest::header::CONTENT_LENGTH, file.bytes);
+        for (name, value) in &grant.headers {
             request = request.header(name, value);
         }
         let response = request
