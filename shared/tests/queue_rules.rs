@@ -771,3 +771,42 @@ async fn ended_jobs_are_kept_as_long_as_was_set() {
         }
     }
 }
+
+#[tokio::test]
+async fn events_are_read_on_from_where_one_was_and_the_oldest_of_many_are_gone() {
+    let bench = Bench::new().await;
+    let (owner, worker) = (tenant("a"), worker(4));
+    bench.submit(&owner, &jobs(1)).await;
+    let claim = bench.claim(&worker, 1).await.pop().unwrap();
+    for round in 0..5 {
+        let news = Renewal {
+            job: claim.job,
+            epoch: claim.epoch,
+            events: (0..500)
+                .map(|i| (EventKind::Log, format!(r#"{{"text":"{round} {i} x"}}"#)))
+                .collect(),
+        };
+        bench.queue.renew(&worker, LEASE, &[news]).await.unwrap();
+    }
+    let first = bench.queue.events(claim.job, None, 3).await.unwrap();
+    let numbers: Vec<_> = first.iter().map(|e| e.id.clone()).collect();
+    assert_eq!(numbers, [502, 503, 504].map(|n| format!("{START}-{n}")));
+    assert_eq!(first[0].data, r#"{"text":"1 0 x"}"#);
+    let seen = format!("{START}-2499");
+    let rest = bench
+        .queue
+        .events(claim.job, Some(&seen), 100)
+        .await
+        .unwrap();
+    assert_eq!(rest.len(), 2);
+    assert_eq!(rest[1].data, r#"{"text":"4 499 x"}"#);
+    assert_eq!(
+        bench
+            .queue
+            .events(claim.job, Some(&rest[1].id), 100)
+            .await
+            .unwrap()
+            .len(),
+        0
+    );
+}
