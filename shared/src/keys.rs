@@ -108,4 +108,10 @@ impl Keys {
     pub fn tenant(&self, tenant: &TenantId) -> String {
         format!("{}:t:{tenant}", self.base)
     }
+
+    /// A tenant's dead letters.
+    #[must_use]
+    pub fn dead(&self, tenant: &TenantId) -> String {
+        format!("{}:t:{tenant}:dead", self.base)
+    }
 }

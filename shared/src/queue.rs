@@ -5,6 +5,7 @@
 //! new [`Epoch`] and a stale one changes nothing.
 
 mod connection;
+mod dead;
 mod hub;
 mod library;
 
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use connection::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT, RedisConfig, redact};
+pub use dead::{DeadFilter, DeadLetter, Redriven};
 pub use hub::{Hub, Watch};
 pub use library::{LAYOUT, LIBRARY, Library};
 
