@@ -8,10 +8,9 @@
 //! | --- | --- | --- | --- |
 //! | `:j:<job>` | hash | state of a job, fields ≤ 64 B (list below) | until its retention ends |
 //! | `:jp:<job>` | string | [`JobPayload`](crate::job::JobPayload), JSON, written once | with the job |
-//! | `:je:<job>` | list | what happened, `<ms> <kind> <JSON>`; its number is in the SSE id; 2,000 kept | with the job |
+//! | `:je:<job>` | list | what happened, `<ms> <kind> <JSON>`; its number is in the SSE id; 2,000 kept; the last but one of an ended job may be `result` with its [`JobResult`](crate::job::JobResult) | with the job |
 //! | `:ja:<job>` | list | attempts after which the job was queued again, JSON | with the job |
 //! | `:jg:<job>` | string | [`Progress`](crate::job::Progress) of the attempt that runs, JSON | until the attempt ends |
-//! | `:jr:<job>` | string | [`JobResult`](crate::job::JobResult), JSON | with the job |
 //! | `:t:<tenant>` | hash | a tenant: `a` state and `q` quotas (cmsgpack, see `prelude.lua`), `p` paused | always |
 //! | `:t:<tenant>:q<lane>` | stream | ready jobs; `f` returned, `0` `1` `2` the lanes; pending = running | always |
 //! | `:t:<tenant>:run` | set | running jobs: the tenant's slots in use | while it has any |

@@ -298,8 +298,14 @@ local function conclude(S, t, id, job, status, result, outcome, class, answer)
   local keep = status == 'succeeded' and s.keep_ok or s.keep_other
   redis.call('HSET', key, 'st', status, 'fi', S.stamp, 'rv', int(job.rv + 1), 'lt', '', 'nb', '',
     'ao', outcome or '', 'ac', class or '', 'fo', answer or job.fo or '')
-  if result and result ~= '' then redis.call('SET', base .. ':jr:' .. id, result, 'EX', keep) end
-  event(S, id, 'done', '{"status":"' .. status .. '"}')
+  local done = S.stamp .. ' done {"status":"' .. status .. '"}'
+  if result and result ~= '' then
+    -- Its own key would cost a lookup and 100 bytes more; readers of events skip it.
+    redis.call('RPUSH', base .. ':je:' .. id, S.stamp .. ' result ' .. result, done)
+  else
+    redis.call('RPUSH', base .. ':je:' .. id, done)
+  end
+  redis.call('PUBLISH', base .. ':ev:' .. id, 'done')
   redis.call('EXPIRE', key, keep)
   redis.call('EXPIRE', base .. ':jp:' .. id, keep)
   redis.call('EXPIRE', base .. ':je:' .. id, keep)

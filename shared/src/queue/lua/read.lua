@@ -17,8 +17,9 @@ transition('read', { 'no-writes' }, function(keys, args)
     local left = state and cmsgpack.unpack(state)[LEFT[job.sl]] or 0
     position = math.max(1, tonumber(job.sq) - left)
   end
+  local result = redis.call('LINDEX', base .. ':je:' .. id, -2) or ''
   return { hash, redis.call('GET', base .. ':jp:' .. id), redis.call('LRANGE', base .. ':ja:' .. id, 0, -1),
-    redis.call('GET', base .. ':jr:' .. id), position, redis.call('PTTL', job_key(base, id)),
+    string.match(result, '^%d+ result (.*)$') or false, position, redis.call('PTTL', job_key(base, id)),
     redis.call('GET', base .. ':jg:' .. id) }
 end)
 
