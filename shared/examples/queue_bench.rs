@@ -1,6 +1,6 @@
 //! How fast the queue is, beside what bare Redis streams do in the same run on the same machine.
 //!
-//! `cargo run --release -p manimq-shared --example queue_bench -- [--json] [--rounds N] [--jobs N]`
+//! `cargo run --release -p manimq-shared --example queue_bench -- [--json] [--rounds N] [--jobs N] [--profile]`
 //! starts a private redis-server on a Unix socket (no persistence). Every figure is the median of
 //! the rounds; floor and queue take turns in each round, so that a busy neighbour hits both.
 
@@ -90,6 +90,24 @@ impl Bench {
     /// Processor seconds of the server so far.
     async fn cpu(&self) -> f64 {
         self.info("cpu", "used_cpu_user").await + self.info("cpu", "used_cpu_sys").await
+    }
+
+    /// What each command cost so far, also those inside the functions: calls and µs per call.
+    async fn print_profile(&self, title: &str) {
+        let info: String = redis::cmd("INFO")
+            .arg("commandstats")
+            .query_async(&mut self.connection.clone())
+            .await
+            .expect("INFO");
+        eprintln!("{title}");
+        for line in info.lines().filter(|line| line.starts_with("cmdstat_")) {
+            eprintln!("  {line}");
+        }
+        let () = redis::cmd("CONFIG")
+            .arg("RESETSTAT")
+            .query_async(&mut self.connection.clone())
+            .await
+            .expect("CONFIG RESETSTAT");
     }
 
     async fn flush(&self) {
@@ -469,6 +487,11 @@ async fn main() {
         floor(&bench, n, &mut figures).await;
         for tenants in TENANTS {
             ours(&bench, n, tenants, &mut figures).await;
+            if std::env::args().any(|arg| arg == "--profile") {
+                bench
+                    .print_profile(&format!("{tenants} tenants, {n} jobs"))
+                    .await;
+            }
         }
     }
     let medians: BTreeMap<&str, f64> = figures

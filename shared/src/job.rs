@@ -748,7 +748,7 @@ pub struct Usage {
     pub animations: u32,
 }
 
-/// What an accepted `finish` or `fail` stores (`jr:<id>`).
+/// What an accepted `finish` or `fail` stores.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct JobResult {
     /// What was published.

@@ -8,10 +8,9 @@
 //! | --- | --- | --- | --- |
 //! | `:j:<job>` | hash | state of a job, fields ≤ 64 B (list below) | until its retention ends |
 //! | `:jp:<job>` | string | [`JobPayload`](crate::job::JobPayload), JSON, written once | with the job |
-//! | `:je:<job>` | stream | what happened (`e` kind, `d` JSON); ids are SSE ids; about 2,000 kept | with the job |
+//! | `:je:<job>` | list | what happened, `<ms> <kind> <JSON>`; its number is in the SSE id; 2,000 kept; the last but one of an ended job may be `result` with its [`JobResult`](crate::job::JobResult) | with the job |
 //! | `:ja:<job>` | list | attempts after which the job was queued again, JSON | with the job |
 //! | `:jg:<job>` | string | [`Progress`](crate::job::Progress) of the attempt that runs, JSON | until the attempt ends |
-//! | `:jr:<job>` | string | [`JobResult`](crate::job::JobResult), JSON | with the job |
 //! | `:t:<tenant>` | hash | a tenant: `a` state and `q` quotas (cmsgpack, see `prelude.lua`), `p` paused | always |
 //! | `:t:<tenant>:q<lane>` | stream | ready jobs; `f` returned, `0` `1` `2` the lanes; pending = running | always |
 //! | `:t:<tenant>:run` | set | running jobs: the tenant's slots in use | while it has any |
@@ -41,7 +40,8 @@
 //! claimed, ended, `nb` not before, `dl` deadline, `cx` when a cancel was asked for, `ch`
 //! slot-milliseconds charged, `fo` epoch that was settled last and what its caller was told, `ao`
 //! `ac` how the last attempt ended and its failure class, `ik` idempotency key, `na` has a `:ja`,
-//! `pg` has a `:jg`, `rv` revision. Times are milliseconds since the epoch, by the server's clock.
+//! `pg` has a `:jg`,
+//! `ed` events dropped from the front of `:je`, `rv` revision. Times are milliseconds since the epoch, by the server's clock.
 
 use crate::ids::{JobId, TenantId, WorkerId};
 
@@ -78,7 +78,7 @@ impl Keys {
         format!("{}:j:{id}", self.base)
     }
 
-    /// A job's event stream.
+    /// A job's events.
     #[must_use]
     pub fn events(&self, id: JobId) -> String {
         format!("{}:je:{id}", self.base)
@@ -106,5 +106,11 @@ impl Keys {
     #[must_use]
     pub fn tenant(&self, tenant: &TenantId) -> String {
         format!("{}:t:{tenant}", self.base)
+    }
+
+    /// A tenant's dead letters.
+    #[must_use]
+    pub fn dead(&self, tenant: &TenantId) -> String {
+        format!("{}:t:{tenant}:dead", self.base)
     }
 }

@@ -5,6 +5,7 @@
 //! new [`Epoch`] and a stale one changes nothing.
 
 mod connection;
+mod dead;
 mod hub;
 mod library;
 
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use connection::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT, RedisConfig, redact};
+pub use dead::{DeadFilter, DeadLetter, Redriven};
 pub use hub::{Hub, Watch};
 pub use library::{LAYOUT, LIBRARY, Library};
 
@@ -277,7 +279,7 @@ pub struct Renewal {
     pub events: Vec<(EventKind, String)>,
 }
 
-/// Kind of an event in a job's stream, and of an SSE event.
+/// Kind of a job's event, and of an SSE event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
@@ -319,10 +321,10 @@ impl EventKind {
     }
 }
 
-/// One entry of a job's event stream.
+/// One event of a job.
 #[derive(Debug, Clone)]
 pub struct JobEvent {
-    /// Stream id, `<ms>-<n>`; also the SSE id.
+    /// `<ms>-<n>`: when, and its number among the job's events, from 1; also the SSE id.
     pub id: String,
     /// What kind.
     pub kind: EventKind,
@@ -1103,7 +1105,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Events of a job after the stream id `after` (`None` = from the first), at most `limit`.
+    /// Events of a job after the one with the id `after` (`None` = from the first), at most `limit`.
     ///
     /// # Errors
     /// [`QueueError::Unavailable`].
@@ -1113,26 +1115,30 @@ impl Queue {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<JobEvent>, QueueError> {
-        let start = after.map_or_else(|| "-".to_owned(), |id| format!("({id}"));
-        let mut command = redis::cmd("XRANGE");
-        command
-            .arg(self.keys.events(id))
-            .arg(start)
-            .arg("+")
-            .arg("COUNT")
-            .arg(limit);
-        let reply: Vec<(String, HashMap<String, String>)> =
-            FromRedisValue::from_redis_value(self.shared.query(&command, true).await?)?;
-        Ok(reply
-            .into_iter()
-            .filter_map(|(id, mut fields)| {
-                Some(JobEvent {
-                    id,
-                    kind: EventKind::parse(fields.get("e")?)?,
-                    data: fields.remove("d")?,
-                })
-            })
-            .collect())
+        // An id is `<ms>-<number>`; what is no id of ours means "from the first".
+        let seen: u64 = after
+            .and_then(|id| id.rsplit_once('-')?.1.parse().ok())
+            .unwrap_or(0);
+        let args = Args::new().show(id).show(seen).show(limit);
+        let mut reply =
+            Vec::<Value>::from_redis_value(self.call("events", &args.0).await?)?.into_iter();
+        let first = u64::from_redis_value(reply.next().unwrap_or(Value::Nil))?;
+        let mut events = Vec::with_capacity(reply.len());
+        for (number, entry) in (first..).zip(reply) {
+            let entry = String::from_redis_value(entry)?;
+            let mut parts = entry.splitn(3, ' ');
+            // A kind that a newer version wrote is left out, not an error.
+            if let (Some(ms), Some(kind), Some(data)) = (parts.next(), parts.next(), parts.next())
+                && let Some(kind) = EventKind::parse(kind)
+            {
+                events.push(JobEvent {
+                    id: format!("{ms}-{number}"),
+                    kind,
+                    data: data.to_owned(),
+                });
+            }
+        }
+        Ok(events)
     }
 
     /// A waiter on the bell, with a connection of its own.

@@ -559,7 +559,7 @@ impl Model {
             let open: Vec<usize> = (1..4)
                 .filter(|&lane| ready[lane] > 0 && !self.lane_paused[lane])
                 .collect();
-            let aged = (self.tenants[t].picks + 1) % 8 == 0;
+            let aged = (self.tenants[t].picks + 1).is_multiple_of(8);
             let lane = if ready[0] > 0 {
                 0
             } else if aged {
@@ -1069,7 +1069,7 @@ impl World {
                 if let Some(id) = ended.get(usize::from(n) % ended.len().max(1)) {
                     self.model.jobs.remove(id);
                     let mut delete = redis::cmd("DEL");
-                    for kind in ["j", "jp", "je", "ja", "jr"] {
+                    for kind in ["j", "jp", "je", "ja"] {
                         delete.arg(format!("{}:{kind}:{id}", self.queue.keys().base()));
                     }
                     let mut connection = self.connection().await;

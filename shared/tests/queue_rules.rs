@@ -10,8 +10,8 @@ use manimq_shared::job::{
     Status,
 };
 use manimq_shared::queue::{
-    Audit, CancelOutcome, Claim, Enqueued, EventKind, LEASE, Lease, NewJob, PauseScope, Queue,
-    QuotaPolicy, Quotas, Renewal, Settled, WorkerInfo, failed,
+    Audit, CancelOutcome, Claim, DeadFilter, Enqueued, EventKind, LEASE, Lease, NewJob, PauseScope,
+    Queue, QuotaPolicy, Quotas, Renewal, Settled, WorkerInfo, failed,
 };
 use manimq_shared::testing::RedisServer;
 
@@ -764,10 +764,131 @@ async fn ended_jobs_are_kept_as_long_as_was_set() {
         let keys: Vec<String> = bench
             .redis(redis::cmd("KEYS").arg(format!("*{}", claim.job)))
             .await;
-        assert!(keys.len() >= 4, "{keys:?}");
+        assert_eq!(keys.len(), 3, "{keys:?}");
         for key in keys {
             let ttl: i64 = bench.redis(redis::cmd("TTL").arg(&key)).await;
             assert!((keep - 5..=keep).contains(&ttl), "{key}: {ttl}");
         }
     }
+}
+
+#[tokio::test]
+async fn events_are_read_on_from_where_one_was_and_the_oldest_of_many_are_gone() {
+    let bench = Bench::new().await;
+    let (owner, worker) = (tenant("a"), worker(4));
+    bench.submit(&owner, &jobs(1)).await;
+    let claim = bench.claim(&worker, 1).await.pop().unwrap();
+    for round in 0..5 {
+        let news = Renewal {
+            job: claim.job,
+            epoch: claim.epoch,
+            events: (0..500)
+                .map(|i| (EventKind::Log, format!(r#"{{"text":"{round} {i} x"}}"#)))
+                .collect(),
+        };
+        bench.queue.renew(&worker, LEASE, &[news]).await.unwrap();
+    }
+    let first = bench.queue.events(claim.job, None, 3).await.unwrap();
+    let numbers: Vec<_> = first.iter().map(|e| e.id.clone()).collect();
+    assert_eq!(numbers, [502, 503, 504].map(|n| format!("{START}-{n}")));
+    assert_eq!(first[0].data, r#"{"text":"1 0 x"}"#);
+    let seen = format!("{START}-2499");
+    let rest = bench
+        .queue
+        .events(claim.job, Some(&seen), 100)
+        .await
+        .unwrap();
+    assert_eq!(rest.len(), 2);
+    assert_eq!(rest[1].data, r#"{"text":"4 499 x"}"#);
+    assert_eq!(
+        bench
+            .queue
+            .events(claim.job, Some(&rest[1].id), 100)
+            .await
+            .unwrap()
+            .len(),
+        0
+    );
+}
+
+#[tokio::test]
+async fn dead_letters_are_listed_and_run_again_once_or_discarded() {
+    let mut bench = Bench::new().await;
+    let (owner, worker) = (tenant("a"), worker(10));
+    let many = jobs(3);
+    bench.submit(&owner, &many).await;
+    let ours = failed(JobError::new(FailureClass::Storage, "the store is full"));
+    // The first two fail three times by our fault, the third loses three leases.
+    for _ in 0..3 {
+        let claims = bench.claim(&worker, 3).await;
+        assert_eq!(claims.len(), 3);
+        for claim in claims.iter().filter(|claim| claim.job != many[2].id) {
+            bench
+                .queue
+                .fail(claim.job, claim.epoch, &ours, 0.0)
+                .await
+                .unwrap();
+        }
+        bench.pass(Duration::from_secs(13)).await;
+        bench.queue.reap(10).await.unwrap();
+    }
+    let all = DeadFilter::default();
+    let letters = bench.queue.dead_letters(&owner, &all, 10).await.unwrap();
+    assert_eq!(letters.len(), 3);
+    assert_eq!(letters[2].job, many[2].id);
+    assert_eq!(letters[2].class, FailureClass::LostWorker);
+    assert_eq!(
+        (letters[2].attempts, letters[2].last_worker),
+        (3, Some(worker.id))
+    );
+    let stored = DeadFilter {
+        class: Some(FailureClass::Storage),
+        ..DeadFilter::default()
+    };
+    let dry = bench
+        .queue
+        .redrive(&owner, &stored, 10, true)
+        .await
+        .unwrap();
+    assert_eq!(dry.len(), 2);
+    assert!(dry.iter().all(|one| one.job.is_none()));
+    assert_eq!(bench.queue.stats().await.unwrap().ready, 0);
+
+    let quotas = Quotas {
+        queued_max: Some(1),
+        ..Quotas::default()
+    };
+    bench.queue.set_quotas(&owner, &quotas).await.unwrap();
+    // Two operators at the same time.
+    let (one, two) = tokio::join!(
+        bench.queue.redrive(&owner, &stored, 10, false),
+        bench.queue.redrive(&owner, &stored, 10, false)
+    );
+    let (one, two) = (one.unwrap(), two.unwrap());
+    assert_eq!(
+        bench.queue.stats().await.unwrap().ready,
+        1,
+        "{one:?} {two:?}"
+    );
+    let claim = bench.claim(&worker, 3).await.pop().unwrap();
+    let again = bench.queue.payload(claim.job).await.unwrap();
+    assert_eq!(again.parent, Some(many[0].id));
+    let left = bench.queue.dead_letters(&owner, &all, 10).await.unwrap();
+    let ids: Vec<_> = left.iter().map(|letter| letter.job).collect();
+    assert_eq!(ids, [many[1].id, many[2].id]);
+
+    assert_eq!(bench.queue.discard(&owner, &ids[..1]).await.unwrap(), 1);
+    // A letter whose record has ended is no letter any more.
+    let () = bench
+        .redis(redis::cmd("DEL").arg(bench.queue.keys().job(ids[1])))
+        .await;
+    assert!(
+        bench
+            .queue
+            .dead_letters(&owner, &all, 10)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    bench.audited().await;
 }

@@ -21,7 +21,7 @@ transition('cancel', { 'allow-oom' }, function(keys, args)
   elseif job.st == 'running' then
     if not job.cx then
       redis.call('HSET', key, 'cx', S.now, 'rv', job.rv + 1)
-      event(base, id, 'status', '{"status":"running","cancel_requested":true}')
+      event(S, id, 'status', '{"status":"running","cancel_requested":true}')
     end
     -- A hint only: if it is lost, the next renewal says the same.
     redis.call('PUBLISH', base .. ':ctl:' .. job.wk, 'cancel ' .. id)

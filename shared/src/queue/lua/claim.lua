@@ -91,18 +91,18 @@ end
 -- queued -> running for one job that was just read from its stream.
 local function start(S, t, id, job, worker, lease_ms, token)
   local epoch, attempt = (tonumber(job.ep) or 0) + 1, (tonumber(job.at) or 0) + 1
-  redis.call('HSET', job_key(S.base, id), 'st', 'running', 'ep', epoch, 'at', attempt, 'wk', worker,
-    'lt', token, 'sa', S.now, 'ch', t.a[ESTIMATE], 'rv', job.rv + 1)
+  redis.call('HSET', job_key(S.base, id), 'st', 'running', 'ep', int(epoch), 'at', int(attempt), 'wk', worker,
+    'lt', token, 'sa', S.stamp, 'ch', int(t.a[ESTIMATE]), 'rv', int(job.rv + 1))
   if job.dl then
     redis.call('HDEL', job_key(S.base, id), 'dl')
     redis.call('ZREM', S.base .. ':dl', id)
   end
   t.started[#t.started + 1] = id
-  S.leased[#S.leased + 1] = S.now + lease_ms
+  S.leased[#S.leased + 1] = int(S.now + lease_ms)
   S.leased[#S.leased + 1] = id
   set_shard(S, 'V', math.max(shard(S).V, t.a[TAG]))
   charge(t, t.a[ESTIMATE])
-  event(S.base, id, 'status', '{"status":"running","attempt":' .. attempt .. ',"epoch":' .. epoch .. ',"worker":"' .. worker .. '"}')
+  event(S, id, 'status', '{"status":"running","attempt":' .. attempt .. ',"epoch":' .. epoch .. ',"worker":"' .. worker .. '"}')
   return { id, t.name, epoch, attempt, token, tonumber(job.ca), S.now }
 end
 

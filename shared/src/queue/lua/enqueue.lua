@@ -89,7 +89,7 @@ transition('enqueue', {}, function(keys, args)
         fields = { 'nb', now + delay, 'sl', lane }
       else
         local entry, number = push(S, t, lane, id)
-        fields = { 'si', entry, 'sl', lane, 'sq', number }
+        fields = { 'si', entry, 'sl', lane, 'sq', int(number) }
       end
       if deadline > 0 then
         redis.call('ZADD', base .. ':dl', now + deadline, id)
@@ -99,7 +99,7 @@ transition('enqueue', {}, function(keys, args)
         redis.call('SET', uq, id .. ' ' .. fingerprint)
         fields[#fields + 1], fields[#fields + 2] = 'ik', idem
       end
-      redis.call('HSET', key, 'st', 'queued', 'tn', name, 'ln', lane, 'ca', now, 'rv', 1, unpack(fields))
+      redis.call('HSET', key, 'st', 'queued', 'tn', name, 'ln', lane, 'ca', S.stamp, 'rv', '1', unpack(fields))
       t.a[LIVE] = t.a[LIVE] + 1
       for index, tat in pairs(tats) do t.a[index] = tat end
       accepted = accepted + 1

@@ -22,12 +22,18 @@ transition('renew', { 'allow-oom' }, function(keys, args)
     else
       local key, t = job_key(base, id), nil
       local progress
+      local news = {}
       for e = 0, events - 1 do
         local kind, data = args[o + 2 * e], args[o + 2 * e + 1]
         if kind == 'progress' then progress = data end
-        redis.call('XADD', base .. ':je:' .. id, 'MAXLEN', '~', EVENTS_MAX, '*', 'e', kind, 'd', data)
+        news[e + 1] = S.stamp .. ' ' .. kind .. ' ' .. data
       end
       if events > 0 then
+        local kept = redis.call('RPUSH', base .. ':je:' .. id, unpack(news))
+        if kept > EVENTS_MAX then
+          redis.call('LTRIM', base .. ':je:' .. id, -EVENTS_MAX, -1)
+          redis.call('HINCRBY', key, 'ed', kept - EVENTS_MAX)
+        end
         redis.call('PUBLISH', base .. ':ev:' .. id, 'news')
         job.rv = job.rv + 1
         redis.call('HSET', key, 'rv', job.rv)
@@ -50,7 +56,7 @@ transition('renew', { 'allow-oom' }, function(keys, args)
         conclude(S, t, id, job, 'canceled', nil, 'canceled')
         replies[i] = 'lost'
       else
-        S.leased[#S.leased + 1] = now + lease_ms
+        S.leased[#S.leased + 1] = int(now + lease_ms)
         S.leased[#S.leased + 1] = id
         replies[i] = job.cx and 'cancel' or 'ok'
       end
