@@ -15,7 +15,7 @@ use crate::support::*;
 /// Squares that take long to draw and little to update. A job's stdout is a
 /// pipe, a scout's is /dev/null.
 const SLOW: &str = "import os, sys, time, json, random\n\
-                    pause_s = 6\n\
+                    pause_s = 10\n\
                     scout = os.fstat(1).st_rdev != 0\n\
                     squares = VGroup(*[Square(0.2 + n / 30) for n in range(60)])\n\
                     self.add(squares)\n";
@@ -321,7 +321,7 @@ write("/tmp/planted")
 os.write(3, json.dumps({"e": "totals", "animations": 700 + breaches, "frames": 5000}).encode() + b"\n")
 time.sleep(3600)
 "#,
-        6,
+        10,
     );
     let Some(first) = early.first() else {
         panic!("the scout did not come to its end");
