@@ -333,14 +333,14 @@ time.sleep(3600)
 fn a_scouts_formulas_never_hold_the_job_up() {
     let began = Instant::now();
     job_is_alone("self.add(Tex(r'\\loop\\iftrue\\repeat'))", 2);
-    let mut request = slow(&format!(
+    let mut request = slow(
         "if scout: Tex(r'\\loop\\iftrue\\repeat')\n\
          for _ in range(4): self.play(Rotate(squares), run_time=1 / 3)\n\
          if not scout: time.sleep(3)\n\
          began = time.monotonic()\n\
          MathTex('x + 1')\n\
-         print(f'formula {{time.monotonic() - began:.3f}}')\n",
-    ));
+         print(f'formula {time.monotonic() - began:.3f}')\n",
+    );
     request.output.encoder = Encoder::Manim;
     let (result, events) = render_with_events(request);
     result.expect("a film");
