@@ -14,6 +14,8 @@ mod faithful;
 mod lifecycle;
 #[path = "sandbox/limits.rs"]
 mod limits;
+#[path = "sandbox/progress.rs"]
+mod progress;
 #[path = "sandbox/renderer.rs"]
 mod renderer;
 #[path = "sandbox/support.rs"]

@@ -40,8 +40,9 @@ Report = Callable[[dict[str, Any]], None]
 class Meter:
     """Counts plays and frames, and reports at most ten times a second."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, every_s: float = 0.1) -> None:
         self._report = report
+        self._every_s = every_s
         self._reported = 0.0
         self.animation = 0
         self.animation_frames = 0
@@ -83,7 +84,7 @@ class Meter:
 
     def _say(self, now: bool) -> None:
         clock = time.monotonic()
-        if not now and clock - self._reported < 0.1:
+        if not now and clock - self._reported < self._every_s:
             return
         self._reported = clock
         self._report(
@@ -113,6 +114,10 @@ class ManimWriter(SceneFileWriter):
     meter: Meter
     scene: Scene
 
+    def __init__(self, settings: Any) -> None:
+        super().__init__(settings)
+        self._piece_frames: dict[str, int] = {}
+
     def begin_animation(self, allow_write: bool = False, **kwargs: Any) -> None:
         self.meter.begin(kwargs["animation_index"] + 1, _frames_of_play(self.scene) if allow_write else None)
         super().begin_animation(allow_write, **kwargs)
@@ -123,7 +128,18 @@ class ManimWriter(SceneFileWriter):
 
     def end_animation(self, allow_write: bool = False) -> None:
         super().end_animation(allow_write)
+        self._count_piece(allow_write)
         self.meter.end()
+
+    def _count_piece(self, drawn: bool) -> None:
+        piece = self.partial_movie_files[-1] if self.partial_movie_files else None
+        if piece is None:
+            return  # skipped, or no film at all
+        if drawn:
+            self._piece_frames[piece] = self.meter.animation_frames
+        else:
+            # Manim found an equal play and shows its piece again.
+            self.meter.add(self._piece_frames.get(piece, 0))
 
     def finish(self) -> None:
         self.meter.finishing()
@@ -261,7 +277,7 @@ class StreamWriter(ManimWriter):
             self._encoder.abort()
 
 
-def _stream_can(settings: Any) -> bool:
+def stream_can(settings: Any) -> bool:
     """What the stream covers; everything else goes through Manim's own writer."""
     output = settings.plan.output
     encoder = settings.video_encoder
@@ -282,7 +298,7 @@ def install(encoder: str, report: Report) -> Meter:
     def init_scene(self: CairoRenderer, scene: Scene, session_spec: Any, settings: Any) -> None:
         writer_class = self._file_writer_class
         if writer_class is SceneFileWriter:
-            if encoder == "fast" and _stream_can(settings):
+            if encoder == "fast" and stream_can(settings):
                 writer_class = StreamWriter
                 meter.engine = "stream"
                 # Plays are hashed to find their pieces again; a stream has none.
@@ -309,6 +325,13 @@ def check_hooks() -> None:
     expected = {
         CairoRenderer.init_scene: ["self", "scene", "session_spec", "file_writer_settings"],
         CairoRenderer.render: ["self", "scene", "time", "moving_mobjects"],
+        CairoRenderer.update_frame: ["self", "scene", "mobjects", "include_submobjects", "ignore_skipping", "kwargs"],
+        CairoRenderer.add_frame: ["self", "frame", "num_frames"],
+        CairoRenderer.freeze_current_frame: ["self", "duration"],
+        CairoRenderer.save_static_frame_data: ["self", "scene", "static_mobjects"],
+        CairoRenderer.scene_finished: ["self", "scene"],
+        SceneFileWriter.is_already_cached: ["self", "hash_invocation"],
+        SceneFileWriter.save_image: ["self", "pixels"],
         SceneFileWriter.begin_animation: ["self", "allow_write", "animation_index", "file_path"],
         SceneFileWriter.end_animation: ["self", "allow_write"],
         SceneFileWriter.write_frame: ["self", "pixels", "repeat"],

@@ -1,8 +1,9 @@
 """The guard: one trusted process per job, between the worker and the scene.
 
 It builds the walls, forks the job, keeps the time, runs TeX for it, and when
-the job is dead takes the file and has it checked. It alone holds the channel
-to the worker. It believes nothing that the job says (``protocol.clean_*``) and
+the job is dead takes the file and has it checked. A job that takes longer gets
+a scout, which runs ahead of it to learn its totals. The guard alone holds the
+channel to the worker. It believes nothing that the job says (``protocol.clean_*``) and
 never parses what the job made (``collect`` does, in a confined child).
 
 One thread, one poll loop. Every wait has a deadline.
@@ -10,7 +11,6 @@ One thread, one poll loop. Every wait has a deadline.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -22,12 +22,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import collect, job, linux, tex, walls
+from . import collect, job, linux, scout, tex, walls
+from .loop import EventPipe, Loop
+from .progress import COUNT_MAX, Progress
 from .protocol import (
     EVENT_BYTES_MAX,
-    EVENT_LINE_BYTES_MAX,
     EVENT_LINES_MAX,
     MESSAGE_BYTES_MAX,
+    SCOUT_BYTES_MAX,
+    SCOUT_LINES_MAX,
     STAGES,
     JobSpec,
     clean_count,
@@ -36,12 +39,15 @@ from .protocol import (
     send,
     try_send,
 )
+from .tex_desk import Client, Desk
 
 GRACE_S = 2.0
 """From asking a job to say where it is until it is killed."""
 PROGRESS_EVERY_S = 0.2
 PROBE_S = 20.0
 OUTPUT_DIR = "out"
+SCOUT_PATIENCE_S = 3.0
+"""For how long a scout may be behind the job and no faster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,29 +60,16 @@ class Zygote:
 
 
 @dataclass(slots=True)
-class Progress:
-    """The latest that the job said about how far it is."""
+class Scout:
+    """A running scout, seen from the guard."""
 
-    stage: str = "preparing"
-    animation: int = 0
-    animation_frames: int = 0
-    animation_frames_total: int | None = None
-    frames: int = 0
-    eta_s: float | None = None
-
-    def message(self) -> dict[str, Any]:
-        """The worker's form. Totals are not known before a scene has run."""
-        return {
-            "type": "progress",
-            "stage": self.stage,
-            "animation": self.animation,
-            "animations_total": None,
-            "frames": self.frames,
-            "frames_total": None,
-            "animation_frames": self.animation_frames,
-            "animation_frames_total": self.animation_frames_total,
-            "eta_s": self.eta_s,
-        }
+    pid: int
+    pidfd: int
+    events_fd: int
+    events: EventPipe
+    client: Client
+    compared: tuple[float, int, int] | None = None
+    """When it first counted, and its and the job's frames then."""
 
 
 @dataclass(slots=True)
@@ -108,16 +101,13 @@ class Guard:
         self._progress_due: float | None = None
         self._progress_sent = 0.0
         self._ending = Ending()
-        self._poll = select.poll()
-        self._handlers: dict[int, Callable[[], None]] = {}
-        self._events = bytearray()
-        self._events_bytes = 0
-        self._events_lines = 0
-        self._reply = bytearray()
+        self._loop = Loop()
+        self._desk = Desk(self._loop, zygote.programs, self._start_tex)
+        self._entropy = os.urandom(32)
+        self._scout: Scout | None = None
+        self._scout_due: float | None = None
+        self._scouted = False
         self._probe_pid: int | None = None
-        self._tex_pid: int | None = None
-        self._tex_pidfd = -1
-        self._tex_deadline = 0.0
         self._job_dead = False
         self._kill_at: float | None = None
         self._asked_for_stack = False
@@ -128,14 +118,11 @@ class Guard:
         """The whole life of the job. Returns when everything it started is dead."""
         # Opened while /proc is still there: the way back after each new pid namespace.
         self._own_pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-        oom_score = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+        self._oom_score = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
         walls.enter_job_namespaces()
         walls.mount_job_folders(self._spec.limits.disk_bytes)
         self._job_dir = os.open(walls.JOB_DIR, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        os.write(oom_score, b"1000")  # inherited by the job: first to go
         self._start_job()
-        os.write(oom_score, b"0")
-        os.close(oom_score)
         send(self._channel, {"type": "started"})
         now = time.monotonic()
         self._deadline = now + self._spec.limits.wall_s
@@ -153,6 +140,14 @@ class Guard:
             self._end_probe()
         for message, fds in messages:
             send(self._channel, message, fds)
+
+    def _fork_scene(self, child: Callable[[], None]) -> int:
+        """Fork a process that runs tenant code: the first to go when memory runs out."""
+        os.write(self._oom_score, b"1000")  # inherited
+        try:
+            return self._fork_apart(child)
+        finally:
+            os.write(self._oom_score, b"0")
 
     def _fork_apart(self, child: Callable[[], None]) -> int:
         """Fork ``child`` as pid 1 of a pid namespace of its own.
@@ -177,28 +172,29 @@ class Guard:
         replies_read, replies_write = os.pipe()
         crash_read, crash_write = os.pipe()
         fds = job.Descriptors(self._source, self._log, events_write, replies_read, crash_write)
-        self._job_pid = self._fork_apart(
-            lambda: job.main(self._spec, fds, self._zygote.filters, self._zygote.address_space_bytes)
+        zygote = self._zygote
+        self._job_pid = self._fork_scene(
+            lambda: job.main(self._spec, fds, self._entropy, zygote.filters, zygote.address_space_bytes)
         )
-        for fd in (self._source, self._log, events_write, replies_read, crash_write):
+        for fd in (self._log, events_write, replies_read, crash_write):
             os.close(fd)
-        self._events_fd, self._replies_fd, self._crash_fd = events_read, replies_write, crash_read
-        for fd in (events_read, replies_write, crash_read):
-            fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK)
+        self._crash_fd = crash_read
+        os.set_blocking(crash_read, False)
         self._job_pidfd = os.pidfd_open(self._job_pid)
-        self._watch(self._events_fd, select.POLLIN, self._on_events)
-        self._watch(self._job_pidfd, select.POLLIN, self._on_job_dead)
-        self._watch(self._channel.fileno(), select.POLLIN, self._on_channel)
+        self._events = EventPipe(
+            self._loop,
+            events_read,
+            bytes_max=EVENT_BYTES_MAX,
+            lines_max=EVENT_LINES_MAX,
+            on_line=self._on_event,
+            on_violation=self._protocol_violation,
+        )
+        self._client = Client(replies_write, 0, self._show_sign)
+        self._desk.join(self._client)
+        self._loop.watch(self._job_pidfd, select.POLLIN, self._on_job_dead)
+        self._loop.watch(self._channel.fileno(), select.POLLIN, self._on_channel)
 
     # ------------------------------------------------------------ loop
-
-    def _watch(self, fd: int, events: int, handler: Callable[[], None]) -> None:
-        self._handlers[fd] = handler
-        self._poll.register(fd, events)
-
-    def _unwatch(self, fd: int) -> None:
-        if self._handlers.pop(fd, None) is not None:
-            self._poll.unregister(fd)
 
     def _turn(self) -> None:
         now = time.monotonic()
@@ -208,24 +204,18 @@ class Guard:
                 due.append(self._last_sign + self._spec.limits.stall_s)
         else:
             due = [self._kill_at if self._asked_for_stack else self._kill_at - GRACE_S / 4]
-        if self._tex_pid is not None:
-            due.append(self._tex_deadline)
-        if self._progress_due is not None:
-            due.append(self._progress_due)
-        for fd, _ in self._poll.poll(max(0.0, min(due) - now) * 1000 + 1):
-            handler = self._handlers.get(fd)
-            if handler is not None:
-                handler()
+        due += filter(None, (self._desk.deadline(), self._progress_due, self._scout_due))
+        self._loop.turn(min(due) - now)
         self._keep_time(time.monotonic())
 
     def _keep_time(self, now: float) -> None:
         if self._job_dead:
             return
-        if self._tex_pid is not None and now >= self._tex_deadline:
-            os.kill(self._tex_pid, signal.SIGKILL)
-            self._tex_deadline = now + 60  # its death comes through the pidfd
+        self._desk.keep_time(now)
         if self._progress_due is not None and now >= self._progress_due:
             self._send_progress()
+        if self._scout_due is not None and now >= self._scout_due:
+            self._start_scout()
         if self._kill_at is not None:
             if now >= self._kill_at:
                 self._kill_job()
@@ -242,7 +232,8 @@ class Guard:
     def _end_job(self, why: str) -> None:
         """Ask the job where it is, and kill it soon after."""
         self._ending.stop = why
-        self._kill_tex()
+        self._end_scout()
+        self._desk.stop()
         self._signal_job(signal.SIGTERM)
         self._kill_at = time.monotonic() + GRACE_S
 
@@ -253,13 +244,10 @@ class Guard:
             pass
 
     def _kill_job(self) -> None:
-        self._kill_tex()
+        self._end_scout()
+        self._desk.stop()
         self._signal_job(signal.SIGKILL)
         self._kill_at = time.monotonic() + 60
-
-    def _kill_tex(self) -> None:
-        if self._tex_pid is not None:
-            os.kill(self._tex_pid, signal.SIGKILL)
 
     def _on_channel(self) -> None:
         message = b""
@@ -268,21 +256,17 @@ class Guard:
         except OSError:
             pass
         # The only message is "cancel"; an end of file means the worker is gone.
-        self._unwatch(self._channel.fileno())
+        self._loop.unwatch(self._channel.fileno())
         self._ending.stop = "canceled"
         if message == b"":
             self._ending.notes.append("the worker is gone")
         self._kill_job()
 
     def _on_job_dead(self) -> None:
-        self._on_events(all_of_it=True)
+        self._events.read(all_of_it=True)
         _, status, usage = os.wait4(self._job_pid, 0)
-        if self._tex_pid is not None:
-            # Its own end may be reported in the same turn: it is reaped here.
-            self._unwatch(self._tex_pidfd)
-            self._kill_tex()
-            os.waitpid(self._tex_pid, 0)
-            self._tex_pid = None
+        self._end_scout()
+        self._desk.close()
         self._job_dead = True
         ending = self._ending
         ending.status = status
@@ -295,38 +279,14 @@ class Guard:
 
     # ------------------------------------------------------------ what the job says
 
-    def _on_events(self, all_of_it: bool = False) -> None:
-        while True:
-            try:
-                data = os.read(self._events_fd, 65536)
-            except BlockingIOError:
-                return
-            if not data:
-                # The job closed it, or is about to die: its pidfd tells.
-                self._unwatch(self._events_fd)
-                return
-            self._events_bytes += len(data)
-            self._events_lines += data.count(b"\n")
-            self._events += data
-            if self._events_bytes > EVENT_BYTES_MAX or self._events_lines > EVENT_LINES_MAX:
-                return self._protocol_violation("said too much")
-            while (end := self._events.find(b"\n")) >= 0:
-                line = bytes(self._events[:end])
-                del self._events[: end + 1]
-                if not self._on_event(line):
-                    return self._protocol_violation("said what it must not say")
-            if len(self._events) > EVENT_LINE_BYTES_MAX:
-                return self._protocol_violation("said too much at once")
-            if not all_of_it:
-                return
-
     def _protocol_violation(self, what: str) -> None:
-        self._unwatch(self._events_fd)
-        self._events.clear()
         self._ending.notes.append(f"the scene {what} on the renderer's own pipe")
         if self._ending.stop is None:
             self._ending.stop = "protocol"
         self._kill_job()
+
+    def _show_sign(self) -> None:
+        self._last_sign = time.monotonic()
 
     def _on_event(self, line: bytes) -> bool:
         try:
@@ -335,25 +295,16 @@ class Guard:
         except (ValueError, KeyError, TypeError, RecursionError):
             return False
         if kind == "frames":
-            self._last_sign = time.monotonic()
-            progress = self._progress
-            progress.animation = clean_count(event.get("animation"), 10**9) or 0
-            progress.frames = clean_count(event.get("frames"), 10**9) or 0
-            progress.animation_frames = clean_count(event.get("animation_frames"), 10**9) or 0
-            progress.animation_frames_total = clean_count(event.get("animation_frames_total"), 10**9)
+            self._show_sign()
+            self._progress.count(event, self._last_sign)
             self._progress_changed()
         elif kind == "stage":
-            self._last_sign = time.monotonic()
+            self._show_sign()
             if event.get("stage") in STAGES:
-                self._progress.stage = event["stage"]
-                self._progress_changed()
-                if event["stage"] == "encoding":
-                    self._prepare_probe()
+                self._on_stage(event["stage"])
         elif kind == "tex":
-            self._last_sign = time.monotonic()
-            if self._tex_pid is not None or self._reply:
-                return False
-            self._start_tex(event)
+            self._show_sign()
+            return self._desk.ask(self._client, event)
         elif kind == "stopped_at":
             self._ending.stopped_at = event
         elif kind == "failed":
@@ -364,6 +315,18 @@ class Guard:
             return False
         return True
 
+    def _on_stage(self, stage: str) -> None:
+        self._progress.stage = stage
+        self._progress_changed()
+        if stage == "rendering":
+            self._progress.drawing(self._last_sign)
+            # A picture draws no frames: there is nothing to count before it.
+            if not self._scouted and self._scout_due is None and self._spec.format != "png":
+                self._scout_due = self._last_sign + scout.AFTER_DRAWING_S
+        elif stage == "encoding":
+            self._end_scout()
+            self._prepare_probe()
+
     def _progress_changed(self) -> None:
         if self._progress_due is None:
             self._progress_due = max(time.monotonic(), self._progress_sent + PROGRESS_EVERY_S)
@@ -373,50 +336,105 @@ class Guard:
             return
         self._progress_due = None
         self._progress_sent = time.monotonic()
+        message = self._progress.message(self._progress_sent)
         if last:
-            send(self._channel, self._progress.message())
+            send(self._channel, message)
         else:
-            try_send(self._channel, self._progress.message())
+            try_send(self._channel, message)
 
-    # ------------------------------------------------------------ TeX for the job
+    # ------------------------------------------------------------ TeX for job and scout
 
-    def _start_tex(self, event: dict[str, Any]) -> None:
-        request = tex.parse_request(event, self._zygote.programs)
-        if isinstance(request, dict):
-            return self._send_reply(request, b"")
+    def _start_tex(self, request: tex.Request, nice: int) -> tuple[int, int]:
         walls.mount_tex_folder()
+        directory = os.open(walls.TEX_DIR, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         filters = self._zygote.filters
-        self._tex_dir = os.open(walls.TEX_DIR, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._tex_pid = self._fork_apart(lambda: tex.run_confined(request, filters))
-        self._tex_pidfd = os.pidfd_open(self._tex_pid)
-        self._tex_deadline = time.monotonic() + tex.COMPILE_SECONDS_MAX
-        self._watch(self._tex_pidfd, select.POLLIN, self._on_tex_dead)
+        return self._fork_apart(lambda: tex.run_confined(request, filters, nice)), directory
 
-    def _on_tex_dead(self) -> None:
-        assert self._tex_pid is not None
-        self._unwatch(self._tex_pidfd)
-        os.close(self._tex_pidfd)
-        _, status = os.waitpid(self._tex_pid, 0)
-        self._tex_pid = None
-        header, svg = tex.collect(self._tex_dir, status)
-        os.close(self._tex_dir)
-        linux.unmount(walls.TEX_DIR)
-        self._last_sign = time.monotonic()
-        self._send_reply(header, svg)
+    # ------------------------------------------------------------ the scout
 
-    def _send_reply(self, header: dict[str, Any], body: bytes) -> None:
-        self._reply += json.dumps(header).encode() + b"\n" + body
-        self._watch(self._replies_fd, select.POLLOUT, self._on_reply_room)
+    def _start_scout(self) -> None:
+        """Send a scout ahead, once. Whatever becomes of it, the job goes on."""
+        self._scout_due, self._scouted = None, True
+        null = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
+        events_read, events_write = os.pipe()
+        replies_read, replies_write = os.pipe()
+        fds = job.Descriptors(self._source, null, events_write, replies_read, null)
+        zygote = self._zygote
+        pid = self._fork_scene(
+            lambda: scout.main(self._spec, fds, self._entropy, zygote.filters, zygote.address_space_bytes)
+        )
+        for fd in (null, events_write, replies_read):
+            os.close(fd)
+        events = EventPipe(
+            self._loop,
+            events_read,
+            bytes_max=SCOUT_BYTES_MAX,
+            lines_max=SCOUT_LINES_MAX,
+            on_line=self._on_scout_event,
+            on_violation=lambda _: self._end_scout(),
+        )
+        client = Client(replies_write, walls.SCOUT_NICE, lambda: None)
+        self._desk.join(client)
+        self._scout = Scout(pid, os.pidfd_open(pid), events_read, events, client)
+        self._loop.watch(self._scout.pidfd, select.POLLIN, self._on_scout_dead)
 
-    def _on_reply_room(self) -> None:
-        try:
-            del self._reply[: os.write(self._replies_fd, self._reply)]
-        except BlockingIOError:
+    def _on_scout_dead(self) -> None:
+        if self._scout is not None:
+            self._scout.events.read(all_of_it=True)
+        self._end_scout()
+
+    def _end_scout(self) -> None:
+        """No scout is there, and none will be, when this returns."""
+        self._scout_due, self._scouted = None, True
+        gone, self._scout = self._scout, None
+        if gone is None:
             return
-        except BrokenPipeError:
-            self._reply.clear()
-        if not self._reply:
-            self._unwatch(self._replies_fd)
+        gone.events.stop()
+        self._desk.leave(gone.client)
+        self._loop.unwatch(gone.pidfd)
+        os.kill(gone.pid, signal.SIGKILL)
+        os.waitpid(gone.pid, 0)
+        for fd in (gone.pidfd, gone.events_fd, gone.client.replies):
+            os.close(fd)
+
+    def _on_scout_event(self, line: bytes) -> bool:
+        """As hostile as a job's, and of less consequence: what is wrong ends the scout only."""
+        assert self._scout is not None
+        try:
+            event = json.loads(line)
+            kind = event["e"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return False
+        if kind == "frames":
+            frames = clean_count(event.get("frames"), COUNT_MAX)
+            if frames is None:
+                return False
+            if self._is_hopeless(self._scout, frames):
+                self._end_scout()
+        elif kind == "tex":
+            return self._desk.ask(self._scout.client, event)
+        elif kind == "totals":
+            animations = clean_count(event.get("animations"), COUNT_MAX)
+            frames = clean_count(event.get("frames"), COUNT_MAX)
+            if not animations or not frames:
+                return False
+            self._progress.learn_totals(animations, frames)
+            self._progress_changed()
+            self._end_scout()
+        else:
+            return kind == "stage"
+        return True
+
+    def _is_hopeless(self, scout: Scout, frames: int) -> bool:
+        """Whether it is behind the job and no faster: it only costs time."""
+        now, drawn = time.monotonic(), self._progress.frames
+        if scout.compared is None:
+            scout.compared = (now, frames, drawn)
+        since, frames_then, drawn_then = scout.compared
+        if now - since < SCOUT_PATIENCE_S:
+            return False
+        scout.compared = (now, frames, drawn)
+        return frames < drawn and frames - frames_then <= drawn - drawn_then
 
     # ------------------------------------------------------------ the end
 
@@ -510,12 +528,14 @@ class Guard:
                 name: clean_seconds(done.get(name)) or 0.0 for name in ("prepare_s", "render_s", "encode_s")
             },
             "frames": media.frames,
-            "animations": clean_count(done.get("animations"), 10**9) or 0,
+            "animations": clean_count(done.get("animations"), COUNT_MAX) or 0,
             "engine": "stream" if done.get("engine") == "stream" else "manim",
             "cpu_s": self._ending.cpu_s,
             "peak_memory_bytes": self._ending.peak_memory_bytes,
         }
-        return [(artifact, (fd,)), (finished, ())]
+        self._progress.finish(finished["animations"], media.frames)
+        progress = self._progress.message(time.monotonic())
+        return [(progress, ()), (artifact, (fd,)), (finished, ())]
 
     def _prepare_probe(self) -> None:
         """Fork the probe, once. It waits until ``_probe`` gives the word."""

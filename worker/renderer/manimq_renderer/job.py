@@ -7,7 +7,9 @@ descriptors, confines itself, and only then reads the source.
 from __future__ import annotations
 
 import faulthandler
+import functools
 import gc
+import hashlib
 import json
 import os
 import random
@@ -44,23 +46,30 @@ class Descriptors:
     crash: int
 
 
-def main(spec: JobSpec, fds: Descriptors, filters: walls.Filters, address_space_bytes: int) -> None:
+def main(
+    spec: JobSpec, fds: Descriptors, entropy: bytes, filters: walls.Filters, address_space_bytes: int
+) -> None:
     """Body of the forked job. Never returns."""
     try:
-        linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
-        _arrange_descriptors(fds)
-        os.chdir(walls.JOB_DIR)
-        os.environ.clear()
-        os.environ.update(PATH="/usr/bin:/bin", HOME=walls.JOB_DIR, LANG="C.UTF-8", TMPDIR="/tmp")
+        settle(fds)
         walls.confine_job(filters, spec.limits, address_space_bytes)
     except BaseException as error:  # noqa: BLE001
         os.write(_LOG_ERR, f"the job could not confine itself: {error!r}\n".encode())
         os._exit(SETUP_FAILED)
     status = 1
     try:
-        status = _Job(spec).run()
+        status = _Job(spec, entropy).run()
     finally:
         os._exit(status)
+
+
+def settle(fds: Descriptors) -> None:
+    """Leave a fresh fork with its own descriptors, folder and environment."""
+    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+    _arrange_descriptors(fds)
+    os.chdir(walls.JOB_DIR)
+    os.environ.clear()
+    os.environ.update(PATH="/usr/bin:/bin", HOME=walls.JOB_DIR, LANG="C.UTF-8", TMPDIR="/tmp")
 
 
 def _arrange_descriptors(fds: Descriptors) -> None:
@@ -81,73 +90,51 @@ def _arrange_descriptors(fds: Descriptors) -> None:
     linux.close_all_from(_SOURCE + 1)
 
 
-class _Job:
-    """One render, from the source to the exit status."""
+class SceneProcess:
+    """What job and scout have in common: the scene, and the pipes to the guard."""
 
-    def __init__(self, spec: JobSpec) -> None:
+    def __init__(self, spec: JobSpec, entropy: bytes) -> None:
         self._spec = spec
+        self._entropy = entropy
         self._path = f"{walls.JOB_DIR}/{spec.file_name}"
-        self._began = time.monotonic()
-        # Given back when memory runs out, so that the report still fits.
-        self._reserve: bytearray | None = bytearray(4 * 1024 * 1024)
 
-    def run(self) -> int:
-        """Render. Returns the exit status; what happened is said on the event pipe."""
-        faulthandler.enable(file=_CRASH, all_threads=False)
-        faulthandler.register(signal.SIGUSR2, file=_CRASH, all_threads=False)
-        signal.signal(signal.SIGTERM, self._on_stop)
-        signal.signal(signal.SIGXCPU, self._on_stop)
-        sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
-        sys.stderr.reconfigure(line_buffering=True, errors="backslashreplace")
-        try:
-            done = self._render()
-        except BaseException as error:  # noqa: BLE001 - every way a scene can end
-            self._reserve = None
-            gc.collect()
-            self._say({"e": "failed", **failure.describe(error, self._path)})
-            return 1
-        finally:
-            self._flush()
-        self._say({"e": "done", **done})
-        return 0
-
-    def _render(self) -> dict[str, Any]:
+    def _load(self) -> type[manim.Scene]:
+        """Everything up to the scene's class, as the command does it."""
         with open(_SOURCE, "rb", closefd=False) as file:
             file.seek(0)
             text = file.read().decode()
         os.close(_SOURCE)
         with open(self._path, "w", encoding="utf-8") as file:
             file.write(text)
-        # CPython reseeds `random` in a forked child; NumPy does not, and would
-        # give every job of this slot the same numbers.
-        random.seed()
-        np.random.seed()
+        self._seed()
+        self._share_random_numbers()
         self._configure()
         tex_client.install(self._compile_tex)
-        meter = engine.install(self._spec.encoder, self._say)
         sys.argv = ["manim"]
         module = scene.load_module(self._path, text)
-        scene_class = scene.choose_scene(module, self._spec.scene)
-        # From here on as the command does it (manim/cli/render/commands.py).
-        with manim.tempconfig({}):
-            instance = scene_class()
-            Manager(instance)
-            started = time.monotonic()
-            instance.render()
-        final = getattr(instance.renderer.file_writer, "final_file_path", None)
-        if final is None:
-            raise failure.NotRenderable("every animation of this scene is skipped, so there is no film")
-        os.mkdir("out")
-        os.rename(final, f"out/result.{self._spec.format}")
-        ended = time.monotonic()
-        return {
-            "prepare_s": started - self._began,
-            "render_s": ended - started - meter.encode_s,
-            "encode_s": meter.encode_s,
-            "frames": meter.frames,
-            "animations": instance.renderer.num_plays,
-            "engine": meter.engine,
-        }
+        return scene.choose_scene(module, self._spec.scene)
+
+    def _seed(self) -> None:
+        """Random numbers that no other job has, and that job and scout have in common.
+
+        CPython reseeds `random` in a forked child; NumPy does not, and would
+        give every job of this slot the same numbers.
+        """
+        self._entropy = hashlib.sha256(self._entropy).digest()
+        random.seed(self._entropy)
+        np.random.seed(np.frombuffer(self._entropy, np.uint32))
+
+    def _share_random_numbers(self) -> None:
+        """An unseeded scene asks the system for new numbers: give it common ones instead."""
+        original = manim.Scene.__init__
+
+        @functools.wraps(original)
+        def init(instance: manim.Scene, *args: Any, **kwargs: Any) -> None:
+            original(instance, *args, **kwargs)
+            if instance.random_seed is None:
+                self._seed()
+
+        manim.Scene.__init__ = init
 
     def _configure(self) -> None:
         """What the command line's flags would leave in ``config``."""
@@ -190,6 +177,60 @@ class _Job:
         while len(body) < answer.get("bytes", 0):
             body += os.read(_REPLIES, answer["bytes"] - len(body))
         return answer, bytes(body)
+
+
+class _Job(SceneProcess):
+    """One render, from the source to the exit status."""
+
+    def __init__(self, spec: JobSpec, entropy: bytes) -> None:
+        super().__init__(spec, entropy)
+        self._began = time.monotonic()
+        # Given back when memory runs out, so that the report still fits.
+        self._reserve: bytearray | None = bytearray(4 * 1024 * 1024)
+
+    def run(self) -> int:
+        """Render. Returns the exit status; what happened is said on the event pipe."""
+        faulthandler.enable(file=_CRASH, all_threads=False)
+        faulthandler.register(signal.SIGUSR2, file=_CRASH, all_threads=False)
+        signal.signal(signal.SIGTERM, self._on_stop)
+        signal.signal(signal.SIGXCPU, self._on_stop)
+        sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
+        sys.stderr.reconfigure(line_buffering=True, errors="backslashreplace")
+        try:
+            done = self._render()
+        except BaseException as error:  # noqa: BLE001 - every way a scene can end
+            self._reserve = None
+            gc.collect()
+            self._say({"e": "failed", **failure.describe(error, self._path)})
+            return 1
+        finally:
+            self._flush()
+        self._say({"e": "done", **done})
+        return 0
+
+    def _render(self) -> dict[str, Any]:
+        meter = engine.install(self._spec.encoder, self._say)
+        scene_class = self._load()
+        # From here on as the command does it (manim/cli/render/commands.py).
+        with manim.tempconfig({}):
+            instance = scene_class()
+            Manager(instance)
+            started = time.monotonic()
+            instance.render()
+        final = getattr(instance.renderer.file_writer, "final_file_path", None)
+        if final is None:
+            raise failure.NotRenderable("every animation of this scene is skipped, so there is no film")
+        os.mkdir("out")
+        os.rename(final, f"out/result.{self._spec.format}")
+        ended = time.monotonic()
+        return {
+            "prepare_s": started - self._began,
+            "render_s": ended - started - meter.encode_s,
+            "encode_s": meter.encode_s,
+            "frames": meter.frames,
+            "animations": instance.renderer.num_plays,
+            "engine": meter.engine,
+        }
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         # Said before raising: a scene that swallows every exception has still

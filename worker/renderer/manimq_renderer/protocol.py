@@ -6,7 +6,8 @@
 * job -> guard: lines of JSON on a pipe that scene code can reach. **Hostile**:
   everything read from it goes through the ``clean_*`` functions, which bound
   type, range and length, before it is passed on.
-* guard -> job: a JSON header line and a body, on a second pipe. Believed.
+* scout -> guard: the same, on a pipe of its own. **Hostile** as well.
+* guard -> job, scout: a JSON header line and a body, on a second pipe each. Believed.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ EVENT_BYTES_MAX = 64 * 1024 * 1024
 """All that a job may say in its life; an honest long film says about 1 MiB."""
 EVENT_LINES_MAX = 100_000
 """Events in its life; an honest one says ten a second, and one per formula."""
+SCOUT_BYTES_MAX = 16 * 1024 * 1024
+"""All that a scout may say; formulas, and a line twice a second."""
+SCOUT_LINES_MAX = 20_000
 TEX_CHARS_MAX = 64 * 1024
 ERROR_TEXT_CHARS_MAX = 4000
 STACK_MAX = 12

@@ -118,7 +118,7 @@ def parse_request(event: dict[str, Any], programs: Programs) -> Request | dict[s
     return Request(text, program, arguments, f"job{extension}", programs.dvisvgm)
 
 
-def run_confined(request: Request, filters: walls.Filters) -> None:
+def run_confined(request: Request, filters: walls.Filters, nice: int) -> None:
     """Body of the forked child: set the formula in ``TEX_DIR``. Never returns."""
     status = 1
     try:
@@ -130,7 +130,7 @@ def run_confined(request: Request, filters: walls.Filters) -> None:
             os.dup2(null, target)
         linux.close_all_from(3)
         linux.prctl(linux.PR_SET_PDEATHSIG, 9)
-        walls.confine_tex(filters)
+        walls.confine_tex(filters, nice)
         status = _compile(request)
     finally:
         os._exit(status)

@@ -10,6 +10,7 @@ Why each wall is there, and what it costs, is in ARCHITECTURE.md.
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 from dataclasses import dataclass
@@ -21,6 +22,11 @@ JOB_DIR = "/job"
 """A job's own folder: a fresh tmpfs per job, its working directory."""
 TEX_DIR = "/texjob"
 """Where TeX runs: a fresh tmpfs per formula."""
+
+JOB_NICE = 5
+"""Behind the worker, which renews leases, and the guards."""
+SCOUT_NICE = 15
+"""A tenth of a job's share where both want the same core."""
 
 _MIB = 1024 * 1024
 _READ = linux.LL_READ_FILE | linux.LL_READ_DIR
@@ -76,6 +82,20 @@ def mount_job_folders(disk_bytes: int) -> None:
     linux.mount_tmpfs("/proc", plain | linux.MS_RDONLY, "size=4k,mode=555")
 
 
+def enter_scout_namespaces(disk_bytes: int) -> None:
+    """The same for a scout, from within the job's: its own, with nothing of the job in them."""
+    enter_job_namespaces()
+    # Taken away rather than covered, so that a scout cannot keep the job's pages.
+    for folder in (JOB_DIR, "/tmp", "/proc"):
+        linux.unmount(folder)
+    try:
+        linux.unmount(TEX_DIR)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise  # EINVAL: no formula is being set
+    mount_job_folders(disk_bytes)
+
+
 def mount_tex_folder() -> None:
     """A fresh folder for one formula, in place of the last one."""
     plain = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC | linux.MS_NOSYMFOLLOW
@@ -117,7 +137,21 @@ def confine_job(filters: Filters, limits: Limits, address_space_bytes: int) -> N
     ``memory_bytes`` counts what the job may add to the ``address_space_bytes``
     that it inherits from the zygote.
     """
-    os.nice(5)  # behind the worker, which renews leases, and the guards
+    os.nice(JOB_NICE)
+    _confine_scene(filters, limits, address_space_bytes, processes=512)
+
+
+def confine_scout(filters: Filters, limits: Limits, address_space_bytes: int) -> None:
+    """For the process that runs the same scene ahead of the job: the same walls.
+
+    Threads count per user, so the scout's limit is far below the job's: it can
+    never take the last ones.
+    """
+    os.nice(SCOUT_NICE)
+    _confine_scene(filters, limits, address_space_bytes, processes=32)
+
+
+def _confine_scene(filters: Filters, limits: Limits, address_space_bytes: int, processes: int) -> None:
     _confine(
         filters.job,
         [
@@ -130,12 +164,13 @@ def confine_job(filters: Filters, limits: Limits, address_space_bytes: int) -> N
         memory_bytes=address_space_bytes + limits.memory_bytes,
         file_bytes=limits.output_bytes,
         files=256,
-        processes=512,
+        processes=processes,
     )
 
 
-def confine_tex(filters: Filters) -> None:
+def confine_tex(filters: Filters, nice: int) -> None:
     """For latex and dvisvgm: may start programs below /usr, sees no tenant file."""
+    os.nice(nice)
     _confine(
         filters.tex,
         [
