@@ -57,15 +57,33 @@ pub enum QueueError {
     /// This Redis cannot be used at all: too old, or it would throw jobs away.
     #[error("{0}")]
     Configuration(String),
-    /// What lies in Redis is not what this version writes.
-    #[error("unexpected data in Redis: {0}")]
+    /// Redis refused a call, or what lies there is not what this version writes. A fault of
+    /// ours or of the data: trying again changes nothing.
+    #[error("unexpected answer of Redis: {0}")]
     Corrupt(String),
 }
 
 impl From<redis::RedisError> for QueueError {
+    /// Sorts Redis' refusals: what passes by itself is `Unavailable`, so that callers wait and
+    /// repeat; what an operator must set right names the setting; the rest is a fault.
     fn from(error: redis::RedisError) -> Self {
-        Self::Unavailable(Box::new(error))
+        match error.code() {
+            None if error.kind() == redis::ErrorKind::AuthenticationFailed => denied(&error),
+            Some("NOAUTH" | "WRONGPASS" | "NOPERM" | "NOPERMS") => denied(&error),
+            None
+            | Some(
+                "LOADING" | "BUSY" | "OOM" | "MISCONF" | "NOREPLICAS" | "READONLY" | "MASTERDOWN"
+                | "CLUSTERDOWN" | "TRYAGAIN" | "UNBLOCKED" | "MOVED" | "ASK",
+            ) => Self::Unavailable(Box::new(error)),
+            Some(_) => Self::Corrupt(error.to_string()),
+        }
     }
+}
+
+fn denied(error: &redis::RedisError) -> QueueError {
+    QueueError::Configuration(format!(
+        "Redis does not let us in ({error}): put a user and password that may call functions into REDIS_URL, redis://USER:PASSWORD@HOST:PORT/DB"
+    ))
 }
 
 impl From<redis::ParsingError> for QueueError {

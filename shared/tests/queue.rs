@@ -732,3 +732,62 @@ async fn many_jobs_are_finished_in_one_call_each_for_itself() {
         ]
     );
 }
+
+#[tokio::test]
+async fn a_hundred_calls_to_a_redis_that_hangs_fail_together_and_not_one_after_the_other() {
+    let server = RedisServer::start();
+    let client = redis::Client::open(server.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let queue = Queue::new(&server.config("mq")).unwrap();
+    let spin = "local t = redis.call('TIME')[1] while redis.call('TIME')[1] - t < 12 do end";
+    tokio::spawn(async move {
+        let mut command = redis::cmd("EVAL");
+        let _: Result<(), _> = command.arg(spin).arg(0).query_async(&mut connection).await;
+    });
+    // The server is busy once it no longer answers a new connection at once.
+    let answers = || {
+        let fast = redis::AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(Duration::from_millis(100)));
+        let client = client.clone();
+        async move {
+            client
+                .get_multiplexed_async_connection_with_config(&fast)
+                .await
+                .is_err()
+        }
+    };
+    eventually("Redis hangs", answers).await;
+    let started = std::time::Instant::now();
+    let calls = (0..100).map(|_| {
+        let queue = queue.clone();
+        tokio::spawn(async move { queue.stats().await })
+    });
+    for call in calls.collect::<Vec<_>>() {
+        let answer = call.await.unwrap();
+        assert!(
+            matches!(answer, Err(QueueError::Unavailable(_))),
+            "{answer:?}"
+        );
+    }
+    // One after the other it would be 50 times the three seconds of a connection.
+    assert!(
+        started.elapsed() < Duration::from_secs(40),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn a_redis_that_wants_a_password_says_where_to_put_it() {
+    let server = RedisServer::start();
+    let client = redis::Client::open(server.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut command = redis::cmd("CONFIG");
+    command.arg("SET").arg("requirepass").arg("secret-1");
+    let () = command.query_async(&mut connection).await.unwrap();
+    let error = Queue::connect(&server.config("mq")).await.err().unwrap();
+    assert!(
+        matches!(&error, QueueError::Configuration(text) if text.contains("REDIS_URL")),
+        "{error}"
+    );
+}

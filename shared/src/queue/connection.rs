@@ -2,9 +2,10 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use redis::aio::{ConnectionLike as _, MultiplexedConnection};
+use deadpool_redis::{Manager, Pool, PoolError, Runtime};
+use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, IntoConnectionInfo as _, Pipeline, RedisError, Value,
 };
@@ -92,6 +93,9 @@ pub fn client(url: &str) -> Result<Client, QueueError> {
 /// by that runtime (the renewal of leases) makes a queue of its own.
 pub struct Shared {
     client: Client,
+    /// Makes the connections, with its time-outs. They are taken out of it for good: a pool
+    /// pings on every checkout, which would double the commands that Redis sees.
+    pool: Pool,
     slots: Vec<Slot>,
     next: AtomicUsize,
 }
@@ -103,8 +107,16 @@ const SHARED_MAX: usize = 2;
 struct Slot {
     /// The present connection and its number.
     current: Mutex<Option<(u64, MultiplexedConnection)>>,
-    /// Held by the one task that connects; the others wait for it.
-    connecting: tokio::sync::Mutex<u64>,
+    /// Held by the one task that connects; the others wait for it and share its failure.
+    connecting: tokio::sync::Mutex<Connecting>,
+}
+
+#[derive(Default)]
+struct Connecting {
+    /// How many connections were made.
+    made: u64,
+    /// When the last try failed, and how.
+    failed: Option<(Instant, String)>,
 }
 
 impl Shared {
@@ -114,8 +126,22 @@ impl Shared {
     /// [`QueueError::Configuration`] if the URL cannot be read.
     pub fn new(config: &RedisConfig) -> Result<Self, QueueError> {
         let slots = config.pool_size.clamp(1, SHARED_MAX);
+        let client = client(&config.url)?;
+        let unusable = |error: &dyn std::fmt::Display| {
+            QueueError::Configuration(format!("the Redis URL cannot be used: {error}"))
+        };
+        let info = client.get_connection_info().clone();
+        let manager = Manager::new_with_config(info, settings(Some(RESPONSE_TIMEOUT)))
+            .map_err(|error| unusable(&error))?;
+        let pool = Pool::builder(manager)
+            .max_size(slots)
+            .create_timeout(Some(CONNECT_TIMEOUT))
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|error| unusable(&error))?;
         Ok(Self {
-            client: client(&config.url)?,
+            client,
+            pool,
             slots: std::iter::repeat_with(Slot::default).take(slots).collect(),
             next: AtomicUsize::new(0),
         })
@@ -165,17 +191,35 @@ impl Shared {
         if let Some(current) = slot.current() {
             return Ok(current);
         }
-        let mut number = slot.connecting.lock().await;
+        let arrived = Instant::now();
+        let mut connecting = slot.connecting.lock().await;
         if let Some(current) = slot.current() {
             return Ok(current);
         }
-        let connection = self
-            .client
-            .get_multiplexed_async_connection_with_config(&settings(Some(RESPONSE_TIMEOUT)))
-            .await?;
-        *number += 1;
-        *slot.current.lock().expect("no panic while locked") = Some((*number, connection.clone()));
-        Ok((*number, connection))
+        // A try that failed while this call waited is its answer too: with a Redis that hangs, a
+        // hundred calls must not try one after the other, each for the whole time-out.
+        if let Some((when, how)) = &connecting.failed
+            && *when >= arrived
+        {
+            return Err(std::io::Error::other(how.clone()).into());
+        }
+        match self.pool.get().await {
+            Ok(connection) => {
+                let connection = deadpool_redis::Connection::take(connection);
+                connecting.made += 1;
+                connecting.failed = None;
+                let current = (connecting.made, connection);
+                *slot.current.lock().expect("no panic while locked") = Some(current.clone());
+                Ok(current)
+            }
+            Err(error) => {
+                connecting.failed = Some((Instant::now(), error.to_string()));
+                match error {
+                    PoolError::Backend(error) => Err(error),
+                    other => Err(std::io::Error::other(other.to_string()).into()),
+                }
+            }
+        }
     }
 }
 
@@ -211,11 +255,10 @@ pub async fn blocking(
     client: &Client,
     block: Duration,
 ) -> Result<MultiplexedConnection, QueueError> {
-    let connection = client
-        .get_multiplexed_async_connection_with_config(&settings(Some(block + RESPONSE_TIMEOUT)))
-        .await?;
-    debug_assert!(connection.get_db() >= 0);
-    Ok(connection)
+    let settings = settings(Some(block + RESPONSE_TIMEOUT));
+    Ok(client
+        .get_multiplexed_async_connection_with_config(&settings)
+        .await?)
 }
 
 #[cfg(test)]

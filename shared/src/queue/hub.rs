@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use redis::Client;
+
+use super::CONNECT_TIMEOUT;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -57,7 +59,7 @@ impl Drop for Watch {
 }
 
 impl Hub {
-    /// Starts the hub's task. It lives until the last clone and watch are gone.
+    /// Starts the hub's task. It lives until the last clone of the hub is gone.
     #[must_use]
     pub fn start(client: Client) -> Self {
         let watchers = Watchers::default();
@@ -95,9 +97,14 @@ impl Hub {
 async fn run(client: Client, watchers: Watchers, mut changes: mpsc::UnboundedReceiver<()>) {
     let mut pause = RETRY.0;
     loop {
+        let began = tokio::time::Instant::now();
         match follow(&client, &watchers, &mut changes).await {
             Ok(()) => return,
             Err(error) => {
+                // A connection that held for a while starts the pauses anew.
+                if began.elapsed() > RETRY.1 {
+                    pause = RETRY.0;
+                }
                 tracing::debug!(error = %error, "lost the hint connection, will reconnect");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(RETRY.1);
@@ -111,7 +118,9 @@ async fn follow(
     watchers: &Watchers,
     changes: &mut mpsc::UnboundedReceiver<()>,
 ) -> Result<(), redis::RedisError> {
-    let (mut sink, mut stream) = client.get_async_pubsub().await?.split();
+    let connecting = tokio::time::timeout(CONNECT_TIMEOUT, client.get_async_pubsub());
+    let connection = connecting.await.map_err(std::io::Error::from)??;
+    let (mut sink, mut stream) = connection.split();
     let mut subscribed: HashSet<String> = HashSet::new();
     loop {
         let wanted: HashSet<String> = {
