@@ -227,7 +227,7 @@ impl Sandbox for LocalSandbox {
         };
         let failed = |reason: String| ConnectError::VerificationFailed {
             reason,
-            remedy: "see `manimq doctor`, and run deploy/setup again".into(),
+            remedy: "see what `manimq-worker verify` says, and run deploy/setup again".into(),
         };
         let rendered = tokio::time::timeout(VERIFY_TIMEOUT, self.run(&request, &events))
             .await
@@ -260,7 +260,7 @@ impl Sandbox for LocalSandbox {
 
 /// Renders one file in a sandbox of its own and copies the result to `out_path`.
 ///
-/// For `manimq-worker render` and for trying things out.
+/// For trying things out: the example `render_file`.
 ///
 /// # Errors
 /// No sandbox, a failed render, or a file that cannot be read or written.

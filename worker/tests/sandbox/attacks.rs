@@ -54,7 +54,7 @@ fn no_file_of_the_host_can_be_read() {
 for path in ("/etc/shadow", "/etc/passwd", "/etc/hostname", "/etc/resolv.conf", "/root/.bashrc",
              "/proc/1/environ", "/proc/self/environ", "/proc/self/maps", "/proc/self/mem", "/proc/version",
              "/proc/1/root/etc/passwd", "/proc/self/cwd/scene.py", "/sys/kernel/uevent_seqnum", "/dev/full",
-             "/dev/mem", "/dev/tty", "/run/utmp", "/var/log/dpkg.log", "/home", "/work/main/Cargo.toml",
+             "/dev/mem", "/dev/tty", "/run/utmp", "/var/log/dpkg.log", "/home", "/opt/rt/../../etc/shadow",
              {:?}):
     attempt("read " + path, read, path)
 for folder in ("/proc", "/dev", "/", "/job/..", "/tmp/..", "/var", "/run"):
