@@ -506,6 +506,11 @@ impl Queue {
                 "Redis {version} is too old: manimq needs 7.0 or newer (Redis functions), or Valkey"
             )));
         }
+        if field("aof_enabled") == "0" {
+            tracing::warn!(
+                "Redis keeps no append-only file: a restart of it loses jobs. Turn it on with `redis-cli config set appendonly yes` and in redis.conf"
+            );
+        }
         let policy = field("maxmemory_policy");
         if !policy.is_empty() && policy != "noeviction" {
             return Err(QueueError::Configuration(format!(
@@ -1355,9 +1360,9 @@ fn parse_record(id: JobId, reply: ReadReply) -> Result<JobRecord, QueueError> {
     };
     let expires_at = (ttl_ms > 0)
         .then(|| {
-            Timestamp::now()
-                .checked_add(jiff::SignedDuration::from_millis(ttl_ms))
-                .ok()
+            let end = Timestamp::now().checked_add(jiff::SignedDuration::from_millis(ttl_ms));
+            // To the second: it is worked out on each read.
+            end.and_then(|end| end.round(jiff::Unit::Second)).ok()
         })
         .flatten();
     Ok(JobRecord {

@@ -304,9 +304,8 @@ fn a_message_names_the_input_the_reason_and_the_remedy() {
     assert_eq!(
         rejected("from manim import *\nimport os\n").to_string(),
         "scene.py:2:8: import of `os` is not allowed [import-not-allowed]\n  \
-         hint: a scene opens no files itself: give an asset's name to Manim, for example \
-         `ImageMobject(\"logo.png\")` or `SVGMobject(\"icon.svg\")`, and write other data into \
-         the scene"
+         hint: a scene runs alone, without files or programs around it: write its data into the \
+         scene"
     );
     assert_eq!(
         rejected("def f(:\n")

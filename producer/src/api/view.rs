@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use manimq_shared::api::{ArtifactView, InputView, JobView, Links, QueueView};
-use manimq_shared::job::{JobInput, JobRecord, Stage, Status, StoredArtifact};
+use manimq_shared::job::{JobInput, JobRecord, Progress, Stage, Status, StoredArtifact};
 use manimq_shared::storage::ArtifactKey;
 
 use super::App;
@@ -53,7 +53,7 @@ pub(super) fn job(app: &App, record: &JobRecord) -> JobView {
             position: record.position,
             not_before: record.not_before,
         }),
-        progress: record.progress.clone(),
+        progress: progress(record),
         attempts: record.attempts.clone(),
         artifacts,
         warnings: result.map(|r| r.warnings.clone()).unwrap_or_default(),
@@ -70,6 +70,22 @@ pub(super) fn job(app: &App, record: &JobRecord) -> JobView {
             cancel: format!("{base}/cancel"),
             this: base,
         },
+    }
+}
+
+/// How far it is; of a job that succeeded, all of it.
+fn progress(record: &JobRecord) -> Progress {
+    match &record.result {
+        Some(result) if record.status == Status::Succeeded => Progress {
+            stage: Some(Stage::Uploading),
+            fraction: Some(1.0),
+            frames_done: result.usage.frames,
+            frames_total: Some(result.usage.frames),
+            animation: result.usage.animations,
+            animations_total: Some(result.usage.animations),
+            ..Progress::default()
+        },
+        _ => record.progress.clone(),
     }
 }
 

@@ -50,15 +50,16 @@ impl std::fmt::Debug for RedisConfig {
     }
 }
 
-/// The URL without its user name and password, for messages.
+/// The URL without its user name and password, for messages; of one that is malformed, nothing
+/// before its last `@` is shown.
 #[must_use]
 pub fn redact(url: &str) -> String {
-    match (url.find("://"), url.rfind('@')) {
-        (Some(scheme), Some(at)) if scheme + 3 <= at => {
-            format!("{}://…@{}", &url[..scheme], &url[at + 1..])
-        }
-        _ => url.to_owned(),
-    }
+    let Some(at) = url.rfind('@') else {
+        return url.to_owned();
+    };
+    let scheme = url.find("://").filter(|colon| *colon < at);
+    let scheme = scheme.map_or("", |colon| &url[..colon + 3]);
+    format!("{scheme}…@{}", &url[at + 1..])
 }
 
 fn settings(response: Option<Duration>) -> AsyncConnectionConfig {
@@ -213,11 +214,12 @@ impl Shared {
                 Ok(current)
             }
             Err(error) => {
+                let error = match error {
+                    PoolError::Backend(error) => error,
+                    other => std::io::Error::other(other.to_string()).into(),
+                };
                 connecting.failed = Some((Instant::now(), error.to_string()));
-                match error {
-                    PoolError::Backend(error) => Err(error),
-                    other => Err(std::io::Error::other(other.to_string()).into()),
-                }
+                Err(error)
             }
         }
     }
@@ -270,6 +272,9 @@ mod tests {
         for url in ["redis://user:secret@host:6379/0", "redis://:secret@h"] {
             assert!(!redact(url).contains("secret"), "{}", redact(url));
             assert!(!format!("{:?}", RedisConfig::new(url)).contains("secret"));
+        }
+        for url in ["redis//user:secret@h", "user:secret@h:1", "secret@://h@"] {
+            assert!(!redact(url).contains("secret"), "{}", redact(url));
         }
         assert_eq!(redact("redis://h:1"), "redis://h:1");
         let error = client("http://user:secret@host").unwrap_err().to_string();

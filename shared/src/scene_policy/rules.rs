@@ -241,9 +241,8 @@ pub(super) const SCENE_CLASSES: &[&str] = &[
     "ZoomedScene",
 ];
 
-const NO_ASSETS_BY_PATH: &str = "a scene opens no files itself: give an asset's name to Manim, \
-     for example `ImageMobject(\"logo.png\")` or `SVGMobject(\"icon.svg\")`, and write other data \
-     into the scene";
+const NO_ASSETS_BY_PATH: &str = "a scene runs alone, without files or programs around it: write \
+     its data into the scene";
 const NO_CODE_FROM_TEXT: &str =
     "write the code out; for a formula pass a function, for example `lambda x: x**2`";
 const NO_LOOKING_AROUND: &str = "keep the values in a dict of your own";

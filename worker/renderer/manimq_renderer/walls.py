@@ -25,8 +25,8 @@ TEX_DIR = "/texjob"
 
 JOB_NICE = 5
 """Behind the worker, which renews leases, and the guards."""
-SCOUT_NICE = 15
-"""A tenth of a job's share where both want the same core."""
+SCOUT_NICE = 10
+"""A quarter of a job's share where both want the same core."""
 
 _MIB = 1024 * 1024
 _READ = linux.LL_READ_FILE | linux.LL_READ_DIR
