@@ -8,7 +8,7 @@ use manimq_shared::testing::RedisServer;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::{Api, SCENE, Setup, eventually, problem, raw, scene_body};
+use crate::support::{Api, SCENE, SOON, Setup, eventually, problem, raw, scene_body};
 
 #[tokio::test]
 async fn ready_means_that_a_job_would_run() {
@@ -330,6 +330,48 @@ async fn one_address_that_asks_too_much_is_told_when_to_come_back() {
         StatusCode::OK,
         "a probe is never refused"
     );
+}
+
+#[tokio::test]
+async fn probes_and_scrapes_are_answered_soon_while_redis_hangs() {
+    let api = Api::start().await;
+    api.worker().show_up().await;
+    assert_eq!(api.get("/readyz").await.status(), StatusCode::OK);
+    let mut redis = api
+        .queue
+        .client()
+        .get_multiplexed_async_connection()
+        .await
+        .unwrap();
+    let () = redis::cmd("CLIENT")
+        .arg("PAUSE")
+        .arg(120_000)
+        .arg("ALL")
+        .query_async(&mut redis)
+        .await
+        .unwrap();
+    // What was seen before the pause may still be shown.
+    eventually(|| async {
+        let status = api.get("/readyz").await.status();
+        (status == StatusCode::SERVICE_UNAVAILABLE).then_some(())
+    })
+    .await;
+    let start = Instant::now();
+    let metrics = format!("{}/metrics", api.metrics);
+    let (probes, scrapes) = tokio::join!(
+        futures_util::future::join_all((0..50).map(|_| api.get("/readyz"))),
+        futures_util::future::join_all((0..50).map(|_| api.client.get(&metrics).send())),
+    );
+    // One after the other, each with a time limit of its own, they would take minutes.
+    assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+    for probe in probes {
+        let refused = problem(probe, 503, "not-ready").await;
+        assert!(refused.detail.contains("Redis"), "{refused:?}");
+    }
+    for scrape in scrapes {
+        let text = scrape.unwrap().text().await.unwrap();
+        assert!(text.contains("manimq_queue_up 0"), "{text}");
+    }
 }
 
 #[tokio::test]
