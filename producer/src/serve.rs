@@ -14,7 +14,9 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use manimq_shared::logging::LogFormat;
-use manimq_shared::queue::{Queue, QueueError, RedisConfig, redact};
+use manimq_shared::queue::{
+    CONNECT_TIMEOUT, Queue, QueueError, RESPONSE_TIMEOUT, RedisConfig, redact,
+};
 use manimq_shared::scene_policy::PolicyMode;
 use prometheus::IntGauge;
 use secrecy::{ExposeSecret, SecretString};
@@ -233,6 +235,7 @@ pub async fn start(
     let sweeper = store.clone();
     let sweep = tokio::task::spawn_blocking(move || sweeper.sweep());
     let queue = connect(&args).await?;
+    store_is_the_queues(&queue, &store, &args).await?;
 
     let (api_listener, api_address) = listen(args.listen, "--listen").await?;
     let (metrics_listener, metrics_address) =
@@ -368,6 +371,40 @@ async fn connect(args: &ServeArgs) -> anyhow::Result<Queue> {
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Makes sure that the results of this queue's jobs lie in this store. An API with another one
+/// would take jobs whose files the first one cannot find, and the other way round.
+async fn store_is_the_queues(queue: &Queue, store: &Store, args: &ServeArgs) -> anyhow::Result<()> {
+    let key = queue.keys().store();
+    let settings = redis::AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CONNECT_TIMEOUT))
+        .set_response_timeout(Some(RESPONSE_TIMEOUT));
+    let note = async {
+        let mut connection = queue
+            .client()
+            .get_multiplexed_async_connection_with_config(&settings)
+            .await?;
+        let mut command = redis::cmd("SET");
+        command.arg(&key).arg(store.identity()).arg("NX").arg("GET");
+        command.query_async::<Option<String>>(&mut connection).await
+    };
+    let url = redact(&args.redis_url);
+    let noted = note
+        .await
+        .with_context(|| format!("cannot note in Redis at {url} where the results lie"))?;
+    if noted.is_some_and(|noted| noted != store.identity()) {
+        bail!(
+            "the queue in Redis at {url} (prefix {prefix}) has its results in another data folder than {folder}, \
+             and neither API would find the other's files: give both the same data folder (--data-dir), or the same \
+             MANIMQ_STORAGE_SECRET if they share it in another way, or give this one a queue of its own with \
+             --redis-prefix (MANIMQ_REDIS_PREFIX, for its workers too). If the other folder is gone for good: \
+             redis-cli DEL '{key}'",
+            prefix = args.redis_prefix,
+            folder = args.data_dir.display(),
+        );
+    }
+    Ok(())
 }
 
 async fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<(TcpListener, SocketAddr)> {

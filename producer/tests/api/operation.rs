@@ -535,6 +535,61 @@ fn a_start_that_cannot_work_says_what_to_do() {
 }
 
 #[tokio::test]
+async fn a_queue_whose_results_lie_elsewhere_is_refused() {
+    let api = Api::start().await;
+    let other = tempfile::tempdir().unwrap();
+    let flags = |more: &[String]| {
+        let mut flags = vec![format!("--redis-url={}", api.redis.url())];
+        flags.extend_from_slice(more);
+        flags
+    };
+    let here = format!("--data-dir={}", api.data.path().display());
+    let there = format!("--data-dir={}", other.path().display());
+    let output = serve(&flags(std::slice::from_ref(&there)))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{text}");
+    for words in [
+        "results in another data folder than",
+        "MANIMQ_STORAGE_SECRET",
+        "--redis-prefix",
+        "redis-cli DEL '{mq:0}:store'",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    let secret = std::fs::read_to_string(api.data_path("storage.key")).unwrap();
+    let mut redis = api
+        .queue
+        .client()
+        .get_multiplexed_async_connection()
+        .await
+        .unwrap();
+    let noted: String = redis::cmd("GET")
+        .arg(api.queue.keys().store())
+        .query_async(&mut redis)
+        .await
+        .unwrap();
+    assert!(!noted.contains(secret.trim()) && !text.contains(secret.trim()));
+
+    // The same folder, the same secret, or another queue.
+    for more in [
+        vec![here],
+        vec![there.clone(), format!("--storage-secret={}", secret.trim())],
+        vec![there, "--redis-prefix=other".to_owned()],
+    ] {
+        let announce = other.path().join("addresses.json");
+        let mut flags = flags(&more);
+        flags.push(format!("--announce={}", announce.display()));
+        let mut child = serve(&flags).spawn().unwrap();
+        eventually(|| async { announce.exists().then_some(()) }).await;
+        child.kill().unwrap();
+        child.wait().unwrap();
+        std::fs::remove_file(&announce).unwrap();
+    }
+}
+
+#[tokio::test]
 async fn the_program_announces_its_addresses_logs_no_secret_and_stops_on_a_signal() {
     let redis = RedisServer::start();
     let data = tempfile::tempdir().unwrap();
