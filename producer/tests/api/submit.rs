@@ -181,14 +181,25 @@ async fn values_out_of_range_are_all_told_at_once() {
     assert_eq!(
         pointers,
         [
+            "/input/file_name",
             "/output/fps",
             "/output/transparent",
             "/timeout_s",
             "/tags/0",
-            "/input/file_name",
             "/cache"
         ]
     );
+    // The sandbox would not take these.
+    for name in [
+        "scene.txt",
+        ".py",
+        ".a.py",
+        &format!("{}.py", "é".repeat(63)),
+    ] {
+        let body = json!({"input": {"kind": "code", "source": SCENE, "file_name": name}});
+        let refused = problem(api.post("/v1/jobs", &body).await, 422, "invalid-params").await;
+        assert_eq!(refused.errors[0].pointer, "/input/file_name", "{refused:?}");
+    }
 }
 
 #[tokio::test]
