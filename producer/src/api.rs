@@ -111,8 +111,9 @@ pub struct Parts {
     pub api_key: Option<SecretString>,
     /// Start of URLs that are given to users.
     pub public_url: String,
-    /// Start of URLs that are given to workers.
-    pub internal_url: String,
+    /// Start of URLs that are given to workers. `None`: they get the path alone, and join it with
+    /// the address at which they reach the API already.
+    pub internal_url: Option<String>,
     /// Ends streams and waits.
     pub stop: CancellationToken,
 }
@@ -395,7 +396,7 @@ mod tests {
             policy: PolicyMode::Enforce,
             api_key: None,
             public_url: "http://localhost".into(),
-            internal_url: "http://localhost".into(),
+            internal_url: None,
             stop: CancellationToken::new(),
         })
     }

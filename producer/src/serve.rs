@@ -59,10 +59,6 @@ pub struct ServeArgs {
     #[arg(long, env = "MANIMQ_REDIS_PREFIX", default_value = "mq", value_parser = redis_prefix)]
     pub redis_prefix: String,
 
-    /// Most connections to Redis, besides one for hints.
-    #[arg(long, env = "MANIMQ_REDIS_CONNECTIONS", default_value_t = 16)]
-    pub redis_connections: usize,
-
     /// How long to wait for Redis at the start before giving up. Later it may come and go.
     #[arg(long, env = "MANIMQ_REDIS_WAIT", default_value = "10s", value_parser = humantime::parse_duration)]
     pub redis_wait: Duration,
@@ -76,7 +72,7 @@ pub struct ServeArgs {
     #[arg(long, env = "MANIMQ_PUBLIC_URL", value_parser = base_url)]
     pub public_url: Option<String>,
 
-    /// How workers reach this API, if not by the public URL.
+    /// Where workers upload results, if not at the address that is their --api-url.
     #[arg(long, env = "MANIMQ_INTERNAL_URL", value_parser = base_url)]
     pub internal_url: Option<String>,
 
@@ -261,7 +257,7 @@ pub async fn start(
         },
         policy: args.scene_policy,
         api_key: args.api_key,
-        internal_url: args.internal_url.unwrap_or_else(|| public_url.clone()),
+        internal_url: args.internal_url,
         public_url,
         stop: stop.clone(),
     });
@@ -321,8 +317,8 @@ fn check(args: &ServeArgs) -> anyhow::Result<()> {
     if args.source_bytes_max > most {
         bail!("MANIMQ_SOURCE_BYTES_MAX may be at most {most}");
     }
-    if args.redis_connections == 0 || args.connections_max == 0 {
-        bail!("MANIMQ_REDIS_CONNECTIONS and MANIMQ_CONNECTIONS_MAX must be at least 1");
+    if args.connections_max == 0 {
+        bail!("MANIMQ_CONNECTIONS_MAX must be at least 1");
     }
     if args.url_ttl < Duration::from_secs(60) {
         bail!("MANIMQ_URL_TTL must be at least 60s: URLs would expire before they are used");
@@ -344,7 +340,6 @@ fn raise_descriptors() {
 async fn connect(args: &ServeArgs) -> anyhow::Result<Queue> {
     let config = RedisConfig {
         prefix: args.redis_prefix.clone(),
-        pool_size: args.redis_connections,
         ..RedisConfig::new(args.redis_url.clone())
     };
     let url = redact(&args.redis_url);

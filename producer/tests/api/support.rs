@@ -328,9 +328,18 @@ impl Worker {
         response.json().await.unwrap()
     }
 
+    /// The URL of a grant, which may be a path.
+    pub fn joined(&self, url: &str) -> String {
+        if url.starts_with('/') {
+            format!("{}{url}", self.base)
+        } else {
+            url.to_owned()
+        }
+    }
+
     pub async fn put(&self, url: &str, mime: &str, content: impl Into<reqwest::Body>) -> Response {
         self.client
-            .put(url)
+            .put(self.joined(url))
             .header("content-type", mime)
             .body(content)
             .send()
@@ -344,7 +353,7 @@ impl Worker {
         let grants = self.grants(claim, files).await.grants;
         let mut artifacts = Vec::new();
         for ((file, grant), (_, content)) in request.files.into_iter().zip(grants).zip(files) {
-            let mut put = self.client.put(&grant.url);
+            let mut put = self.client.put(self.joined(&grant.url));
             for (name, value) in &grant.headers {
                 put = put.header(name, value);
             }
