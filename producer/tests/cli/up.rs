@@ -136,6 +136,23 @@ async fn once_renders_the_sample_checks_it_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn once_that_is_interrupted_is_no_success() {
+    for (signal, moment) in [
+        (Signal::TERM, "starting Redis"),
+        (Signal::INT, "rendering the sample"),
+    ] {
+        let place = Place::new();
+        let mut live = Live::start(&mut place.up(Manner::Stubborn, &["--once"]));
+        live.says(moment).await;
+        live.signal(signal);
+        let said = live.ended().await;
+        assert_eq!(said.code, Some(5), "{}", said.err);
+        assert_eq!(said.out, "");
+        assert_eq!(place.processes(), []);
+    }
+}
+
+#[tokio::test]
 async fn the_sample_is_rendered_on_the_first_start_only() {
     let place = Place::new();
     let mut live = Live::start(&mut place.up(Manner::Good, &[]));
