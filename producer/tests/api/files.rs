@@ -144,8 +144,7 @@ async fn the_first_attempt_has_the_plain_key_and_a_later_one_its_number() {
     let grants = worker.grants(&first, files).await.grants;
     assert_eq!(grants[0].key, format!("manim_videos/{}.mp4", job.id));
     assert_eq!(grants[1].key, format!("manim_videos/{}.poster.png", job.id));
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    api.queue.reap(10).await.unwrap();
+    eventually(|| async { (api.queue.reap(10).await.unwrap() == 1).then_some(()) }).await;
     let second = worker.claim().await;
     let grants = worker.grants(&second, files).await.grants;
     assert_eq!(grants[0].key, format!("manim_videos/{}.2.mp4", job.id));

@@ -94,11 +94,7 @@ async fn without_redis_the_answer_is_503_and_it_recovers_by_itself() {
     )
     .await;
     assert!(refused.detail.contains("Idempotency-Key"), "{refused:?}");
-    assert!(
-        start.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
     assert_eq!(api.get("/healthz").await.status(), StatusCode::OK);
     api.redis.restart();
     eventually(|| async {
@@ -385,11 +381,7 @@ async fn a_slow_head_is_cut() {
         b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-slow: ",
     )
     .await;
-    assert!(
-        start.elapsed() < Duration::from_secs(3),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
 }
 
 #[tokio::test]
@@ -398,7 +390,9 @@ async fn connections_above_the_limit_wait_until_one_is_free() {
     let address = api.base.trim_start_matches("http://").to_owned();
     let first = tokio::net::TcpStream::connect(&address).await.unwrap();
     let request = api.request(Method::GET, "/healthz");
+    api.until_gauge("manimq_http_connections", 1.0).await;
     let waiting = tokio::spawn(async { request.send().await.unwrap().status() });
+    // Nothing tells that it waits; a slow machine could only hide that it does not.
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(!waiting.is_finished());
     drop(first);
@@ -635,11 +629,7 @@ async fn the_program_announces_its_addresses_logs_no_secret_and_stops_on_a_signa
         .await
         .unwrap();
     assert!(status.success());
-    assert!(
-        start.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
     let text = std::fs::read_to_string(&log).unwrap();
     assert!(
         text.lines()

@@ -203,6 +203,20 @@ impl Api {
         self.job(job.id).await
     }
 
+    /// What a metric without labels shows now.
+    pub async fn gauge(&self, name: &str) -> f64 {
+        let scrape = self.client.get(format!("{}/metrics", self.metrics));
+        let text = scrape.send().await.unwrap().text().await.unwrap();
+        text.lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+            .unwrap_or(0.0)
+    }
+
+    /// Waits until a metric without labels shows this.
+    pub async fn until_gauge(&self, name: &str, value: f64) {
+        eventually(|| async { (self.gauge(name).await == value).then_some(()) }).await;
+    }
+
     pub fn data_path(&self, path: &str) -> std::path::PathBuf {
         self.data.path().join(path)
     }

@@ -253,6 +253,10 @@ async fn what_a_dead_worker_left_behind_is_ended() {
     let place = Place::new();
     let mut live = Live::start(&mut place.up(Manner::Orphan, &["--no-sample"]));
     place.ready(&mut live).await;
+    eventually("the short-lived orphan has died", async || {
+        place.pid_of("sleep 0.1").is_none().then_some(())
+    })
+    .await;
     eventually("no orphan stays as a zombie", async || {
         zombies_of(live.pid()).is_empty().then_some(())
     })
