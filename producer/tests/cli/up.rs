@@ -382,6 +382,42 @@ async fn a_redis_of_ones_own_is_used_and_left_alone() {
 }
 
 #[tokio::test]
+async fn the_password_of_redis_is_not_in_the_announcement() {
+    let redis = manimq_shared::testing::RedisServer::start();
+    let queue = manimq_shared::queue::Queue::new(&redis.config("mq")).unwrap();
+    let mut connection = queue
+        .client()
+        .get_multiplexed_async_connection()
+        .await
+        .unwrap();
+    // Any free port: this Redis listens on a socket alone until it is told otherwise.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    for (name, value) in [
+        ("requirepass", "hunter2".to_owned()),
+        ("port", port.to_string()),
+    ] {
+        let () = redis::cmd("CONFIG")
+            .arg("SET")
+            .arg(name)
+            .arg(value)
+            .query_async(&mut connection)
+            .await
+            .unwrap();
+    }
+    let place = Place::new();
+    let mut command = place.up(Manner::Good, &["--no-sample"]);
+    command.env("REDIS_URL", format!("redis://:hunter2@127.0.0.1:{port}/0"));
+    let mut live = Live::start(&mut command);
+    let here = place.ready(&mut live).await;
+    assert_eq!(here["redis"], format!("redis://…@127.0.0.1:{port}/0"));
+    live.signal(Signal::TERM);
+    let said = live.ended().await;
+    assert!(!said.err.contains("hunter2"), "{}", said.err);
+}
+
+#[tokio::test]
 async fn a_render_survives_the_restart_of_the_api() {
     let place = Place::new();
     let mut live = Live::start(&mut place.up(Manner::Good, &["--no-sample"]));
