@@ -15,6 +15,7 @@ mod files;
 mod guard;
 mod health;
 mod jobs;
+mod look;
 mod openapi;
 mod page;
 pub mod problem;
@@ -35,12 +36,13 @@ use futures_util::FutureExt as _;
 use manimq_shared::queue::{Hub, Queue, QueueError, Stats};
 use manimq_shared::scene_policy::PolicyMode;
 use secrecy::SecretString;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use self::look::Look;
 pub use self::openapi::document;
 use self::problem::{ApiError, Kind, PROBLEM_JSON, Unfinished};
 use crate::metrics::Metrics;
@@ -109,8 +111,9 @@ pub struct Parts {
     pub api_key: Option<SecretString>,
     /// Start of URLs that are given to users.
     pub public_url: String,
-    /// Start of URLs that are given to workers.
-    pub internal_url: String,
+    /// Start of URLs that are given to workers. `None`: they get the path alone, and join it with
+    /// the address at which they reach the API already.
+    pub internal_url: Option<String>,
     /// Ends streams and waits.
     pub stop: CancellationToken,
 }
@@ -125,8 +128,8 @@ struct Shared {
     guard: guard::Guard,
     streams: Arc<Semaphore>,
     long_polls: Arc<Semaphore>,
-    stats: Mutex<Option<(Instant, Stats)>>,
-    storage_probe: Mutex<Option<(Instant, Result<(), String>)>>,
+    stats: Look<Stats>,
+    storage_probe: Look<()>,
 }
 
 impl App {
@@ -138,8 +141,8 @@ impl App {
             guard: guard::Guard::new(&parts),
             streams: Arc::new(Semaphore::new(parts.limits.sse_max)),
             long_polls: Arc::new(Semaphore::new(parts.limits.long_polls_max)),
-            stats: Mutex::new(None),
-            storage_probe: Mutex::new(None),
+            stats: Look::default(),
+            storage_probe: Look::default(),
             parts,
         }))
     }
@@ -194,29 +197,20 @@ impl App {
     }
 
     /// The queue at a glance, at most `age_max` old; one call at a time however many ask.
-    pub(crate) async fn stats(&self, age_max: Duration) -> Result<Stats, ApiError> {
-        let mut cached = self.0.stats.lock().await;
-        if let Some((at, stats)) = cached.as_ref()
-            && at.elapsed() <= age_max
-        {
-            return Ok(stats.clone());
-        }
-        let stats = self.redis("stats", self.queue().stats()).await;
-        *cached = stats.as_ref().ok().map(|s| (Instant::now(), s.clone()));
-        stats
+    pub(crate) async fn stats(&self, age_max: Duration) -> Result<Stats, String> {
+        let app = self.clone();
+        let look = || async move {
+            let stats = app.redis("stats", app.queue().stats()).await;
+            stats.map_err(|error| error.cause_text().unwrap_or_default())
+        };
+        self.0.stats.at_most(age_max, look).await
     }
 
     /// Whether a file can be stored, at most `age_max` old.
     async fn storage_works(&self, age_max: Duration) -> Result<(), String> {
-        let mut cached = self.0.storage_probe.lock().await;
-        if let Some((at, result)) = cached.as_ref()
-            && at.elapsed() <= age_max
-        {
-            return result.clone();
-        }
-        let result = self.store().probe().await.map_err(|e| e.to_string());
-        *cached = Some((Instant::now(), result.clone()));
-        result
+        let store = self.store().clone();
+        let look = || async move { store.probe().await.map_err(|error| error.to_string()) };
+        self.0.storage_probe.at_most(age_max, look).await
     }
 }
 
@@ -402,7 +396,7 @@ mod tests {
             policy: PolicyMode::Enforce,
             api_key: None,
             public_url: "http://localhost".into(),
-            internal_url: "http://localhost".into(),
+            internal_url: None,
             stop: CancellationToken::new(),
         })
     }

@@ -151,11 +151,19 @@ impl From<ClientError> for Failure {
                 problem,
                 retry_after,
             } => {
-                let (exit, hint) = match problem.status {
-                    401 | 403 => (
-                        Exit::Usage,
-                        Some("set MANIMQ_API_KEY to a key of this server".to_owned()),
+                let hint = match problem.kind.as_str() {
+                    "unauthenticated" => Some("set MANIMQ_API_KEY to a key of this server"),
+                    "host-not-allowed" => Some(
+                        "reach it as http://127.0.0.1:PORT or by its MANIMQ_PUBLIC_URL, or give it an API key",
                     ),
+                    "url-expired" | "signature-invalid" => {
+                        Some("get a fresh URL from the job: `manimq job get ID`")
+                    }
+                    _ => None,
+                };
+                let hint = hint.map(str::to_owned);
+                let (exit, hint) = match problem.status {
+                    401 | 403 => (Exit::Usage, hint),
                     429 => (
                         Exit::Quota,
                         retry_after.map(|wait| format!("try again in {} s", wait.as_secs().max(1))),
@@ -179,6 +187,31 @@ impl From<ClientError> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_gets_the_hint_that_fits_it() {
+        for (kind, status, words) in [
+            ("unauthenticated", 401, Some("MANIMQ_API_KEY")),
+            ("host-not-allowed", 403, Some("127.0.0.1")),
+            ("url-expired", 403, Some("job get")),
+            ("signature-invalid", 403, Some("job get")),
+            ("something-new", 403, None),
+        ] {
+            let problem = serde_json::from_value(serde_json::json!({
+                "type": kind, "title": kind, "status": status, "detail": "no",
+            }));
+            let failure = Failure::from(ClientError::Problem {
+                problem: problem.unwrap(),
+                retry_after: None,
+            });
+            assert_eq!(failure.exit, Exit::Usage);
+            match (words, failure.hint) {
+                (Some(words), Some(hint)) => assert!(hint.contains(words), "{kind}: {hint}"),
+                (None, None) => {}
+                (_, hint) => panic!("{kind}: {hint:?}"),
+            }
+        }
+    }
 
     #[test]
     fn a_failure_reads_like_one_and_cannot_drive_the_terminal() {

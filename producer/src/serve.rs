@@ -14,7 +14,9 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use manimq_shared::logging::LogFormat;
-use manimq_shared::queue::{Queue, QueueError, RedisConfig, redact};
+use manimq_shared::queue::{
+    CONNECT_TIMEOUT, Queue, QueueError, RESPONSE_TIMEOUT, RedisConfig, redact,
+};
 use manimq_shared::scene_policy::PolicyMode;
 use prometheus::IntGauge;
 use secrecy::{ExposeSecret, SecretString};
@@ -57,10 +59,6 @@ pub struct ServeArgs {
     #[arg(long, env = "MANIMQ_REDIS_PREFIX", default_value = "mq", value_parser = redis_prefix)]
     pub redis_prefix: String,
 
-    /// Most connections to Redis, besides one for hints.
-    #[arg(long, env = "MANIMQ_REDIS_CONNECTIONS", default_value_t = 16)]
-    pub redis_connections: usize,
-
     /// How long to wait for Redis at the start before giving up. Later it may come and go.
     #[arg(long, env = "MANIMQ_REDIS_WAIT", default_value = "10s", value_parser = humantime::parse_duration)]
     pub redis_wait: Duration,
@@ -74,7 +72,7 @@ pub struct ServeArgs {
     #[arg(long, env = "MANIMQ_PUBLIC_URL", value_parser = base_url)]
     pub public_url: Option<String>,
 
-    /// How workers reach this API, if not by the public URL.
+    /// Where workers upload results, if not at the address that is their --api-url.
     #[arg(long, env = "MANIMQ_INTERNAL_URL", value_parser = base_url)]
     pub internal_url: Option<String>,
 
@@ -233,6 +231,7 @@ pub async fn start(
     let sweeper = store.clone();
     let sweep = tokio::task::spawn_blocking(move || sweeper.sweep());
     let queue = connect(&args).await?;
+    store_is_the_queues(&queue, &store, &args).await?;
 
     let (api_listener, api_address) = listen(args.listen, "--listen").await?;
     let (metrics_listener, metrics_address) =
@@ -258,7 +257,7 @@ pub async fn start(
         },
         policy: args.scene_policy,
         api_key: args.api_key,
-        internal_url: args.internal_url.unwrap_or_else(|| public_url.clone()),
+        internal_url: args.internal_url,
         public_url,
         stop: stop.clone(),
     });
@@ -318,8 +317,8 @@ fn check(args: &ServeArgs) -> anyhow::Result<()> {
     if args.source_bytes_max > most {
         bail!("MANIMQ_SOURCE_BYTES_MAX may be at most {most}");
     }
-    if args.redis_connections == 0 || args.connections_max == 0 {
-        bail!("MANIMQ_REDIS_CONNECTIONS and MANIMQ_CONNECTIONS_MAX must be at least 1");
+    if args.connections_max == 0 {
+        bail!("MANIMQ_CONNECTIONS_MAX must be at least 1");
     }
     if args.url_ttl < Duration::from_secs(60) {
         bail!("MANIMQ_URL_TTL must be at least 60s: URLs would expire before they are used");
@@ -341,7 +340,6 @@ fn raise_descriptors() {
 async fn connect(args: &ServeArgs) -> anyhow::Result<Queue> {
     let config = RedisConfig {
         prefix: args.redis_prefix.clone(),
-        pool_size: args.redis_connections,
         ..RedisConfig::new(args.redis_url.clone())
     };
     let url = redact(&args.redis_url);
@@ -368,6 +366,40 @@ async fn connect(args: &ServeArgs) -> anyhow::Result<Queue> {
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Makes sure that the results of this queue's jobs lie in this store. An API with another one
+/// would take jobs whose files the first one cannot find, and the other way round.
+async fn store_is_the_queues(queue: &Queue, store: &Store, args: &ServeArgs) -> anyhow::Result<()> {
+    let key = queue.keys().store();
+    let settings = redis::AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CONNECT_TIMEOUT))
+        .set_response_timeout(Some(RESPONSE_TIMEOUT));
+    let note = async {
+        let mut connection = queue
+            .client()
+            .get_multiplexed_async_connection_with_config(&settings)
+            .await?;
+        let mut command = redis::cmd("SET");
+        command.arg(&key).arg(store.identity()).arg("NX").arg("GET");
+        command.query_async::<Option<String>>(&mut connection).await
+    };
+    let url = redact(&args.redis_url);
+    let noted = note
+        .await
+        .with_context(|| format!("cannot note in Redis at {url} where the results lie"))?;
+    if noted.is_some_and(|noted| noted != store.identity()) {
+        bail!(
+            "the queue in Redis at {url} (prefix {prefix}) has its results in another data folder than {folder}, \
+             and neither API would find the other's files: give both the same data folder (--data-dir), or the same \
+             MANIMQ_STORAGE_SECRET if they share it in another way, or give this one a queue of its own with \
+             --redis-prefix (MANIMQ_REDIS_PREFIX, for its workers too). If the other folder is gone for good: \
+             redis-cli DEL '{key}'",
+            prefix = args.redis_prefix,
+            folder = args.data_dir.display(),
+        );
+    }
+    Ok(())
 }
 
 async fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<(TcpListener, SocketAddr)> {

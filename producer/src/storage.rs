@@ -114,6 +114,7 @@ pub struct Store {
     inner: Arc<LocalFileSystem>,
     root: PathBuf,
     signer: Signer,
+    identity: String,
     uploads: Arc<Semaphore>,
     url_ttl: Duration,
 }
@@ -143,8 +144,8 @@ impl Store {
                 )
             })?;
         }
-        let secret = match secret {
-            Some(text) => StorageSecret::new(text).with_context(|| {
+        let (secret, identity) = match secret {
+            Some(text) => known_secret(text).with_context(|| {
                 format!(
                     "MANIMQ_STORAGE_SECRET is too short: use at least {} bytes, such as from `openssl rand -hex 32`",
                     StorageSecret::BYTES_MIN
@@ -160,6 +161,7 @@ impl Store {
             inner: Arc::new(inner),
             root,
             signer: Signer::new(&secret),
+            identity,
             uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),
             url_ttl,
         })
@@ -169,6 +171,12 @@ impl Store {
     #[must_use]
     pub fn signer(&self) -> &Signer {
         &self.signer
+    }
+
+    /// A hash of the secret: the same for all processes that honour each other's URLs.
+    #[must_use]
+    pub fn identity(&self) -> &str {
+        &self.identity
     }
 
     /// When a URL for a reader that is made now expires. Rounded up to a half of the time to
@@ -454,11 +462,18 @@ impl Incoming {
     }
 }
 
+/// A secret that is long enough, and the hash by which its owner is known.
+fn known_secret(text: &str) -> Option<(StorageSecret, String)> {
+    let secret = StorageSecret::new(text)?;
+    let digest = Sha256::new_with_prefix("manimq store identity\n").chain_update(text);
+    Some((secret, hex::encode(digest.finalize())))
+}
+
 /// The secret in `path`; made on the first start, readable by its owner alone.
-fn secret_file(path: &Path) -> anyhow::Result<StorageSecret> {
-    let read = || -> anyhow::Result<Option<StorageSecret>> {
+fn secret_file(path: &Path) -> anyhow::Result<(StorageSecret, String)> {
+    let read = || -> anyhow::Result<Option<(StorageSecret, String)>> {
         match std::fs::read_to_string(path) {
-            Ok(text) => StorageSecret::new(text.trim())
+            Ok(text) => known_secret(text.trim())
                 .map(Some)
                 .with_context(|| {
                     format!(

@@ -307,7 +307,8 @@ async fn up(
     let result = tokio::select! {
         result = go(args, &data, &common, &mut parts, stop) => result,
         Some(failure) = failures.recv() => Err(failure),
-        () = stop.cancelled() => Ok(()),
+        // `--once` promises a film that plays; it was stopped before there was one.
+        () = stop.cancelled() => if args.once { Err(interrupted()) } else { Ok(()) },
     };
     if let Err(failure) = &result
         && !failure.told
@@ -424,7 +425,7 @@ async fn go(
         api: server.clone(),
         metrics: addresses.metrics,
         worker_metrics,
-        redis: redis_url,
+        redis: redact(&redis_url),
         data_dir: data.path().to_owned(),
         slots: if args.no_worker { 0 } else { slots },
     };
@@ -475,6 +476,14 @@ async fn go(
     }
     stop.cancelled().await;
     Ok(())
+}
+
+fn interrupted() -> Failure {
+    Failure::new(
+        Exit::Canceled,
+        "interrupted",
+        "stopped before the sample was rendered and checked",
+    )
 }
 
 fn banner(here: &Announcement, redis: &str, paint: Paint) -> String {

@@ -97,7 +97,7 @@ async fn a_killed_workers_job_runs_again_elsewhere_and_is_published_once() {
         .submit(json!({"input": {"kind": "code", "source": LONG}, "output": {"quality": "low"}}))
         .await;
     system.until_drawing(job.id).await;
-    let killed = std::time::Instant::now();
+    let killed = jiff::Timestamp::now();
     system.kill(WORKER);
     system.start_worker().await;
     let done = system.ended(job.id).await;
@@ -109,9 +109,9 @@ async fn a_killed_workers_job_runs_again_elsewhere_and_is_published_once() {
     );
     assert_ne!(done.attempts[0].worker, done.attempts[1].worker);
     let again = done.attempts[1].started_at;
-    let lost = done.attempts[0].ended_at.unwrap();
-    assert!(again.duration_since(lost).as_secs_f64() < 15.0);
-    assert!(killed.elapsed() < Duration::from_secs(150));
+    // From the kill itself; Redis and the test read the same clock, to the millisecond.
+    let away_s = again.duration_since(killed).as_secs_f64();
+    assert!((0.0..=15.1).contains(&away_s), "{away_s} s");
     // Both attempts and one end are in the events; the artifact is the second attempt's.
     let events = system.events(job.id).await;
     let claims = events.matches("\"status\":\"running\"").count();

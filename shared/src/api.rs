@@ -275,7 +275,7 @@ pub struct UploadGrant {
     pub name: String,
     /// Its key in object storage, for the result.
     pub key: String,
-    /// Where to `PUT` it.
+    /// Where to `PUT` it: a URL, or a path that begins with `/` on the API that gave the leave.
     pub url: String,
     /// Headers that must be sent with it (they are under the signature).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -356,7 +356,8 @@ pub enum JobInput {
         /// Which scene class; may be left out when the file has exactly one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         scene: Option<String>,
-        /// The name under which errors speak of the file.
+        /// The name under which errors speak of the file: a plain name that ends in `.py`, at
+        /// most 128 bytes.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         file_name: Option<String>,
     },
@@ -486,6 +487,34 @@ pub struct FieldError {
     pub detail: String,
 }
 
+/// Longest name of a source file, in bytes.
+pub const SOURCE_FILE_NAME_BYTES_MAX: usize = 128;
+
+/// What is wrong with the name of a source file: it must be a plain name that ends in `.py`,
+/// since the sandbox makes a file of it.
+///
+/// # Errors
+/// What to change, for the user.
+pub fn check_source_file_name(name: &str) -> Result<(), String> {
+    let problem = if name.contains(['/', '\\']) {
+        "send the name alone, without its folder".to_owned()
+    } else if name.chars().any(char::is_control) {
+        "a file name has no control characters".to_owned()
+    } else if name.starts_with('.') {
+        "the name of a source file does not begin with a dot".to_owned()
+    } else if !name.ends_with(".py") {
+        "the name of a source file ends in .py".to_owned()
+    } else if name.len() > SOURCE_FILE_NAME_BYTES_MAX {
+        format!(
+            "{} bytes, a file name has at most {SOURCE_FILE_NAME_BYTES_MAX}",
+            name.len()
+        )
+    } else {
+        return Ok(());
+    };
+    Err(problem)
+}
+
 impl JobRequest {
     /// Checks what the types alone cannot: ranges, lengths and combinations.
     ///
@@ -499,6 +528,10 @@ impl JobRequest {
                 detail,
             });
         };
+        let JobInput::Code { file_name, .. } = &self.input;
+        if let Some(Err(problem)) = file_name.as_deref().map(check_source_file_name) {
+            wrong("/input/file_name", problem);
+        }
         if let Some(fps) = self.output.fps
             && !(1..=120).contains(&fps)
         {
@@ -864,6 +897,30 @@ mod tests {
         ] {
             let error = serde_json::from_str::<JobRequest>(body).unwrap_err();
             assert!(error.to_string().contains(word), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_source_file_has_a_plain_name_that_ends_in_py() {
+        let long = |n: usize| format!("{}.py", "x".repeat(n - 3));
+        for good in ["a.py", "lesson 7.py", "Übung.py", &long(128)] {
+            assert_eq!(check_source_file_name(good), Ok(()), "{good}");
+        }
+        for (bad, words) in [
+            ("", ".py"),
+            ("scene.txt", ".py"),
+            ("scene.PY", ".py"),
+            (".py", "dot"),
+            (".hidden.py", "dot"),
+            ("../a.py", "folder"),
+            ("a\\b.py", "folder"),
+            ("a\0.py", "control"),
+            ("a\n.py", "control"),
+            (&long(129), "129 bytes"),
+            (&format!("{}.py", "é".repeat(63)), "129 bytes"),
+        ] {
+            let problem = check_source_file_name(bad).unwrap_err();
+            assert!(problem.contains(words), "{bad:?}: {problem}");
         }
     }
 

@@ -31,6 +31,7 @@
 //! | `:wk:<worker>` | string | what a worker says of itself, JSON | 15 s after its last call |
 //! | `:uq:<tenant>:<key>` | string | idempotency: job id and body fingerprint | with the job, at most 24 h beyond its end |
 //! | `:ct` | hash | counters | always |
+//! | `:store` | string | which store holds the results: a hash of the secret that signs its URLs | always |
 //! | `:ev:<job>` | channel | hint: the job has news | |
 //! | `:ctl:<worker>` | channel | hint: renew now | |
 //!
@@ -100,6 +101,12 @@ impl Keys {
     #[must_use]
     pub fn bell(&self) -> String {
         format!("{}:bell", self.base)
+    }
+
+    /// The note of which store holds the results.
+    #[must_use]
+    pub fn store(&self) -> String {
+        format!("{}:store", self.base)
     }
 
     /// A tenant's hash.

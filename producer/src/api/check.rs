@@ -9,9 +9,6 @@ use super::App;
 use super::extract::size;
 use super::problem::{ApiError, Kind};
 
-/// Longest name of a source file, in characters.
-const FILE_NAME_CHARS_MAX: usize = 128;
-
 /// When a submit that met too many others may be worth to repeat.
 const BUSY_RETRY_S: u64 = 2;
 
@@ -36,12 +33,6 @@ pub(super) async fn request(app: &App, request: &mut JobRequest) -> Result<(), A
                 detail,
             }]),
         );
-    }
-    if let Some(problem) = file_name.as_deref().and_then(file_name_problem) {
-        errors.push(FieldError {
-            pointer: "/input/file_name".into(),
-            detail: problem,
-        });
     }
     if request.cache == CacheMode::Only {
         errors.push(FieldError {
@@ -115,20 +106,4 @@ fn no_scene(error: &SceneSelectError) -> ApiError {
     };
     ApiError::invalid_field(pointer, format!("{error}; {}", error.hint()))
         .with_scenes(names.iter().map(ToString::to_string).collect())
-}
-
-/// What is wrong with the name of a source file. It is for messages only, never a path.
-fn file_name_problem(name: &str) -> Option<String> {
-    let chars = name.chars().count();
-    if chars == 0 || chars > FILE_NAME_CHARS_MAX {
-        Some(format!(
-            "a file name has 1 to {FILE_NAME_CHARS_MAX} characters"
-        ))
-    } else if name.contains(['/', '\\']) || name == "." || name == ".." {
-        Some("send the name alone, without its folder".into())
-    } else if name.chars().any(char::is_control) {
-        Some("a file name has no control characters".into())
-    } else {
-        None
-    }
 }

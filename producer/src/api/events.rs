@@ -81,6 +81,10 @@ pub(super) async fn follow(
     };
     let after = after.map(event_id).transpose()?;
     let record = jobs::load(&app, &tenant, id).await?;
+    if after == Some(EVENT_ID_MAX) {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let after = after.map(|(ms, n)| format!("{ms}-{n}"));
     let permit = app.0.streams.clone().try_acquire_owned().map_err(|_| {
         ApiError::new(
             Kind::ReducedCapacity,
@@ -127,14 +131,17 @@ pub(super) async fn follow(
     Ok((headers, sse).into_response())
 }
 
+/// The greatest id of a Redis stream. Nothing comes after it, and Redis refuses to be asked.
+const EVENT_ID_MAX: (u64, u64) = (u64::MAX, u64::MAX);
+
 /// An id of a Redis stream: `<ms>` or `<ms>-<n>`.
-fn event_id(text: &str) -> Result<String, ApiError> {
-    let number = |part: &str| part.len() <= 20 && part.parse::<u64>().is_ok();
-    let ok = match text.split_once('-') {
-        Some((ms, n)) => number(ms) && number(n),
-        None => number(text),
+fn event_id(text: &str) -> Result<(u64, u64), ApiError> {
+    let number = |part: &str| {
+        let digits = part.bytes().all(|b| b.is_ascii_digit());
+        digits.then(|| part.parse::<u64>().ok()).flatten()
     };
-    ok.then(|| text.to_owned()).ok_or_else(|| {
+    let (ms, n) = text.split_once('-').unwrap_or((text, "0"));
+    number(ms).zip(number(n)).ok_or_else(|| {
         ApiError::new(
             Kind::Malformed,
             "`after` and `Last-Event-ID` take the id of an event as it came, such as 1700000000000-0",
@@ -191,8 +198,15 @@ impl Follower {
             if self.done || Instant::now() >= self.end {
                 return None;
             }
-            // A Redis that is away is waited for: the heartbeats go on meanwhile.
-            let read = page(&self.app, self.id, self.after.as_deref()).await.ok();
+            let read = match page(&self.app, self.id, self.after.as_deref()).await {
+                Ok(events) => Some(events),
+                // A Redis that is away is waited for: the heartbeats go on meanwhile.
+                Err(error) if error.is_passing() => None,
+                Err(error) => {
+                    tracing::warn!(job.id = %self.id, cause = error.cause_text(), "the event stream of {} ends: its events cannot be read", self.id);
+                    return None;
+                }
+            };
             let full = read.as_ref().is_some_and(|events| events.len() == PAGE);
             let reachable = read.is_some();
             self.take(read.unwrap_or_default());
@@ -263,7 +277,11 @@ impl Follower {
             Ok(_) => {}
             Err(error) if error.kind() == Kind::NotFound => self.done = true,
             // Tried again at the next look.
-            Err(_) => self.catching_up = snapshot_revision,
+            Err(error) if error.is_passing() => self.catching_up = snapshot_revision,
+            Err(error) => {
+                tracing::warn!(job.id = %self.id, cause = error.cause_text(), "the event stream of {} ends: the job cannot be read", self.id);
+                self.done = true;
+            }
         }
     }
 }

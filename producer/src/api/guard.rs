@@ -41,8 +41,8 @@ impl Guard {
             RateLimiter::keyed(Quota::per_second(rate).allow_burst(burst))
         });
         let hosts = parts.api_key.is_none().then(|| {
-            [&parts.public_url, &parts.internal_url]
-                .into_iter()
+            std::iter::once(&parts.public_url)
+                .chain(&parts.internal_url)
                 .filter_map(|url| url.parse::<axum::http::Uri>().ok()?.host().map(lower))
                 .collect()
         });

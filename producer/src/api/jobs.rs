@@ -7,9 +7,10 @@ use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use jiff::Timestamp;
 use manimq_shared::api::JobView;
 use manimq_shared::ids::{JobId, TenantId};
-use manimq_shared::job::{JobPayload, JobRecord, JobRequest};
+use manimq_shared::job::{JobPayload, JobRecord, JobRequest, Progress, Status};
 use manimq_shared::metrics::InProgress;
 use manimq_shared::queue::{CancelOutcome, Enqueued, EventKind, NewJob};
 use serde::Deserialize;
@@ -69,15 +70,15 @@ pub(super) async fn submit(
     // Of the body as it was understood: spaces, the order of fields and defaults do not matter.
     let idempotency = idempotency.map(|key| (key, fingerprint(&request)));
     check::request(&app, &mut request).await?;
-    let (lane, kind) = (request.lane, request.input.kind());
     let id = JobId::generate();
+    let payload = JobPayload {
+        request,
+        parent: None,
+        traceparent: traceparent(&headers),
+    };
     let job = NewJob {
         id,
-        payload: JobPayload {
-            request,
-            parent: None,
-            traceparent: traceparent(&headers),
-        },
+        payload: payload.clone(),
         delay: Duration::ZERO,
         idempotency,
     };
@@ -88,12 +89,13 @@ pub(super) async fn submit(
         .next();
     let metrics = app.metrics();
     let (id, replayed) = match reply {
+        // A call that was sent again after the connection broke finds its own job.
+        Some(Enqueued::Exists(earlier)) if earlier == id => {
+            accepted(&app, &tenant, id, &payload);
+            (id, false)
+        }
         Some(Enqueued::Accepted) => {
-            metrics
-                .jobs_submitted
-                .with_label_values(&[lane.as_str(), kind])
-                .inc();
-            tracing::info!(job.id = %id, tenant.id = %tenant, lane = lane.as_str(), "accepted {id}");
+            accepted(&app, &tenant, id, &payload);
             (id, false)
         }
         Some(Enqueued::Exists(earlier)) => {
@@ -143,7 +145,15 @@ pub(super) async fn submit(
             ));
         }
     };
-    let record = load(&app, &tenant, id).await?;
+    let record = match load(&app, &tenant, id).await {
+        Ok(record) => record,
+        Err(error) if replayed => return Err(error),
+        // The job is in the queue: a client that was told otherwise would submit it twice.
+        Err(error) => {
+            tracing::warn!(job.id = %id, cause = error.cause_text(), "{id} was accepted but cannot be read; answered with what was accepted");
+            as_accepted(id, tenant, payload)
+        }
+    };
     let mut response = answer(&app, &record, StatusCode::ACCEPTED);
     let headers = response.headers_mut();
     if let Ok(location) = HeaderValue::from_str(&view::job_path(&record)) {
@@ -153,6 +163,38 @@ pub(super) async fn submit(
         headers.insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
     }
     Ok(response)
+}
+
+fn accepted(app: &App, tenant: &TenantId, id: JobId, payload: &JobPayload) {
+    let request = &payload.request;
+    let lane = request.lane.as_str();
+    app.metrics()
+        .jobs_submitted
+        .with_label_values(&[lane, request.input.kind()])
+        .inc();
+    tracing::info!(job.id = %id, tenant.id = %tenant, lane, "accepted {id}");
+}
+
+/// A job as it is right after it was accepted.
+fn as_accepted(id: JobId, tenant: TenantId, payload: JobPayload) -> JobRecord {
+    JobRecord {
+        id,
+        tenant,
+        status: Status::Queued,
+        lane: payload.request.lane,
+        revision: 1,
+        created_at: Timestamp::now(),
+        started_at: None,
+        finished_at: None,
+        expires_at: None,
+        cancel_requested_at: None,
+        not_before: None,
+        position: None,
+        progress: Progress::default(),
+        attempts: Vec::new(),
+        payload,
+        result: None,
+    }
 }
 
 /// How a read may wait.

@@ -162,6 +162,18 @@ impl ApiError {
         self.0.kind
     }
 
+    /// Whether the same may go well soon, without anybody doing something about it.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        self.0.kind.status() == StatusCode::SERVICE_UNAVAILABLE
+    }
+
+    /// What the operator should know, in one line.
+    #[must_use]
+    pub fn cause_text(&self) -> Option<String> {
+        self.0.cause.as_ref().map(chain)
+    }
+
     /// With wrong fields.
     #[must_use]
     pub fn with_errors(mut self, errors: Vec<FieldError>) -> Self {
@@ -221,6 +233,10 @@ impl From<QueueError> for ApiError {
                 "the queue has no memory left and takes no new jobs; jobs that are in it go on. Try again later",
             )
             .retry_after(30),
+            QueueError::Unavailable(cause) if is_refusal(cause.as_ref()) => Self::new(
+                Kind::Internal,
+                "Redis refused what it was asked; the log has it under this request id",
+            ),
             QueueError::Unavailable(_) => Self::new(
                 Kind::QueueUnavailable,
                 "Redis does not answer. Jobs that were accepted are not lost; try again. A submit is safe to repeat with the same Idempotency-Key",
@@ -233,6 +249,29 @@ impl From<QueueError> for ApiError {
         }
         .because(error)
     }
+}
+
+/// Whether Redis answered that the command itself is wrong: asking again does not help.
+fn is_refusal(cause: &(dyn Error + Send + Sync + 'static)) -> bool {
+    cause
+        .downcast_ref::<redis::RedisError>()
+        .is_some_and(|error| {
+            // Too many connections are told with the same word.
+            matches!(error.code(), Some("ERR" | "WRONGTYPE" | "NOPERM"))
+                && !error.to_string().contains("max number of clients")
+        })
+}
+
+/// An error and all its causes in one line.
+fn chain(cause: &Cause) -> String {
+    let mut text = cause.to_string();
+    let mut next = cause.source();
+    while let Some(error) = next {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        next = error.source();
+    }
+    text
 }
 
 /// What [`super::observe`] needs to finish an error; travels in the response's extensions.
@@ -256,15 +295,7 @@ impl Unfinished {
 
     /// The whole chain of causes in one line, for the log.
     pub(crate) fn chain(&self) -> Option<String> {
-        let cause = self.cause.as_ref()?;
-        let mut text = cause.to_string();
-        let mut next = cause.source();
-        while let Some(error) = next {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            next = error.source();
-        }
-        Some(text)
+        self.cause.as_ref().map(chain)
     }
 }
 

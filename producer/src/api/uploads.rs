@@ -56,7 +56,10 @@ async fn grants(app: &App, request: &UploadRequest) -> Result<UploadGrants, ApiE
             UploadGrant {
                 name: file.name.clone(),
                 key: key.to_string(),
-                url: format!("{}{path}", app.parts().internal_url),
+                url: match &app.parts().internal_url {
+                    Some(base) => format!("{base}{path}"),
+                    None => path,
+                },
                 headers: BTreeMap::from([("content-type".to_owned(), mime)]),
             }
         })

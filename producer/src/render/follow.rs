@@ -21,6 +21,8 @@ const AWAY_MAX: Duration = Duration::from_secs(120);
 const AWAY_SILENT: Duration = Duration::from_secs(2);
 /// How often a waiting job's place in the queue is asked for.
 const PLACE_EVERY: Duration = Duration::from_secs(2);
+/// How long a job may wait for a slot before the server is asked whether any could take it.
+const SLOT_SILENT: Duration = Duration::from_secs(5);
 /// Longest wait for a cancelled job to end.
 const CANCEL_MAX: Duration = Duration::from_secs(20);
 /// Lines of the scene's output that are kept for a failure.
@@ -66,6 +68,8 @@ struct Seen {
     tail: VecDeque<String>,
     running: bool,
     canceling: bool,
+    /// Whether it was told why no slot takes the job.
+    told_why: bool,
 }
 
 impl Follower<'_> {
@@ -130,6 +134,7 @@ impl Follower<'_> {
         }
         self.show(job, seen);
         let mut backoff = Backoff::new();
+        let began = Instant::now();
         let mut contact = Instant::now();
         loop {
             let after = seen.borrow().after.clone();
@@ -146,6 +151,9 @@ impl Follower<'_> {
                             // come is no trouble while the stream is alive.
                             if let Ok(job) = self.client.read(id).await {
                                 self.show(&job, seen);
+                            }
+                            if began.elapsed() >= SLOT_SILENT {
+                                self.say_why_it_waits(seen).await;
                             }
                             continue;
                         }
@@ -195,6 +203,20 @@ impl Follower<'_> {
                 }
             }
             tokio::time::sleep(backoff.wait()).await;
+        }
+    }
+
+    /// Asks once why a job may be waiting for long; says it if no worker could take any job.
+    async fn say_why_it_waits(&self, seen: &std::cell::RefCell<Seen>) {
+        if std::mem::replace(&mut seen.borrow_mut().told_why, true) {
+            return;
+        }
+        if let Ok((false, body)) = self.client.ready().await
+            && let Ok(problem) = serde_json::from_str::<manimq_shared::api::Problem>(&body)
+        {
+            let screen = self.display.screen();
+            let why = crate::term::visible(&problem.detail);
+            screen.say(&format!("{} {why}", screen.paint().warning("warning:")));
         }
     }
 

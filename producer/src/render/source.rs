@@ -3,6 +3,8 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use manimq_shared::job::check_source_file_name;
+
 use crate::exit::{Exit, Failure};
 
 /// Largest source that the API takes.
@@ -65,7 +67,8 @@ impl Source {
         let file_name = path
             .file_name()
             .and_then(|name| name.to_str())
-            .filter(|name| is_sendable(name))
+            // It is for messages only, so one that the API refuses is not sent.
+            .filter(|name| check_source_file_name(name).is_ok())
             .map(str::to_owned);
         let stem = path.file_stem().map(PathBuf::from).unwrap_or_default();
         Ok(Self {
@@ -104,11 +107,6 @@ impl Source {
     pub fn line(&self, sent: u32) -> Option<&str> {
         self.text.lines().nth((sent as usize).checked_sub(1)?)
     }
-}
-
-/// Whether the API takes the name; it is for messages only, so one that it refuses is not sent.
-fn is_sendable(name: &str) -> bool {
-    name.chars().count() <= 128 && !name.contains('\\') && !name.chars().any(char::is_control)
 }
 
 fn bounded(reader: impl std::io::Read, shown: &str) -> Result<Vec<u8>, Failure> {

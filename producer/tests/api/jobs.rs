@@ -9,7 +9,7 @@ use manimq_shared::queue::{EventKind, NewJob, failed};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
-use crate::support::{Api, SCENE, problem, scene_body};
+use crate::support::{Api, SCENE, SOON, problem, scene_body};
 
 #[tokio::test]
 async fn a_job_is_seen_through_its_whole_life() {
@@ -165,26 +165,32 @@ async fn what_is_no_job_id_is_not_found_and_shown_the_form_of_one() {
 #[tokio::test]
 async fn a_waiting_read_answers_as_soon_as_something_changes() {
     let api = Api::start().await;
-    let job = api.submit().await;
-    let path = format!("/v1/jobs/{}?wait=30&since={}", job.id, job.revision);
-    let start = Instant::now();
-    let (seen, ()) = tokio::join!(
-        async { api.get(&path).await.json::<JobView>().await.unwrap() },
-        async {
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            let _claim = api.worker().claim().await;
+    let mut took = Vec::new();
+    // A hint brings the answer, not the look every 3 s: one of a few tries must show it, however
+    // busy the machine is.
+    for _ in 0..5 {
+        let job = api.submit().await;
+        let path = format!("/v1/jobs/{}?wait=30&since={}", job.id, job.revision);
+        let (seen, changed) = tokio::join!(
+            async { api.get(&path).await.json::<JobView>().await.unwrap() },
+            async {
+                api.until_gauge("manimq_long_polls", 1.0).await;
+                let changed = Instant::now();
+                let _claim = api.worker().claim().await;
+                changed
+            }
+        );
+        took.push(changed.elapsed());
+        assert_eq!(seen.status, Status::Running);
+        // What changed before is answered at once.
+        let start = Instant::now();
+        api.get(&path).await.json::<JobView>().await.unwrap();
+        assert!(start.elapsed() < SOON);
+        if changed.elapsed() < Duration::from_secs(1) {
+            return;
         }
-    );
-    assert_eq!(seen.status, Status::Running);
-    assert!(
-        start.elapsed() < Duration::from_millis(1500),
-        "{:?}",
-        start.elapsed()
-    );
-    // What changed before is answered at once.
-    let start = Instant::now();
-    api.get(&path).await.json::<JobView>().await.unwrap();
-    assert!(start.elapsed() < Duration::from_secs(1));
+    }
+    panic!("{took:?}");
 }
 
 #[tokio::test]
@@ -200,7 +206,7 @@ async fn a_waiting_read_ends_when_its_time_is_over_or_the_job_has_ended() {
         .await
         .unwrap();
     assert_eq!(same.revision, job.revision);
-    assert!((0.9..2.0).contains(&start.elapsed().as_secs_f64()));
+    assert!((0.9..SOON.as_secs_f64()).contains(&start.elapsed().as_secs_f64()));
     api.request(Method::POST, &format!("{path}/cancel"))
         .send()
         .await
@@ -213,7 +219,7 @@ async fn a_waiting_read_ends_when_its_time_is_over_or_the_job_has_ended() {
         .await
         .unwrap();
     assert_eq!(ended.status, Status::Canceled);
-    assert!(start.elapsed() < Duration::from_secs(1));
+    assert!(start.elapsed() < SOON);
     problem(
         api.get(&format!("{path}?wait=61")).await,
         422,
@@ -230,15 +236,11 @@ async fn a_waiting_read_ends_with_the_server() {
     let job = api.submit().await;
     let request = api.request(Method::GET, &format!("/v1/jobs/{}?wait=60", job.id));
     let waiting = tokio::spawn(async { request.send().await.unwrap().status() });
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    api.until_gauge("manimq_long_polls", 1.0).await;
     let start = Instant::now();
     api.stop().await;
     assert_eq!(waiting.await.unwrap(), StatusCode::OK);
-    assert!(
-        start.elapsed() < Duration::from_secs(3),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use manimq_shared::queue::Quotas;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
-use crate::support::{Api, SCENE, Setup, problem, raw, scene_body};
+use crate::support::{Api, SCENE, Setup, Then, problem, raw, scene_body};
 
 #[tokio::test]
 async fn a_submitted_job_is_answered_with_its_object_and_address() {
@@ -181,14 +181,25 @@ async fn values_out_of_range_are_all_told_at_once() {
     assert_eq!(
         pointers,
         [
+            "/input/file_name",
             "/output/fps",
             "/output/transparent",
             "/timeout_s",
             "/tags/0",
-            "/input/file_name",
             "/cache"
         ]
     );
+    // The sandbox would not take these.
+    for name in [
+        "scene.txt",
+        ".py",
+        ".a.py",
+        &format!("{}.py", "é".repeat(63)),
+    ] {
+        let body = json!({"input": {"kind": "code", "source": SCENE, "file_name": name}});
+        let refused = problem(api.post("/v1/jobs", &body).await, 422, "invalid-params").await;
+        assert_eq!(refused.errors[0].pointer, "/input/file_name", "{refused:?}");
+    }
 }
 
 #[tokio::test]
@@ -393,6 +404,48 @@ async fn a_body_that_does_not_arrive_is_given_up() {
     .await;
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
     assert!(answer.contains("request-timeout"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_submit_that_was_sent_to_redis_twice_is_no_replay() {
+    let mut setup = Setup::new();
+    setup.proxy = Some(Then::LoseTheAnswer);
+    let api = setup.start().await;
+    let send = || {
+        api.request(Method::POST, "/v1/jobs")
+            .header("idempotency-key", "k-1")
+            .json(&scene_body(SCENE))
+            .send()
+    };
+    let first = send().await.unwrap();
+    assert_eq!(first.status(), StatusCode::ACCEPTED);
+    assert!(!first.headers().contains_key("idempotency-replayed"));
+    let second = send().await.unwrap();
+    assert_eq!(second.headers()["idempotency-replayed"], "true");
+    assert_eq!(api.queue.stats().await.unwrap().ready, 1);
+}
+
+#[tokio::test]
+async fn an_accepted_job_is_answered_though_it_cannot_be_read_any_more() {
+    let mut setup = Setup::new();
+    setup.proxy = Some(Then::Cut);
+    let api = setup.start().await;
+    let response = api.post("/v1/jobs", &scene_body(SCENE)).await;
+    assert_eq!(response.status(), StatusCode::ACCEPTED);
+    assert_eq!(response.headers()["etag"], "\"1\"");
+    let job: JobView = response.json().await.unwrap();
+    assert_eq!(job.status, manimq_shared::job::Status::Queued);
+    problem(
+        api.get(&format!("/v1/jobs/{}", job.id)).await,
+        503,
+        "queue-unavailable",
+    )
+    .await;
+    let record = api.queue.read(job.id).await.unwrap().unwrap();
+    assert_eq!(
+        (record.revision, record.lane),
+        (job.revision, job.queue.unwrap().lane)
+    );
 }
 
 #[tokio::test]

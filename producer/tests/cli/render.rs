@@ -383,6 +383,32 @@ async fn exit_statuses_tell_what_kind_of_end_it_was() {
 }
 
 #[tokio::test]
+async fn a_long_wait_for_a_slot_is_explained_once_if_no_worker_could_take_the_job() {
+    let fake = Fake::start(|call| match call.what.as_str() {
+        "POST /v1/jobs" => answer(202, &job(JOB, "MyScene", "queued", json!({}))),
+        "GET /readyz" => problem(
+            503,
+            "not-ready",
+            "a job would not run now: no worker has a slot that is ready (no memory)",
+            json!({}),
+        ),
+        what if what.ends_with("/events") => events(&[], Then::Hang),
+        _ => answer(200, &job(JOB, "MyScene", "queued", json!({}))),
+    })
+    .await;
+    let folder = folder();
+    let mut live = Live::start(&mut render(folder.path(), &fake, &["scene.py"]));
+    live.says("warning: a job would not run now: no worker has a slot that is ready (no memory)")
+        .await;
+    let asked = fake.calls("GET /v1/jobs").len();
+    eventually("two more looks at the job", async || {
+        (fake.calls("GET /v1/jobs").len() >= asked + 2).then_some(())
+    })
+    .await;
+    assert_eq!(fake.calls("GET /readyz").len(), 1);
+}
+
+#[tokio::test]
 async fn a_server_that_is_not_there_is_exit_6_at_once_with_the_way_to_start_one() {
     let folder = folder();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

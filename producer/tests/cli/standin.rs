@@ -198,7 +198,11 @@ async fn upload(api: &str, claim: &Claim) -> Option<String> {
         .ok()?;
     let grants: UploadGrants = answer.json().await.ok()?;
     let grant = grants.grants.into_iter().next()?;
-    let mut put = http.put(&grant.url).body(FILM);
+    let url = match grant.url.strip_prefix('/') {
+        Some(path) => format!("{api}/{path}"),
+        None => grant.url,
+    };
+    let mut put = http.put(url).body(FILM);
     for (name, value) in &grant.headers {
         put = put.header(name, value);
     }

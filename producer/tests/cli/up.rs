@@ -136,6 +136,23 @@ async fn once_renders_the_sample_checks_it_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn once_that_is_interrupted_is_no_success() {
+    for (signal, moment) in [
+        (Signal::TERM, "starting Redis"),
+        (Signal::INT, "rendering the sample"),
+    ] {
+        let place = Place::new();
+        let mut live = Live::start(&mut place.up(Manner::Stubborn, &["--once"]));
+        live.says(moment).await;
+        live.signal(signal);
+        let said = live.ended().await;
+        assert_eq!(said.code, Some(5), "{}", said.err);
+        assert_eq!(said.out, "");
+        assert_eq!(place.processes(), []);
+    }
+}
+
+#[tokio::test]
 async fn the_sample_is_rendered_on_the_first_start_only() {
     let place = Place::new();
     let mut live = Live::start(&mut place.up(Manner::Good, &[]));
@@ -236,6 +253,10 @@ async fn what_a_dead_worker_left_behind_is_ended() {
     let place = Place::new();
     let mut live = Live::start(&mut place.up(Manner::Orphan, &["--no-sample"]));
     place.ready(&mut live).await;
+    eventually("the short-lived orphan has died", async || {
+        place.pid_of("sleep 0.1").is_none().then_some(())
+    })
+    .await;
     eventually("no orphan stays as a zombie", async || {
         zombies_of(live.pid()).is_empty().then_some(())
     })
@@ -358,6 +379,42 @@ async fn a_redis_of_ones_own_is_used_and_left_alone() {
     assert!(!said.err.contains("starting Redis"), "{}", said.err);
     let client = manimq_shared::queue::Queue::connect(&redis.config("mq")).await;
     assert!(client.is_ok(), "it still runs");
+}
+
+#[tokio::test]
+async fn the_password_of_redis_is_not_in_the_announcement() {
+    let redis = manimq_shared::testing::RedisServer::start();
+    let queue = manimq_shared::queue::Queue::new(&redis.config("mq")).unwrap();
+    let mut connection = queue
+        .client()
+        .get_multiplexed_async_connection()
+        .await
+        .unwrap();
+    // Any free port: this Redis listens on a socket alone until it is told otherwise.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    for (name, value) in [
+        ("requirepass", "hunter2".to_owned()),
+        ("port", port.to_string()),
+    ] {
+        let () = redis::cmd("CONFIG")
+            .arg("SET")
+            .arg(name)
+            .arg(value)
+            .query_async(&mut connection)
+            .await
+            .unwrap();
+    }
+    let place = Place::new();
+    let mut command = place.up(Manner::Good, &["--no-sample"]);
+    command.env("REDIS_URL", format!("redis://:hunter2@127.0.0.1:{port}/0"));
+    let mut live = Live::start(&mut command);
+    let here = place.ready(&mut live).await;
+    assert_eq!(here["redis"], format!("redis://…@127.0.0.1:{port}/0"));
+    live.signal(Signal::TERM);
+    let said = live.ended().await;
+    assert!(!said.err.contains("hunter2"), "{}", said.err);
 }
 
 #[tokio::test]
