@@ -57,7 +57,8 @@ pub fn redact(url: &str) -> String {
     let Some(at) = url.rfind('@') else {
         return url.to_owned();
     };
-    let scheme = url.find("://").filter(|colon| *colon < at);
+    let is_scheme = |text: &str| text.bytes().all(|b| b.is_ascii_lowercase() || b == b'+');
+    let scheme = url.find("://").filter(|&colon| is_scheme(&url[..colon]));
     let scheme = scheme.map_or("", |colon| &url[..colon + 3]);
     format!("{scheme}…@{}", &url[at + 1..])
 }
