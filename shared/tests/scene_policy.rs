@@ -325,7 +325,7 @@ fn a_message_names_the_input_the_reason_and_the_remedy() {
             "plugins are not installed",
         ),
         ("from helpers.style import BLUE", "copy what you need"),
-        ("open('x')", "ImageMobject"),
+        ("open('x')", "write its data into the scene"),
         ("exit()", "return from `construct`"),
     ];
     for (source, part) in hints {
