@@ -645,7 +645,9 @@ fn redis(data: &DataDir, socket: PathBuf) -> Result<Part, Failure> {
                 "--save",
                 "",
             ])
-            .args(["--maxmemory-policy", "noeviction", "--logfile", ""])
+            // A bound for the machine's sake: a full Redis refuses jobs, a full machine dies.
+            .args(["--maxmemory", "2gb", "--maxmemory-policy", "noeviction"])
+            .args(["--logfile", ""])
             .current_dir(&folder);
         command
     };

@@ -1138,10 +1138,12 @@ impl Queue {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<JobEvent>, QueueError> {
-        // An id is `<ms>-<number>`; what is no id of ours means "from the first".
+        // An id is `<ms>-<number>`, and the number alone is the place; what is no id of ours means
+        // "from the first". No job has as many events as fit in 32 bits.
         let seen: u64 = after
             .and_then(|id| id.rsplit_once('-')?.1.parse().ok())
-            .unwrap_or(0);
+            .unwrap_or(0)
+            .min(u64::from(u32::MAX));
         let args = Args::new().show(id).show(seen).show(limit);
         let mut reply =
             Vec::<Value>::from_redis_value(self.call("events", &args.0).await?)?.into_iter();

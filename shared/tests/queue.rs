@@ -791,3 +791,25 @@ async fn a_redis_that_wants_a_password_says_where_to_put_it() {
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn stray_entries_in_a_stream_starve_no_job() {
+    let (queue, tenant, worker) = (queue().await, TenantId::default(), worker());
+    let mut connection = queue
+        .client()
+        .get_multiplexed_async_connection()
+        .await
+        .unwrap();
+    let stream = format!("{}:q1", queue.keys().tenant(&tenant));
+    for fields in [["j", "job_nosuchjob"], ["x", "y"]] {
+        let mut command = redis::cmd("XADD");
+        command.arg(&stream).arg("*").arg(&fields);
+        let _: String = command.query_async(&mut connection).await.unwrap();
+    }
+    let id = submit(&queue, &tenant).await;
+    eventually("the job is claimed", || async {
+        let claims = queue.claim(&worker, 1, LEASE).await.unwrap().claims;
+        claims.iter().any(|claim| claim.job == id)
+    })
+    .await;
+}

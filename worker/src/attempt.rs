@@ -24,6 +24,9 @@ use crate::upload::{Upload, UploadError, Uploader};
 /// How long an answer of Redis is waited for when a finished attempt is to be settled: a
 /// restarted Redis must not cost a finished render.
 const SETTLE_FOR: Duration = Duration::from_secs(120);
+/// Most of a job's output that goes into Redis, where it lives as long as the job's record: a
+/// tenant whose scenes print and fail must not fill it.
+const LOG_BYTES_MAX: usize = 64 * 1024;
 /// Events of a render that may wait to be read.
 const EVENTS: usize = 64;
 
@@ -264,6 +267,7 @@ fn limits(timeout_s: u32) -> Limits {
 
 /// Passes a render's events on to the job's stream until the render is over.
 async fn forward(held: &Held, mut events: EventReceiver) {
+    let mut kept = 0;
     while let Some(event) = events.recv().await {
         match event {
             RenderEvent::Started => {
@@ -277,8 +281,13 @@ async fn forward(held: &Held, mut events: EventReceiver) {
                 send(held, EventKind::Progress, &convert::progress(&progress));
             }
             RenderEvent::Log { text, truncated } => {
+                if kept > LOG_BYTES_MAX {
+                    continue;
+                }
+                kept += text.len();
                 send(held, EventKind::Log, &serde_json::json!({ "text": text }));
-                if truncated {
+                if truncated || kept > LOG_BYTES_MAX {
+                    kept = usize::MAX;
                     let text = "(the rest of the output is not kept)\n";
                     send(held, EventKind::Log, &serde_json::json!({ "text": text }));
                 }

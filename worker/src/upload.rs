@@ -15,12 +15,20 @@ use tokio_util::io::ReaderStream;
 
 /// Longest wait for the answer to a request without a body.
 const GRANT_TIMEOUT: Duration = Duration::from_secs(15);
-/// Longest time of one upload.
-const PUT_TIMEOUT: Duration = Duration::from_secs(300);
+/// Slowest upload that is waited for, bytes a second.
+const RATE_MIN: u64 = 1_000_000;
 /// How long an API or store that is away is waited for, counting the pauses only.
 const RETRY_FOR: Duration = Duration::from_secs(60);
-/// Longest time of everything.
-const STORE_TIMEOUT: Duration = Duration::from_secs(900);
+
+/// Longest time of one upload: a connection that went silent must not hold a slot.
+fn put_timeout(bytes: u64) -> Duration {
+    Duration::from_secs(30 + bytes / RATE_MIN)
+}
+
+/// Longest time of everything, several tries included.
+fn store_timeout(bytes: u64) -> Duration {
+    RETRY_FOR + 3 * put_timeout(bytes)
+}
 
 /// One file to store.
 pub struct Upload {
@@ -98,11 +106,12 @@ impl Uploader {
         lease_token: &LeaseToken,
         uploads: Vec<Upload>,
     ) -> Result<Vec<Stored>, UploadError> {
+        let limit = store_timeout(uploads.iter().map(|upload| upload.bytes).sum());
         let storing = self.store_all(job, epoch, lease_token, uploads);
-        tokio::time::timeout(STORE_TIMEOUT, storing)
+        tokio::time::timeout(limit, storing)
             .await
             .unwrap_or_else(|_| {
-                let what = format!("storing the result within {} s", STORE_TIMEOUT.as_secs());
+                let what = format!("storing the result within {} s", limit.as_secs());
                 Err(UploadError::Later { what, source: None })
             })
     }
@@ -143,9 +152,14 @@ impl Uploader {
                 .with_total_delay(Some(RETRY_FOR))
         };
         let later = |error: &UploadError| matches!(error, UploadError::Later { .. });
+        let tell = |error: &UploadError, pause: Duration| {
+            let shown = error as &dyn std::error::Error;
+            tracing::warn!(error = shown, ?pause, "will try again");
+        };
         let grants = (|| self.grants(&request))
             .retry(backoff())
             .when(later)
+            .notify(tell)
             .await?;
         if grants.len() != contents.len() {
             return Err(UploadError::Refused(format!(
@@ -159,6 +173,7 @@ impl Uploader {
             (|| self.put(grant, content, file))
                 .retry(backoff())
                 .when(later)
+                .notify(tell)
                 .await?;
             stored.push(Stored {
                 key: grant.key.clone(),
@@ -206,7 +221,7 @@ impl Uploader {
         let mut request = self
             .http
             .put(self.absolute(&grant.url))
-            .timeout(PUT_TIMEOUT)
+            .timeout(put_timeout(file.bytes))
             .header(reqwest::header::CONTENT_LENGTH, file.bytes);
         for (name, value) in &grant.headers {
             request = request.header(name, value);
@@ -229,7 +244,8 @@ fn failed(what: &str, error: reqwest::Error) -> UploadError {
     }
 }
 
-/// Passes a 2xx on; a 4xx is final (but for 408 and 429), the rest may be tried again.
+/// Passes a 2xx on. Only what says that this very request is refused is final; the rest may be
+/// tried again, a 400 too: it is what a body that a proxy cut short is answered with.
 async fn accepted(
     what: &str,
     response: reqwest::Response,
@@ -243,7 +259,10 @@ async fn accepted(
         Err(_) => String::from("no reason given"),
     };
     let text = format!("{what}: {status}: {detail}");
-    if status.is_client_error() && !matches!(status.as_u16(), 408 | 429) {
+    if matches!(
+        status.as_u16(),
+        401 | 403 | 404 | 405 | 409 | 410 | 413 | 415 | 422
+    ) {
         Err(UploadError::Refused(text))
     } else {
         Err(UploadError::Later {

@@ -148,12 +148,14 @@ transition('claim', { 'allow-oom' }, function(keys, args)
         count(S, 'repairs', 1)
       end
       t.a[PICKS] = t.a[PICKS] + #entries
-      t.a[LEFT[lane]] = t.a[LEFT[lane]] + #entries
       for _, pair in ipairs(entries) do
         local entry, id = pair[1], pair[2] and pair[2][2]
         local v = id and redis.call('HMGET', job_key(base, id), unpack(CLAIM_FIELDS)) or {}
         local job = { st = v[1], si = v[2], ep = v[3], at = v[4], ca = v[5], dl = v[6], rv = v[7] }
-        if job.st ~= 'queued' or job.si ~= entry then
+        local ours = job.st == 'queued' and job.si == entry
+        if ours then t.a[LEFT[lane]] = t.a[LEFT[lane]] + 1 end
+        if not ours then
+          -- It never entered the lane's count, so it does not leave it either.
           drop_entry(t, lane, entry)
           count(S, 'repairs', 1)
         elseif job.dl and tonumber(job.dl) <= now then

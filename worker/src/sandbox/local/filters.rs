@@ -90,7 +90,6 @@ const COMMON: &[c_long] = &[
     libc::SYS_madvise,
     libc::SYS_mbind,
     libc::SYS_membarrier,
-    libc::SYS_memfd_create,
     libc::SYS_mkdirat,
     libc::SYS_mmap,
     libc::SYS_mprotect,
@@ -253,11 +252,9 @@ const OUTER_DENIED_OF_ARCH: &[c_long] = &[];
 
 /// `fcntl` without owners, signals and leases: they reach other processes.
 const FCNTL_ALLOWED: &[u64] = &[
-    0, 1, 2, 3, 4, 5, 6, 7, // DUPFD, GETFD, SETFD, GETFL, SETFL, GETLK, SETLK, SETLKW
-    36, 37, 38,   // OFD locks
+    0, 1, 2, 3, 4,    // DUPFD, GETFD, SETFD, GETFL, SETFL
     1030, // DUPFD_CLOEXEC
     1031, 1032, // SETPIPE_SZ, GETPIPE_SZ
-    1033, 1034, // ADD_SEALS, GET_SEALS
 ];
 /// `ioctl`: TCGETS, TIOCGPGRP, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX.
 const IOCTL_ALLOWED: &[u64] = &[0x5401, 0x540f, 0x5413, 0x541b, 0x5421, 0x5450, 0x5451];

@@ -190,6 +190,19 @@ fn arguments(python_env: &Path, renderer_dir: &Path, fds: &[RawFd]) -> Vec<OsStr
         "CAP_SETPCAP",
     ]);
     add(&["--ro-bind", "/usr", "/usr", "--symlink", "usr/lib", "/lib"]);
+    // What an operator keeps there (settings with keys, sources) is no business of a scene's.
+    for private in ["/usr/local/etc", "/usr/local/src", "/usr/src"] {
+        if Path::new(private).is_dir() {
+            add(&[
+                "--size",
+                "4096",
+                "--tmpfs",
+                private,
+                "--remount-ro",
+                private,
+            ]);
+        }
+    }
     add(&[
         "--symlink",
         "usr/lib64",
