@@ -35,7 +35,7 @@ pub fn write(folder: &Path, manner: Manner) -> PathBuf {
     let binary = std::env::current_exe().unwrap();
     let test = "standin::the_stand_in_runs";
     let run = format!(
-        "{ARGS}=\"$*\" exec {} {test} --exact --ignored --nocapture",
+        "{ARGS}=\"$*\" exec {} {test} --exact --nocapture",
         binary.display()
     );
     let script = match manner {
@@ -51,8 +51,8 @@ pub fn write(folder: &Path, manner: Manner) -> PathBuf {
     path
 }
 
+/// A program for the other tests, which start it with its arguments in `ARGS`; else it does nothing.
 #[test]
-#[ignore = "a program for other tests"]
 fn the_stand_in_runs() {
     let Ok(args) = std::env::var(ARGS) else {
         return;
