@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import stat
 from dataclasses import asdict, dataclass
@@ -160,8 +161,12 @@ def read_probe(answer: bytes, inode: int) -> Media:
         )
         if not (0 < media.frames < 2**31 and 0 < media.width < 2**16 and 0 < media.height < 2**16):
             raise ValueError("impossible sizes")
+        if not (math.isfinite(media.fps) and media.fps >= 0):
+            raise ValueError("impossible rate")
+        if not (math.isfinite(media.duration_s) and media.duration_s >= 0):
+            raise ValueError("impossible duration")
         return media
-    except (ValueError, KeyError, TypeError, OverflowError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever the answer provokes is the file's doing
         text = str(error)[:300] or "no answer"
         raise Refused(
             "sandbox_denied", f"the output was refused: it is not what was asked for ({text})"

@@ -12,10 +12,19 @@ import errno
 import linecache
 import re
 import traceback
-from types import FrameType
+from collections import deque
+from types import FrameType, TracebackType
 from typing import Any
 
 from .tex_client import LatexFailed
+
+
+_STACK_MAX = 12
+_FRAMES_MAX = 10_000
+"""Looked through for the user's own."""
+_CHARS_MAX = {"message": 4096, "formula": 1000, "scenes": 200, "function": 200}
+_OTHER_CHARS_MAX = 500
+"""As much as the guard passes on: more would only be too much for the pipe."""
 
 
 class Stopped(BaseException):
@@ -37,21 +46,38 @@ def describe(error: BaseException, path: str) -> dict[str, Any]:
     failure: dict[str, Any] = {"class": "scene_error", "message": _message(error)}
     failure.update(_location(chain, path))
     failure.update(_special(error, chain, path))
-    return failure
+    return _cut(failure)
 
 
 def describe_frame(frame: FrameType | None, path: str) -> dict[str, Any]:
     """Where the user's code is right now, from a running frame."""
-    stack = traceback.StackSummary.extract(traceback.walk_stack(frame), lookup_lines=True)
+    own: list[tuple[FrameType, int]] = []
+    for _ in range(_FRAMES_MAX):
+        if frame is None or len(own) == _STACK_MAX:
+            break
+        if frame.f_code.co_filename == path:
+            own.append((frame, frame.f_lineno))
+        frame = frame.f_back
+    stack = traceback.StackSummary.extract(iter(own), lookup_lines=True)
     stack.reverse()
-    return _from_frames([entry for entry in stack if entry.filename == path])
+    return _cut(_from_frames(list(stack)))
+
+
+def _cut(value: Any, name: str = "") -> Any:
+    """The same with every text and list at a length that the guard takes."""
+    if isinstance(value, dict):
+        return {key: _cut(each, key) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_cut(each, name) for each in value[:100]]
+    limit = _CHARS_MAX.get(name, _OTHER_CHARS_MAX)
+    return value[: limit - 1] + "…" if isinstance(value, str) and len(value) > limit else value
 
 
 def _chain(error: BaseException) -> list[BaseException]:
     """The error and what it was raised from, bounded (a tenant can build a loop)."""
     chain: list[BaseException] = []
     current: BaseException | None = error
-    while current is not None and current not in chain and len(chain) < 10:
+    while current is not None and all(current is not each for each in chain) and len(chain) < 10:
         chain.append(current)
         current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
     return chain
@@ -68,9 +94,15 @@ def _message(error: BaseException) -> str:
 
 def _location(chain: list[BaseException], path: str) -> dict[str, Any]:
     for error in chain:
-        frames = [entry for entry in traceback.extract_tb(error.__traceback__) if entry.filename == path]
-        if frames:
-            return _from_frames(frames)
+        # A deep recursion has millions: only the last few of the user's are looked at closely.
+        own: deque[TracebackType] = deque(maxlen=_STACK_MAX)
+        entry = error.__traceback__
+        while entry is not None:
+            if entry.tb_frame.f_code.co_filename == path:
+                own.append(entry)
+            entry = entry.tb_next
+        if own:
+            return _from_frames([frame for each in own for frame in traceback.extract_tb(each, 1)])
     return {}
 
 
@@ -85,7 +117,7 @@ def _from_frames(frames: list[traceback.FrameSummary]) -> dict[str, Any]:
         "end_column": end_column,
         "code": (last.line or "").rstrip() and linecache.getline(last.filename, last.lineno or 0).rstrip(),
         "function": last.name,
-        "stack": [{"line": f.lineno, "function": f.name, "code": f.line} for f in frames[-12:]],
+        "stack": [{"line": f.lineno, "function": f.name, "code": f.line} for f in frames[-_STACK_MAX:]],
     }
 
 
@@ -184,6 +216,8 @@ def _nearest(error: BaseException) -> str | None:
 
 
 def _did_you_mean(name: str, names: set[str]) -> str | None:
+    if len(name) > 100:
+        return None
     if not name.startswith("_"):
         names = {each for each in names if not each.startswith("_")}
     near = difflib.get_close_matches(name, [n for n in names if isinstance(n, str)], n=1, cutoff=0.7)

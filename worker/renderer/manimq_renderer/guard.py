@@ -46,6 +46,8 @@ GRACE_S = 2.0
 PROGRESS_EVERY_S = 0.2
 PROBE_S = 20.0
 OUTPUT_DIR = "out"
+_SIGNALS = frozenset(signal.Signals)
+"""Those with a name of their own."""
 SCOUT_PATIENCE_S = 3.0
 """For how long a scout may be behind the job and no faster."""
 
@@ -83,9 +85,15 @@ class Ending:
     stopped_at: dict[str, Any] | None = None
     done: dict[str, Any] | None = None
     crash: str = ""
+    confined: bool = False
+    """Whether the job got so far that tenant code may have run."""
     stop: str | None = None
     """Why the guard ended it: timeout, stalled, canceled, protocol; None if it ended itself."""
     notes: list[str] = field(default_factory=list)
+
+
+class NotConfined(Exception):
+    """The job ended before it was behind its walls: ours."""
 
 
 class Guard:
@@ -290,18 +298,26 @@ class Guard:
 
     def _on_event(self, line: bytes) -> bool:
         try:
-            event = json.loads(line)
-            kind = event["e"]
-        except (ValueError, KeyError, TypeError, RecursionError):
+            return self._take_event(line)
+        except (OSError, MemoryError):
+            raise  # the machine's, not the line's
+        except Exception:  # noqa: BLE001 - whatever a hostile line provokes
             return False
-        if kind == "frames":
+
+    def _take_event(self, line: bytes) -> bool:
+        event = json.loads(line)
+        kind = event["e"]
+        if kind == "confined":
+            self._ending.confined = True
+        elif kind == "frames":
             self._show_sign()
             self._progress.count(event, self._last_sign)
             self._progress_changed()
         elif kind == "stage":
             self._show_sign()
-            if event.get("stage") in STAGES:
-                self._on_stage(event["stage"])
+            stage = event.get("stage")
+            if isinstance(stage, str) and stage in STAGES:
+                self._on_stage(stage)
         elif kind == "tex":
             self._show_sign()
             return self._desk.ask(self._client, event)
@@ -399,12 +415,17 @@ class Guard:
 
     def _on_scout_event(self, line: bytes) -> bool:
         """As hostile as a job's, and of less consequence: what is wrong ends the scout only."""
-        assert self._scout is not None
         try:
-            event = json.loads(line)
-            kind = event["e"]
-        except (ValueError, KeyError, TypeError, RecursionError):
+            return self._take_scout_event(line)
+        except (OSError, MemoryError):
+            raise  # the machine's, not the line's
+        except Exception:  # noqa: BLE001 - whatever a hostile line provokes
             return False
+
+    def _take_scout_event(self, line: bytes) -> bool:
+        assert self._scout is not None
+        event = json.loads(line)
+        kind = event["e"]
         if kind == "frames":
             frames = clean_count(event.get("frames"), COUNT_MAX)
             if frames is None:
@@ -440,14 +461,23 @@ class Guard:
 
     def _verdict(self) -> list[tuple[dict[str, Any], tuple[int, ...]]]:
         """The last messages to the worker: an artifact and ``done``, or ``failed``."""
+        try:
+            failure = self._failure()
+            if failure is None:
+                assert self._ending.done is not None
+                try:
+                    return self._artifact(self._ending.done)
+                except collect.Refused as refused:
+                    failure = {"class": refused.reason, "message": str(refused)}
+            return self._failed(failure)
+        except (NotConfined, OSError, MemoryError):
+            raise  # ours
+        except Exception as error:  # noqa: BLE001 - whatever a hostile account provokes
+            what = f"the scene said what it must not say on the renderer's own pipe ({type(error).__name__})"
+            return self._failed({"class": "sandbox_denied", "message": what})
+
+    def _failed(self, failure: dict[str, Any]) -> list[tuple[dict[str, Any], tuple[int, ...]]]:
         ending = self._ending
-        failure = self._failure()
-        if failure is None:
-            assert ending.done is not None
-            try:
-                return self._artifact(ending.done)
-            except collect.Refused as refused:
-                failure = {"class": refused.reason, "message": str(refused)}
         message = clean_failure(failure, self._spec.file_name)
         # Classes that only the guard may give.
         if ending.stop == "stalled":
@@ -473,8 +503,8 @@ class Guard:
             return ending.failed
         if os.WIFSIGNALED(ending.status):
             return self._killed(os.WTERMSIG(ending.status))
-        if os.WEXITSTATUS(ending.status) == job.SETUP_FAILED:
-            raise RuntimeError("the job could not confine itself")
+        if not ending.confined:
+            raise NotConfined("the job could not confine itself")
         if ending.status != 0 or ending.done is None:
             return {
                 "class": "validation",
@@ -486,7 +516,7 @@ class Guard:
         """The job died of a signal that the guard did not send."""
         ending, limits = self._ending, self._spec.limits
         where = ending.stopped_at or self._crash_location() or {}
-        name = signal.Signals(number).name if number in signal.valid_signals() else str(number)
+        name = signal.Signals(number).name if number in _SIGNALS else str(number)
         if ending.cpu_s >= limits.cpu_s:
             message = f"the render used its {limits.cpu_s} s of CPU time"
             return {**where, "class": "timeout", "message": message}

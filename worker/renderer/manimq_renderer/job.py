@@ -29,7 +29,7 @@ from . import engine, failure, linux, scene, tex_client, walls
 from .protocol import JobSpec, write_all
 
 SETUP_FAILED = 71
-"""Exit status of a job that could not confine itself: our failure, not the tenant's."""
+"""Exit status of a job that could not confine itself. Ours only before ``confined`` was said."""
 
 # The job's descriptors, and all that it has.
 _LOG_OUT, _LOG_ERR, _EVENTS, _REPLIES, _CRASH, _SOURCE = 1, 2, 3, 4, 5, 6
@@ -58,6 +58,8 @@ def main(
         os._exit(SETUP_FAILED)
     status = 1
     try:
+        # Before any tenant code: whatever happens from here on is the scene's doing.
+        write_all(_EVENTS, b'{"e": "confined"}\n')
         status = _Job(spec, entropy).run()
     finally:
         os._exit(status)

@@ -47,7 +47,8 @@ class Rate:
         seconds = self._seconds + max(0.0, now - self._at)
         if seconds < RATE_AFTER_S or self._frames <= 0:
             return None
-        return frames * seconds / self._frames
+        left = frames * seconds / self._frames
+        return left if math.isfinite(left) else None
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,8 +33,17 @@ SCOUT_BYTES_MAX = 16 * 1024 * 1024
 """All that a scout may say; formulas, and a line twice a second."""
 SCOUT_LINES_MAX = 20_000
 TEX_CHARS_MAX = 64 * 1024
+FAILURE_BYTES_MAX = 64 * 1024
+"""Longest ``failed``, encoded: far below what the worker still takes."""
+SECONDS_MAX = 10.0**9
+"""Longest time that is believed."""
 ERROR_TEXT_CHARS_MAX = 4000
 STACK_MAX = 12
+
+_HARMFUL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+)
+"""What ``logs.rs`` escapes (control, reordering, hiding), and halves of characters."""
 
 USER_CLASSES = frozenset(
     {
@@ -89,11 +99,15 @@ class JobSpec:
 
 def send(channel: socket.socket, message: dict[str, Any], fds: Sequence[int] = ()) -> None:
     """Send one message to the worker."""
-    data = json.dumps(message, ensure_ascii=False).encode(errors="replace")
+    data = _encode(message)
     if fds:
         socket.send_fds(channel, [data], list(fds))
     else:
         channel.send(data)
+
+
+def _encode(message: dict[str, Any]) -> bytes:
+    return json.dumps(message, ensure_ascii=False).encode(errors="replace")
 
 
 def try_send(channel: socket.socket, message: dict[str, Any]) -> None:
@@ -112,12 +126,11 @@ def write_all(fd: int, data: bytes) -> None:
 
 
 def clean_text(value: object, limit: int = ERROR_TEXT_CHARS_MAX) -> str | None:
-    """A string of at most ``limit`` characters that can be encoded, or None."""
+    """A harmless string of at most ``limit`` characters, or None."""
     if not isinstance(value, str):
         return None
-    if len(value) > limit:
-        value = value[: limit - 1] + "…"
-    return value.encode(errors="replace").decode()
+    text = _HARMFUL.sub(lambda found: f"\\u{{{ord(found[0]):x}}}", value[: limit + 1])
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def clean_count(value: object, limit: int = 2**53) -> int | None:
@@ -131,8 +144,11 @@ def clean_seconds(value: object) -> float | None:
     """A finite, non-negative number, or None."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    number = float(value)
-    return number if math.isfinite(number) and number >= 0 else None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) and 0 <= number <= SECONDS_MAX else None
 
 
 def clean_texts(value: object, items: int, limit: int) -> list[str]:
@@ -144,7 +160,7 @@ def clean_texts(value: object, items: int, limit: int) -> list[str]:
 
 
 def clean_failure(event: dict[str, Any], file_name: str) -> dict[str, Any]:
-    """A job's own account of its failure, bounded; the worker's form of ``failed``."""
+    """A job's own account of its failure, bounded and harmless; the worker's form of ``failed``."""
     claimed = event.get("class")
     stack = []
     raw_stack = event.get("stack")
@@ -157,7 +173,7 @@ def clean_failure(event: dict[str, Any], file_name: str) -> dict[str, Any]:
                 stack.append({"line": line, "function": function, "code": code})
     latex = event.get("latex")
     line = clean_count(event.get("line"))
-    return {
+    failure = {
         "type": "failed",
         "class": claimed if isinstance(claimed, str) and claimed in USER_CLASSES else "scene_error",
         "message": clean_text(event.get("message")) or "the scene failed without a message",
@@ -177,3 +193,15 @@ def clean_failure(event: dict[str, Any], file_name: str) -> dict[str, Any]:
         if isinstance(latex, dict)
         else None,
     }
+    _fit(failure)
+    return failure
+
+
+def _fit(failure: dict[str, Any]) -> None:
+    """Take away the least useful until the message has a size that can be sent."""
+    for name, empty in (("scenes", []), ("stack", []), ("latex", None)):
+        if len(_encode(failure)) <= FAILURE_BYTES_MAX:
+            return
+        failure[name] = empty
+    while len(_encode(failure)) > FAILURE_BYTES_MAX and len(failure["message"]) > 1:
+        failure["message"] = failure["message"][: len(failure["message"]) // 2] + "…"

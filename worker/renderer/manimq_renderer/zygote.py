@@ -7,6 +7,7 @@ One thread, always: ``fork`` and ``unshare`` depend on it.
 
 from __future__ import annotations
 
+import array
 import gc
 import os
 import platform
@@ -51,9 +52,12 @@ def main(control_fd: int, job_filter_fd: int, tex_filter_fd: int) -> None:
 
 
 def _serve(control: socket.socket, zygote: guard.Zygote) -> None:
+    # What the zygote holds, every later job can read in its own memory: a job's
+    # message is only ever in this buffer, and gone from it after the fork.
+    buffer = bytearray(MESSAGE_BYTES_MAX)
     while True:
-        message, fds, _, _ = socket.recv_fds(control, MESSAGE_BYTES_MAX, 3)
-        if not message:
+        size, fds = _receive(control, buffer)
+        if size == 0:
             return  # the worker is gone, or is done with this slot
         source, log, channel = fds
         if os.fork() == 0:
@@ -62,12 +66,23 @@ def _serve(control: socket.socket, zygote: guard.Zygote) -> None:
                 linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 control.close()
-                guard.main(zygote, JobSpec.parse(message), source, log, socket.socket(fileno=channel))
+                guard.main(zygote, JobSpec.parse(bytes(buffer[:size])), source, log, socket.socket(fileno=channel))
                 status = 0
             finally:
                 os._exit(status)
+        buffer[:size] = bytes(size)
         for fd in fds:
             os.close(fd)
+
+
+def _receive(control: socket.socket, buffer: bytearray) -> tuple[int, list[int]]:
+    """Take a message into ``buffer`` and nowhere else: its size, and its descriptors."""
+    fds = array.array("i")
+    size, ancillary, _, _ = control.recvmsg_into([buffer], socket.CMSG_LEN(3 * fds.itemsize))
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+    return size, list(fds)
 
 
 def _warm_up() -> None:

@@ -13,12 +13,14 @@ class HostileMessages(unittest.TestCase):
         self.assertEqual(protocol.clean_count(7), 7)
 
     def test_seconds_must_be_finite(self) -> None:
-        for value in (float("inf"), float("nan"), -1.0, "1", True):
+        for value in (float("inf"), float("nan"), -1.0, "1", True, 10**400, 1e300):
             self.assertIsNone(protocol.clean_seconds(value))
 
     def test_text_is_cut_and_can_be_encoded(self) -> None:
         self.assertEqual(len(protocol.clean_text("x" * 10_000, 100) or ""), 100)
-        self.assertEqual(protocol.clean_text("\ud800"), "?")
+        self.assertEqual(protocol.clean_text("\ud800"), "\\u{d800}")
+        self.assertEqual(protocol.clean_text("a\tb\nc\x1b[2J\u202e"), "a\tb\nc\\u{1b}[2J\\u{202e}")
+        self.assertLessEqual(len(protocol.clean_text("\x01" * 10_000, 100) or ""), 100)
         self.assertIsNone(protocol.clean_text(b"x"))
 
     def test_a_failure_of_rubbish_is_still_a_failure(self) -> None:
@@ -38,6 +40,21 @@ class HostileMessages(unittest.TestCase):
         self.assertIsNone(clean["file"])
         json.dumps(clean)
 
+    def test_a_failure_always_fits_into_a_message(self) -> None:
+        for filler in ("\x01", '"', "\\", "\n", "\U0001f600", "\ud800"):
+            event = {
+                "message": filler * 9000,
+                "scenes": [filler * 900] * 200,
+                "line": 1,
+                "code": filler * 900,
+                "stack": [{"line": 1, "function": filler * 900, "code": filler * 900}] * 12,
+                "latex": {"formula": filler * 9000, "errors": [filler * 900] * 9},
+            }
+            clean = protocol.clean_failure(event, "scene.py")
+            encoded = json.dumps(clean, ensure_ascii=False).encode()
+            self.assertLessEqual(len(encoded), protocol.FAILURE_BYTES_MAX)
+            self.assertGreater(len(clean["message"]), 500)
+
     def test_a_job_cannot_claim_a_class_of_ours(self) -> None:
         for claimed in ("internal", "sandbox_unavailable", "stalled", "", None):
             self.assertEqual(protocol.clean_failure({"class": claimed}, "s.py")["class"], "scene_error")
@@ -45,7 +62,8 @@ class HostileMessages(unittest.TestCase):
     def test_a_probe_that_lies_is_refused(self) -> None:
         honest = b'{"inode": 7, "frames": 1, "width": 2, "height": 3, "fps": 4, "duration_s": 5}'
         self.assertEqual(collect.read_probe(honest, 7).width, 2)
-        for answer in (b"", b"[]", b"{}", b'{"error": "no"}', b'{"frames": 1e99}', b"x" * 4096, honest.replace(b"7", b"8")):
+        for answer in (b"", b"[]", b"{}", b'{"error": "no"}', b'{"frames": 1e99}', b"[" * 4096, honest.replace(b"4", b"NaN"),
+                       honest.replace(b"5", b"Infinity"), b"x" * 4096, honest.replace(b"7", b"8")):
             with self.assertRaises(collect.Refused):
                 collect.read_probe(answer, 7)
 

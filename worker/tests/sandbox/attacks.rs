@@ -1,7 +1,7 @@
 //! Scenes of an attacker. Each is self-checking: a breach raises, and a job
 //! that was held goes on and renders, as does the next one.
 
-use manimq_worker::sandbox::{FailureClass, RenderError, RenderRequest};
+use manimq_worker::sandbox::{FailureClass, RenderError, RenderRequest, Sandbox};
 
 use crate::support::*;
 
@@ -457,4 +457,94 @@ fn hostile_sources_only_fail_their_own_job() {
         request.limits.memory_bytes = 512 << 20;
         failure(render_then_check(request));
     }
+}
+
+#[test]
+fn events_of_the_wrong_form_are_the_scenes_failure() {
+    for lines in [
+        "os.write(3, b'{\"e\":\"stage\",\"stage\":[]}\\n')",
+        "os.write(3, b'{\"e\":\"done\",\"prepare_s\":1' + b'0' * 400 + b'}\\n')",
+        "os.write(3, b'{\"e\":\"confined\"}\\n')",
+        "os.write(3, b'{\"e\":\"tex\",\"text\":{},\"compiler\":[],\"extension\":{}}\\n')",
+        "os.write(3, b'{\"e\":\"failed\",\"class\":{},\"line\":1e400,\"stack\":{},\"latex\":[]}\\n')",
+        "os.write(3, b'{\"e\":\"stopped_at\",\"line\":[],\"class\":\"internal\"}\\n'); ctypes.string_at(0)",
+        "pass",
+    ] {
+        for status in [0, 1, 70, 71] {
+            let request = constructing(&format!("import ctypes, os\n{lines}\nos._exit({status})"));
+            let failure = failure(render_then_check(request));
+            assert!(
+                matches!(
+                    failure.class,
+                    FailureClass::Validation | FailureClass::SceneError
+                ),
+                "{lines}, {status}: {failure:#?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_failure_that_grows_when_it_is_escaped_stays_a_failure() {
+    for filler in ["\\x01", "\\\\", "\\\"", "\\u202e", "\\U0001f600", "\\ud800"] {
+        let failure = failure(render_then_check(constructing(&format!(
+            "import json, os\n\
+             def text(length): return \"{filler}\" * length\n\
+             def say(data):\n\
+             \x20   while data: data = data[os.write(3, data):]\n\
+             say(json.dumps({{'e': 'failed', 'message': text(4000), 'line': 1, 'code': text(500),\n\
+             \x20   'scenes': [text(200)] * 100, 'stack': [{{'line': 1, 'function': text(200), 'code': text(300)}}] * 12,\n\
+             \x20   }}, ensure_ascii=\"{filler}\" >= \"\\x7f\").encode() + b'\\n')\n\
+             os._exit(1)"
+        ))));
+        assert_eq!(failure.line, Some(1), "{filler}: {failure:#?}");
+        assert!(
+            !failure
+                .message
+                .contains(['\u{1}', '\u{1b}', '\u{202e}', '\r']),
+            "{filler}"
+        );
+    }
+}
+
+#[test]
+fn an_earlier_jobs_names_are_not_in_memory() {
+    let search = r#"
+import ctypes, gc, os, re
+libc = ctypes.CDLL(None, use_errno=True)
+libc.sbrk.restype = ctypes.c_void_p
+libc.write.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t)
+needle = re.compile(b"n[e]edle_[q]7zx")
+near, out = os.pipe()
+top = libc.sbrk(0) >> 16
+blocks = {(id(each) >> 16) + step for each in gc.get_objects() for step in range(-16, 17)}
+blocks |= set(range(top - 2048, top + 1))
+seen = 0
+before = b""
+for block in sorted(blocks):
+    for page in range(16):
+        if libc.write(out, (block << 16) + page * 4096, 4096) != 4096:
+            before = b""
+            continue
+        data = os.read(near, 4096)
+        seen += 1
+        if needle.search(before + data):
+            raise RuntimeError("BREACH: an earlier job's message")
+        before = data[-16:]
+if seen < 5000:
+    raise RuntimeError(f"only {seen} pages were looked at")
+"#;
+    block_on(async {
+        let mut sandbox = own_sandbox().await;
+        let mut earlier = request_for(GOOD);
+        earlier.file_name = "needle_q7zx.py".into();
+        // Longer than the next message, which may come to lie over this one.
+        earlier.job_id = format!("{}needle_q7zx", "j".repeat(3000));
+        for request in [earlier, request_for(&format!("{search}{GOOD}"))] {
+            if let Err(error) = render_in(&mut sandbox, request).await.0 {
+                panic!("not held: {error}");
+            }
+            sandbox.reset().await.expect("ready for the next job");
+        }
+    });
 }

@@ -244,6 +244,47 @@ fn error_text_is_bounded() {
 }
 
 #[test]
+fn a_long_error_keeps_class_line_and_beginning() {
+    let failure = fails(
+        "raise ValueError('x' * 1_000_000)",
+        FailureClass::SceneError,
+        "1_000_000",
+    );
+    assert!(
+        failure.message.starts_with("ValueError: xxx"),
+        "{failure:#?}"
+    );
+}
+
+#[test]
+fn error_text_shows_control_characters_and_does_not_obey_them() {
+    let failure = fails(
+        "raise ValueError('a\\x1b[2J\\u202eb\\ud800\\rc\\nd')",
+        FailureClass::SceneError,
+        "raise",
+    );
+    assert_eq!(
+        failure.message,
+        "ValueError: a\\u{1b}[2J\\u{202e}b\\u{d800}\\u{d}c\nd"
+    );
+}
+
+#[test]
+fn a_bottomless_recursion_is_described_soon() {
+    let mut request =
+        constructing("import sys\nsys.setrecursionlimit(10**9)\ndef f(n): return f(n + 1)\nf(0)");
+    request.limits.wall = std::time::Duration::from_secs(50);
+    let failure = failure(render_then_check(request));
+    assert!(
+        matches!(
+            failure.class,
+            FailureClass::OutOfMemory | FailureClass::SceneError
+        ),
+        "{failure:#?}"
+    );
+}
+
+#[test]
 fn requests_that_make_no_sense_never_reach_a_sandbox() {
     let broken: [fn(&mut RenderRequest); 6] = [
         |r| r.file_name = "../scene.py".into(),
