@@ -141,6 +141,7 @@ def memfd():
     os.write(fd, read("/usr/bin/id"))
     os.execve(fd, ["id"], {})
 attempt("exec of memory", memfd)
+attempt("memory that no limit counts", os.memfd_create, "hoard")
 "#,
     );
 }
