@@ -18,7 +18,10 @@ use redis::{FromRedisValue, Value};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-pub use connection::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT, RedisConfig, redact};
+pub(crate) use connection::Shared;
+pub use connection::{
+    ACL_RULES, CONNECT_TIMEOUT, Kept, RESPONSE_TIMEOUT, RedisConfig, TlsFiles, URL_FORMS, redact,
+};
 pub use dead::{DeadFilter, DeadLetter, Redriven};
 pub use hub::{Hub, Watch};
 pub use library::{LAYOUT, LIBRARY, Library};
@@ -69,6 +72,9 @@ impl From<redis::RedisError> for QueueError {
     fn from(error: redis::RedisError) -> Self {
         match error.code() {
             None if error.kind() == redis::ErrorKind::AuthenticationFailed => denied(&error),
+            None if error.kind() == redis::ErrorKind::InvalidClientConfig => {
+                Self::Configuration(error.detail().unwrap_or("Redis cannot be used").to_owned())
+            }
             Some("NOAUTH" | "WRONGPASS" | "NOPERM" | "NOPERMS") => denied(&error),
             None
             | Some(
@@ -82,7 +88,9 @@ impl From<redis::RedisError> for QueueError {
 
 fn denied(error: &redis::RedisError) -> QueueError {
     QueueError::Configuration(format!(
-        "Redis does not let us in ({error}): put a user and password that may call functions into REDIS_URL, redis://USER:PASSWORD@HOST:PORT/DB"
+        "Redis does not let us in ({error}): put a user and password that may do what manimq needs into REDIS_URL, \
+         redis://USER:PASSWORD@HOST:PORT/DB; with the prefix mq, such a user is made by: \
+         ACL SETUSER manimq on >PASSWORD {ACL_RULES}"
     ))
 }
 
@@ -410,7 +418,7 @@ impl Stats {
 /// called first.
 #[derive(Clone)]
 pub struct Queue {
-    shared: Arc<connection::Shared>,
+    shared: Arc<Shared>,
     keys: Arc<Keys>,
     library: &'static Library,
 }
@@ -422,7 +430,7 @@ impl Queue {
     /// [`QueueError::Configuration`] if the URL cannot be read.
     pub fn new(config: &RedisConfig) -> Result<Self, QueueError> {
         Ok(Self {
-            shared: Arc::new(connection::Shared::new(config)?),
+            shared: Arc::new(Shared::new(config)?),
             keys: Arc::new(Keys::new(&config.prefix, 0)),
             library: &LIBRARY,
         })
@@ -477,83 +485,78 @@ impl Queue {
     /// A hub for hints on this queue's Redis.
     #[must_use]
     pub fn hub(&self) -> Hub {
-        Hub::start(self.shared.client().clone())
+        Hub::start(Arc::clone(&self.shared))
     }
 
-    /// The client, for a connection of one's own.
-    #[must_use]
-    pub fn client(&self) -> &redis::Client {
-        self.shared.client()
+    /// Sends a command of one's own to the server that has its first key. It may be sent twice.
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`], or as Redis has it.
+    pub async fn query<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, QueueError> {
+        Ok(T::from_redis_value(
+            self.shared.query(command, true).await?,
+        )?)
     }
 
     async fn check_server(&self) -> Result<(), QueueError> {
-        let info = self.shared.query(&redis::cmd("INFO"), true).await?;
-        let info = String::from_redis_value(info)?;
-        let field = |name: &str| {
-            info.lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-                .unwrap_or("")
-                .trim()
-        };
-        let version = field("redis_version");
-        let major: u32 = version
-            .split('.')
-            .next()
-            .and_then(|v| v.parse().ok())
-            .unwrap_or(0);
-        if major < 7 {
-            return Err(QueueError::Configuration(format!(
-                "Redis {version} is too old: manimq needs 7.0 or newer (Redis functions), or Valkey"
-            )));
-        }
-        if field("aof_enabled") == "0" {
-            tracing::warn!(
-                "Redis keeps no append-only file: a restart of it loses jobs. Turn it on with `redis-cli config set appendonly yes` and in redis.conf"
-            );
-        }
-        let policy = field("maxmemory_policy");
-        if !policy.is_empty() && policy != "noeviction" {
-            return Err(QueueError::Configuration(format!(
-                "Redis has maxmemory-policy {policy}, which may throw jobs away: set it with `redis-cli config set maxmemory-policy noeviction` and in redis.conf"
-            )));
+        for info in self.shared.every_primary(&redis::cmd("INFO")).await? {
+            check_info(&String::from_redis_value(info)?)?;
         }
         Ok(())
     }
 
     async fn load_library(&self) -> Result<(), QueueError> {
         let mut command = redis::cmd("FUNCTION");
-        command.arg("LOAD").arg(&self.library.code);
-        let loaded = self.shared.query(&command, true).await;
-        match loaded {
-            Ok(_) => {
-                tracing::info!(library = self.library.name, "loaded the Redis functions");
-                Ok(())
-            }
-            // The name is the content's hash, so what is there is the same.
-            Err(error) if error.to_string().contains("already exists") => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        // The name is the content's hash, so what is replaced is the same. Of several servers some may
+        // have it already, and their refusal would hide another's.
+        command.arg("LOAD").arg("REPLACE").arg(&self.library.code);
+        self.shared.every_primary(&command).await?;
+        tracing::info!(library = self.library.name, "loaded the Redis functions");
+        Ok(())
     }
 
     /// Calls a transition; loads the library once more if a restart or failover lost it.
     async fn call(&self, transition: &str, args: &[Vec<u8>]) -> Result<Value, QueueError> {
         let mut command = redis::cmd("FCALL");
+        // Functions build their keys themselves, and Redis cannot see which. While the slot is on its
+        // way to another server some of them are here and some there, and Redis must refuse the call. It
+        // does so for calls of two keys that do not exist, and neither of these ever does.
         command
             .arg(self.library.function(transition))
-            .arg(1)
-            .arg(self.keys.base());
+            .arg(2)
+            .arg(self.keys.base())
+            .arg(format!("{}:", self.keys.base()));
         for arg in args {
             command.arg(arg);
         }
         // A claim whose answer was lost holds jobs until their leases end: it is not sent again
         // behind the caller's back. Nor is a renewal, which would tell its news twice.
         let repeat = transition != "claim" && transition != "renew";
-        match self.shared.query(&command, repeat).await {
+        let durable = transition == "enqueue" && self.shared.durable();
+        match self.send_call(&command, repeat, durable).await {
             Err(error) if error.to_string().contains("Function not found") => {
                 self.load_library().await?;
-                Ok(self.shared.query(&command, repeat).await?)
+                self.send_call(&command, repeat, durable).await
             }
-            other => Ok(other?),
+            other => other,
+        }
+    }
+
+    async fn send_call(
+        &self,
+        command: &redis::Cmd,
+        repeat: bool,
+        durable: bool,
+    ) -> Result<Value, QueueError> {
+        if !durable {
+            return Ok(self.shared.query(command, repeat).await?);
+        }
+        let (value, kept) = self.shared.query_durable(command, repeat).await?;
+        match kept {
+            Kept::Confirmed { .. } => Ok(value),
+            Kept::Unconfirmed(why) => Err(QueueError::Unavailable(
+                format!("Redis took the call but did not confirm that it is kept: {why}").into(),
+            )),
         }
     }
 
@@ -1172,16 +1175,48 @@ impl Queue {
     /// [`QueueError::Unavailable`].
     pub async fn bell(&self) -> Result<Bell, QueueError> {
         Ok(Bell {
-            connection: connection::blocking(self.shared.client(), PARK).await?,
-            key: self.keys.bell(),
+            waiter: self.shared.blocking(&self.keys.bell(), PARK).await?,
         })
     }
 }
 
+/// Whether a server can be trusted with jobs, by its `INFO`.
+fn check_info(info: &str) -> Result<(), QueueError> {
+    let field = |name: &str| {
+        info.lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+            .unwrap_or("")
+            .trim()
+    };
+    let server = field("tcp_port");
+    let version = field("redis_version");
+    let major: u32 = version
+        .split('.')
+        .next()
+        .and_then(|v| v.parse().ok())
+        .unwrap_or(0);
+    if major < 7 {
+        return Err(QueueError::Configuration(format!(
+            "Redis {version} (port {server}) is too old: manimq needs 7.0 or newer (Redis functions), or Valkey"
+        )));
+    }
+    if field("aof_enabled") == "0" {
+        tracing::warn!(
+            "Redis (port {server}) keeps no append-only file: a restart of it loses jobs. Turn it on with `redis-cli config set appendonly yes` and in redis.conf"
+        );
+    }
+    let policy = field("maxmemory_policy");
+    if !policy.is_empty() && policy != "noeviction" {
+        return Err(QueueError::Configuration(format!(
+            "Redis (port {server}) has maxmemory-policy {policy}, which may throw jobs away: set it with `redis-cli config set maxmemory-policy noeviction` and in redis.conf"
+        )));
+    }
+    Ok(())
+}
+
 /// Waits for work without polling. One per worker process.
 pub struct Bell {
-    connection: redis::aio::MultiplexedConnection,
-    key: String,
+    waiter: connection::Blocking,
 }
 
 impl Bell {
@@ -1191,14 +1226,7 @@ impl Bell {
     /// # Errors
     /// [`QueueError::Unavailable`]: make a new bell.
     pub async fn wait(&mut self, limit: Duration) -> Result<bool, QueueError> {
-        // 0 would mean "for ever" to Redis.
-        let seconds = limit.min(PARK).as_secs_f64().max(0.001);
-        let token: Value = redis::cmd("BLPOP")
-            .arg(&self.key)
-            .arg(seconds)
-            .query_async(&mut self.connection)
-            .await?;
-        Ok(token != Value::Nil)
+        Ok(self.waiter.pop(limit).await?.is_some())
     }
 }
 

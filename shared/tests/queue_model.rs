@@ -16,11 +16,11 @@ use manimq_shared::queue::{
     CancelOutcome, Enqueued, EventKind, Lease, NewJob, PARK, PauseScope, Queue, QuotaPolicy,
     Quotas, Renewal, Settled, WorkerInfo, failed,
 };
-use manimq_shared::testing::RedisServer;
+use manimq_shared::testing::Redis;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
-static SERVER: LazyLock<RedisServer> = LazyLock::new(RedisServer::start);
+static SERVER: LazyLock<Redis> = LazyLock::new(Redis::start);
 
 const START: u64 = 1_767_574_800_000;
 const DAY_MS: u64 = 86_400_000;
@@ -1072,8 +1072,7 @@ impl World {
                     for kind in ["j", "jp", "je", "ja"] {
                         delete.arg(format!("{}:{kind}:{id}", self.queue.keys().base()));
                     }
-                    let mut connection = self.connection().await;
-                    let () = delete.query_async(&mut connection).await.unwrap();
+                    let _: i64 = self.queue.query(&delete).await.unwrap();
                 }
             }
         }
@@ -1088,11 +1087,6 @@ impl World {
         };
         same!(reply.unwrap(), changed, "pause");
         Ok(())
-    }
-
-    async fn connection(&self) -> redis::aio::MultiplexedConnection {
-        let client = self.queue.client();
-        client.get_multiplexed_async_connection().await.unwrap()
     }
 
     /// After each step: nothing contradicts itself, and all counts are the model's.
@@ -1169,12 +1163,9 @@ impl World {
             }
         }
         let base = self.queue.keys().base();
-        let mut connection = self.connection().await;
-        let keys: Vec<String> = redis::cmd("KEYS")
-            .arg(format!("{base}:j*"))
-            .query_async(&mut connection)
-            .await
-            .unwrap();
+        let mut keys = redis::cmd("KEYS");
+        keys.arg(format!("{base}:j*"));
+        let keys: Vec<String> = self.queue.query(&keys).await.unwrap();
         for key in keys {
             let id = key.rsplit(':').next().unwrap_or_default();
             let alive = self
@@ -1182,9 +1173,9 @@ impl World {
                 .jobs
                 .get(id)
                 .is_some_and(|job| !job.status.is_terminal());
-            let ttl: i64 = redis::cmd("PTTL")
-                .arg(&key)
-                .query_async(&mut connection)
+            let ttl: i64 = self
+                .queue
+                .query(redis::cmd("PTTL").arg(&key))
                 .await
                 .unwrap();
             same!(ttl < 0, alive, "{key} lasts");

@@ -385,11 +385,6 @@ async fn a_redis_of_ones_own_is_used_and_left_alone() {
 async fn the_password_of_redis_is_not_in_the_announcement() {
     let redis = manimq_shared::testing::RedisServer::start();
     let queue = manimq_shared::queue::Queue::new(&redis.config("mq")).unwrap();
-    let mut connection = queue
-        .client()
-        .get_multiplexed_async_connection()
-        .await
-        .unwrap();
     // Any free port: this Redis listens on a socket alone until it is told otherwise.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = free.local_addr().unwrap().port();
@@ -398,11 +393,8 @@ async fn the_password_of_redis_is_not_in_the_announcement() {
         ("requirepass", "hunter2".to_owned()),
         ("port", port.to_string()),
     ] {
-        let () = redis::cmd("CONFIG")
-            .arg("SET")
-            .arg(name)
-            .arg(value)
-            .query_async(&mut connection)
+        let () = queue
+            .query(redis::cmd("CONFIG").arg("SET").arg(name).arg(value))
             .await
             .unwrap();
     }
