@@ -97,8 +97,8 @@ impl Shared {
         let unrest = Unrest(watch::Sender::new(()));
         let single = |source| Topology::Single(Node::new(source, lanes, unrest.clone()));
         let topology = match target.place {
-            Place::Unix(path) => single(Source::Fixed(servers.socket(&path)?)),
-            Place::Server(host) => single(Source::Fixed(servers.host(&host)?)),
+            Place::Unix(path) => single(Source::Fixed(Box::new(servers.socket(&path)?))),
+            Place::Server(host) => single(Source::Fixed(Box::new(servers.host(&host)?))),
             Place::Sentinel {
                 sentinels,
                 service,

@@ -259,7 +259,7 @@ impl Cluster {
         if let Some(node) = nodes.get(host) {
             return Ok(Arc::clone(node));
         }
-        let source = Source::Fixed(self.maker.host(host)?);
+        let source = Source::Fixed(Box::new(self.maker.host(host)?));
         let node = Arc::new(Node::new(source, self.lanes, self.unrest.clone()));
         nodes.insert(host.clone(), Arc::clone(&node));
         Ok(node)
@@ -281,7 +281,7 @@ impl Cluster {
         // Before asking: a doubt that comes up meanwhile must not be forgotten.
         self.stale.store(false, Ordering::Relaxed);
         let mut found = match first {
-            Some(host) => self.ask(&[host.clone()]).await,
+            Some(host) => self.ask(std::slice::from_ref(host)).await,
             None => Err(passing("nobody was asked".to_owned())),
         };
         if found.is_err() {

@@ -17,7 +17,7 @@ use super::{RESPONSE_TIMEOUT, Unrest};
 #[derive(Clone)]
 pub enum Source {
     /// To one address. A name is looked up anew for each connection.
-    Fixed(Client),
+    Fixed(Box<Client>),
     /// To whom the sentinels call the master at that moment.
     Sentinels(Arc<Sentinels>),
 }
@@ -26,7 +26,7 @@ impl Source {
     /// Makes a connection, to a server that takes writes as far as that is known.
     pub async fn connect(&self) -> Result<(Client, MultiplexedConnection), RedisError> {
         match self {
-            Self::Fixed(client) => Ok((client.clone(), link::connect(client).await?)),
+            Self::Fixed(client) => Ok((Client::clone(client), link::connect(client).await?)),
             Self::Sentinels(sentinels) => sentinels.connect().await,
         }
     }
