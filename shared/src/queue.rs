@@ -76,6 +76,7 @@ impl From<redis::RedisError> for QueueError {
                 Self::Configuration(error.detail().unwrap_or("Redis cannot be used").to_owned())
             }
             Some("NOAUTH" | "WRONGPASS" | "NOPERM" | "NOPERMS") => denied(&error),
+            Some("ERR") if is_denied_in_function(&error) => denied(&error),
             None
             | Some(
                 "LOADING" | "BUSY" | "OOM" | "MISCONF" | "NOREPLICAS" | "READONLY" | "MASTERDOWN"
@@ -84,6 +85,12 @@ impl From<redis::RedisError> for QueueError {
             Some(_) => Self::Corrupt(error.to_string()),
         }
     }
+}
+
+/// A function may do what its caller may. What Redis 7.0, and newer ones, say there lacks the word NOPERM.
+fn is_denied_in_function(error: &redis::RedisError) -> bool {
+    let text = error.to_string();
+    text.contains("user executing the script can't") || text.contains("ACL failure in script")
 }
 
 fn denied(error: &redis::RedisError) -> QueueError {

@@ -497,6 +497,29 @@ async fn what_is_on_disk_before_each_answer_is_confirmed() {
     }
 }
 
+#[tokio::test]
+async fn a_disk_that_is_synced_each_second_is_waited_for_where_redis_can() {
+    let server = RedisServer::start_with(true, &["--appendfsync", "everysec"]);
+    let info: String = server.ask(redis::cmd("INFO").arg("server"));
+    let version = info
+        .lines()
+        .find_map(|line| line.strip_prefix("redis_version:"))
+        .unwrap();
+    let mut numbers = version.split('.').map(|n| n.parse::<u32>().unwrap());
+    let can_wait = (numbers.next(), numbers.next()) >= (Some(7), Some(2));
+    let config = RedisConfig {
+        durable: true,
+        ..server.config("mq")
+    };
+    if can_wait {
+        lives(&config).await.unwrap();
+    } else {
+        let queue = Queue::connect(&config).await.unwrap();
+        let text = unconfirmed(submit(&queue, job(10)).await);
+        assert!(text.contains("Redis 7.2"), "{text}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_does_not_confirm_is_told_and_a_repeat_waits_for_it() {
     let set = SentinelSet::start(false);

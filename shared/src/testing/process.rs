@@ -104,9 +104,10 @@ impl Process {
             if has_ended(pid) {
                 return true;
             }
-            // Another server may have the port.
-            let info: RedisResult<String> = ask(client, redis::cmd("INFO").arg("server"));
-            mine = info.is_ok_and(|text| text.contains(&format!("process_id:{pid}\r\n")));
+            // Another server may have the port; and Valkey answers while it still reads its data.
+            let info: String = ask(client, &redis::cmd("INFO")).unwrap_or_default();
+            let is = |line: &str| info.lines().any(|l| l == line);
+            mine = is(&format!("process_id:{pid}")) && !is("loading:1");
             mine
         });
         mine

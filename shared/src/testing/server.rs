@@ -68,6 +68,8 @@ impl RedisServer {
                 &[
                     "--bind",
                     "127.0.0.1",
+                    // A second address, which no certificate has.
+                    "127.0.0.2",
                     "--port",
                     &port.to_string(),
                     "--unixsocket",

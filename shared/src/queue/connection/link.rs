@@ -1,8 +1,9 @@
 //! Makes connections, each within a bounded time, and turns what only an operator can set right into
 //! an error that says so.
 
-use std::error::Error as _;
+use std::error::Error;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::{MultiplexedConnection, PubSub};
@@ -113,7 +114,11 @@ fn explain(client: &Client, error: RedisError) -> RedisError {
 }
 
 fn tls_error(error: &RedisError) -> Option<&rustls::Error> {
-    let cause = error.source()?;
+    // The library keeps its causes behind a shared pointer, which is an error of its own type.
+    let mut cause = error.source()?;
+    if let Some(shared) = cause.downcast_ref::<Arc<dyn Error + Send + Sync>>() {
+        cause = &**shared;
+    }
     if let Some(error) = cause.downcast_ref::<rustls::Error>() {
         return Some(error);
     }

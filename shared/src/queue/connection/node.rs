@@ -124,11 +124,13 @@ impl Node {
             return self.commit(command, asking, deadline).await;
         }
         let lane = self.lane();
-        let connecting = timeout_at(deadline, self.connection(lane));
-        let (number, mut connection) = connecting
-            .await
-            .unwrap_or_else(|_| Err(late("connecting to Redis", RESPONSE_TIMEOUT)))
-            .map_err(Failure::NotSent)?;
+        let (number, mut connection) = match lane.current() {
+            Some(current) => current,
+            None => timeout_at(deadline, self.connect(lane))
+                .await
+                .unwrap_or_else(|_| Err(late("connecting to Redis", RESPONSE_TIMEOUT)))
+                .map_err(Failure::NotSent)?,
+        };
         let sending = timeout_at(deadline, send(&mut connection, wire, asking));
         let outcome = sending
             .await
@@ -193,10 +195,7 @@ impl Node {
         &self.lanes[n % self.lanes.len()]
     }
 
-    async fn connection(&self, lane: &Lane) -> Result<(u64, MultiplexedConnection), RedisError> {
-        if let Some(current) = lane.current() {
-            return Ok(current);
-        }
+    async fn connect(&self, lane: &Lane) -> Result<(u64, MultiplexedConnection), RedisError> {
         let arrived = Instant::now();
         let mut connecting = lane.connecting.lock().await;
         if let Some(current) = lane.current() {
