@@ -351,12 +351,13 @@ async fn flood(queue: Queue, stop: Arc<AtomicBool>) -> (Vec<JobId>, usize) {
     (accepted, refused)
 }
 
-fn floods(
-    queue: &Queue,
-) -> (
+/// Floods that run, and what stops them.
+type Floods = (
     Vec<tokio::task::JoinHandle<(Vec<JobId>, usize)>>,
     Arc<AtomicBool>,
-) {
+);
+
+fn floods(queue: &Queue) -> Floods {
     let stop = Arc::new(AtomicBool::new(false));
     let floods = (0..4).map(|_| tokio::spawn(flood(queue.clone(), Arc::clone(&stop))));
     (floods.collect(), stop)

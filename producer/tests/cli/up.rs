@@ -390,8 +390,8 @@ async fn the_password_of_redis_is_not_in_the_announcement() {
     let port = free.local_addr().unwrap().port();
     drop(free);
     for (name, value) in [
-        ("requirepass", "hunter2".to_owned()),
         ("port", port.to_string()),
+        ("requirepass", "hunter2".to_owned()),
     ] {
         let () = queue
             .query(redis::cmd("CONFIG").arg("SET").arg(name).arg(value))

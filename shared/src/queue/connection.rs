@@ -81,7 +81,7 @@ pub struct Shared {
 enum Topology {
     /// One server, or the sentinels' master.
     Single(Node),
-    Cluster(Cluster),
+    Cluster(Box<Cluster>),
 }
 
 impl Shared {
@@ -109,7 +109,8 @@ impl Shared {
                 single(Source::Sentinels(Arc::new(sentinels)))
             }
             Place::Cluster(seeds) => {
-                Topology::Cluster(Cluster::new(seeds, servers, lanes, unrest.clone()))
+                let cluster = Cluster::new(seeds, servers, lanes, unrest.clone());
+                Topology::Cluster(Box::new(cluster))
             }
         };
         Ok(Self {
