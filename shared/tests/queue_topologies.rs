@@ -187,6 +187,32 @@ async fn a_certificate_of_a_strange_authority_is_refused_with_the_remedy() {
     assert!(text.contains("another name"), "{text}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn sentinels_and_clusters_speak_tls_throughout() {
+    let certificates = Certificates::new();
+    let files = TlsFiles {
+        ca: Some(certificates.file("ca.pem")),
+        ..TlsFiles::default()
+    };
+    let set = SentinelSet::start_with(false, "watch-word", Some(&certificates));
+    assert!(set.url().starts_with("rediss+sentinel://"));
+    let config = RedisConfig {
+        tls: files.clone(),
+        ..set.config("mq")
+    };
+    lives(&config).await.unwrap();
+    drop(set);
+    let set = ClusterSet::start_with(false, 0, Some(&certificates));
+    assert!(set.url().starts_with("rediss+cluster://"));
+    for prefix in ["a", "b", "c", "d"] {
+        let config = RedisConfig {
+            tls: files.clone(),
+            ..set.config(prefix)
+        };
+        lives(&config).await.unwrap();
+    }
+}
+
 // ---- users and passwords
 
 const PASSWORD: &str = "open-sesame-42";
@@ -318,7 +344,7 @@ async fn a_server_that_is_a_replica_for_a_while_is_taken_up_again_by_the_same_ha
 
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_live_behind_sentinels_with_a_password() {
-    let set = SentinelSet::start_with(false, Some("watch-word"));
+    let set = SentinelSet::start_with(false, "watch-word", None);
     lives(&set.config("mq")).await.unwrap();
     let without = RedisConfig::new(set.url());
     let text = remedy(Queue::connect(&without).await);
@@ -448,6 +474,41 @@ async fn one_handle_survives_a_master_that_hangs_and_its_return_as_a_replica() {
     tokio::time::timeout(Duration::from_secs(30), watch.hinted())
         .await
         .expect("hints come from the new master");
+    assert!(queue.audit(false).await.unwrap().violations.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_planned_failover_loses_no_durably_accepted_job_and_calls_go_on() {
+    let set = SentinelSet::start(false);
+    let config = RedisConfig {
+        durable: true,
+        ..set.config("mq")
+    };
+    let queue = Queue::connect(&config).await.unwrap();
+    lift_quota(&queue).await;
+    let (floods, stop) = floods(&queue);
+    for _ in 0..2 {
+        let before = submitted(&queue).await;
+        eventually("jobs come in", async || {
+            submitted(&queue).await > before + 50
+        })
+        .await;
+        let port = set.master_port();
+        set.plan_failover();
+        set.wait_for_another_master(port);
+        set.wait_for_replica();
+    }
+    let before = submitted(&queue).await;
+    eventually("jobs come in after all", async || {
+        submitted(&queue).await > before + 50
+    })
+    .await;
+    stop.store(true, Ordering::Relaxed);
+    for flood in floods {
+        for id in flood.await.unwrap().0 {
+            assert!(queue.read(id).await.unwrap().is_some(), "{id} is missing");
+        }
+    }
     assert!(queue.audit(false).await.unwrap().violations.is_empty());
 }
 
@@ -638,7 +699,7 @@ async fn a_slot_moves_under_running_calls_and_nothing_is_torn_or_lost() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_handle_survives_the_death_of_its_primary_in_a_cluster() {
-    let mut set = ClusterSet::start_with(false, 1);
+    let mut set = ClusterSet::start_with(false, 1, None);
     // The first primary is the one with a replica.
     let prefix = (0..)
         .map(|n| format!("p{n}"))

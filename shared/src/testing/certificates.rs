@@ -46,6 +46,21 @@ impl Certificates {
         Self { folder }
     }
 
+    /// Settings for a server that speaks TLS on the port behind `port`. The tests' own look at it goes
+    /// over `port`.
+    pub(super) fn settings(&self, port: u16, clients: &str) -> Vec<String> {
+        let file = |name: &str| self.file(name).display().to_string();
+        let settings = [
+            ["--tls-port", &(port + 1).to_string()],
+            ["--tls-cert-file", &file("server.pem")],
+            ["--tls-key-file", &file("server.key")],
+            ["--tls-ca-cert-file", &file("ca.pem")],
+            ["--tls-auth-clients", clients],
+        ];
+        let words = settings.as_flattened().iter();
+        words.map(ToString::to_string).collect()
+    }
+
     /// The path of one of the files.
     #[must_use]
     pub fn file(&self, name: &str) -> PathBuf {

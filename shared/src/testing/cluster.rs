@@ -2,6 +2,7 @@
 
 use redis::{Cmd, FromRedisValue, RedisResult, Value};
 
+use super::certificates::Certificates;
 use super::process::until;
 use super::server::PortServer;
 use crate::queue::RedisConfig;
@@ -16,22 +17,24 @@ const KEYS_AT_ONCE: usize = 100;
 /// Three primaries with a third of the slots each, and further nodes if asked for.
 pub struct ClusterSet {
     nodes: Vec<PortServer>,
+    tls: bool,
 }
 
 impl ClusterSet {
     /// Starts them, and waits until all agree that the Cluster works.
     #[must_use]
     pub fn start(append_only: bool) -> Self {
-        Self::start_with(append_only, 0)
+        Self::start_with(append_only, 0, None)
     }
 
-    /// Like [`Self::start`], with `replicas` (at most three) of the first primaries.
+    /// Like [`Self::start`], with `replicas` (at most three) of the first primaries, and with TLS
+    /// between all of them, and for clients.
     ///
     /// # Panics
     /// If it does not start.
     #[must_use]
-    pub fn start_with(append_only: bool, replicas: usize) -> Self {
-        let settings = [
+    pub fn start_with(append_only: bool, replicas: usize, tls: Option<&Certificates>) -> Self {
+        let mut settings = vec![
             "--cluster-enabled",
             "yes",
             "--cluster-node-timeout",
@@ -41,10 +44,16 @@ impl ClusterSet {
             "--repl-diskless-sync-delay",
             "0",
         ];
+        if tls.is_some() {
+            settings.extend(["--tls-cluster", "yes", "--tls-replication", "yes"]);
+        }
         let nodes = (0..3 + replicas)
-            .map(|_| PortServer::start(append_only, &settings))
+            .map(|_| PortServer::start(append_only, &settings, tls))
             .collect();
-        let set = Self { nodes };
+        let set = Self {
+            nodes,
+            tls: tls.is_some(),
+        };
         set.join(replicas);
         set
     }
@@ -67,7 +76,12 @@ impl ClusterSet {
             }
             set(
                 &self.nodes[0],
-                &["CLUSTER", "MEET", "127.0.0.1", &node.port.to_string()],
+                &[
+                    "CLUSTER",
+                    "MEET",
+                    "127.0.0.1",
+                    &node.told_port().to_string(),
+                ],
             );
         }
         let known = format!("cluster_known_nodes:{}", self.nodes.len());
@@ -97,8 +111,9 @@ impl ClusterSet {
     /// Its URL; two of the nodes are named.
     #[must_use]
     pub fn url(&self) -> String {
-        let (one, two) = (self.nodes[0].port, self.nodes[1].port);
-        format!("redis+cluster://127.0.0.1:{one},127.0.0.1:{two}")
+        let (one, two) = (self.nodes[0].told_port(), self.nodes[1].told_port());
+        let scheme = if self.tls { "rediss" } else { "redis" };
+        format!("{scheme}+cluster://127.0.0.1:{one},127.0.0.1:{two}")
     }
 
     /// Settings for a queue of its own (`prefix`).
@@ -167,7 +182,10 @@ impl ClusterSet {
             return false;
         }
         let mut command = redis::cmd("MIGRATE");
-        command.arg("127.0.0.1").arg(self.nodes[to].port).arg("");
+        command
+            .arg("127.0.0.1")
+            .arg(self.nodes[to].told_port())
+            .arg("");
         command.arg(0).arg(5000).arg("KEYS").arg(&keys);
         let _: Value = self.nodes[from].ask(&command).expect("it moves them");
         true

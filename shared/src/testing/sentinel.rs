@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use redis::{Client, RedisResult};
 
+use super::certificates::Certificates;
 use super::process::{Process, ask, local, on_port, until};
 use super::server::PortServer;
 use crate::queue::RedisConfig;
@@ -20,43 +21,46 @@ pub struct SentinelSet {
     sentinels: Vec<(Process, u16)>,
     /// Empty if they want none.
     password: String,
+    tls: bool,
 }
 
 impl SentinelSet {
     /// Starts them, and waits until all know of each other.
     #[must_use]
     pub fn start(append_only: bool) -> Self {
-        Self::start_with(append_only, None)
+        Self::start_with(append_only, "", None)
     }
 
-    /// Like [`Self::start`], with a password that the sentinels themselves want.
+    /// Like [`Self::start`], with a password that the sentinels themselves want, unless it is empty, and
+    /// with TLS between all of them, and for clients.
     ///
     /// # Panics
     /// If they do not start.
     #[must_use]
-    pub fn start_with(append_only: bool, password: Option<&str>) -> Self {
-        let settings = [
+    pub fn start_with(append_only: bool, password: &str, tls: Option<&Certificates>) -> Self {
+        let mut settings = vec![
             "--repl-diskless-sync-delay",
             "0",
             "--repl-ping-replica-period",
             "1",
         ];
-        let master = PortServer::start(append_only, &settings);
-        let replica = PortServer::start(append_only, &settings);
+        if tls.is_some() {
+            settings.extend(["--tls-replication", "yes"]);
+        }
+        let master = PortServer::start(append_only, &settings, tls);
+        let replica = PortServer::start(append_only, &settings, tls);
         let mut command = redis::cmd("REPLICAOF");
-        command.arg("127.0.0.1").arg(master.port);
+        command.arg("127.0.0.1").arg(master.told_port());
         let () = replica.ask(&command).expect("it becomes a replica");
         let set = [master, replica];
-        until("the replica is in step", || {
-            let info: RedisResult<String> = set[0].ask(redis::cmd("INFO").arg("replication"));
-            info.is_ok_and(|text| text.contains("state=online"))
-        });
-        let word = password.unwrap_or_default();
-        let sentinels = (0..3).map(|_| sentinel(set[0].port, word)).collect();
+        until("the replica is in step", || has_replica(&set[0]));
+        let master = set[0].told_port();
+        let sentinels = (0..3).map(|_| sentinel(master, password, tls)).collect();
         let set = Self {
             servers: set,
             sentinels,
-            password: word.to_owned(),
+            password: password.to_owned(),
+            tls: tls.is_some(),
         };
         until("the sentinels know the replica and each other", || {
             set.views().iter().all(|view| {
@@ -78,12 +82,16 @@ impl SentinelSet {
     /// The URL of the set, without the sentinels' password.
     #[must_use]
     pub fn url(&self) -> String {
-        let hosts: Vec<_> = self
-            .sentinels
-            .iter()
-            .map(|(_, port)| format!("127.0.0.1:{port}"))
+        let (scheme, more) = if self.tls {
+            ("rediss", 1)
+        } else {
+            ("redis", 0)
+        };
+        let hosts = self.sentinels.iter();
+        let hosts: Vec<_> = hosts
+            .map(|(_, port)| format!("127.0.0.1:{}", port + more))
             .collect();
-        format!("redis+sentinel://{}/{SERVICE}", hosts.join(","))
+        format!("{scheme}+sentinel://{}/{SERVICE}", hosts.join(","))
     }
 
     /// Settings for a queue of its own (`prefix`).
@@ -110,7 +118,7 @@ impl SentinelSet {
         let master = self.master_port();
         let mut servers = self.servers.iter();
         servers
-            .find(|server| (server.port == master) == is_master)
+            .find(|server| (server.told_port() == master) == is_master)
             .expect("one of the two")
     }
 
@@ -135,8 +143,19 @@ impl SentinelSet {
     pub fn kill_master(&mut self) {
         let master = self.master_port();
         let mut servers = self.servers.iter_mut();
-        let server = servers.find(|server| server.port == master);
+        let server = servers.find(|server| server.told_port() == master);
         server.expect("one of the two").process.kill();
+    }
+
+    /// Makes the replica the master while all are well, as an operator does before work on a machine.
+    ///
+    /// # Panics
+    /// If the sentinels refuse.
+    pub fn plan_failover(&self) {
+        let mut command = redis::cmd("SENTINEL");
+        command.arg("failover").arg(SERVICE);
+        let (_, port) = self.sentinels[0];
+        let () = ask(&client(port, &self.password), &command).expect("they agree");
     }
 
     /// Waits until another server than `port` is the master, by its own word too.
@@ -148,8 +167,19 @@ impl SentinelSet {
                 && servers.any(|server| {
                     let info: RedisResult<String> =
                         server.ask(redis::cmd("INFO").arg("replication"));
-                    server.port == now && info.is_ok_and(|text| text.contains("role:master"))
+                    server.told_port() == now && info.is_ok_and(|text| text.contains("role:master"))
                 })
+        });
+    }
+
+    /// Waits until the master has a replica in step, and a further failover would be agreed to.
+    pub fn wait_for_replica(&self) {
+        until("the replica is in step", || has_replica(self.server(true)));
+        until("the sentinels are ready for a failover", || {
+            self.views().iter().all(|view| {
+                let is = |field: &str, value: &str| view.get(field).is_some_and(|v| v == value);
+                is("flags", "master") && is("num-slaves", "1")
+            })
         });
     }
 
@@ -168,7 +198,7 @@ impl SentinelSet {
         let servers = &self.servers;
         until("a master", || {
             let port = self.master_port();
-            let master = servers.iter().find(|server| server.port == port);
+            let master = servers.iter().find(|server| server.told_port() == port);
             master.is_some_and(|server| {
                 let info: RedisResult<String> = server.ask(redis::cmd("INFO").arg("replication"));
                 info.is_ok_and(|text| text.contains("role:master"))
@@ -177,7 +207,12 @@ impl SentinelSet {
     }
 }
 
-fn sentinel(master: u16, password: &str) -> (Process, u16) {
+fn has_replica(server: &PortServer) -> bool {
+    let info: RedisResult<String> = server.ask(redis::cmd("INFO").arg("replication"));
+    info.is_ok_and(|text| text.contains("state=online"))
+}
+
+fn sentinel(master: u16, password: &str, tls: Option<&Certificates>) -> (Process, u16) {
     on_port(
         |port| client(port, password),
         |port, folder| {
@@ -186,8 +221,15 @@ fn sentinel(master: u16, password: &str) -> (Process, u16) {
                 // Sentinels log in at each other with the same password.
                 word => format!("requirepass {word}\nsentinel sentinel-pass {word}\n"),
             };
+            let tls = tls.map_or_else(String::new, |certificates| {
+                let settings = certificates.settings(port, "no");
+                let lines = settings.chunks(2);
+                let lines =
+                    lines.map(|pair| format!("{}\n", pair.join(" ").trim_start_matches('-')));
+                lines.chain(["tls-replication yes\n".to_owned()]).collect()
+            });
             let text = format!(
-                "port {port}\nbind 127.0.0.1\ndir {}\n{wants}\
+                "port {port}\nbind 127.0.0.1\ndir {}\n{wants}{tls}\
                  sentinel monitor {SERVICE} 127.0.0.1 {master} 2\n\
                  sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MS}\n\
                  sentinel failover-timeout {SERVICE} 6000\n",

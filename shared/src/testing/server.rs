@@ -58,34 +58,14 @@ impl RedisServer {
     /// a certificate, `no` otherwise.
     #[must_use]
     pub fn start_tls(certificates: &Certificates, clients: &str) -> Self {
-        // The tests' own look at it goes over a plain port, which is another one.
-        let file = |name: &str| certificates.file(name).display().to_string();
         let (process, port) = on_port(local, |port, folder| {
-            let tls_port = (port + 1).to_string();
             let socket = folder.join("s").display().to_string();
-            with(
-                usual(folder, false),
-                &[
-                    "--bind",
-                    "127.0.0.1",
-                    // A second address, which no certificate has.
-                    "127.0.0.2",
-                    "--port",
-                    &port.to_string(),
-                    "--unixsocket",
-                    &socket,
-                    "--tls-port",
-                    &tls_port,
-                    "--tls-cert-file",
-                    &file("server.pem"),
-                    "--tls-key-file",
-                    &file("server.key"),
-                    "--tls-ca-cert-file",
-                    &file("ca.pem"),
-                    "--tls-auth-clients",
-                    clients,
-                ],
-            )
+            // The second address is in no certificate.
+            let place = ["--bind", "127.0.0.1", "127.0.0.2", "--unixsocket", &socket];
+            let mut settings = with(usual(folder, false), &place);
+            settings.extend(["--port".to_owned(), port.to_string()]);
+            settings.extend(certificates.settings(port, clients));
+            settings
         });
         Self {
             process,
@@ -168,19 +148,33 @@ impl RedisServer {
     }
 }
 
-/// A server on a port of 127.0.0.1, as sets are made of.
+/// A server on a port of 127.0.0.1, as sets are made of; the next port is for TLS, if that is wanted.
 pub(super) struct PortServer {
     pub process: Process,
     pub port: u16,
+    tls: bool,
 }
 
 impl PortServer {
-    pub fn start(append_only: bool, settings: &[&str]) -> Self {
+    pub fn start(append_only: bool, settings: &[&str], tls: Option<&Certificates>) -> Self {
         let (process, port) = on_port(local, |port, folder| {
             let place = ["--bind", "127.0.0.1", "--port", &port.to_string()];
-            with(with(usual(folder, append_only), &place), settings)
+            let mut all = with(with(usual(folder, append_only), &place), settings);
+            if let Some(certificates) = tls {
+                all.extend(certificates.settings(port, "no"));
+            }
+            all
         });
-        Self { process, port }
+        Self {
+            process,
+            port,
+            tls: tls.is_some(),
+        }
+    }
+
+    /// The port that others are told.
+    pub fn told_port(&self) -> u16 {
+        self.port + u16::from(self.tls)
     }
 
     pub fn client(&self) -> Client {
