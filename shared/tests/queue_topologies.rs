@@ -512,6 +512,40 @@ async fn a_planned_failover_loses_no_durably_accepted_job_and_calls_go_on() {
     assert!(queue.audit(false).await.unwrap().violations.is_empty());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_master_that_does_not_know_it_yet_gets_no_more_jobs() {
+    let set = SentinelSet::start(false);
+    let queue = Queue::connect(&set.config("mq")).await.unwrap();
+    let hub = queue.hub();
+    let mut watch = hub.watch("{mq:0}:test".to_owned());
+    watch.hinted().await;
+    let mut bell = queue.bell().await.unwrap();
+    submit(&queue, job(10)).await.unwrap();
+    let port = set.master_port();
+    set.plan_failover();
+    set.wait_for_another_master(port);
+    let mut landed = (false, false);
+    eventually("a job lands on the new master", async || {
+        let Ok(id) = submit(&queue, job(10)).await else {
+            return false;
+        };
+        let key = queue.keys().job(id);
+        landed = set.has_key(false, &key);
+        set.has_key(true, &key).1 && !landed.1
+    })
+    .await;
+    assert!(landed.0, "the old one still takes writes, but not ours");
+    assert!(bell.wait(Duration::from_millis(1)).await.is_err());
+    assert!(queue.bell().await.is_ok());
+    let mut publish = redis::cmd("PUBLISH");
+    publish.arg("{mq:0}:test").arg("news");
+    eventually("hints come from the new master", async || {
+        let heard: i64 = queue.query(&publish).await.unwrap_or_default();
+        heard == 1
+    })
+    .await;
+}
+
 // ---- durable calls
 
 fn unconfirmed<T: std::fmt::Debug>(outcome: Result<T, QueueError>) -> String {

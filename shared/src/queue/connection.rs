@@ -84,6 +84,15 @@ enum Topology {
     Cluster(Box<Cluster>),
 }
 
+impl Topology {
+    fn switches(&self) -> u64 {
+        match self {
+            Self::Single(node) => node.source().switches(),
+            Self::Cluster(_) => 0,
+        }
+    }
+}
+
 impl Shared {
     /// Connects on the first call.
     ///
@@ -105,7 +114,8 @@ impl Shared {
                 login,
             } => {
                 let askers = Maker::new(&login, 0, tls)?;
-                let sentinels = Sentinels::new(&sentinels, service, &askers, servers)?;
+                let sentinels =
+                    Sentinels::new(&sentinels, service, &askers, servers, unrest.clone())?;
                 single(Source::Sentinels(Arc::new(sentinels)))
             }
             Place::Cluster(seeds) => {
@@ -188,6 +198,7 @@ impl Shared {
     /// [`QueueError::Unavailable`] if Redis cannot be reached; as [`Self::query`] otherwise.
     pub async fn blocking(&self, key: &str, block: Duration) -> Result<Blocking, QueueError> {
         let slot = slots::slot_of_key(key.as_bytes());
+        let switches = self.switches();
         let connecting = timeout_at(deadline(), self.connect(Some(slot)));
         let connection = connecting
             .await
@@ -197,6 +208,7 @@ impl Shared {
             connection,
             key: key.to_owned(),
             block,
+            switches,
             topology: Arc::clone(&self.topology),
         })
     }
@@ -211,6 +223,11 @@ impl Shared {
         connecting
             .await
             .unwrap_or_else(|_| Err(late("connecting to Redis", RESPONSE_TIMEOUT)))
+    }
+
+    /// Grows when the server may be another: a connection made before is of no more use.
+    pub(super) fn switches(&self) -> u64 {
+        self.topology.switches()
     }
 
     /// Tells when any connection was lost.
@@ -285,6 +302,8 @@ pub struct Blocking {
     connection: MultiplexedConnection,
     key: String,
     block: Duration,
+    /// What there were when it was made.
+    switches: u64,
     topology: Arc<Topology>,
 }
 
@@ -295,6 +314,10 @@ impl Blocking {
     /// # Errors
     /// [`QueueError::Unavailable`]: make a new one.
     pub async fn pop(&mut self, limit: Duration) -> Result<Option<Vec<u8>>, QueueError> {
+        if self.switches != self.topology.switches() {
+            let error = link::passing("Redis has another master now".to_owned());
+            return Err(error.into());
+        }
         let limit = limit.min(self.block);
         // 0 would mean "for ever" to Redis.
         let seconds = limit.as_secs_f64().max(0.001);

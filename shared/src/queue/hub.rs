@@ -124,7 +124,7 @@ async fn follow(
     watchers: &Watchers,
     changes: &mut mpsc::UnboundedReceiver<()>,
 ) -> Result<(), RedisError> {
-    let mut unrest = shared.unrest();
+    let (mut unrest, switches) = (shared.unrest(), shared.switches());
     let (mut sink, mut stream) = shared.subscriber().await?.split();
     let mut subscribed: HashSet<String> = HashSet::new();
     loop {
@@ -152,7 +152,12 @@ async fn follow(
                 }
                 while changes.try_recv().is_ok() {}
             }
-            _ = unrest.changed() => within(sink.ping::<redis::Value>()).await.map(drop)?,
+            _ = unrest.changed() => {
+                if shared.switches() != switches {
+                    return Err(std::io::Error::other("Redis has another master now").into());
+                }
+                within(sink.ping::<redis::Value>()).await.map(drop)?;
+            }
             () = tokio::time::sleep(TRY_EVERY) => within(sink.ping::<redis::Value>()).await.map(drop)?,
         }
     }

@@ -122,6 +122,23 @@ impl SentinelSet {
             .expect("one of the two")
     }
 
+    /// Whether the server at the port that is the master, or at the other one, calls itself a master,
+    /// and whether it has a key.
+    ///
+    /// # Panics
+    /// If it does not answer.
+    #[must_use]
+    pub fn has_key(&self, is_master: bool, key: &str) -> (bool, bool) {
+        let server = self.server(is_master);
+        let info: String = server
+            .ask(redis::cmd("INFO").arg("replication"))
+            .expect("it answers");
+        let found: bool = server
+            .ask(redis::cmd("EXISTS").arg(key))
+            .expect("it answers");
+        (info.contains("role:master"), found)
+    }
+
     /// Stops the master where it is, and the replica goes on without it.
     pub fn freeze_master(&self) {
         self.server(true).process.freeze();

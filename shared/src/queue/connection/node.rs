@@ -31,6 +31,14 @@ impl Source {
         }
     }
 
+    /// Grows when the server may be another; always 0 if that cannot be.
+    pub fn switches(&self) -> u64 {
+        match self {
+            Self::Fixed(_) => 0,
+            Self::Sentinels(sentinels) => sentinels.switches(),
+        }
+    }
+
     /// Whether somebody else decides which server it is, and may decide anew.
     pub const fn moves(&self) -> bool {
         matches!(self, Self::Sentinels(_))
@@ -75,14 +83,18 @@ pub struct Node {
     source: Source,
     lanes: Vec<Lane>,
     next: AtomicUsize,
-    committer: tokio::sync::Mutex<Option<Arc<Committer>>>,
+    /// For durable calls, with the switches at its time.
+    committer: tokio::sync::Mutex<Option<(u64, Arc<Committer>)>>,
     unrest: Unrest,
 }
 
+/// A connection with its number.
+type Numbered = (u64, MultiplexedConnection);
+
 #[derive(Default)]
 struct Lane {
-    /// The present connection and its number.
-    current: Mutex<Option<(u64, MultiplexedConnection)>>,
+    /// The present connection and its number, with the switches at its time.
+    current: Mutex<Option<(u64, Numbered)>>,
     /// Held by the one task that connects; the others wait for it and share its failure.
     connecting: tokio::sync::Mutex<Connecting>,
 }
@@ -124,7 +136,7 @@ impl Node {
             return self.commit(command, asking, deadline).await;
         }
         let lane = self.lane();
-        let (number, mut connection) = match lane.current() {
+        let (number, mut connection) = match lane.current(self.source.switches()) {
             Some(current) => current,
             None => timeout_at(deadline, self.connect(lane))
                 .await
@@ -170,7 +182,7 @@ impl Node {
             let mut current = self.committer.lock().await;
             if current
                 .as_ref()
-                .is_some_and(|now| Arc::ptr_eq(now, &committer))
+                .is_some_and(|(_, now)| Arc::ptr_eq(now, &committer))
             {
                 *current = None;
             }
@@ -181,12 +193,15 @@ impl Node {
 
     async fn committer(&self) -> Result<Arc<Committer>, RedisError> {
         let mut current = self.committer.lock().await;
-        if let Some(committer) = &*current {
+        let switches = self.source.switches();
+        if let Some((then, committer)) = &*current
+            && *then == switches
+        {
             return Ok(Arc::clone(committer));
         }
         let (client, _) = self.source.connect().await?;
         let committer = Arc::new(Committer::start(&client, self.source.moves())?);
-        *current = Some(Arc::clone(&committer));
+        *current = Some((switches, Arc::clone(&committer)));
         Ok(committer)
     }
 
@@ -195,10 +210,11 @@ impl Node {
         &self.lanes[n % self.lanes.len()]
     }
 
-    async fn connect(&self, lane: &Lane) -> Result<(u64, MultiplexedConnection), RedisError> {
+    async fn connect(&self, lane: &Lane) -> Result<Numbered, RedisError> {
         let arrived = Instant::now();
         let mut connecting = lane.connecting.lock().await;
-        if let Some(current) = lane.current() {
+        let switches = self.source.switches();
+        if let Some(current) = lane.current(switches) {
             return Ok(current);
         }
         // A try that failed while this call waited is its answer too: with a Redis that hangs, a
@@ -213,7 +229,8 @@ impl Node {
                 connecting.made += 1;
                 connecting.failed = None;
                 let current = (connecting.made, connection);
-                *lane.current.lock().expect("no panic while locked") = Some(current.clone());
+                let mut place = lane.current.lock().expect("no panic while locked");
+                *place = Some((switches, current.clone()));
                 Ok(current)
             }
             Err(error) => {
@@ -233,14 +250,17 @@ impl Node {
 }
 
 impl Lane {
-    fn current(&self) -> Option<(u64, MultiplexedConnection)> {
-        self.current.lock().expect("no panic while locked").clone()
+    /// The present connection, if it was made after as many switches as there were.
+    fn current(&self, switches: u64) -> Option<Numbered> {
+        let current = self.current.lock().expect("no panic while locked");
+        let (then, connection) = current.as_ref()?;
+        (*then == switches).then(|| connection.clone())
     }
 
     /// Nobody gets connection `number` (or whichever is there) again.
     fn forget(&self, number: Option<u64>) {
         let mut current = self.current.lock().expect("no panic while locked");
-        if number.is_none() || current.as_ref().map(|(n, _)| *n) == number {
+        if number.is_none() || current.as_ref().map(|(_, (n, _))| *n) == number {
             *current = None;
         }
     }

@@ -1,13 +1,20 @@
-//! Asks the sentinels which server is the master.
+//! Asks the sentinels which server is the master, and hears from them when it is another.
+//!
+//! In a failover that an operator plans, the old master goes on to take writes for some ten seconds,
+//! and loses them. Only the sentinels' word keeps clients from that, so they are listened to.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use redis::aio::MultiplexedConnection;
 use redis::{Client, ErrorKind, FromRedisValue as _, Pipeline, RedisError, Value};
+use tokio_util::task::AbortOnDropHandle;
 
+use super::Unrest;
 use super::link::{self, misconfigured, passing, within};
 use super::tls::Maker;
 use super::url::Host;
@@ -15,12 +22,33 @@ use super::url::Host;
 /// Longest wait for one sentinel.
 const SENTINEL_TIMEOUT: Duration = Duration::from_millis(1500);
 
+/// The channel on which a sentinel says `<service> <old host> <old port> <new host> <new port>`.
+const SWITCHES: &str = "+switch-master";
+/// Pause between two tries to listen to a sentinel, growing from the first to the second.
+const LISTEN_AGAIN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+
 /// The sentinels of one service.
 pub struct Sentinels {
     sentinels: Vec<Client>,
     service: String,
     /// Makes clients for the servers that they watch.
     servers: Maker,
+    switches: Arc<Switches>,
+    /// Runs from the first connection on.
+    listener: OnceLock<AbortOnDropHandle<()>>,
+}
+
+/// How often the sentinels said that the master is another now.
+struct Switches {
+    number: AtomicU64,
+    unrest: Unrest,
+}
+
+impl Switches {
+    fn note(&self) {
+        self.number.fetch_add(1, Ordering::Release);
+        self.unrest.stir();
+    }
 }
 
 /// What one sentinel says.
@@ -40,13 +68,24 @@ impl Sentinels {
         service: String,
         sentinels: &Maker,
         servers: Maker,
+        unrest: Unrest,
     ) -> Result<Self, RedisError> {
         let sentinels = hosts.iter().map(|host| sentinels.host(host));
         Ok(Self {
             sentinels: sentinels.collect::<Result<_, _>>()?,
             service,
             servers,
+            switches: Arc::new(Switches {
+                number: AtomicU64::new(0),
+                unrest,
+            }),
+            listener: OnceLock::new(),
         })
+    }
+
+    /// Grows when the master may be another. A connection made before is of no more use.
+    pub fn switches(&self) -> u64 {
+        self.switches.number.load(Ordering::Acquire)
     }
 
     /// Connects to the master, once it says itself that it is one.
@@ -55,6 +94,16 @@ impl Sentinels {
     /// As the network has it; of kind `InvalidClientConfig` or `AuthenticationFailed` if an operator
     /// must set something right.
     pub async fn connect(&self) -> Result<(Client, MultiplexedConnection), RedisError> {
+        self.listener.get_or_init(|| {
+            let listening = self.sentinels.iter().map(|sentinel| {
+                let switches = Arc::clone(&self.switches);
+                listen(sentinel.clone(), self.service.clone(), switches)
+            });
+            let all = futures_util::future::join_all(listening);
+            AbortOnDropHandle::new(tokio::spawn(async move {
+                all.await;
+            }))
+        });
         let master = self.master().await?;
         let client = self.servers.host(&master)?;
         let mut connection = link::connect(&client).await?;
@@ -104,7 +153,8 @@ impl Sentinels {
         match failure {
             Some(error) if denied(&error) => Err(misconfigured(format!(
                 "the sentinels do not let us in ({error}): put their password into MANIMQ_REDIS_SENTINEL_PASSWORD, or \
-                 ?sentinel_password=PASSWORD in REDIS_URL; a user of theirs needs +sentinel|get-master-addr-by-name and +sentinel|master"
+                 ?sentinel_password=PASSWORD in REDIS_URL; a user of theirs needs \
+                 &+switch-master +subscribe +ping +sentinel|get-master-addr-by-name +sentinel|master"
             ))),
             Some(error) if error.kind() == ErrorKind::InvalidClientConfig => Err(error),
             Some(error) => Err(passing(format!(
@@ -148,6 +198,43 @@ impl Sentinels {
             epoch,
         }))
     }
+}
+
+/// Listens to one sentinel for ever.
+async fn listen(sentinel: Client, service: String, switches: Arc<Switches>) {
+    let mut pause = LISTEN_AGAIN.0;
+    let mut missed = false;
+    loop {
+        let heard = hear(&sentinel, &service, &switches, missed).await;
+        tracing::debug!(error = ?heard.err(), "lost a sentinel, will listen again");
+        // Nobody knows what it said meanwhile.
+        missed = true;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LISTEN_AGAIN.1);
+    }
+}
+
+/// Listens until the connection ends.
+async fn hear(
+    sentinel: &Client,
+    service: &str,
+    switches: &Switches,
+    missed: bool,
+) -> Result<(), RedisError> {
+    let (mut sink, mut stream) = link::subscribe(sentinel).await?.split();
+    let subscribing = sink.subscribe(SWITCHES);
+    within(SENTINEL_TIMEOUT, "listening to a sentinel", subscribing).await?;
+    if missed {
+        switches.note();
+    }
+    while let Some(message) = stream.next().await {
+        let text: String = message.get_payload()?;
+        if text.split(' ').next() == Some(service) {
+            tracing::info!(switch = text, "the sentinels name another master of Redis");
+            switches.note();
+        }
+    }
+    Ok(())
 }
 
 fn denied(error: &RedisError) -> bool {
