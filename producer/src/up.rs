@@ -561,7 +561,12 @@ async fn ports_are_free(args: &UpArgs) -> Result<(), Failure> {
 }
 
 async fn foreign_redis(url: &str) -> Result<(), Failure> {
-    match tokio::time::timeout(FOREIGN_REDIS_WAIT, Queue::connect(&RedisConfig::new(url))).await {
+    match tokio::time::timeout(
+        FOREIGN_REDIS_WAIT,
+        Queue::connect(&RedisConfig::from_env(url)),
+    )
+    .await
+    {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error @ (QueueError::Configuration(_) | QueueError::Corrupt(_)))) => {
             Err(Failure::new(Exit::Failed, "redis-unusable", error))

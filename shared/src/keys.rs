@@ -36,7 +36,7 @@
 //! | `:store` | string | which store holds the results: a hash of the secret that signs its URLs | always |
 //! | `:ev` | channel | hint: these jobs have news | |
 //!
-//! and one channel without a shard, `mq:ctl:<worker>`: hint, renew now.
+//! and one channel without a shard, `{mq:ctl}:<worker>`: hint, renew now.
 //!
 //! `<job>` is the id's [short form](JobId::short): with it the name of a record takes 32 bytes.
 
@@ -105,7 +105,7 @@ impl Keys {
     #[must_use]
     pub fn control_topic(&self, worker: WorkerId) -> Topic {
         Topic {
-            channel: format!("{}:ctl:{worker}", self.prefix),
+            channel: format!("{{{}:ctl}}:{worker}", self.prefix),
             item: String::new(),
         }
     }

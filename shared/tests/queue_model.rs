@@ -17,11 +17,11 @@ use manimq_shared::queue::{
     CancelOutcome, Enqueued, EventKind, Lease, NewJob, PARK, PauseScope, Queue, QuotaPolicy,
     Quotas, RenderKey, Renewal, Settled, WorkerInfo, failed,
 };
-use manimq_shared::testing::RedisServer;
+use manimq_shared::testing::Redis;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
-static SERVER: LazyLock<RedisServer> = LazyLock::new(RedisServer::start);
+static SERVER: LazyLock<Redis> = LazyLock::new(Redis::start);
 
 const START: u64 = 1_767_574_800_000;
 const DAY_MS: u64 = 86_400_000;
@@ -1282,8 +1282,7 @@ impl World {
                         let base = self.queue.keys_of(job).base();
                         delete.arg(format!("{base}:{kind}{}", job.short()));
                     }
-                    let mut connection = self.connection().await;
-                    let () = delete.query_async(&mut connection).await.unwrap();
+                    let _: i64 = self.queue.query(&delete).await.unwrap();
                 }
             }
         }
@@ -1298,11 +1297,6 @@ impl World {
         };
         same!(reply.unwrap(), changed, "pause");
         Ok(())
-    }
-
-    async fn connection(&self) -> redis::aio::MultiplexedConnection {
-        let client = self.queue.client();
-        client.get_multiplexed_async_connection().await.unwrap()
     }
 
     /// After each step: nothing contradicts itself, and all counts are the model's.
@@ -1358,19 +1352,15 @@ impl World {
     /// this test takes a token, so none can be on its way.)
     async fn check_bell(&self) -> Result<(), String> {
         let base = self.queue.keys().base();
-        let mut connection = self.connection().await;
-        let (idle, eligible, tokens): (u64, u64, u64) = redis::pipe()
-            .cmd("ZCOUNT")
-            .arg(format!("{base}:idle"))
-            .arg(format!("({}", self.model.now))
-            .arg("+inf")
-            .cmd("ZCARD")
-            .arg(format!("{base}:vt"))
-            .cmd("LLEN")
-            .arg(format!("{base}:bell"))
-            .query_async(&mut connection)
-            .await
-            .unwrap();
+        let ask = async |name: &str, key: &str, more: &[String]| -> u64 {
+            let mut command = redis::cmd(name);
+            command.arg(format!("{base}:{key}")).arg(more);
+            self.queue.query(&command).await.unwrap()
+        };
+        let later = [format!("({}", self.model.now), "+inf".to_owned()];
+        let idle = ask("ZCOUNT", "idle", &later).await;
+        let eligible = ask("ZCARD", "vt", &[]).await;
+        let tokens = ask("LLEN", "bell", &[]).await;
         if idle > 0 && eligible > 0 && tokens == 0 && !self.model.all_paused {
             return Err(format!(
                 "{idle} workers wait, {eligible} tenants could be served, no token"
@@ -1434,12 +1424,9 @@ impl World {
             }
         }
         let base = self.queue.keys().base();
-        let mut connection = self.connection().await;
-        let keys: Vec<String> = redis::cmd("KEYS")
-            .arg(format!("{base}:j*"))
-            .query_async(&mut connection)
-            .await
-            .unwrap();
+        let mut keys = redis::cmd("KEYS");
+        keys.arg(format!("{base}:j*"));
+        let keys: Vec<String> = self.queue.query(&keys).await.unwrap();
         for key in keys {
             let short = key.rsplit(":j").next().unwrap_or_default();
             let alive = self
@@ -1447,9 +1434,9 @@ impl World {
                 .jobs
                 .get(&JobId::from_short(short).unwrap().to_string())
                 .is_some_and(|job| !job.status.is_terminal());
-            let ttl: i64 = redis::cmd("PTTL")
-                .arg(&key)
-                .query_async(&mut connection)
+            let ttl: i64 = self
+                .queue
+                .query(redis::cmd("PTTL").arg(&key))
                 .await
                 .unwrap();
             same!(ttl < 0, alive, "{key} lasts");

@@ -13,9 +13,9 @@ use manimq_shared::queue::{
     Audit, CancelOutcome, Claim, DeadFilter, Enqueued, EventKind, LEASE, Lease, NewJob, PauseScope,
     Queue, QuotaPolicy, Quotas, Renewal, Settled, WorkerInfo, failed,
 };
-use manimq_shared::testing::RedisServer;
+use manimq_shared::testing::Redis;
 
-static SERVER: LazyLock<RedisServer> = LazyLock::new(RedisServer::start);
+static SERVER: LazyLock<Redis> = LazyLock::new(Redis::start);
 
 /// A Monday, midnight UTC.
 const MIDNIGHT: u64 = 1_767_571_200_000;
@@ -67,13 +67,7 @@ impl Bench {
     }
 
     async fn redis<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> T {
-        let mut connection = self
-            .queue
-            .client()
-            .get_multiplexed_async_connection()
-            .await
-            .unwrap();
-        command.query_async(&mut connection).await.unwrap()
+        self.queue.query(command).await.unwrap()
     }
 
     /// Ends a test: nothing may contradict itself.
@@ -760,7 +754,11 @@ async fn ended_jobs_are_kept_as_long_as_was_set() {
         .unwrap();
     for (claim, keep) in [(&claims[0], 100), (&claims[1], 200)] {
         let keys: Vec<String> = bench
-            .redis(redis::cmd("KEYS").arg(format!("*{}", claim.job.short())))
+            .redis(redis::cmd("KEYS").arg(format!(
+                "{}:*{}",
+                bench.queue.keys_of(claim.job).base(),
+                claim.job.short()
+            )))
             .await;
         assert_eq!(keys.len(), 2, "record and result: {keys:?}");
         for key in keys {

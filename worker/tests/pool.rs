@@ -14,7 +14,7 @@ use manimq_shared::api::{UploadGrant, UploadGrants, UploadRequest};
 use manimq_shared::ids::{JobId, TenantId, WorkerId};
 use manimq_shared::job::{AttemptOutcome, FailureClass, JobPayload, JobRecord, JobRequest, Status};
 use manimq_shared::queue::{Enqueued, NewJob, Queue};
-use manimq_shared::testing::RedisServer;
+use manimq_shared::testing::Redis;
 use manimq_worker::config::RunArgs;
 use manimq_worker::run::run_with;
 use manimq_worker::sandbox::fake::{FakeSandbox, FakeStep};
@@ -22,7 +22,7 @@ use manimq_worker::sandbox::{ConnectError, FailureClass as Class, RenderError, R
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-static REDIS: LazyLock<RedisServer> = LazyLock::new(RedisServer::start);
+static REDIS: LazyLock<Redis> = LazyLock::new(Redis::start);
 
 /// What the stand-in for the API received, by object key.
 type Stored = Arc<Mutex<HashMap<String, Vec<u8>>>>;

@@ -591,7 +591,7 @@ local function answered(job, epoch) return job and job[FO] == epoch and ANSWERS[
 
 -- Hints a worker to renew now. Its channel has no shard in its name: a worker listens to all of them.
 local function tell_worker(base, job)
-  redis.call('PUBLISH', string.match(base, '^{(.*):%d+}$') .. ':ctl:' .. worker_name(job[WK]), '')
+  redis.call('PUBLISH', string.match(base, '^{.*:') .. 'ctl}:' .. worker_name(job[WK]), '')
 end
 
 -- Ends what still goes on for others only, when the last of them has left.
