@@ -23,6 +23,15 @@ pub fn without_fencing() -> String {
     edited("job.ep == epoch end", "true end")
 }
 
+/// Our library with the fault of `MANIMQ_CHAOS_EDIT=<text>=><text in its place>`, to see it caught.
+pub fn by_hand() -> Option<String> {
+    let edit = std::env::var("MANIMQ_CHAOS_EDIT").ok()?;
+    let (old, new) = edit
+        .split_once("=>")
+        .expect("MANIMQ_CHAOS_EDIT is TEXT=>TEXT IN ITS PLACE");
+    Some(edited(old, new))
+}
+
 /// Our library with one text in the place of another.
 fn edited(old: &str, new: &str) -> String {
     assert!(

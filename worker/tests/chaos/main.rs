@@ -4,7 +4,8 @@
 //!
 //! `MANIMQ_SOAK_CHAOS=<seconds>` runs round after round, each with a seed of its own, for that long.
 //! `MANIMQ_CHAOS_SEED=<seed>` repeats the plan of one run. The order in which processes get to
-//! run is not repeated by it.
+//! run is not repeated by it. `MANIMQ_CHAOS_EDIT='<text>=><other>'` puts a fault into the functions,
+//! to see whether it is caught.
 
 mod checker;
 mod checker_tests;
@@ -96,7 +97,7 @@ fn everything(seed: u64, length: Duration) -> Scenario {
             pauses: times(2),
             clock: Vec::new(),
         },
-        library: None,
+        library: library::by_hand(),
     }
 }
 

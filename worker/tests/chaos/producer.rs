@@ -174,7 +174,7 @@ impl Producer<'_> {
         let jobs: Vec<NewJob> = orders
             .iter()
             .map(|order| {
-                let lane = *self.dice.pick(&Lane::ALL).expect("lanes");
+                let lane = *self.dice.pick(Lane::ALL).expect("lanes");
                 let delay = if self.dice.percent(10) {
                     self.dice.ms(1, 2_000)
                 } else {
