@@ -142,7 +142,7 @@ pub struct Evidence {
     /// SHA-256 of what was stored, by key.
     pub stored: BTreeMap<String, String>,
     pub caps: HashMap<TenantId, Caps>,
-    /// When Redis was away, microseconds.
+    /// When Redis was away or no worker could be heard of, microseconds.
     pub outages: Vec<(u64, u64)>,
     /// When a process was cut off from Redis.
     pub cut_off: Vec<(String, u64, u64)>,
@@ -614,7 +614,8 @@ fn dead_workers_jobs_run_again_in_time(
             let Some((_, who, died)) = death else {
                 continue;
             };
-            // A Redis that is away takes nothing back, and then waits for whoever lives; a call of
+            // Nothing is taken back while Redis or all workers are away, and then only after a grace
+            // for whoever lives; a call of
             // the dead that was held on its way renews its lease when it arrives.
             let away = overlap(evidence.outages.iter().copied(), *died, over);
             let grace = if away > 0 { us(GRACE) } else { 0 };

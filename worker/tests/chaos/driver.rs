@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use manimq_shared::ids::{JobId, TenantId};
 use manimq_shared::job::Lane;
-use manimq_shared::queue::{Enqueued, LEASE, PauseScope, Queue, QueueError, Quotas, Stats};
+use manimq_shared::queue::{Enqueued, PauseScope, Queue, QueueError, Quotas, Stats};
 use manimq_shared::testing::RedisServer;
 use rustix::process::{Pid, Signal};
 use tokio_util::task::AbortOnDropHandle;
@@ -19,7 +19,7 @@ use crate::dice::Dice;
 use crate::history::{Answer, Fate, History, Order, Recipe, What, now_us, read};
 use crate::library;
 use crate::part::{Part, Role};
-use crate::plan::{Fault, Mix, Planned, Then};
+use crate::plan::{FROZEN_FOR, Fault, Mix, Planned, Then};
 use crate::proxy::{Mode, Proxy};
 use crate::store::{Store, Trap};
 use crate::{producer, worker};
@@ -35,8 +35,9 @@ const BAIT_MAX: Duration = Duration::from_secs(6);
 /// What a job's second attempt takes whose first one is frozen: it still runs when the zombie
 /// comes back.
 const BAIT_AGAIN: Duration = Duration::from_secs(17);
-/// A worker is frozen for two leases.
-const FROZEN_FOR: Duration = LEASE.saturating_mul(2);
+
+/// Only of so many workers that are up is one frozen, lest nobody is left for half a minute.
+const NOT_FROZEN_MIN: usize = 3;
 
 /// What a run is made of.
 pub struct Scenario {
@@ -173,6 +174,8 @@ struct Driver {
     due: Vec<(Instant, Due)>,
     baits: Vec<Bait>,
     redis_away_since: Option<u64>,
+    /// Since when no worker can be heard of: nobody is there to take leases back.
+    silent_since: Option<u64>,
     outages: Vec<(u64, u64)>,
     cut_off: Vec<(String, u64, u64)>,
     pauses: Vec<(u64, u64)>,
@@ -231,6 +234,7 @@ impl Driver {
             due: Vec::new(),
             baits: Vec::new(),
             redis_away_since: None,
+            silent_since: None,
             outages: Vec::new(),
             cut_off: Vec::new(),
             pauses: Vec::new(),
@@ -349,6 +353,7 @@ impl Driver {
             self.end(due).await;
         }
         self.spring_traps(now);
+        self.note_silence();
         for place in &mut self.places {
             if place.state == State::Up
                 && let Some(status) = place.part.ended()
@@ -361,6 +366,22 @@ impl Driver {
         }
         if self.redis_away_since.is_none() && self.audited.elapsed() > AUDIT_EVERY {
             self.audit().await;
+        }
+    }
+
+    /// Workers that are up; of those only the reachable ones are heard of.
+    fn workers_up(&self, reachable: bool) -> usize {
+        let workers = self.places[..self.scenario.workers].iter();
+        let up =
+            |place: &&Place| place.state == State::Up && !(reachable && place.held_since.is_some());
+        workers.filter(up).count()
+    }
+
+    fn note_silence(&mut self) {
+        if self.workers_up(true) == 0 {
+            self.silent_since.get_or_insert_with(now_us);
+        } else if let Some(since) = self.silent_since.take() {
+            self.outages.push((since, now_us()));
         }
     }
 
@@ -539,7 +560,9 @@ impl Driver {
 
     /// Submits the job in whose upload a worker will be frozen.
     async fn set_bait(&mut self, pick: u64) {
-        let tenant: TenantId = "bait".parse().expect("a name");
+        // A tenant of its own each, which owes nothing for an earlier one's long attempt.
+        let number = self.faults.get(FROZEN).copied().unwrap_or(0) + self.baits.len();
+        let tenant: TenantId = format!("bait-{number}").parse().expect("a name");
         let order = Order {
             tenant: tenant.clone(),
             recipe: Recipe {
@@ -588,6 +611,7 @@ impl Driver {
             let of = |who: String| self.places.iter().position(|place| place.part.who == who);
             let index = caught.and_then(of).or_else(|| self.target(bait.pick, true));
             if let Some(index) = index
+                && self.workers_up(false) >= NOT_FROZEN_MIN
                 && self.places[index].state == State::Up
             {
                 let who = self.places[index].part.who.clone();

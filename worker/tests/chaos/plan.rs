@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
+use manimq_shared::queue::LEASE;
+
 use crate::dice::Dice;
+
+/// A worker is frozen for two leases.
+pub const FROZEN_FOR: Duration = LEASE.saturating_mul(2);
 
 /// One thing that goes wrong. Which process it hits is decided by `pick` when its time comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,27 +77,33 @@ impl Mix {
     /// Spreads the faults over `length`; those that need time to be over come early.
     pub fn plan(&self, dice: &mut Dice, length: Duration) -> Vec<Planned> {
         let mut plan = Vec::new();
-        let mut spread = |count: u64, share: u32, fault: &mut dyn FnMut(&mut Dice) -> Fault| {
-            let window = u64::try_from((length * share / 100).as_millis()).unwrap_or(u64::MAX);
-            for n in 0..count {
-                let (from, to) = (window * n / count, window * (n + 1) / count);
-                plan.push(Planned {
-                    at: dice.ms(from, to),
-                    fault: fault(dice),
-                    pick: dice.roll(),
-                });
-            }
-        };
-        spread(self.freezes, 10, &mut |_| Fault::FreezeWorker);
-        spread(self.kills, 75, &mut |_| Fault::KillWorker);
-        spread(self.drains, 90, &mut |_| Fault::DrainWorker);
-        spread(self.producer_kills, 100, &mut |_| Fault::KillProducer);
-        spread(self.cuts, 100, &mut |_| Fault::Cut);
-        spread(self.cuts_of_all, 100, &mut |_| Fault::CutAll);
-        spread(self.refusals, 90, &mut |dice| {
+        let share = |percent: u32| length * percent / 100;
+        // They last long: the last one comes back as things calm down.
+        let early = length.saturating_sub(FROZEN_FOR).max(share(10));
+        let mut spread =
+            |count: u64, window: Duration, fault: &mut dyn FnMut(&mut Dice) -> Fault| {
+                let window = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
+                for n in 0..count {
+                    let (from, to) = (window * n / count, window * (n + 1) / count);
+                    plan.push(Planned {
+                        at: dice.ms(from, to),
+                        fault: fault(dice),
+                        pick: dice.roll(),
+                    });
+                }
+            };
+        spread(self.freezes, early, &mut |_| Fault::FreezeWorker);
+        spread(self.kills, share(75), &mut |_| Fault::KillWorker);
+        spread(self.drains, share(90), &mut |_| Fault::DrainWorker);
+        spread(self.producer_kills, share(100), &mut |_| {
+            Fault::KillProducer
+        });
+        spread(self.cuts, share(100), &mut |_| Fault::Cut);
+        spread(self.cuts_of_all, share(100), &mut |_| Fault::CutAll);
+        spread(self.refusals, share(90), &mut |dice| {
             Fault::Refuse(dice.ms(200, 4_000))
         });
-        spread(self.holds, 80, &mut |dice| {
+        spread(self.holds, share(80), &mut |dice| {
             let long = dice.ms(100, 7_000);
             let then = if dice.percent(50) {
                 Then::Passes
@@ -105,18 +116,18 @@ impl Mix {
                 Fault::HoldAll(long, then)
             }
         });
-        spread(self.redis_kills, 90, &mut |dice| {
+        spread(self.redis_kills, share(90), &mut |dice| {
             Fault::KillRedis(dice.ms(0, 1_500))
         });
-        spread(self.redis_hangs, 70, &mut |dice| {
+        spread(self.redis_hangs, share(70), &mut |dice| {
             Fault::HangRedis(dice.ms(500, 6_000))
         });
-        spread(self.pauses, 90, &mut |dice| {
+        spread(self.pauses, share(90), &mut |dice| {
             Fault::Pause(dice.ms(200, 1_500))
         });
         let mut clock = self.clock.iter();
         let moves = u64::try_from(clock.len()).unwrap_or(0);
-        spread(moves, 100, &mut |_| {
+        spread(moves, share(100), &mut |_| {
             Fault::Clock(*clock.next().expect("one a move"))
         });
         plan.sort_by_key(|planned| planned.at);
