@@ -434,11 +434,17 @@ fn answers_are_true(view: &View<'_>, violations: &mut Violations) {
             };
             let is_true = match (*word, attempt.outcome) {
                 (_, None) => false,
-                (LOST, Some(outcome)) => matches!(
-                    outcome,
-                    // Cancelled over its worker's head, after the grace of a cancel.
-                    AttemptOutcome::LostLease | AttemptOutcome::Canceled
-                ),
+                (LOST, Some(outcome)) => match outcome {
+                    AttemptOutcome::LostLease => true,
+                    // Over its worker's head, after the grace of a cancel.
+                    AttemptOutcome::Canceled => true,
+                    // The answer went astray, and before the call was repeated a later attempt was
+                    // settled: the queue keeps the last answer only.
+                    AttemptOutcome::Failed | AttemptOutcome::Released => {
+                        job.tries.last().is_some_and(|last| last.epoch > *epoch)
+                    }
+                    AttemptOutcome::Succeeded => false,
+                },
                 (SUCCEEDED, Some(outcome)) => outcome == AttemptOutcome::Succeeded,
                 ("released", Some(outcome)) => outcome == AttemptOutcome::Released,
                 ("canceled", Some(outcome)) => outcome != AttemptOutcome::Succeeded,

@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 use manimq_shared::ids::{JobId, TenantId};
 use manimq_shared::job::Lane;
 use manimq_shared::queue::{Enqueued, PauseScope, Queue, QueueError, Quotas, Stats};
-use manimq_shared::testing::RedisServer;
-use rustix::process::{Pid, Signal};
+use rustix::process::Signal;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::checker::{self, Caps, Evidence, FROZEN, Figures, Final, KILLED, Violation};
@@ -22,6 +21,7 @@ use crate::part::{Part, Role};
 use crate::plan::{FROZEN_FOR, Fault, Mix, Planned, Then};
 use crate::proxy::{Mode, Proxy};
 use crate::store::{Store, Trap};
+use crate::topology::{Hung, Topology};
 use crate::{producer, worker};
 
 /// How often the driver looks around.
@@ -42,6 +42,7 @@ const NOT_FROZEN_MIN: usize = 3;
 /// What a run is made of.
 pub struct Scenario {
     pub seed: u64,
+    pub redis: fn() -> Topology,
     /// How long things go wrong.
     pub length: Duration,
     /// How long the queue gets to become quiet after that.
@@ -144,7 +145,7 @@ enum Due {
     /// The place's way is free again.
     Free(usize, Then),
     StartRedis,
-    ContinueRedis(Pid),
+    ContinueRedis(Hung),
     Resume(usize),
 }
 
@@ -161,7 +162,7 @@ struct Driver {
     began: Instant,
     dice: Dice,
     history: History,
-    server: RedisServer,
+    redis: Topology,
     queue: Queue,
     store: Store,
     tenants: Vec<TenantId>,
@@ -210,8 +211,8 @@ impl Driver {
             .tempdir()
             .expect("a folder")
             .keep();
-        let server = tokio::task::block_in_place(RedisServer::start_durable);
-        let config = server.config(PREFIX);
+        let redis = tokio::task::block_in_place(scenario.redis);
+        let config = redis.config(PREFIX);
         if let Some(code) = &scenario.library {
             let client = redis::Client::open(config.url.clone()).expect("a URL");
             library::load(&client, code).await.expect("a library");
@@ -242,13 +243,13 @@ impl Driver {
             faults: BTreeMap::new(),
             violations: Vec::new(),
             audited: Instant::now(),
-            server,
+            redis,
             folder,
             scenario,
         };
         driver.set_quotas().await;
         for index in 0..driver.scenario.workers + driver.scenario.producers {
-            let proxy = Proxy::start(&driver.server.socket()).await;
+            let proxy = Proxy::start(&driver.redis.socket()).await;
             let part = driver.part(index, &proxy.url(), None);
             driver.places.push(Place {
                 part,
@@ -287,7 +288,9 @@ impl Driver {
                 running: size(running_max),
             };
             self.caps.insert(tenant.clone(), caps);
-            self.tenants.push(tenant);
+            // Who may run little is asked for much.
+            let share = if running_max.is_some() { 3 } else { 1 };
+            self.tenants.extend(std::iter::repeat_n(tenant, share));
         }
     }
 
@@ -427,7 +430,11 @@ impl Driver {
         let pick = planned.pick;
         let needs_redis = matches!(
             planned.fault,
-            Fault::FreezeWorker | Fault::Pause(_) | Fault::Clock(_)
+            Fault::FreezeWorker
+                | Fault::Pause(_)
+                | Fault::Clock(_)
+                | Fault::KillRedis(_)
+                | Fault::HangRedis(_)
         );
         // A Redis that hangs would hold the driver up, and with it everything else.
         if needs_redis && self.redis_away_since.is_some() {
@@ -472,22 +479,20 @@ impl Driver {
             Fault::HoldReplies(long, then) => self.hold(pick, Mode::HoldReplies, long, then),
             Fault::HoldAll(long, then) => self.hold(pick, Mode::HoldAll, long, then),
             Fault::KillRedis(long) => {
-                if self.redis_away_since.is_none() {
-                    self.redis_away_since = Some(now_us());
-                    self.note("killed Redis", "redis");
-                    tokio::task::block_in_place(|| self.server.kill());
-                    self.later(long, Due::StartRedis);
-                }
+                self.redis_away_since = Some(now_us());
+                self.note("killed Redis", "redis");
+                tokio::task::block_in_place(|| self.redis.kill());
+                self.later(long, Due::StartRedis);
             }
             Fault::HangRedis(long) => {
-                if self.redis_away_since.is_none()
-                    && let Some(pid) = self.redis_pid().await
-                {
-                    self.redis_away_since = Some(now_us());
-                    self.note("hung Redis", "redis");
-                    let _ = rustix::process::kill_process(pid, Signal::STOP);
-                    self.later(long, Due::ContinueRedis(pid));
-                }
+                let since = now_us();
+                let Some(hung) = Hung::hang(&self.queue).await else {
+                    self.later(LOOK_EVERY, Due::Begin(planned));
+                    return;
+                };
+                self.redis_away_since = Some(since);
+                self.note("hung Redis", "redis");
+                self.later(long, Due::ContinueRedis(hung));
             }
             Fault::Pause(long) => self.pause(pick, long).await,
             Fault::Clock(skew_ms) => {
@@ -527,21 +532,6 @@ impl Driver {
             place.proxy.cut();
         }
         self.later(long, Due::Free(index, then));
-    }
-
-    async fn redis_pid(&self) -> Option<Pid> {
-        let mut connection = self
-            .queue
-            .client()
-            .get_multiplexed_async_connection()
-            .await
-            .ok()?;
-        let mut info = redis::cmd("INFO");
-        let info: String = info.arg("server").query_async(&mut connection).await.ok()?;
-        let pid = info
-            .lines()
-            .find_map(|line| line.strip_prefix("process_id:"))?;
-        Pid::from_raw(pid.trim().parse().ok()?)
     }
 
     async fn pause(&mut self, pick: u64, long: Duration) {
@@ -659,11 +649,11 @@ impl Driver {
                 }
             }
             Due::StartRedis => {
-                tokio::task::block_in_place(|| self.server.restart());
+                tokio::task::block_in_place(|| self.redis.restart());
                 self.redis_is_back();
             }
-            Due::ContinueRedis(pid) => {
-                let _ = rustix::process::kill_process(pid, Signal::CONT);
+            Due::ContinueRedis(hung) => {
+                hung.go_on();
                 self.redis_is_back();
             }
             Due::Resume(index) => {

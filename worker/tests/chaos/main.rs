@@ -18,6 +18,7 @@ mod plan;
 mod producer;
 mod proxy;
 mod store;
+mod topology;
 mod worker;
 
 use std::time::{Duration, Instant};
@@ -25,6 +26,7 @@ use std::time::{Duration, Instant};
 use dice::Dice;
 use driver::{Outcome, Scenario};
 use plan::Mix;
+use topology::Topology;
 
 /// A program for the other tests, which start it with its task in the environment; else it does
 /// nothing.
@@ -77,6 +79,7 @@ fn everything(seed: u64, length: Duration) -> Scenario {
     let times = |n: u64| (n * length.as_secs()).div_ceil(30);
     Scenario {
         seed,
+        redis: Topology::standalone,
         length,
         quiet_max: Duration::from_secs(120),
         workers: 5,
@@ -91,7 +94,7 @@ fn everything(seed: u64, length: Duration) -> Scenario {
             cuts: times(12),
             cuts_of_all: times(2),
             refusals: times(2),
-            holds: times(4),
+            holds: times(12),
             redis_kills: times(2),
             redis_hangs: times(1),
             pauses: times(2),
@@ -106,6 +109,7 @@ fn jumps(seed: u64, length: Duration, clock: Vec<i64>) -> Scenario {
     let times = |n: u64| (n * length.as_secs()).div_ceil(30);
     Scenario {
         seed,
+        redis: Topology::standalone,
         length,
         quiet_max: Duration::from_secs(240),
         workers: 3,
@@ -126,6 +130,7 @@ fn jumps(seed: u64, length: Duration, clock: Vec<i64>) -> Scenario {
 fn zombies(seed: u64, library: Option<String>) -> Scenario {
     Scenario {
         seed,
+        redis: Topology::standalone,
         length: Duration::from_secs(5),
         quiet_max: Duration::from_secs(120),
         workers: 4,

@@ -104,7 +104,11 @@ impl Mix {
             Fault::Refuse(dice.ms(200, 4_000))
         });
         spread(self.holds, share(80), &mut |dice| {
-            let long = dice.ms(100, 7_000);
+            let long = if dice.percent(25) {
+                dice.ms(2_000, 7_000)
+            } else {
+                dice.ms(100, 1_500)
+            };
             let then = if dice.percent(50) {
                 Then::Passes
             } else {

@@ -125,10 +125,12 @@ impl Producer<'_> {
         if self.dice.percent(10) {
             self.submit_once_more().await;
         }
-        if self.dice.percent(12)
-            && let Some((job, order)) = self.dice.pick(&self.known).cloned()
+        // One of the latest: it may be about to start, or run.
+        let latest = self.known.len().saturating_sub(6);
+        if self.dice.percent(15)
+            && let Some((job, order)) = self.dice.pick(&self.known[latest..]).cloned()
         {
-            let when = Instant::now() + self.dice.ms(0, 400);
+            let when = Instant::now() + self.dice.ms(0, 300);
             self.cancels.push((when, job, order.tenant));
         }
         let now = Instant::now();
