@@ -63,17 +63,9 @@ enum Outcome {
 pub async fn run<S: Sandbox>(context: &Context, sandbox: &mut S, claim: Claim) {
     let started = Instant::now();
     let held = context.leases.hold(claim.job, claim.epoch);
-    let payload = context.queue.payload(claim.job).await;
-    let request = payload.as_ref().ok().map(|payload| &payload.request);
-    let outcome = match &payload {
+    let request = claim.payload.as_ref().ok().map(|payload| &payload.request);
+    let outcome = match &claim.payload {
         Ok(payload) => render(context, sandbox, &claim, &held, payload).await,
-        Err(error @ QueueError::Unavailable(_)) => {
-            tracing::warn!(
-                error = error as &dyn std::error::Error,
-                "cannot read the job"
-            );
-            Outcome::Released("the job could not be read")
-        }
         Err(error) => {
             tracing::error!(error = %error, "cannot read the job");
             let text = "what Redis holds of this job cannot be read by this worker";

@@ -302,12 +302,12 @@ async fn a_stream_that_redis_refuses_to_read_ends() {
         .await
         .unwrap();
     let () = redis::cmd("DEL")
-        .arg(api.queue.keys().events(job.id))
+        .arg(api.queue.keys_of(job.id).job(job.id))
         .query_async(&mut redis)
         .await
         .unwrap();
     let () = redis::cmd("SET")
-        .arg(api.queue.keys().events(job.id))
+        .arg(api.queue.keys_of(job.id).job(job.id))
         .arg("no stream")
         .query_async(&mut redis)
         .await

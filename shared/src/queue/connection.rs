@@ -26,6 +26,8 @@ pub struct RedisConfig {
     pub prefix: String,
     /// Most connections for calls, besides those that block. More than two are never made.
     pub pool_size: usize,
+    /// Logical shards, 1 to 256; fixed once a queue was begun. `None`: 1.
+    pub shards: Option<u16>,
 }
 
 impl RedisConfig {
@@ -36,7 +38,14 @@ impl RedisConfig {
             url: url.into(),
             prefix: "mq".to_owned(),
             pool_size: 8,
+            shards: None,
         }
+    }
+
+    /// Number of logical shards, 1 to 256.
+    #[must_use]
+    pub fn shards(&self) -> u16 {
+        self.shards.unwrap_or(1).clamp(1, 256)
     }
 }
 
@@ -46,6 +55,7 @@ impl std::fmt::Debug for RedisConfig {
             .field("url", &redact(&self.url))
             .field("prefix", &self.prefix)
             .field("pool_size", &self.pool_size)
+            .field("shards", &self.shards)
             .finish()
     }
 }
@@ -171,8 +181,8 @@ impl Shared {
         }
     }
 
-    /// Sends commands whose replies do not matter and that may be sent again.
-    pub async fn send(&self, commands: &Pipeline) -> Result<(), RedisError> {
+    /// Sends commands in order over one connection; they may be sent again if it broke.
+    pub async fn pipeline(&self, commands: &Pipeline) -> Result<Vec<Value>, RedisError> {
         let slot = self.slot();
         let (number, mut connection) = self.connection(slot).await?;
         match commands.query_async(&mut connection).await {
