@@ -59,7 +59,7 @@ enum Outcome {
 }
 
 /// Runs a claimed job in `sandbox` and settles the claim.
-#[tracing::instrument(skip_all, fields(job.id = %claim.job, attempt.n = claim.attempt))]
+#[tracing::instrument(skip_all, fields(job.id = %claim.job, attempt.n = claim.attempt, lease.epoch = %claim.epoch))]
 pub async fn run<S: Sandbox>(context: &Context, sandbox: &mut S, claim: Claim) {
     let started = Instant::now();
     let held = context.leases.hold(claim.job, claim.epoch);
