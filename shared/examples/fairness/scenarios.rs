@@ -63,6 +63,8 @@ pub struct Flood {
     /// Jobs of one dump, of all heavy tenants together.
     pub dump: usize,
     pub light: usize,
+    /// The light tenants send nothing before: 0 for being at work long before the first dump.
+    pub light_from: Ms,
 }
 
 /// How long a heavy job runs, and how often they come.
@@ -94,6 +96,26 @@ impl Flood {
             heavy: 1,
             dump: 400,
             light: 20,
+            light_from: 0,
+        }
+    }
+
+    /// The same for another number of slots.
+    pub fn of_size(slots: usize, hours: f64) -> Self {
+        Self {
+            slots,
+            dump: 8 * slots,
+            light: (slots * 2 / 5).max(1),
+            ..Self::classic(hours)
+        }
+    }
+
+    /// The light tenants come a minute after the first dump and have not been seen before;
+    /// until then nobody but the heavy tenant is active.
+    pub fn from_silence(hours: f64) -> Self {
+        Self {
+            light_from: WARM + MINUTE,
+            ..Self::classic(hours)
         }
     }
 
@@ -106,7 +128,8 @@ impl Flood {
         let mut tenants = Vec::new();
         for light in 0..self.light {
             let mut random = Random::new(seed, light as u64);
-            let (mut at, mut jobs) = (random.gap(LIGHT_GAP), Vec::new());
+            let mut at = self.light_from as f64 + random.gap(LIGHT_GAP);
+            let mut jobs = Vec::new();
             while at < to as f64 {
                 jobs.push((at as Ms, LIGHT_JOB.draw(&mut random)));
                 at += random.gap(LIGHT_GAP);
@@ -203,6 +226,20 @@ impl Contest {
             slots: 50,
             minutes: 60,
             tenants: vec![(1.0, about(60)), (2.0, about(30)), (4.0, about(15))],
+        }
+    }
+
+    /// Equal weights and equal mean lengths, but the last tenant's jobs are many short ones and a
+    /// few long ones: their usual length says little about the next one.
+    pub fn uneven() -> Self {
+        let (same, either) = (
+            Length::Even(60_000, 60_000),
+            Length::Either(5_000, 555_000, 0.9),
+        );
+        Self {
+            slots: 50,
+            minutes: 60,
+            tenants: vec![(1.0, same), (1.0, either)],
         }
     }
 

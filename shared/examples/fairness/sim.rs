@@ -126,10 +126,6 @@ impl Job {
 }
 
 /// Decides which job starts when.
-#[expect(
-    async_fn_in_trait,
-    reason = "called by this experiment only, on one task"
-)]
 pub trait Scheduler {
     /// Time has come to `now`.
     async fn advance(&mut self, now: Ms);
