@@ -211,7 +211,8 @@ struct Tenant {
     paused: bool,
     live: u64,
     picks: u64,
-    estimate: u64,
+    /// Length of its usual job, if it has a history.
+    estimate: Option<u64>,
     tag: f64,
     noted: Option<u64>,
     tat_minute: f64,
@@ -235,6 +236,8 @@ enum Where {
 struct Model {
     now: u64,
     v: f64,
+    /// Length of everybody's usual job.
+    usual: u64,
     seen: u64,
     hold: u64,
     all_paused: bool,
@@ -256,7 +259,7 @@ impl Tenant {
             paused: false,
             live: 0,
             picks: 0,
-            estimate: 5_000,
+            estimate: None,
             tag: 0.0,
             noted: None,
             tat_minute: 0.0,
@@ -278,6 +281,7 @@ impl Model {
     fn new() -> Self {
         Self {
             now: START,
+            usual: 5_000,
             tenants: vec![Tenant::new(); TENANTS.len()],
             ..Self::default()
         }
@@ -749,7 +753,7 @@ impl Model {
                 continue;
             }
             tenant.left[lane] += 1;
-            let estimate = tenant.estimate;
+            let estimate = tenant.estimate.unwrap_or(self.usual);
             job.place = Place::Running;
             job.status = Status::Running;
             job.epoch += 1;
@@ -859,9 +863,12 @@ impl Model {
         }
         let used = self.end_lease(id, true, AttemptOutcome::Succeeded) as f64;
         let tenant = &mut self.tenants[self.jobs[id].tenant];
-        let old = tenant.estimate as f64;
-        let new = (old + (used - old) / 8.0).floor().clamp(100.0, 600_000.0);
-        tenant.estimate = new as u64;
+        let learnt = |old: u64| {
+            let old = old as f64;
+            (old + (used - old) / 8.0).floor().clamp(100.0, 600_000.0) as u64
+        };
+        tenant.estimate = Some(learnt(tenant.estimate.unwrap_or(self.usual)));
+        self.usual = learnt(self.usual);
         self.tell(id, epoch, Told::Succeeded);
         self.conclude(id, Status::Succeeded);
         Settled::Accepted

@@ -500,11 +500,7 @@ impl Driver {
                 let key = library::skew_key(self.queue.keys().base());
                 let mut set = redis::cmd("SET");
                 set.arg(key).arg(skew_ms);
-                let connection = self.queue.client().get_multiplexed_async_connection().await;
-                let mut connection = connection.expect("Redis is there");
-                set.query_async::<()>(&mut connection)
-                    .await
-                    .expect("Redis is there");
+                let () = self.queue.query(&set).await.expect("Redis is there");
             }
         }
     }

@@ -46,12 +46,13 @@ pub fn new_job(id: JobId, order: &Order, lane: Lane, delay: Duration) -> NewJob 
         },
         delay,
         idempotency: order.key.clone(),
+        render: None,
     }
 }
 
 /// A new id for a job of this tenant.
-pub fn new_id(_tenant: &TenantId) -> JobId {
-    JobId::generate()
+pub fn new_id(tenant: &TenantId) -> JobId {
+    JobId::generate(tenant)
 }
 
 /// Repeats a call until the queue answers.
@@ -203,6 +204,10 @@ impl Producer<'_> {
                 Enqueued::KeyReused(id) => Answer::KeyReused(id),
                 Enqueued::Full { .. } => Answer::Full,
                 Enqueued::Limited { .. } => Answer::Limited,
+                // No job here has a render key, and no tenant such a quota.
+                other @ (Enqueued::Cached | Enqueued::Forbidden { .. } | Enqueued::NotCached) => {
+                    panic!("{other:?}")
+                }
             };
             refused |= matches!(answer, Answer::Full | Answer::Limited);
             if answer == Answer::Accepted {

@@ -103,7 +103,7 @@ end
 -- queued -> running for one job that was just read from its stream. Returns the head of its record.
 local function start(S, t, id, job, claimant)
   job[ST], job[EP], job[AT], job[WK], job[LT] = RUNS, job[EP] + 1, job[AT] + 1, claimant.raw, claimant.token
-  job[SA], job[CH], job[RD], job[RV] = S.now, math.floor(t.a[ESTIMATE]), claimant.renderer, job[RV] + 1
+  job[SA], job[CH], job[RD], job[RV] = S.now, usual(S, t), claimant.renderer, job[RV] + 1
   job[AO], job[AC] = 0, 0
   set_flag(job, HAS_START)
   if job[DL] > 0 then
@@ -149,11 +149,9 @@ transition('claim', { 'allow-oom' }, function(keys, args)
     place(S, t)
     if t.a[PLACE] == VT and t.a[SCORE] == tag then
       -- How often in a row this tenant has the least tag.
-      local step, most = math.floor(t.a[ESTIMATE]) / (t.quotas.weight or DEFAULT_WEIGHT), 1
+      local step, most = usual(S, t) / (t.quotas.weight or DEFAULT_WEIGHT), 1
       local room = math.min(n - claims, (t.quotas.running or DEFAULT_RUNNING_MAX) - t.a[RUNNING])
-      if room > 1 and t.a[RUNNING] + room > elastic_bound(S) and others_are_active(S) then
-        room = math.max(1, elastic_bound(S) - t.a[RUNNING])
-      end
+      if room > 1 then room = math.min(room, elastic_room(S, t)) end
       local at = tag + step
       while most < room and (not rival or at < rival_tag or (at == rival_tag and name < rival)) do
         most = most + 1

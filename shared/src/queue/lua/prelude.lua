@@ -36,7 +36,8 @@ local EVENTS_MAX, ATTEMPTS_MAX = 2000, 100
 local FOLLOWERS_MAX = 8
 -- Limits of a tenant for which nothing else is set.
 local DEFAULT_QUEUED_MAX, DEFAULT_RUNNING_MAX, DEFAULT_WEIGHT = 1000, 1000000, 1
--- Charge for a claim whose tenant has no history, slot-milliseconds, and the clamp of estimates.
+-- Charge for a claim of a tenant without history when nobody has one, slot-milliseconds, and the clamp of
+-- estimates.
 local ESTIMATE_DEFAULT_MS, ESTIMATE_MIN_MS, ESTIMATE_MAX_MS = 5000, 100, 600000
 -- Every AGEING-th pick of a tenant takes the lowest lane that has work, so none starves.
 local AGEING = 8
@@ -49,7 +50,7 @@ local LANES = { 'f', '0', '1', '2' }
 local RETURNED = 1
 
 -- A tenant's state is one array, packed with cmsgpack: jobs not ended; picks; usual length of a
--- job, ms; virtual tag; where it waits and with which score; when its activity was last noted;
+-- job, ms (0: not known); virtual tag; where it waits and with which score; when its activity was last noted;
 -- theoretical arrival times of the two submit rates; day and milliseconds of the render meter;
 -- jobs that run; whether it is paused; jobs that wait for another's render; its quotas (a map, or
 -- 0); then for each lane how many entries went in, how many went out, and the number of the last
@@ -169,7 +170,7 @@ local function open(base)
   return { base = base, now = now, stamp = int(now), tenants = {}, list = {}, counts = {}, ended = {}, leased = {}, hints = {}, ring = 0 }
 end
 
-local SHARD_FIELDS = { 'V', 'slots', 'paused', 'generation', 'seen', 'hold', 'keep_ok', 'keep_other', 'renderer' }
+local SHARD_FIELDS = { 'V', 'slots', 'paused', 'generation', 'seen', 'hold', 'keep_ok', 'keep_other', 'renderer', 'usual' }
 
 -- The shard's own state, read once per call and only when needed.
 local function shard(S)
@@ -180,7 +181,7 @@ local function shard(S)
       V = tonumber(v[1]) or 0, slots = tonumber(v[2]) or 0, generation = tonumber(v[4]) or 0,
       seen = tonumber(v[5]) or 0, hold = tonumber(v[6]) or 0,
       keep_ok = tonumber(v[7]) or KEEP_SUCCEEDED_S, keep_other = tonumber(v[8]) or KEEP_OTHER_S,
-      renderer = v[9] or NO_RENDERER,
+      renderer = v[9] or NO_RENDERER, usual = tonumber(v[10]) or ESTIMATE_DEFAULT_MS,
       -- Digits of the paused lanes; `a` pauses all. Returned jobs are paused by `a` only.
       all_paused = string.find(lanes, 'a', 1, true) ~= nil,
       lane_paused = { false, string.find(lanes, '0', 1, true), string.find(lanes, '1', 1, true), string.find(lanes, '2', 1, true) },
@@ -199,7 +200,7 @@ local function set_shard(S, field, value)
 end
 
 local function new_state()
-  return { 0, 0, ESTIMATE_DEFAULT_MS, 0, NOWHERE, 0, -ACTIVE_STEP_MS, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+  return { 0, 0, 0, 0, NOWHERE, 0, -ACTIVE_STEP_MS, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 end
 
 local NO_QUOTAS = {}
@@ -234,17 +235,22 @@ local function note_active(S, t)
   end
 end
 
--- Most jobs that one tenant may run now, by the elastic bound. Rounded up: of fewer than ten slots
--- none is kept free, since one idle slot would be more than the tenth that a burst of others needs.
-local function elastic_bound(S)
-  return math.max(1, math.ceil(shard(S).slots * ELASTIC_SHARE))
+-- Length of a tenant's usual job: its own, or everybody's as long as it has no history.
+local function usual(S, t)
+  local own = t.a[ESTIMATE]
+  return own > 0 and own or shard(S).usual
 end
 
-local function others_are_active(S)
+-- How many more jobs a tenant may start before the elastic bound stops it; 0 or less: it does.
+-- Rounded up: of fewer than ten slots none is kept free, since one idle slot would be more than the tenth
+-- that a burst of others needs. Fair order alone cannot help them while every slot holds a long job.
+local function elastic_room(S, t)
+  local room = math.max(1, math.ceil(shard(S).slots * ELASTIC_SHARE)) - t.a[RUNNING]
+  if room > 0 then return room end
   if S.crowded == nil then
-    S.crowded = redis.call('ZCOUNT', S.base .. ':tns', S.now - ACTIVE_MS, '+inf') >= 2
+    S.crowded = redis.call('ZCOUNT', S.base .. ':tns', int(S.now - ACTIVE_MS), '+inf') >= 2
   end
-  return S.crowded
+  return S.crowded and room or DEFAULT_RUNNING_MAX
 end
 
 -- Render milliseconds that count for today (UTC).
@@ -278,7 +284,7 @@ local function belongs(S, t)
     return GATE, (math.floor(S.now / DAY_MS) + 1) * DAY_MS
   end
   if open_lanes <= 0 then return HELD, s.generation end
-  if busy >= elastic_bound(S) and others_are_active(S) then return OVER, S.now end
+  if elastic_room(S, t) <= 0 then return OVER, S.now end
   return VT, math.max(a[TAG], s.V)
 end
 
