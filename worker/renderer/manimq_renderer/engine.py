@@ -16,25 +16,28 @@ import inspect
 import math
 import time
 from collections.abc import Callable
-from fractions import Fraction
-from pathlib import Path
-from queue import Queue
-from threading import Thread
 from typing import Any
 
-import av
-import numpy as np
-from av.video.reformatter import VideoReformatter
 from manim import Scene, config
 from manim.renderer.cairo_renderer import CairoRenderer
 from manim.scene.scene_file_writer import SceneFileWriter
 
-STREAM_OPTIONS = {"preset": "veryfast"}
-"""x264 settings of the stream, over Manim's own (crf 23): 2-4 dB below the
-default preset at a level where nobody can see it, at half the time."""
-_QUEUE_FRAMES = 8
+from .stream import Stream
+
+_ONE_THREAD_LINES_MAX = 480
+"""Up to this height x264 spends more on handing work to threads than it gains."""
 
 Report = Callable[[dict[str, Any]], None]
+
+
+def stream_options(spec: Any) -> dict[str, str]:
+    """x264 settings of the stream, over Manim's own (crf 23): 2-4 dB below the
+    default preset at a level where nobody can see it, at half the time."""
+    options = {"preset": "veryfast"}
+    if spec.height <= _ONE_THREAD_LINES_MAX:
+        options["threads"] = "1"
+    return options
+
 
 
 class Meter:
@@ -151,96 +154,15 @@ class ManimWriter(SceneFileWriter):
         return pixels.copy()
 
 
-class _Stream:
-    """One encoder on one thread. A picture is converted once, however often it repeats."""
-
-    def __init__(self, path: Path, spec: Any) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._container = av.open(str(path), "w", format=spec.container_format)
-        options = {**dict(spec.options), **STREAM_OPTIONS}
-        self._stream = self._container.add_stream(spec.codec, rate=spec.frame_rate, options=options)
-        self._stream.width, self._stream.height = spec.width, spec.height
-        self._stream.pix_fmt = spec.pixel_format
-        self._time_base = Fraction(spec.frame_rate.denominator, spec.frame_rate.numerator)
-        self._reformatter = VideoReformatter()
-        self._picture = av.VideoFrame(spec.width, spec.height, "rgba")
-        self._line_bytes = spec.width * 4
-        self._pts = 0
-        self._free: Queue[Any] = Queue()
-        self._queue: Queue[tuple[Any, int] | None] = Queue(_QUEUE_FRAMES)
-        self._error: BaseException | None = None
-        self._aborted = False
-        self._thread = Thread(target=self._work, name="stream-encoder", daemon=True)
-        self._thread.start()
-
-    def take(self, pixels: Any) -> Any:
-        """Copy a picture into a buffer that is free again; fresh pages are what costs."""
-        try:
-            buffer = self._free.get_nowait()
-        except Exception:  # noqa: BLE001 - queue.Empty: none is free yet
-            return pixels.copy()
-        if buffer.shape != pixels.shape:
-            return pixels.copy()
-        np.copyto(buffer, pixels)
-        return buffer
-
-    def put(self, pixels: Any, repeat: int) -> None:
-        """Encode a picture ``repeat`` times. It belongs to the stream from here on."""
-        if self._error is not None:
-            raise self._error
-        self._queue.put((pixels, repeat))
-
-    def finish(self) -> None:
-        """Everything out, file closed; raises what went wrong on the thread."""
-        self._queue.put(None)
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-        for packet in self._stream.encode():
-            self._container.mux(packet)
-        self._container.close()
-
-    def abort(self) -> None:
-        """Stop the thread; the file is worthless."""
-        self._aborted = True
-        self._queue.put(None)
-        self._thread.join()
-
-    def _work(self) -> None:
-        while (item := self._queue.get()) is not None:
-            if self._error is not None or self._aborted:
-                continue
-            try:
-                self._encode(*item)
-            except BaseException as error:  # noqa: BLE001 - raised again in the main thread
-                self._error = error
-            self._free.put(item[0])
-
-    def _encode(self, pixels: Any, repeat: int) -> None:
-        plane = self._picture.planes[0]
-        if plane.line_size == self._line_bytes:
-            plane.update(pixels)
-            picture = self._picture
-        else:
-            picture = av.VideoFrame.from_ndarray(pixels, format="rgba")
-        converted = self._reformatter.reformat(picture, format=self._stream.pix_fmt)
-        for _ in range(repeat):
-            converted.pts = self._pts
-            converted.time_base = self._time_base
-            self._pts += 1
-            for packet in self._stream.encode(converted):
-                self._container.mux(packet)
-
-
 class StreamWriter(ManimWriter):
     """All plays into one stream: no pieces, no joining, no waiting between plays."""
 
-    _encoder: _Stream | None = None
+    _encoder: Stream | None = None
     _open = False
 
     def open_partial_movie_stream(self, **kwargs: Any) -> None:
         if self._encoder is None:
-            self._encoder = _Stream(self.movie_file_path, self.video_encoder)
+            self._encoder = Stream(self.movie_file_path, self.video_encoder, stream_options(self.video_encoder))
         self._open = True
 
     def close_partial_movie_stream(self) -> None:

@@ -19,7 +19,7 @@ from manim import config  # noqa: E402
 from manim.manager import Manager  # noqa: E402
 from manim.scene.video_segment_encoder import VideoSegmentEncoder  # noqa: E402
 
-from manimq_renderer import engine, scene  # noqa: E402
+from manimq_renderer import engine, scene, stream  # noqa: E402
 
 
 def main(path: str, which: str, fps: str) -> None:
@@ -37,13 +37,13 @@ def main(path: str, which: str, fps: str) -> None:
 
         VideoSegmentEncoder.write_frame = noted
     else:
-        encode = engine._Stream._encode
+        put = stream.Stream.put
 
-        def noted_encode(self: Any, pixels: Any, repeat: int) -> None:
+        def noted_put(self: Any, pixels: Any, repeat: int) -> None:
             note(pixels, repeat)
-            encode(self, pixels, repeat)
+            put(self, pixels, repeat)
 
-        engine._Stream._encode = noted_encode
+        stream.Stream.put = noted_put
         engine.install("fast", lambda event: None)
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)

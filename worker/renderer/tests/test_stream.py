@@ -1,0 +1,90 @@
+"""The continuous film: what is converted, and what its files decode to."""
+
+import tempfile
+import unittest
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import av
+import numpy as np
+
+from manimq_renderer.pictures import Converter
+from manimq_renderer.stream import Stream
+
+
+def planes(frame: Any) -> list[Any]:
+    return [
+        np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width].copy()
+        for plane in frame.planes
+    ]
+
+
+def pictures(width: int, height: int, count: int) -> list[Any]:
+    """Pictures of which some equal the last one, some change a little and some a lot."""
+    rng = np.random.default_rng(7)
+    all_of_it = [rng.integers(0, 256, (height, width, 4), np.uint8)]
+    while len(all_of_it) < count:
+        picture = all_of_it[-1].copy()
+        kind = len(all_of_it) % 5
+        if kind:
+            top, left = int(rng.integers(0, height)), int(rng.integers(0, width))
+            rows = (1, height // 4, height // 3, height)[kind - 1]
+            picture[top : top + rows, left : left + int(rng.integers(1, width))] = rng.integers(0, 256, 4, np.uint8)
+        all_of_it.append(picture)
+    return all_of_it
+
+
+class Conversion(unittest.TestCase):
+    def test_bands_give_what_whole_pictures_give(self) -> None:
+        for width, height in ((854, 480), (400, 600), (64, 34), (300, 201), (31, 40)):
+            converter, frame = Converter(width, height, "yuv420p"), None
+            for index, picture in enumerate(pictures(width, height, 60)):
+                change, _ = converter.convert(picture)
+                frame = change.apply(frame)
+                whole = av.VideoFrame.from_ndarray(picture, format="rgba").reformat(format="yuv420p")
+                for ours, theirs in zip(planes(frame), planes(whole), strict=True):
+                    self.assertTrue(np.array_equal(ours, theirs), (width, height, index))
+
+    def test_a_picture_is_given_back_when_the_next_one_is_there(self) -> None:
+        converter = Converter(64, 34, "yuv420p")
+        first, second = pictures(64, 34, 2)
+        self.assertIsNone(converter.convert(first)[1])
+        self.assertIs(converter.convert(second)[1], first)
+
+
+class Film(unittest.TestCase):
+    def spec(self, **changes: Any) -> Any:
+        fields = {"container_format": "mp4", "codec": "libx264", "pixel_format": "yuv420p"}
+        fields |= {"width": 128, "height": 96, "frame_rate": Fraction(15), "options": (), **changes}
+        return SimpleNamespace(**fields)
+
+    def test_a_lossless_film_decodes_to_the_pictures_that_went_in(self) -> None:
+        sent = pictures(128, 96, 60)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "film.mp4"
+            film = Stream(path, self.spec(), {"qp": "0"})
+            for picture in sent:
+                film.put(film.take(picture), 2)
+            film.finish()
+            with av.open(str(path)) as container:
+                decoded = [planes(frame) for frame in container.decode(video=0)]
+        self.assertEqual(len(decoded), 2 * len(sent))
+        for index, frame in enumerate(decoded):
+            whole = av.VideoFrame.from_ndarray(sent[index // 2], format="rgba").reformat(format="yuv420p")
+            for ours, theirs in zip(frame, planes(whole), strict=True):
+                self.assertTrue(np.array_equal(ours, theirs), index)
+
+    def test_what_goes_wrong_on_a_thread_is_raised_in_the_scene(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            film = Stream(Path(folder) / "film.mp4", self.spec(), {})
+            with self.assertRaises(ValueError):
+                for _ in range(100):
+                    film.put(np.zeros((96, 128, 3), np.uint8), 1)
+                film.finish()
+            film.abort()
+
+
+if __name__ == "__main__":
+    unittest.main()
