@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use manimq_worker::sandbox::formulas::FormulaStore;
 use manimq_worker::sandbox::local::{LocalConfig, LocalSandbox};
 use manimq_worker::sandbox::{
     Encoder, EventSender, Limits, OutputFormat, OutputSpec, RenderEvent, RenderRequest, Sandbox,
@@ -51,6 +52,8 @@ async fn main() -> anyhow::Result<()> {
     };
     let source: std::sync::Arc<str> = std::fs::read_to_string(file)?.into();
     let mut sandbox = LocalSandbox::connect(config).await?;
+    // As a worker has it; without, each run sets its formulas anew.
+    let shelf = std::env::var_os("KEEP_FORMULAS").map(|_| FormulaStore::default().shelf("bench"));
     let mut walls = Vec::new();
     for run in 0..runs.parse()? {
         sandbox.reset().await?;
@@ -70,6 +73,7 @@ async fn main() -> anyhow::Result<()> {
             scene: None,
             output: output.clone(),
             limits: Limits::default(),
+            formulas: shelf.clone(),
             stop: tokio_util::sync::CancellationToken::new(),
         };
         let began = Instant::now();

@@ -16,8 +16,9 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any
 
 import manim
@@ -25,7 +26,7 @@ import numpy as np
 from manim import config
 from manim.manager import Manager
 
-from . import engine, failure, linux, scene, tex_client, walls
+from . import engine, failure, formulas, linux, scene, tex_client, walls
 from .protocol import JobSpec, write_all
 
 SETUP_FAILED = 71
@@ -111,10 +112,12 @@ class SceneProcess:
         self._seed()
         self._share_random_numbers()
         self._configure()
-        tex_client.install(self._compile_tex)
+        request = tex_client.install(self._compile_tex)
         sys.argv = ["manim"]
         module = scene.load_module(self._path, text)
-        return scene.choose_scene(module, self._spec.scene)
+        chosen = scene.choose_scene(module, self._spec.scene)
+        self._foresee(text, module, chosen, request)
+        return chosen
 
     def _seed(self) -> None:
         """Random numbers that no other job has, and that job and scout have in common.
@@ -181,6 +184,12 @@ class SceneProcess:
         return answer, bytes(body)
 
 
+    def _foresee(
+        self, text: str, module: ModuleType, chosen: type[manim.Scene], request: Callable[..., dict[str, Any]]
+    ) -> None:
+        """Nothing: a scout comes after the formulas that a job announced."""
+
+
 class _Job(SceneProcess):
     """One render, from the source to the exit status."""
 
@@ -233,6 +242,13 @@ class _Job(SceneProcess):
             "animations": instance.renderer.num_plays,
             "engine": meter.engine,
         }
+
+    def _foresee(
+        self, text: str, module: ModuleType, chosen: type[manim.Scene], request: Callable[..., dict[str, Any]]
+    ) -> None:
+        """Have the formulas set side by side that the scene will ask for one by one."""
+        for wanted in formulas.foresee(text, module, chosen, request):
+            self._say({"e": "tex_soon", **wanted})
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         # Said before raising: a scene that swallows every exception has still
