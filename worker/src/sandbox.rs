@@ -152,9 +152,9 @@ pub enum OutputFormat {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Encoder {
-    /// One continuous stream, x264 `veryfast`. Frames before encoding are the
-    /// `manim` command's, byte for byte. What it does not cover (all but mp4)
-    /// goes through `Manim`.
+    /// One continuous stream: x264 `veryfast`, VP9 `realtime`. Frames before
+    /// encoding are the `manim` command's, byte for byte. What it does not cover
+    /// (a codec or pixel format that the scene itself has chosen) goes through `Manim`.
     Fast,
     /// The `manim` command's own settings and pieces: the file decodes to its frames.
     Manim,

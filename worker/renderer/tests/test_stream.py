@@ -9,7 +9,9 @@ from typing import Any
 
 import av
 import numpy as np
+from manim.camera.camera import Camera
 
+from manimq_renderer import engine
 from manimq_renderer.pictures import Converter
 from manimq_renderer.stream import Stream
 
@@ -54,6 +56,31 @@ class Conversion(unittest.TestCase):
         self.assertIs(converter.convert(second)[1], first)
 
 
+class Settings(unittest.TestCase):
+    def spec(self, codec: str, options: dict[str, str]) -> Any:
+        return SimpleNamespace(codec=codec, height=720, options=tuple(options.items()))
+
+    def test_what_the_scene_has_chosen_wins(self) -> None:
+        plain = engine.stream_options(self.spec("libx264", {"crf": "23"}), gif=False)
+        self.assertEqual(plain, {"crf": "23", "preset": "veryfast"})
+        chosen = engine.stream_options(self.spec("libx264", {"crf": "18", "preset": "slow"}), gif=True)
+        self.assertEqual(chosen, {"crf": "18", "preset": "slow"})
+
+    def test_the_background_is_that_of_manim(self) -> None:
+        for settings in (
+            {},
+            {"background_color": "#123456"},
+            {"background_color": "#FC6255", "background_opacity": 0.3},
+            {"pixel_width": 401, "pixel_height": 33},
+        ):
+            camera = Camera(**settings)
+            engine._init_any_background(camera)
+            theirs = camera.background
+            engine._init_background(camera)
+            self.assertTrue(np.array_equal(camera.background, theirs), settings)
+            self.assertEqual((camera.background.dtype, camera.background.shape), (theirs.dtype, theirs.shape))
+
+
 class Film(unittest.TestCase):
     def spec(self, **changes: Any) -> Any:
         fields = {"container_format": "mp4", "codec": "libx264", "pixel_format": "yuv420p"}
@@ -62,19 +89,25 @@ class Film(unittest.TestCase):
 
     def test_a_lossless_film_decodes_to_the_pictures_that_went_in(self) -> None:
         sent = pictures(128, 96, 60)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "film.mp4"
-            film = Stream(path, self.spec(), {"qp": "0"})
-            for picture in sent:
-                film.put(film.take(picture), 2)
-            film.finish()
-            with av.open(str(path)) as container:
-                decoded = [planes(frame) for frame in container.decode(video=0)]
-        self.assertEqual(len(decoded), 2 * len(sent))
-        for index, frame in enumerate(decoded):
-            whole = av.VideoFrame.from_ndarray(sent[index // 2], format="rgba").reformat(format="yuv420p")
-            for ours, theirs in zip(frame, planes(whole), strict=True):
-                self.assertTrue(np.array_equal(ours, theirs), index)
+        for container_format, codec, pixel_format, options in (
+            ("mp4", "libx264", "yuv420p", {"qp": "0"}),
+            ("webm", "libvpx-vp9", "yuv420p", {"lossless": "1", "deadline": "realtime", "row-mt": "1"}),
+            ("mov", "qtrle", "argb", {}),
+        ):
+            spec = self.spec(container_format=container_format, codec=codec, pixel_format=pixel_format)
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / f"film.{container_format}"
+                film = Stream(path, spec, options)
+                for picture in sent:
+                    film.put(film.take(picture), 2)
+                film.finish()
+                with av.open(str(path)) as container:
+                    decoded = [planes(frame.reformat(format=pixel_format)) for frame in container.decode(video=0)]
+            self.assertEqual(len(decoded), 2 * len(sent))
+            for index, frame in enumerate(decoded):
+                whole = av.VideoFrame.from_ndarray(sent[index // 2], format="rgba").reformat(format=pixel_format)
+                for ours, theirs in zip(frame, planes(whole), strict=True):
+                    self.assertTrue(np.array_equal(ours, theirs), (codec, index))
 
     def test_what_goes_wrong_on_a_thread_is_raised_in_the_scene(self) -> None:
         with tempfile.TemporaryDirectory() as folder:

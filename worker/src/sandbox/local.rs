@@ -766,7 +766,7 @@ impl Job {
                     && !streamed
                     && request.output.format != OutputFormat::Png
                 {
-                    vec!["rendered with Manim's own writer: the fast one does not cover this output yet".into()]
+                    vec!["rendered with Manim's own writer: the fast one does not cover the codec that the scene has chosen".into()]
                 } else {
                     Vec::new()
                 };
