@@ -276,7 +276,8 @@ class Desk:
         if self._stopped:
             return
         place = min(set(range(self._places)) - {run.place for run in self._runs})
-        nice = walls.JOB_NICE if client is None else client.nice
+        # What was announced, the job waits for soon: it is the first to have joined.
+        nice = (client or self._clients[0]).nice
         pid, directory = self._fork(request, nice, place)
         pidfd = os.pidfd_open(pid)
         deadline = time.monotonic() + tex.COMPILE_SECONDS_MAX

@@ -23,9 +23,10 @@ JOB_DIR = "/job"
 TEX_DIR = "/texjob"
 """Where TeX runs: below it a fresh tmpfs per formula."""
 
-JOB_NICE = 5
-"""Behind the worker, which renews leases, and the guards."""
-SCOUT_NICE = 10
+JOB_NICE = 1
+"""Behind the worker, which renews leases, and the guards: enough for who sleeps
+most of the time, and on a busy machine a job still gets a fair share."""
+SCOUT_NICE = 7
 """A quarter of a job's share where both want the same core."""
 
 _MIB = 1024 * 1024
