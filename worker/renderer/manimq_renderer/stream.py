@@ -42,6 +42,7 @@ class Stream:
         self._stream.width, self._stream.height = spec.width, spec.height
         self._stream.pix_fmt = spec.pixel_format
         self._time_base = Fraction(spec.frame_rate.denominator, spec.frame_rate.numerator)
+        self._shape = (spec.height, spec.width, 4)
         self._converter = Converter(spec.width, spec.height, spec.pixel_format)
         self._frame: Any = None
         self._pts = 0
@@ -77,6 +78,11 @@ class Stream:
         """Write a picture ``repeat`` times. It belongs to the stream from here on."""
         if self._error is not None:
             raise self._error
+        if pixels.shape != self._shape or pixels.dtype != np.uint8:
+            raise ValueError(
+                f"a frame must have the shape {self._shape} and bytes, as the film began; "
+                f"got {pixels.shape} and {pixels.dtype}: set sizes before the first animation"
+            )
         self._pictures.put((pixels, repeat))
 
     def finish(self) -> None:

@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import av
 import numpy as np
@@ -110,12 +111,20 @@ class Film(unittest.TestCase):
                     self.assertTrue(np.array_equal(ours, theirs), (codec, index))
 
     def test_what_goes_wrong_on_a_thread_is_raised_in_the_scene(self) -> None:
+        for broken in ("_convert", "_encode"):
+            with tempfile.TemporaryDirectory() as folder, mock.patch.object(Stream, broken, side_effect=OSError("full")):
+                film = Stream(Path(folder) / "film.mp4", self.spec(), {})
+                with self.assertRaisesRegex(OSError, "full"):
+                    for picture in pictures(128, 96, 60):
+                        film.put(picture, 1)
+                    film.finish()
+                film.abort()
+
+    def test_a_picture_of_another_size_is_refused_with_a_remedy(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
             film = Stream(Path(folder) / "film.mp4", self.spec(), {})
-            with self.assertRaises(ValueError):
-                for _ in range(100):
-                    film.put(np.zeros((96, 128, 3), np.uint8), 1)
-                film.finish()
+            with self.assertRaisesRegex(ValueError, r"\(96, 128, 4\).*got \(96, 128, 3\).*before the first"):
+                film.put(np.zeros((96, 128, 3), np.uint8), 1)
             film.abort()
 
 
