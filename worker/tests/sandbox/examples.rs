@@ -16,7 +16,24 @@ use crate::support::*;
 /// One in so many belongs to the sample.
 const SAMPLE: usize = 10;
 /// Examples that differ, and why.
-const EXCEPTIONS: &[(&str, &str)] = &[];
+const EXCEPTIONS: &[(&str, &str)] = &[
+    (
+        "ImportNetworkxGraph",
+        "draws random numbers at module level, before Manim seeds them",
+    ),
+    (
+        "ConvexHullExample",
+        "the command itself draws its sets in another order from run to run",
+    ),
+    (
+        "ConvexHull3DExample",
+        "the command itself draws its sets in another order from run to run",
+    ),
+    (
+        "MyScene",
+        "an empty scene: the command leaves a picture where we say that there is no film",
+    ),
+];
 
 #[derive(serde::Deserialize)]
 struct Example {
