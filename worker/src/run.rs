@@ -16,6 +16,7 @@ use crate::board::{Board, SlotState};
 use crate::config::{RunArgs, SandboxKind};
 use crate::leases::{self, Leases};
 use crate::metrics::WorkerMetrics;
+use crate::sandbox::formulas::FormulaStore;
 use crate::sandbox::local::LocalSandbox;
 use crate::sandbox::{ConnectError, Sandbox};
 use crate::upload::Uploader;
@@ -78,6 +79,7 @@ where
     let board = Board::new(worker, slots);
     let kill = CancellationToken::new();
     let context = Context {
+        formulas: FormulaStore::default(),
         queue: queue.clone(),
         leases: Leases::default(),
         board: board.clone(),
