@@ -466,6 +466,19 @@ impl Queue {
         Ok(queue)
     }
 
+    /// Like [`Self::connect`], for tests of a roll-out: with the functions of a version to come.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    #[cfg(feature = "testing")]
+    pub async fn connect_as_next_version(config: &RedisConfig) -> Result<Self, QueueError> {
+        let mut queue = Self::new(config)?;
+        queue.library = &library::NEXT_LIBRARY;
+        queue.load_library().await?;
+        queue.begin().await?;
+        Ok(queue)
+    }
+
     /// Sets the clock of [`Self::connect_with_test_clock`].
     ///
     /// # Errors

@@ -382,9 +382,15 @@ impl Model {
             return Where::Held;
         }
         let slots: u32 = self.workers.values().map(|(_, slots)| slots).sum();
-        let bound = u64::from((slots * 9).div_ceil(10)).max(1);
+        let bound = if slots < 5 { slots } else { slots * 9 / 10 };
+        let busy = self.jobs.values().filter(|job| job.place == Place::Running);
+        let busy = busy.count() as u64;
         let active = |t: &&Tenant| t.noted.is_some_and(|at| at + 600_000 >= self.now);
-        if running >= bound && self.tenants.iter().filter(active).count() >= 2 {
+        let active = self.tenants.iter().filter(active).count();
+        // The last slots are for those that hold less than their part.
+        let part = f64::from(slots) * tenant.quotas.weight.unwrap_or(1.0) / active as f64;
+        if active >= 2 && busy >= u64::from(bound).max(1) && running >= (part.ceil() as u64).max(1)
+        {
             return Where::Over;
         }
         Where::Vt

@@ -80,7 +80,7 @@ end
 local function readmit(S)
   local base, s = S.base, shard(S)
   for _, name in ipairs(redis.call('ZRANGEBYSCORE', base .. ':gate', '-inf', S.stamp, 'LIMIT', '0', '10')) do tenant(S, name).recheck = true end
-  for _, name in ipairs(redis.call('ZRANGE', base .. ':over', '0', '9')) do tenant(S, name).recheck = true end
+  for _, name in ipairs(redis.call('ZRANGE', base .. ':over', '0', '49')) do tenant(S, name).recheck = true end
   if s.generation > 0 then
     for _, name in ipairs(redis.call('ZRANGEBYSCORE', base .. ':held', '-inf', '(' .. int(s.generation), 'LIMIT', '0', '50')) do tenant(S, name).recheck = true end
   end
@@ -112,7 +112,7 @@ local function start(S, t, id, job, claimant)
   end
   local now = struct.pack(HEAD_CLAIM, unpack(job, 1, CLAIM_FIELDS))
   redis.call('SETRANGE', S.base .. ':j' .. id, '0', now)
-  t.a[RUNNING] = t.a[RUNNING] + 1
+  t.a[RUNNING], S.busy = t.a[RUNNING] + 1, nil
   local leased = S.leased
   leased[#leased + 1] = claimant.until_text
   leased[#leased + 1] = id

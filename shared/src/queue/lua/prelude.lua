@@ -41,9 +41,9 @@ local DEFAULT_QUEUED_MAX, DEFAULT_RUNNING_MAX, DEFAULT_WEIGHT = 1000, 1000000, 1
 local ESTIMATE_DEFAULT_MS, ESTIMATE_MIN_MS, ESTIMATE_MAX_MS = 5000, 100, 600000
 -- Every AGEING-th pick of a tenant takes the lowest lane that has work, so none starves.
 local AGEING = 8
--- Elastic bound: no tenant holds more than this share of the live slots, rounded up, while at
--- least two tenants were active within ACTIVE_MS. Activity is noted once per ACTIVE_STEP_MS.
-local ELASTIC_SHARE, ACTIVE_MS, ACTIVE_STEP_MS = 0.9, 600000, 10000
+-- Elastic bound: while at least two tenants were active within ACTIVE_MS, slots beyond this share of the
+-- live ones are for tenants that hold less than their part. Activity is noted once per ACTIVE_STEP_MS.
+local ELASTIC_SHARE, RESERVE_FROM, ACTIVE_MS, ACTIVE_STEP_MS = 0.9, 5, 600000, 10000
 local MINUTE_MS, DAY_MS = 60000, 86400000
 -- Lanes in the order of their claim: returned jobs first. A job's record holds the index.
 local LANES = { 'f', '0', '1', '2' }
@@ -242,15 +242,16 @@ local function usual(S, t)
 end
 
 -- How many more jobs a tenant may start before the elastic bound stops it; 0 or less: it does.
--- Rounded up: of fewer than ten slots none is kept free, since one idle slot would be more than the tenth
--- that a burst of others needs. Fair order alone cannot help them while every slot holds a long job.
+-- Fair order alone cannot help a light tenant while every slot holds a long job: so the last slots are
+-- only for tenants that hold less than their part of all. With fewer than five slots none is kept back.
 local function elastic_room(S, t)
-  local room = math.max(1, math.ceil(shard(S).slots * ELASTIC_SHARE)) - t.a[RUNNING]
-  if room > 0 then return room end
-  if S.crowded == nil then
-    S.crowded = redis.call('ZCOUNT', S.base .. ':tns', int(S.now - ACTIVE_MS), '+inf') >= 2
-  end
-  return S.crowded and room or DEFAULT_RUNNING_MAX
+  if S.crowded == nil then S.crowded = redis.call('ZCOUNT', S.base .. ':tns', int(S.now - ACTIVE_MS), '+inf') end
+  if S.crowded < 2 then return DEFAULT_RUNNING_MAX end
+  if not S.busy then S.busy = redis.call('ZCARD', S.base .. ':lease') + #S.leased / 2 - #S.ended end
+  local slots = shard(S).slots
+  local common = slots < RESERVE_FROM and slots or math.floor(slots * ELASTIC_SHARE)
+  local part = slots * (t.quotas.weight or DEFAULT_WEIGHT) / S.crowded
+  return math.max(math.max(1, common) - S.busy, math.max(1, math.ceil(part)) - t.a[RUNNING])
 end
 
 -- Render milliseconds that count for today (UTC).
@@ -335,6 +336,7 @@ local function flush(S)
     redis.call('ZADD', base .. ':lease', unpack(S.leased))
     S.leased = {}
   end
+  S.busy = nil
   for i = 1, #S.list do
     local t = S.list[i]
     for lane, entries in pairs(t.entries) do
@@ -560,7 +562,7 @@ local function stop_asked(job) return job[CX] > 0 and not (has(job, GHOST) and h
 local function end_lease(S, t, id, job, charged)
   drop_entry(t, job[SL], job[SQ])
   S.ended[#S.ended + 1] = id
-  t.a[RUNNING] = t.a[RUNNING] - 1
+  t.a[RUNNING], S.busy = t.a[RUNNING] - 1, nil
   local used = math.max(0, S.now - job[SA])
   charge(t, (charged and used or 0) - job[CH])
   if charged then meter(S, t, used) end
