@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use manimq_shared::ids::{JobId, TenantId};
 use manimq_shared::job::Lane;
+use manimq_shared::keys::Keys;
 use manimq_shared::queue::{Enqueued, PauseScope, Queue, QueueError, Quotas, Stats};
 use rustix::process::Signal;
 use tokio_util::task::AbortOnDropHandle;
@@ -73,6 +74,7 @@ impl Outcome {
         let Figures {
             accepted,
             by_status,
+            shared,
             attempts,
             leases_lost,
             zombies,
@@ -85,7 +87,7 @@ impl Outcome {
             .map(|(f, n)| format!("{n} {f}"))
             .collect();
         format!(
-            "{accepted} jobs accepted, {by_status:?}; {attempts} attempts, {leases_lost} leases lost, {zombies} zombies refused; of the jobs of the dead {} were queued again within {} ms, {} ran again within {} ms; faults: {}; the driver stalled for at most {:?}",
+            "{accepted} jobs accepted, {by_status:?}; {shared} without a render of their own, {attempts} attempts, {leases_lost} leases lost, {zombies} zombies refused; of the jobs of the dead {} were queued again within {} ms, {} ran again within {} ms; faults: {}; the driver stalled for at most {:?}",
             requeued.count,
             requeued.longest_ms,
             again.count,
@@ -497,9 +499,11 @@ impl Driver {
             Fault::Pause(long) => self.pause(pick, long).await,
             Fault::Clock(skew_ms) => {
                 self.note("moved clock", &format!("{skew_ms} ms"));
-                let key = library::skew_key(self.queue.keys().base());
-                let mut set = redis::cmd("SET");
-                set.arg(key).arg(skew_ms);
+                let mut set = redis::cmd("MSET");
+                for shard in 0..self.redis.config(PREFIX).shards() {
+                    let keys = Keys::new(PREFIX, shard);
+                    set.arg(library::skew_key(keys.base())).arg(skew_ms);
+                }
                 let connection = self.queue.client().get_multiplexed_async_connection().await;
                 let mut connection = connection.expect("Redis is there");
                 set.query_async::<()>(&mut connection)
@@ -560,6 +564,7 @@ impl Driver {
                 again_ms: u64::try_from(BAIT_AGAIN.as_millis()).unwrap_or(u64::MAX),
                 fate: Fate::Good,
             },
+            work: None,
             deadline_s: None,
             key: None,
         };
@@ -711,7 +716,7 @@ impl Driver {
                 .queue
                 .stats()
                 .await
-                .map(|s| s.ready + s.delayed + s.running);
+                .map(|s| s.ready + s.delayed + s.running + s.following);
             if matches!(left, Ok(0)) {
                 break;
             }
