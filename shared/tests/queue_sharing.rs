@@ -12,9 +12,9 @@ use manimq_shared::queue::{
     Allowance, CancelOutcome, Claim, Enqueued, EventKind, LEASE, Lease, NewJob, Queue, Quotas,
     RenderKey, Renewal, Settled, WorkerInfo, failed,
 };
-use manimq_shared::testing::RedisServer;
+use manimq_shared::testing::{Redis, RedisServer};
 
-static SERVER: LazyLock<RedisServer> = LazyLock::new(RedisServer::start);
+static SERVER: LazyLock<Redis> = LazyLock::new(Redis::start);
 
 async fn queue() -> Queue {
     let prefix = format!("s{}", WorkerId::generate());

@@ -45,6 +45,9 @@ pub struct Try {
     pub epoch: Epoch,
     pub worker: WorkerId,
     pub outcome: Option<AttemptOutcome>,
+    /// When it was claimed, and when it ended.
+    pub from_ms: u64,
+    pub to_ms: u64,
 }
 
 /// A job at the end of the run, as the queue tells it.
@@ -59,6 +62,8 @@ pub struct Final {
     /// Name, key and SHA-256 of its files.
     pub files: Vec<(String, String, String)>,
     pub class: Option<FailureClass>,
+    /// The job whose render is this one's, too. Then the steps are that job's, but for the end.
+    pub rendered_by: Option<JobId>,
 }
 
 impl Final {
@@ -79,11 +84,14 @@ impl Final {
                     epoch: attempt.epoch,
                     worker: attempt.worker,
                     outcome: attempt.outcome,
+                    from_ms: ms(attempt.started_at),
+                    to_ms: attempt.ended_at.map_or(u64::MAX, ms),
                 })
                 .collect(),
             steps: events.iter().filter_map(step).collect(),
             files: result.artifacts.iter().map(file).collect(),
             class: result.error.map(|error| error.class),
+            rendered_by: record.rendered_by,
         }
     }
 
@@ -207,6 +215,8 @@ struct View<'a> {
     seen: BTreeMap<JobId, Seen<'a>>,
     /// Who is which worker.
     workers: HashMap<&'a str, WorkerId>,
+    /// Jobs for whose sake a job rendered, besides its own.
+    led: BTreeMap<JobId, Vec<JobId>>,
 }
 
 /// What a run came to, for its last line.
@@ -214,6 +224,8 @@ struct View<'a> {
 pub struct Figures {
     pub accepted: usize,
     pub by_status: BTreeMap<&'static str, usize>,
+    /// Jobs that had the result of another's render.
+    pub shared: usize,
     pub attempts: usize,
     pub leases_lost: usize,
     /// Attempts that came back after their lease was over, and were told so.
@@ -291,11 +303,24 @@ impl<'a> View<'a> {
                 What::WorkerIs { .. } | What::Fault { .. } => {}
             }
         }
+        let mut led: BTreeMap<JobId, Vec<JobId>> = BTreeMap::new();
+        for (id, job) in &evidence.jobs {
+            if let Some(leader) = job.rendered_by {
+                led.entry(leader).or_default().push(*id);
+            }
+        }
         Self {
             evidence,
             seen,
             workers,
+            led,
         }
+    }
+
+    /// Whether a cancelled job went on for others, and a result of it is one of theirs.
+    fn succeeded_for_others(&self, id: JobId) -> bool {
+        let mut others = self.led.get(&id).into_iter().flatten();
+        others.any(|other| self.evidence.jobs[other].status == Status::Succeeded)
     }
 
     /// Jobs that the queue knows, with what was seen of them.
@@ -311,6 +336,7 @@ impl<'a> View<'a> {
         };
         for (_, seen, job) in self.known() {
             *figures.by_status.entry(job.status.as_str()).or_default() += 1;
+            figures.shared += usize::from(job.rendered_by.is_some());
             figures.attempts += job.tries.len();
             figures.leases_lost += lost_leases(job);
             figures.zombies += seen.ended.iter().filter(|(.., word)| *word == LOST).count();
@@ -356,14 +382,18 @@ fn every_accepted_job_ended_once(view: &View<'_>, violations: &mut Violations) {
 
 fn epochs_grow_and_have_one_holder(view: &View<'_>, violations: &mut Violations) {
     for (id, seen, job) in view.known() {
-        let runs: Vec<(u64, Epoch, WorkerId)> = job.runs().collect();
-        let grows = (1..).zip(&runs).all(|(n, (_, epoch, _))| epoch.0 == n);
+        let told: Vec<(Epoch, WorkerId)> = job.tries.iter().map(|t| (t.epoch, t.worker)).collect();
+        let grows = (1..).zip(&told).all(|(n, (epoch, _))| epoch.0 == n);
         if !grows {
             wrong(violations, id, "its epochs are not 1, 2, 3, …");
         }
-        let told: Vec<(Epoch, WorkerId)> = job.tries.iter().map(|t| (t.epoch, t.worker)).collect();
-        let claims: Vec<(Epoch, WorkerId)> = runs.iter().map(|(_, e, w)| (*e, *w)).collect();
-        if told != claims {
+        let claims: Vec<(Epoch, WorkerId)> = job.runs().map(|(_, e, w)| (e, w)).collect();
+        // Of a job that went on for others its owner is shown what was before the cancel.
+        let shown = match view.led.contains_key(&id) && job.status == Status::Canceled {
+            true => told.starts_with(&claims),
+            false => told == claims,
+        };
+        if job.rendered_by.is_none() && !shown {
             wrong(violations, id, "its attempts are not its claims");
         }
         for (what, seen) in [("claimed", &seen.claimed), ("started", &seen.started)] {
@@ -371,7 +401,7 @@ fn epochs_grow_and_have_one_holder(view: &View<'_>, violations: &mut Violations)
             for (who, epoch) in seen {
                 let holder = view.workers.get(who);
                 let ours = |(e, w): &(Epoch, WorkerId)| e == epoch && Some(w) == holder;
-                if !claims.iter().any(ours) {
+                if !told.iter().any(ours) {
                     let text = format!("{who} {what} epoch {epoch}, which is not its own");
                     wrong(violations, id, text);
                 }
@@ -392,7 +422,8 @@ fn published_once(view: &View<'_>, violations: &mut Violations) {
             wrong(violations, id, format!("was published by all of {told:?}"));
         }
         for (who, epoch) in &told {
-            if job.status != Status::Succeeded || Some(*epoch) != last {
+            let published = job.status == Status::Succeeded || view.succeeded_for_others(id);
+            if !published || Some(*epoch) != last {
                 let text = format!(
                     "{who} was told that epoch {epoch} is published; the job is {}",
                     job.status
@@ -413,8 +444,12 @@ fn published_once(view: &View<'_>, violations: &mut Violations) {
         if job.files.is_empty() {
             wrong(violations, id, "succeeded without a result");
         }
+        let renderer = job.rendered_by.unwrap_or(id);
+        let last = view.evidence.jobs.get(&renderer);
+        let last = last.and_then(|renderer| renderer.tries.last());
+        let last = last.filter(|last| last.outcome == Some(AttemptOutcome::Succeeded));
         for (name, key, sha256) in &job.files {
-            if last.is_none_or(|last| *key != store::key(id, last, name)) {
+            if last.is_none_or(|last| *key != store::key(renderer, last.epoch, name)) {
                 let text = format!("its result {key} is not that of its last attempt");
                 wrong(violations, id, text);
             }
@@ -463,6 +498,9 @@ fn answers_are_true(view: &View<'_>, violations: &mut Violations) {
 
 fn cancels_hold(view: &View<'_>, violations: &mut Violations) {
     for (id, seen, job) in view.known() {
+        // What goes on for others may start after its own cancel; and who waits for another's
+        // render is shown that one's steps.
+        let alone = job.rendered_by.is_none() && !view.led.contains_key(&id);
         let asked = job
             .steps
             .iter()
@@ -471,7 +509,7 @@ fn cancels_hold(view: &View<'_>, violations: &mut Violations) {
             let mut steps = steps.iter();
             steps.any(|(_, step)| matches!(step, Step::Running { .. }))
         };
-        if asked.is_some_and(|i| starts_after(&job.steps[i..])) {
+        if alone && asked.is_some_and(|i| starts_after(&job.steps[i..])) {
             wrong(violations, id, "ran again after it was asked to stop");
         }
         if job.status == Status::Canceled && seen.cancels.is_empty() {
@@ -488,7 +526,7 @@ fn cancels_hold(view: &View<'_>, violations: &mut Violations) {
                         wrong(violations, id, text);
                     }
                     let late = |(ms, ..): &(u64, Epoch, WorkerId)| ms * 1000 > *answered;
-                    if !view.evidence.clock_moved && job.runs().any(|run| late(&run)) {
+                    if alone && !view.evidence.clock_moved && job.runs().any(|run| late(&run)) {
                         wrong(violations, id, "started after its cancel was answered");
                     }
                 }
@@ -516,7 +554,19 @@ fn ends_have_reasons(view: &View<'_>, violations: &mut Violations) {
         };
         let fate = order.recipe.fate;
         // Of the clean ways to lose three leases a run knows three: deaths, freezes, long cuts.
-        let poison = job.class == Some(FailureClass::LostWorker) && lost_leases(job) >= 3;
+        let renderer = job
+            .rendered_by
+            .map_or(Some(job), |id| view.evidence.jobs.get(&id));
+        let lost = renderer.map_or(0, lost_leases);
+        let poison = job.class == Some(FailureClass::LostWorker) && lost >= 3;
+        if let Some(renderer) = job.rendered_by {
+            let asked = |id| view.seen.get(&id).and_then(|seen| seen.order);
+            let work = |id| asked(id).map(|order| (&order.tenant, order.work));
+            if !job.tries.is_empty() || order.work.is_none() || work(renderer) != work(id) {
+                let text = format!("has the result of {renderer}, which is not its work");
+                wrong(violations, id, text);
+            }
+        }
         let has_reason = match job.status {
             Status::Succeeded => !matches!(fate, Fate::SceneError | Fate::BreaksAlways),
             Status::Failed => {
@@ -696,11 +746,7 @@ fn quotas_hold(view: &View<'_>, violations: &mut Violations) {
         for job in view.evidence.jobs.values().filter(|j| j.tenant == *tenant) {
             let end = job.steps.last().map_or(u64::MAX, |(ms, _)| *ms);
             live.push((job.created_ms, end));
-            for (i, (ms, step)) in job.steps.iter().enumerate() {
-                if matches!(step, Step::Running { .. }) {
-                    running.push((*ms, job.over(i).unwrap_or(u64::MAX)));
-                }
-            }
+            running.extend(job.tries.iter().map(|t| (t.from_ms, t.to_ms)));
         }
         for (what, cap, intervals) in [
             ("live", caps.queued, live),
@@ -723,6 +769,7 @@ fn nothing_is_left_and_counters_add_up(view: &View<'_>, violations: &mut Violati
         ("ready", stats.ready),
         ("delayed", stats.delayed),
         ("running", stats.running),
+        ("following", stats.following),
     ];
     for (what, n) in left {
         if n > 0 {

@@ -26,6 +26,7 @@ fn order(key: &str) -> Order {
             again_ms: 1,
             fate: Fate::Good,
         },
+        work: None,
         deadline_s: None,
         key: Some((key.to_owned(), "body".to_owned())),
     }
@@ -78,10 +79,12 @@ impl Run {
                 outcome: "succeeded".to_owned(),
             },
         );
-        let attempt = |epoch, worker, outcome| Try {
+        let attempt = |epoch, worker, outcome, from_ms, to_ms| Try {
             epoch,
             worker,
             outcome: Some(outcome),
+            from_ms,
+            to_ms,
         };
         let key = store::key(job, second, "video.mp4");
         let steps = vec![
@@ -107,12 +110,19 @@ impl Run {
             status: Status::Succeeded,
             created_ms: 0,
             tries: vec![
-                attempt(first, workers[0], AttemptOutcome::LostLease),
-                attempt(second, workers[1], AttemptOutcome::Succeeded),
+                attempt(first, workers[0], AttemptOutcome::LostLease, 1_000, 14_000),
+                attempt(
+                    second,
+                    workers[1],
+                    AttemptOutcome::Succeeded,
+                    14_000,
+                    15_000,
+                ),
             ],
             steps,
             files: vec![("video.mp4".to_owned(), key.clone(), "hash".to_owned())],
             class: None,
+            rendered_by: None,
         };
         run.evidence.stored.insert(key, "hash".to_owned());
         run.evidence.jobs.insert(job, end);
@@ -222,6 +232,8 @@ fn an_epoch_that_is_given_twice_is_told() {
         epoch: Epoch(1),
         worker,
     };
+    run.is_told("its attempts are not its claims");
+    run.end().tries[1].epoch = Epoch(1);
     run.is_told("its epochs are not 1, 2, 3");
     let mut run = Run::honest();
     let (job, epoch) = (run.job, Epoch(2));
@@ -395,13 +407,17 @@ fn an_exceeded_quota_is_told() {
     for step in &mut end.steps {
         step.0 += 14_000;
     }
+    for attempt in &mut end.tries {
+        attempt.from_ms += 14_000;
+        attempt.to_ms += 14_000;
+    }
     end.created_ms = 15_000;
     run.evidence.jobs.insert(twin, end.clone());
     let (violations, _) = check(&run.evidence);
     let quota = violations.iter().filter(|v| v.text.contains("may have"));
     assert_eq!(quota.count(), 0);
     end.created_ms -= 1;
-    end.steps[0].0 -= 1;
+    end.tries[0].from_ms -= 1;
     run.evidence.jobs.insert(twin, end);
     run.is_told("had 2 live jobs, and may have 1");
     run.is_told("had 2 running jobs, and may have 1");
@@ -421,4 +437,91 @@ fn a_counter_that_is_wrong_and_a_job_that_is_left_are_told() {
     let mut run = Run::honest();
     run.evidence.stats.running = 1;
     run.is_told("1 jobs are still running");
+}
+
+/// A second job that asked for the same work and has the first one's result.
+fn with_a_follower() -> (Run, JobId) {
+    let mut run = Run::honest();
+    let follower = producer::new_id(&TenantId::default());
+    for record in &mut run.evidence.records {
+        if let What::Submitting { order, .. } = &mut record.what {
+            order.work = Some(7);
+        }
+    }
+    let order = Order {
+        work: Some(7),
+        ..order("another")
+    };
+    run.saw(
+        0,
+        "producer",
+        What::Submitting {
+            job: follower,
+            order,
+        },
+    );
+    run.saw(
+        0,
+        "producer",
+        What::Submitted {
+            job: follower,
+            answer: Answer::Accepted,
+        },
+    );
+    let mut end = run.end().clone();
+    end.tries.clear();
+    end.rendered_by = Some(run.job);
+    run.evidence.jobs.insert(follower, end);
+    for name in ["submitted", "succeeded"] {
+        run.evidence.stats.counters.insert(name.to_owned(), 2);
+    }
+    (run, follower)
+}
+
+#[test]
+fn a_shared_render_breaks_no_promise() {
+    let (run, _) = with_a_follower();
+    let (violations, figures) = check(&run.evidence);
+    assert_eq!(violations, []);
+    assert_eq!((figures.shared, figures.attempts), (1, 2));
+}
+
+#[test]
+fn a_result_of_other_work_is_told() {
+    let (mut run, _) = with_a_follower();
+    for record in &mut run.evidence.records {
+        if let What::Submitting { job, order } = &mut record.what
+            && *job == run.job
+        {
+            order.work = Some(8);
+        }
+    }
+    run.is_told("which is not its work");
+}
+
+#[test]
+fn a_cancelled_job_renders_on_for_those_who_wait_and_for_nobody_else() {
+    let (mut run, follower) = with_a_follower();
+    let job = run.job;
+    run.saw(3, "producer", What::Canceling { job });
+    run.saw(
+        4,
+        "producer",
+        What::CancelAnswered {
+            job,
+            answer: CancelAnswer::Canceled,
+        },
+    );
+    let end = run.end();
+    end.status = Status::Canceled;
+    end.files.clear();
+    // Its owner is shown what was before the cancel.
+    end.steps = vec![end.steps[0].clone(), (4_000, Step::Done(Status::Canceled))];
+    for (name, n) in [("succeeded", 1), ("canceled", 1)] {
+        run.evidence.stats.counters.insert(name.to_owned(), n);
+    }
+    assert_eq!(check(&run.evidence).0, []);
+    run.evidence.jobs.remove(&follower);
+    run.is_told("was told that epoch 2 is published");
+    run.is_told("its attempts are not its claims");
 }

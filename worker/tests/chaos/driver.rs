@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use manimq_shared::ids::{JobId, TenantId};
 use manimq_shared::job::Lane;
+use manimq_shared::keys::Keys;
 use manimq_shared::queue::{Enqueued, PauseScope, Queue, QueueError, Quotas, Stats};
 use rustix::process::Signal;
 use tokio_util::task::AbortOnDropHandle;
@@ -73,6 +74,7 @@ impl Outcome {
         let Figures {
             accepted,
             by_status,
+            shared,
             attempts,
             leases_lost,
             zombies,
@@ -85,7 +87,7 @@ impl Outcome {
             .map(|(f, n)| format!("{n} {f}"))
             .collect();
         format!(
-            "{accepted} jobs accepted, {by_status:?}; {attempts} attempts, {leases_lost} leases lost, {zombies} zombies refused; of the jobs of the dead {} were queued again within {} ms, {} ran again within {} ms; faults: {}; the driver stalled for at most {:?}",
+            "{accepted} jobs accepted, {by_status:?}; {shared} without a render of their own, {attempts} attempts, {leases_lost} leases lost, {zombies} zombies refused; of the jobs of the dead {} were queued again within {} ms, {} ran again within {} ms; faults: {}; the driver stalled for at most {:?}",
             requeued.count,
             requeued.longest_ms,
             again.count,
@@ -413,13 +415,15 @@ impl Driver {
         Dice::new(pick).pick(&up.collect::<Vec<_>>()).copied()
     }
 
-    /// One of the places with a process and a free way.
+    /// One of the places with a process and a free way; workers rather than producers.
     fn reachable(&self, pick: u64) -> Option<usize> {
+        let mut dice = Dice::new(pick);
+        let workers = dice.percent(75);
         let free = (0..self.places.len()).filter(|i| {
             let place = &self.places[*i];
-            place.state == State::Up && place.held_since.is_none()
+            place.state == State::Up && place.held_since.is_none() && self.is_worker(*i) == workers
         });
-        Dice::new(pick).pick(&free.collect::<Vec<_>>()).copied()
+        dice.pick(&free.collect::<Vec<_>>()).copied()
     }
 
     fn later(&mut self, after: Duration, due: Due) {
@@ -475,9 +479,11 @@ impl Driver {
                     place.proxy.cut();
                 }
             }
-            Fault::Refuse(long) => self.hold(pick, Mode::Refuse, long, Then::Passes),
-            Fault::HoldReplies(long, then) => self.hold(pick, Mode::HoldReplies, long, then),
-            Fault::HoldAll(long, then) => self.hold(pick, Mode::HoldAll, long, then),
+            Fault::Refuse(long) => self.hold(pick, Mode::Refuse, long, Then::Passes).await,
+            Fault::HoldReplies(long, then) => {
+                self.hold(pick, Mode::HoldReplies, long, then).await;
+            }
+            Fault::HoldAll(long, then) => self.hold(pick, Mode::HoldAll, long, then).await,
             Fault::KillRedis(long) => {
                 self.redis_away_since = Some(now_us());
                 self.note("killed Redis", "redis");
@@ -497,10 +503,12 @@ impl Driver {
             Fault::Pause(long) => self.pause(pick, long).await,
             Fault::Clock(skew_ms) => {
                 self.note("moved clock", &format!("{skew_ms} ms"));
-                let key = library::skew_key(self.queue.keys().base());
-                let mut set = redis::cmd("SET");
-                set.arg(key).arg(skew_ms);
-                let () = self.queue.query(&set).await.expect("Redis is there");
+                for shard in 0..self.redis.config(PREFIX).shards() {
+                    let key = library::skew_key(Keys::new(PREFIX, shard).base());
+                    let mut set = redis::cmd("SET");
+                    set.arg(key).arg(skew_ms);
+                    let () = self.queue.query(&set).await.expect("Redis is there");
+                }
             }
         }
     }
@@ -515,7 +523,7 @@ impl Driver {
         self.later(after, due);
     }
 
-    fn hold(&mut self, pick: u64, mode: Mode, long: Duration, then: Then) {
+    async fn hold(&mut self, pick: u64, mode: Mode, long: Duration, then: Then) {
         let Some(index) = self.reachable(pick) else {
             return;
         };
@@ -528,6 +536,37 @@ impl Driver {
             place.proxy.cut();
         }
         self.later(long, Due::Free(index, then));
+        if self.is_worker(index) && self.redis_away_since.is_none() {
+            let running = self.running_at(index);
+            if let Some(job) = self.dice.pick(&running).copied() {
+                self.cancel(job).await;
+            }
+        }
+    }
+
+    /// What a worker runs, by its own word.
+    fn running_at(&self, index: usize) -> Vec<JobId> {
+        let mut running = Vec::new();
+        for record in read(&self.places[index].part.history()) {
+            match record.what {
+                What::Claimed { job, .. } => running.push(job),
+                What::Ended { job, .. } => running.retain(|other| *other != job),
+                _ => {}
+            }
+        }
+        running
+    }
+
+    /// Cancels a job of whoever it is. Its worker may be told only after it has ended it.
+    async fn cancel(&mut self, job: JobId) {
+        let Ok(Some(record)) = self.queue.read(job).await else {
+            return;
+        };
+        self.history.note(What::Canceling { job });
+        if let Ok(outcome) = self.queue.cancel(&record.tenant, job).await {
+            let answer = outcome.into();
+            self.history.note(What::CancelAnswered { job, answer });
+        }
     }
 
     async fn pause(&mut self, pick: u64, long: Duration) {
@@ -556,6 +595,7 @@ impl Driver {
                 again_ms: u64::try_from(BAIT_AGAIN.as_millis()).unwrap_or(u64::MAX),
                 fate: Fate::Good,
             },
+            work: None,
             deadline_s: None,
             key: None,
         };
@@ -707,7 +747,7 @@ impl Driver {
                 .queue
                 .stats()
                 .await
-                .map(|s| s.ready + s.delayed + s.running);
+                .map(|s| s.ready + s.delayed + s.running + s.following);
             if matches!(left, Ok(0)) {
                 break;
             }

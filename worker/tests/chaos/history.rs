@@ -65,6 +65,8 @@ impl Recipe {
 pub struct Order {
     pub tenant: TenantId,
     pub recipe: Recipe,
+    /// Jobs of a tenant with the same number may share one render.
+    pub work: Option<u64>,
     pub deadline_s: Option<u32>,
     /// Idempotency key and fingerprint of the body.
     pub key: Option<(String, String)>,

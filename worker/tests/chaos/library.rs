@@ -18,9 +18,9 @@ pub fn with_skew() -> String {
     edited(CLOCK_MARK, SKEWED)
 }
 
-/// Our library with holders of a lease that are not asked which.
+/// Our library with holders of a lease that need not be the last.
 pub fn without_fencing() -> String {
-    edited("job.ep == epoch end", "true end")
+    edited(" == epoch end", " >= epoch end")
 }
 
 /// Our library with the fault of `MANIMQ_CHAOS_EDIT=<text>=><text in its place>`, to see it caught.

@@ -109,15 +109,13 @@ impl Mix {
             } else {
                 dice.ms(100, 1_500)
             };
-            let then = if dice.percent(50) {
-                Then::Passes
+            // Answers that never arrive are what makes a caller repeat itself.
+            if dice.percent(60) {
+                let cut = dice.percent(75);
+                Fault::HoldReplies(long, if cut { Then::IsCut } else { Then::Passes })
             } else {
-                Then::IsCut
-            };
-            if dice.percent(50) {
-                Fault::HoldReplies(long, then)
-            } else {
-                Fault::HoldAll(long, then)
+                let cut = dice.percent(50);
+                Fault::HoldAll(long, if cut { Then::IsCut } else { Then::Passes })
             }
         });
         spread(self.redis_kills, share(90), &mut |dice| {

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use manimq_shared::ids::{JobId, TenantId};
 use manimq_shared::job::{JobPayload, JobRequest, Lane};
-use manimq_shared::queue::{Enqueued, NewJob, Queue, QueueError, RedisConfig};
+use manimq_shared::queue::{Enqueued, NewJob, Queue, QueueError, RedisConfig, RenderKey};
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::dice::Dice;
-use crate::history::{Answer, Fate, History, Order, Recipe, What, read};
+use crate::history::{Answer, Fate, History, Order, Recipe, What, now_us, read};
 use crate::part::Task;
 
 /// What a producer needs to know.
@@ -29,24 +29,49 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// Jobs that are remembered to be cancelled or submitted once more.
 const REMEMBERED: usize = 50;
 
+/// For so long the same work is asked for.
+const SAME_WORK_US: u64 = 2_000_000;
+
+fn recipe(dice: &mut Dice, shortest_ms: u64, longest_ms: u64) -> Recipe {
+    let takes_ms = dice.between(shortest_ms, longest_ms);
+    let fate = match dice.between(0, 999) {
+        0..=29 => Fate::SceneError,
+        30..=49 => Fate::BreaksOnce,
+        50..=54 => Fate::BreaksAlways,
+        55..=57 => Fate::PanicsOnce,
+        58..=99 => Fate::Stubborn,
+        _ => Fate::Good,
+    };
+    Recipe {
+        takes_ms,
+        again_ms: takes_ms,
+        fate,
+    }
+}
+
 /// A job for the queue.
 pub fn new_job(id: JobId, order: &Order, lane: Lane, delay: Duration) -> NewJob {
+    let source = match order.work {
+        Some(work) => format!("{}# work {work}\n", order.recipe.source()),
+        None => order.recipe.source(),
+    };
     let mut request: JobRequest = serde_json::from_value(serde_json::json!({
-        "input": {"kind": "code", "scene": "A", "source": order.recipe.source()},
+        "input": {"kind": "code", "scene": "A", "source": source},
         "deadline_s": order.deadline_s,
     }))
     .expect("a request");
     request.lane = lane;
+    let payload = JobPayload {
+        request,
+        parent: None,
+        traceparent: None,
+    };
     NewJob {
         id,
-        payload: JobPayload {
-            request,
-            parent: None,
-            traceparent: None,
-        },
+        render: order.work.and_then(|_| RenderKey::of(&payload)),
+        payload,
         delay,
         idempotency: order.key.clone(),
-        render: None,
     }
 }
 
@@ -142,30 +167,32 @@ impl Producer<'_> {
     }
 
     fn order(&mut self, tenant: TenantId) -> Order {
-        let fate = match self.dice.between(0, 999) {
-            0..=29 => Fate::SceneError,
-            30..=49 => Fate::BreaksOnce,
-            50..=54 => Fate::BreaksAlways,
-            55..=57 => Fate::PanicsOnce,
-            58..=99 => Fate::Stubborn,
-            _ => Fate::Good,
-        };
-        let takes_ms = if self.dice.percent(4) {
-            self.dice.between(1_000, 3_000)
-        } else {
-            self.dice.between(1, 250)
-        };
         self.keys += 1;
         let key = self.dice.percent(80);
+        let key = key.then(|| (format!("{} {}", self.who, self.keys), "body".to_owned()));
+        if self.dice.percent(20) {
+            // What others ask for at this time, too: all producers draw the same.
+            let work = now_us() / SAME_WORK_US;
+            let recipe = recipe(&mut Dice::new(work), 300, 1_500);
+            return Order {
+                tenant,
+                recipe,
+                work: Some(work),
+                deadline_s: None,
+                key,
+            };
+        }
+        let recipe = if self.dice.percent(4) {
+            recipe(&mut self.dice, 1_000, 3_000)
+        } else {
+            recipe(&mut self.dice, 1, 250)
+        };
         Order {
             tenant,
-            recipe: Recipe {
-                takes_ms,
-                again_ms: takes_ms,
-                fate,
-            },
+            recipe,
+            work: None,
             deadline_s: self.dice.percent(5).then_some(1),
-            key: key.then(|| (format!("{} {}", self.who, self.keys), "body".to_owned())),
+            key,
         }
     }
 
@@ -178,7 +205,7 @@ impl Producer<'_> {
             .iter()
             .map(|order| {
                 let lane = *self.dice.pick(Lane::ALL).expect("lanes");
-                let delay = if self.dice.percent(10) {
+                let delay = if order.work.is_none() && self.dice.percent(10) {
                     self.dice.ms(1, 2_000)
                 } else {
                     Duration::ZERO
@@ -197,16 +224,15 @@ impl Producer<'_> {
         let mut notes = Vec::new();
         for ((job, order), reply) in jobs.iter().zip(orders).zip(replies) {
             let answer = match reply {
-                Enqueued::Accepted => Answer::Accepted,
+                Enqueued::Accepted | Enqueued::Cached => Answer::Accepted,
                 // The first call had taken effect.
                 Enqueued::Exists(id) if id == job.id => Answer::Accepted,
                 Enqueued::Exists(id) => Answer::Exists(id),
                 Enqueued::KeyReused(id) => Answer::KeyReused(id),
                 Enqueued::Full { .. } => Answer::Full,
                 Enqueued::Limited { .. } => Answer::Limited,
-                // No job here has a render key, and no tenant such a quota.
-                other @ (Enqueued::Cached | Enqueued::Forbidden { .. } | Enqueued::NotCached) => {
-                    panic!("{other:?}")
+                Enqueued::Forbidden { .. } | Enqueued::NotCached => {
+                    panic!("{} was answered {reply:?}", job.id)
                 }
             };
             refused |= matches!(answer, Answer::Full | Answer::Limited);

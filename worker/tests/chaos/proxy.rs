@@ -93,8 +93,10 @@ async fn serve(client: TcpStream, upstream: PathBuf, state: watch::Receiver<Stat
     let held = [Mode::HoldReplies, Mode::HoldAll];
     let replies = pump(from_server, to_client, state, &held);
     tokio::select! {
-        _ = async { tokio::join!(calls, replies) } => {}
+        // First: what was held must not slip through on the way to the cut.
+        biased;
         _ = cut.wait_for(|state| state.cuts > cuts) => {}
+        _ = async { tokio::join!(calls, replies) } => {}
     }
 }
 
