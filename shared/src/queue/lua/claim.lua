@@ -145,8 +145,12 @@ transition('claim', { 'allow-oom' }, function(keys, args)
     if not name or claims >= n or budget <= 0 then break end
     budget = budget - 1
     local t = tenant(S, name)
-    note_active(S, t)
     place(S, t)
+    if t.a[PLACE] == VT and t.a[SCORE] == tag then
+      -- That it is active may be what puts it at the elastic bound.
+      note_active(S, t)
+      place(S, t)
+    end
     if t.a[PLACE] == VT and t.a[SCORE] == tag then
       -- How often in a row this tenant has the least tag.
       local step, most = usual(S, t) / (t.quotas.weight or DEFAULT_WEIGHT), 1
