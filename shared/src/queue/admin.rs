@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use redis::{FromRedisValue, Value};
 
 use super::{Args, BATCH_MAX, Queue, QueueError, Quotas, timestamp};
-use crate::ids::{JobId, TenantId};
+use crate::ids::{JobId, TenantId, WorkerId};
 use crate::job::Lane;
 
 /// What [`Queue::pause`] and [`Queue::resume`] are about.
@@ -177,6 +177,23 @@ impl Queue {
         let mut changed = false;
         for shard in shards {
             let reply = self.call(shard, "pause", &args.0).await?;
+            changed |= i64::from_redis_value(reply)? == 1;
+        }
+        Ok(changed)
+    }
+
+    /// Drains a worker: it claims no more, finishes what it runs and stays idle. With `on` false it
+    /// claims again. Holds from the reply on, until the worker ends; it keeps the claims that it has.
+    /// False if that was so before. [`Queue::stats`] tells how far it is. A worker that nobody knows is
+    /// drained should it appear within a day.
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`]; safe to repeat.
+    pub async fn drain(&self, worker: WorkerId, on: bool) -> Result<bool, QueueError> {
+        let args = Args::new().show(worker).show(u8::from(on));
+        let mut changed = false;
+        for shard in self.shards() {
+            let reply = self.call(shard, "drain", &args.0).await?;
             changed |= i64::from_redis_value(reply)? == 1;
         }
         Ok(changed)
