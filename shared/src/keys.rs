@@ -111,6 +111,12 @@ impl Keys {
         }
     }
 
+    /// The state of the shard itself.
+    #[must_use]
+    pub fn shard(&self) -> String {
+        format!("{}:sh", self.base)
+    }
+
     /// The list that wakes parked workers.
     #[must_use]
     pub fn bell(&self) -> String {

@@ -147,6 +147,8 @@ where
     // The keeper and the claimer live as long as the worker: if one of them ends by itself, a
     // bug ended it, and a worker without them would look alive and do nothing.
     let crashed = tokio::select! {
+        // First: when asked to stop, the claimer may have ended before this looks.
+        biased;
         () = stop.cancelled() => None,
         () = died.cancelled() => Some("the lease keeper or the claimer ended by itself"),
     };
