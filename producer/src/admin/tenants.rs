@@ -51,11 +51,14 @@ enum Action {
         tenant: TenantId,
     },
     /// Change quotas of a tenant; what is not named stays
-    #[command(after_help = "\
+    #[command(
+        override_usage = "manimq admin tenants set <TENANT> <--QUOTA VALUE>...",
+        after_help = "\
 Each takes a value or `default`. Holds at once, also for jobs that wait.
 
 Example:
-  manimq admin tenants set acme --running-max 4 --submits-per-minute 60 --weight default")]
+  manimq admin tenants set acme --running-max 4 --submits-per-minute 60 --weight default"
+    )]
     Set {
         /// Its name; need not have submitted anything yet
         tenant: TenantId,

@@ -125,8 +125,9 @@ fn say(id: WorkerId, undo: bool, changed: bool, busy: u32) -> String {
         (true, false) => format!("{id} was not draining\n"),
         (false, true) if busy == 0 => format!("{id} claims no more; nothing runs on it\n"),
         (false, true) => {
+            let goes = if busy == 1 { "goes" } else { "go" };
             let renders = plural(busy, "render");
-            format!("{id} claims no more; {renders} go on\n")
+            format!("{id} claims no more; {renders} {goes} on\n")
         }
         (false, false) => format!("{id} was draining already\n"),
     }
