@@ -157,7 +157,7 @@ async fn the_queue_is_told_at_a_glance() {
     let bench = Bench::new().await;
     bench.heard().await;
     bench.submit("acme").await;
-    bench.claim().await;
+    let _ = bench.claim().await;
     bench.submit("acme").await;
     bench.submit("acme").await;
     let mut later = job("acme");
@@ -354,7 +354,7 @@ async fn a_wrong_quota_is_refused_by_name_and_changes_nothing() {
 async fn jobs_are_listed_by_where_they_are() {
     let bench = Bench::with_shards(2).await;
     let running = bench.submit("acme").await;
-    bench.claim().await;
+    let _ = bench.claim().await;
     let ready = bench.submit("acme").await;
     let other = bench.submit("beta").await;
     let mut later = job("acme");
@@ -397,7 +397,7 @@ async fn jobs_are_listed_by_where_they_are() {
 async fn a_job_is_shown_without_its_source_unless_that_is_asked_for() {
     let bench = Bench::new().await;
     let id = bench.submit("acme").await;
-    bench.claim().await;
+    let _ = bench.claim().await;
     let name = id.to_string();
     let text = bench.good(&["jobs", "show", &name]).await;
     assert_eq!(line(&text, "status"), "status running");
@@ -426,7 +426,7 @@ async fn a_job_is_shown_without_its_source_unless_that_is_asked_for() {
 async fn jobs_are_canceled_and_each_is_told_what_became_of_it() {
     let bench = Bench::new().await;
     let running = bench.submit("acme").await;
-    bench.claim().await;
+    let _ = bench.claim().await;
     let ready = bench.submit("acme").await;
     let (one, two) = (running.to_string(), ready.to_string());
     let text = bench.good(&["jobs", "cancel", &one, &two]).await;
@@ -704,7 +704,7 @@ async fn an_audit_tells_what_is_wrong_and_repairs_it_when_asked() {
             .await
             .contains("nothing is wrong")
     );
-    bench.claim().await;
+    let _ = bench.claim().await;
 }
 
 #[tokio::test]
@@ -739,7 +739,7 @@ async fn pauses_hold_until_they_are_resumed_and_repeating_them_changes_nothing()
             format!("{words}: was not paused\n")
         );
     }
-    bench.claim().await;
+    let _ = bench.claim().await;
     for wrong in [
         &["pause"][..],
         &["pause", "--all", "--lane", "batch"],
