@@ -137,7 +137,8 @@ pub struct ServeArgs {
     pub log_format: LogFormat,
 }
 
-fn redis_prefix(text: &str) -> Result<String, String> {
+/// A prefix of Redis keys.
+pub(crate) fn redis_prefix(text: &str) -> Result<String, String> {
     let ok = (1..=32).contains(&text.len())
         && text
             .bytes()

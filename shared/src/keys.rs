@@ -30,6 +30,7 @@
 //! | `:idle` | zset | parked workers, by when they look again by themselves | |
 //! | `:wks` | zset | live workers by last sign of life | |
 //! | `:wkn` | hash | slots that each live worker offers | |
+//! | `:drain` | zset | workers that an operator drains, by last sign of life | until they leave or were silent for a day |
 //! | `:wk:<worker>` | string | what a worker says of itself, JSON | 15 s after its last call |
 //! | `:uq:<tenant>:<key>` | string | idempotency: job id and body fingerprint | with the job, at most 24 h beyond its end |
 //! | `:ct` | hash | counters | always |
@@ -108,6 +109,12 @@ impl Keys {
             channel: format!("{{{}:ctl}}:{worker}", self.prefix),
             item: String::new(),
         }
+    }
+
+    /// The state of the shard itself.
+    #[must_use]
+    pub fn shard(&self) -> String {
+        format!("{}:sh", self.base)
     }
 
     /// The list that wakes parked workers.

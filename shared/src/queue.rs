@@ -11,8 +11,9 @@ mod hub;
 mod library;
 mod quota;
 mod record;
+mod rerun;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -37,6 +38,7 @@ pub use dead::{DeadFilter, DeadLetter, Redriven};
 pub use hub::{Hub, Watch};
 pub use library::{LAYOUT, LIBRARY, Library};
 pub use quota::{Allowance, QuotaPolicy, Quotas};
+pub use rerun::Rerun;
 
 use crate::ids::{Epoch, IdError, JobId, LeaseToken, TenantId, WorkerId};
 use crate::job::{
@@ -234,6 +236,17 @@ pub struct Claimed {
     pub claims: Vec<Claim>,
     /// If nothing was claimed: how long to wait on the bell at most.
     pub wait: Duration,
+    /// An operator drains this worker: it gets nothing until [`Queue::renew_all`] says otherwise.
+    pub drained: bool,
+}
+
+/// Answer to [`Queue::renew_all`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Renewed {
+    /// For each job, in the order of the call.
+    pub leases: Vec<Lease>,
+    /// Whether an operator drains this worker: it claims nothing, finishes what runs and stays.
+    pub drained: bool,
 }
 
 /// What a worker is told of one of its leases.
@@ -814,6 +827,7 @@ impl Queue {
         let mut claimed = Claimed {
             claims: Vec::new(),
             wait: PARK,
+            drained: false,
         };
         // Fair within a shard; between shards each is the first in turn.
         for i in self.shards() {
@@ -822,7 +836,11 @@ impl Queue {
             if i > 0 && wanted == 0 {
                 break;
             }
-            let (claims, wait) = match self.claim_of(shard, worker, wanted, lease).await {
+            let ClaimedOf {
+                claims,
+                wait,
+                drained,
+            } = match self.claim_of(shard, worker, wanted, lease).await {
                 // What the shards before gave must not be lost.
                 Err(error) if !claimed.claims.is_empty() => {
                     tracing::warn!(shard, error = %error, "one shard of the queue did not answer a claim");
@@ -832,6 +850,7 @@ impl Queue {
             };
             claimed.claims.extend(claims);
             claimed.wait = claimed.wait.min(wait);
+            claimed.drained |= drained;
         }
         if !claimed.claims.is_empty() {
             claimed.wait = Duration::ZERO;
@@ -845,7 +864,7 @@ impl Queue {
         worker: &WorkerInfo,
         n: usize,
         lease: Duration,
-    ) -> Result<(Vec<Claim>, Duration), QueueError> {
+    ) -> Result<ClaimedOf, QueueError> {
         let mut args = Args::new()
             .show(worker.id)
             .bytes(worker.id.as_bytes())
@@ -860,7 +879,7 @@ impl Queue {
         }
         let mut reply =
             Vec::<Value>::from_redis_value(self.call(shard, "claim", &args.0).await?)?.into_iter();
-        let wait_ms = u64::from_redis_value(reply.next().unwrap_or(Value::Int(0)))?;
+        let wait_ms = i64::from_redis_value(reply.next().unwrap_or(Value::Int(0)))?;
         let mut claims = Vec::with_capacity(n);
         let mut found = Vec::with_capacity(n);
         while let (Some(id), Some(front), Some(record)) = (reply.next(), reply.next(), reply.next())
@@ -900,7 +919,11 @@ impl Queue {
                 payload: parse_payload(job, &record.into_payload()),
             });
         }
-        Ok((claims, Duration::from_millis(wait_ms)))
+        Ok(ClaimedOf {
+            claims,
+            wait: u64::try_from(wait_ms).map_or(PARK, Duration::from_millis),
+            drained: wait_ms < 0,
+        })
     }
 
     /// Renews the leases of a worker's jobs, at most [`BATCH_MAX`], and carries their news up.
@@ -914,11 +937,25 @@ impl Queue {
         lease: Duration,
         jobs: &[Renewal],
     ) -> Result<Vec<Lease>, QueueError> {
+        Ok(self.renew_all(worker, lease, jobs).await?.leases)
+    }
+
+    /// [`Self::renew`] for the one who looks after the whole worker: also told whether it is drained.
+    ///
+    /// # Errors
+    /// As [`Self::renew`].
+    pub async fn renew_all(
+        &self,
+        worker: &WorkerInfo,
+        lease: Duration,
+        jobs: &[Renewal],
+    ) -> Result<Renewed, QueueError> {
         assert!(
             jobs.len() <= BATCH_MAX,
             "renew takes at most {BATCH_MAX} jobs"
         );
         let mut leases = vec![Lease::Lost; jobs.len()];
+        let mut drained = false;
         for shard in self.shards() {
             let ours: Vec<usize> = (0..jobs.len())
                 .filter(|&i| self.shard_of_job(jobs[i].job) == shard)
@@ -937,10 +974,9 @@ impl Queue {
                     .count();
                 let (now, later) = rest.split_at(fits.max(1).min(rest.len()));
                 let some: Vec<&Renewal> = now.iter().map(|&i| &jobs[i]).collect();
-                for (&i, lease) in now
-                    .iter()
-                    .zip(self.renew_of(shard, worker, lease, &some).await?)
-                {
+                let renewed = self.renew_of(shard, worker, lease, &some).await?;
+                drained |= renewed.drained;
+                for (&i, lease) in now.iter().zip(renewed.leases) {
                     leases[i] = lease;
                 }
                 rest = later;
@@ -949,7 +985,7 @@ impl Queue {
                 }
             }
         }
-        Ok(leases)
+        Ok(Renewed { leases, drained })
     }
 
     async fn renew_of(
@@ -958,7 +994,7 @@ impl Queue {
         worker: &WorkerInfo,
         lease: Duration,
         jobs: &[&Renewal],
-    ) -> Result<Vec<Lease>, QueueError> {
+    ) -> Result<Renewed, QueueError> {
         let mut args = Args::new()
             .show(worker.id)
             .bytes(worker.id.as_bytes())
@@ -978,9 +1014,10 @@ impl Queue {
                 args = args.text(kind.as_str()).text(data);
             }
         }
-        let replies: Vec<String> =
+        let mut replies: Vec<String> =
             Vec::from_redis_value(self.call(shard, "renew", &args.0).await?)?;
-        replies
+        let drained = replies.pop().as_deref() == Some("1");
+        let leases = replies
             .iter()
             .map(|reply| match reply.as_str() {
                 "ok" => Ok(Lease::Held),
@@ -988,7 +1025,8 @@ impl Queue {
                 "lost" => Ok(Lease::Lost),
                 other => Err(unexpected("renew", other)),
             })
-            .collect()
+            .collect::<Result<_, _>>()?;
+        Ok(Renewed { leases, drained })
     }
 
     /// Ends an attempt well: its result becomes the job's.
@@ -1176,9 +1214,10 @@ impl Queue {
     pub async fn stats(&self) -> Result<Stats, QueueError> {
         let mut stats = Stats::default();
         let mut workers: HashMap<WorkerId, WorkerInfo> = HashMap::new();
+        let mut all_drained = HashSet::new();
         for shard in self.shards() {
             let reply = self.call(shard, "stats", &[]).await?;
-            let (counters, delayed, running, infos, paused, _, _, _, _): StatsReply =
+            let (counters, delayed, running, infos, paused, _, _, _, _, drained): StatsReply =
                 FromRedisValue::from_redis_value(reply)?;
             for (name, value) in counters {
                 *stats.counters.entry(name).or_default() += value;
@@ -1189,12 +1228,20 @@ impl Queue {
             let infos = infos
                 .iter()
                 .filter_map(|text| serde_json::from_str(text).ok());
-            workers.extend(infos.map(|info: WorkerInfo| (info.id, info)));
+            for info in infos {
+                let info: WorkerInfo = info;
+                workers.insert(info.id, info);
+            }
+            all_drained.extend(drained);
             if shard == 0 {
                 stats.paused = paused.bytes().filter_map(paused_scope).collect();
             }
         }
         stats.workers = workers.into_values().collect();
+        // From the moment it is asked, not only once it has heard of it.
+        for worker in &mut stats.workers {
+            worker.draining |= all_drained.contains(&worker.id.to_string());
+        }
         stats.workers.sort_by_key(|worker| worker.id);
         let counted = |name: &str| stats.counters.get(name).copied().unwrap_or(0);
         let ended: i64 = Status::ALL
@@ -1349,6 +1396,13 @@ impl Bell {
     }
 }
 
+/// What one shard answers to a claim.
+struct ClaimedOf {
+    claims: Vec<Claim>,
+    wait: Duration,
+    drained: bool,
+}
+
 /// Builds the argument list of a function call.
 struct Args(Vec<Vec<u8>>);
 
@@ -1457,6 +1511,7 @@ type StatsReply = (
     u64,
     u64,
     u64,
+    Vec<String>,
 );
 
 fn paused_scope(letter: u8) -> Option<PauseScope> {

@@ -3,7 +3,8 @@
 -- ARGV  1 worker  2 its id as 16 bytes  3 n  4 lease ms  5 longest wait ms if nothing is found
 --       6 slots that the worker offers to the elastic bound (0 if it drains)  7 its renderer, 8 bytes
 --       8 worker's info (JSON)  9.. one fresh random lease token of 16 bytes per job
--- Returns  {ms until something may become due (0: look again at once),
+-- Returns  {ms until something may become due (0: look again at once; -1: an operator drains this worker:
+--           nothing is claimed, ask `renew` until that is over),
 --           id, front of the record as it is now, record as it was (with its payload) or '', …}
 -- Also promotes and reaps a few, and parks the worker in `idle` when there was nothing.
 --
@@ -57,6 +58,18 @@ local function forget_worker(S, worker)
   set_shard(S, 'slots', shard(S).slots - slots)
 end
 
+-- A worker's slots, as the elastic bound counts them.
+local function offer(S, worker, slots)
+  local old = tonumber(redis.call('HGET', S.base .. ':wkn', worker)) or -1
+  if old == slots then return false end
+  redis.call('HSET', S.base .. ':wkn', worker, int(slots))
+  set_shard(S, 'slots', shard(S).slots + slots - math.max(old, 0))
+  return true
+end
+
+-- Whether an operator drains a worker.
+local function is_drained(S, worker) return redis.call('ZSCORE', S.base .. ':drain', worker) and true or false end
+
 -- Forgets a few workers whose last sign of life is too old.
 local function forget_gone(S)
   local silent_since = int(S.now - WORKER_TTL_MS)
@@ -68,12 +81,7 @@ local function seen(S, worker, info, slots, renderer)
   local base = S.base
   redis.call('ZADD', base .. ':wks', S.stamp, worker)
   redis.call('SET', base .. ':wk:' .. worker, info, 'PX', int(WORKER_TTL_MS))
-  local old = tonumber(redis.call('HGET', base .. ':wkn', worker)) or -1
-  if old ~= slots then
-    redis.call('HSET', base .. ':wkn', worker, int(slots))
-    set_shard(S, 'slots', shard(S).slots + slots - math.max(old, 0))
-    if renderer ~= NO_RENDERER then set_shard(S, 'renderer', renderer) end
-  end
+  if offer(S, worker, slots) and renderer ~= NO_RENDERER then set_shard(S, 'renderer', renderer) end
 end
 
 -- Looks again at a few tenants that wait for a time, for slots or for a lane.
@@ -128,6 +136,14 @@ transition('claim', { 'allow-oom' }, function(keys, args)
   local worker, n, lease_ms, wait_ms = args[1], math.min(tonumber(args[3]), BUDGET), tonumber(args[4]), tonumber(args[5])
   hear(S, lease_ms)
   forget_gone(S)
+  if is_drained(S, worker) then
+    seen(S, worker, args[8], 0, args[7])
+    redis.call('ZREM', base .. ':idle', worker)
+    -- It may have come because of a token on which it must not act: pass the baton.
+    if redis.call('ZCARD', base .. ':vt') > 0 then S.ring = 1 end
+    flush(S)
+    return { -1 }
+  end
   local sign = redis.call('ZSCORE', base .. ':wks', worker)
   if not sign or now - tonumber(sign) >= SIGN_MS or redis.call('HGET', base .. ':wkn', worker) ~= args[6] then seen(S, worker, args[8], tonumber(args[6]), args[7]) end
   promote(S, 10)
