@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::url;
+use crate::queue::QueueError;
 
 /// How to reach Redis.
 #[derive(Clone)]
@@ -52,27 +53,38 @@ impl RedisConfig {
 
     /// Like [`Self::new`], with what the environment adds: `MANIMQ_REDIS_CA_FILE`,
     /// `MANIMQ_REDIS_CERT_FILE`, `MANIMQ_REDIS_KEY_FILE`, `MANIMQ_REDIS_SENTINEL_USER`,
-    /// `MANIMQ_REDIS_SENTINEL_PASSWORD` and `MANIMQ_REDIS_DURABLE` (`1`, `true`, `yes`, `on`).
-    #[must_use]
-    pub fn from_env(url: impl Into<String>) -> Self {
-        let text = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
-        let on = |text: String| {
-            matches!(
-                text.to_ascii_lowercase().as_str(),
-                "1" | "true" | "yes" | "on"
-            )
+    /// `MANIMQ_REDIS_SENTINEL_PASSWORD` and `MANIMQ_REDIS_DURABLE` (`true` or `false`).
+    ///
+    /// # Errors
+    /// [`QueueError::Configuration`] if one of them cannot be read.
+    pub fn from_env(url: impl Into<String>) -> Result<Self, QueueError> {
+        Self::new(url).with(|name| std::env::var(name).ok())
+    }
+
+    fn with(self, variable: impl Fn(&str) -> Option<String>) -> Result<Self, QueueError> {
+        let text = |name: &str| variable(name).filter(|text| !text.is_empty());
+        let file = |name: &str| text(name).map(PathBuf::from);
+        let durable = text("MANIMQ_REDIS_DURABLE").unwrap_or_default();
+        let durable = match durable.to_ascii_lowercase().as_str() {
+            "1" | "true" | "yes" | "on" => true,
+            "" | "0" | "false" | "no" | "off" => false,
+            _ => {
+                return Err(QueueError::Configuration(format!(
+                    "MANIMQ_REDIS_DURABLE is {durable:?}: write true or false"
+                )));
+            }
         };
-        Self {
-            durable: text("MANIMQ_REDIS_DURABLE").is_some_and(on),
+        Ok(Self {
+            durable,
             tls: TlsFiles {
-                ca: text("MANIMQ_REDIS_CA_FILE").map(PathBuf::from),
-                cert: text("MANIMQ_REDIS_CERT_FILE").map(PathBuf::from),
-                key: text("MANIMQ_REDIS_KEY_FILE").map(PathBuf::from),
+                ca: file("MANIMQ_REDIS_CA_FILE"),
+                cert: file("MANIMQ_REDIS_CERT_FILE"),
+                key: file("MANIMQ_REDIS_KEY_FILE"),
             },
             sentinel_user: text("MANIMQ_REDIS_SENTINEL_USER"),
             sentinel_password: text("MANIMQ_REDIS_SENTINEL_PASSWORD"),
-            ..Self::new(url)
-        }
+            ..self
+        })
     }
 
     /// Whether the URL names a Cluster, over which the keys of several shards are spread.
@@ -91,5 +103,38 @@ impl std::fmt::Debug for RedisConfig {
             .field("durable", &self.durable)
             .field("tls", &self.tls)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(variables: &[(&str, &str)]) -> Result<RedisConfig, QueueError> {
+        RedisConfig::new("rediss://h").with(|name| {
+            let found = variables.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn the_environment_adds_what_no_url_should_carry() {
+        let config = with(&[
+            ("MANIMQ_REDIS_CA_FILE", "/ca.pem"),
+            ("MANIMQ_REDIS_CERT_FILE", ""),
+            ("MANIMQ_REDIS_SENTINEL_PASSWORD", "secret"),
+            ("MANIMQ_REDIS_DURABLE", "True"),
+        ])
+        .unwrap();
+        assert_eq!(config.tls.ca, Some("/ca.pem".into()));
+        assert_eq!(config.tls.cert, None);
+        assert_eq!(config.sentinel_password.as_deref(), Some("secret"));
+        assert!(config.durable && !with(&[]).unwrap().durable);
+        let error = with(&[("MANIMQ_REDIS_DURABLE", "perhaps")]).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("MANIMQ_REDIS_DURABLE") && text.contains("perhaps"),
+            "{text}"
+        );
     }
 }
