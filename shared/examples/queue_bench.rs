@@ -26,7 +26,7 @@ fn note(figures: &mut Figures, name: impl Into<String>, value: f64) {
     figures.entry(name.into()).or_default().push(value);
 }
 
-fn new_job() -> NewJob {
+fn new_job(tenant: &TenantId) -> NewJob {
     let request: JobRequest = serde_json::from_str(r#"{"input":{"kind":"code","source":""}}"#)
         .expect("a minimal request");
     let mut payload = JobPayload {
@@ -38,10 +38,11 @@ fn new_job() -> NewJob {
     let JobInput::Code { source, .. } = &mut payload.request.input;
     *source = "x".repeat(PAYLOAD_BYTES - bare);
     NewJob {
-        id: JobId::generate(),
+        id: JobId::generate(tenant),
         payload,
         delay: Duration::ZERO,
         idempotency: None,
+        render: None,
     }
 }
 
@@ -55,6 +56,7 @@ fn worker() -> WorkerInfo {
         slots_busy: 0,
         draining: false,
         trouble: None,
+        renderer: String::new(),
     }
 }
 
@@ -315,7 +317,7 @@ async fn ours(bench: &Bench, n: usize, tenants: usize, figures: &mut Figures) {
     let note = |figures: &mut Figures, name: &str, value| {
         note(figures, format!("queue, {tenants} tenants: {name}"), value);
     };
-    let jobs: Vec<NewJob> = (0..n).map(|_| new_job()).collect();
+    let jobs: Vec<NewJob> = (0..n).map(|i| new_job(&names[i % names.len()])).collect();
     let before = bench.info("memory", "used_memory").await;
 
     let (cpu, start) = (bench.cpu().await, Instant::now());
@@ -355,8 +357,7 @@ async fn ours(bench: &Bench, n: usize, tenants: usize, figures: &mut Figures) {
         if claims.is_empty() {
             break;
         }
-        let ids: Vec<_> = claims.iter().map(|claim| claim.job).collect();
-        queue.payloads(&ids).await.expect("payloads");
+        assert!(claims.iter().all(|claim| claim.payload.is_ok()));
         let ended: Vec<_> = claims
             .iter()
             .map(|c| (c.job, c.epoch, JobResult::default()))
@@ -392,7 +393,7 @@ async fn ours(bench: &Bench, n: usize, tenants: usize, figures: &mut Figures) {
             .expect("a queue");
         queue.set_quotas(&names[0], &plenty).await.expect("quotas");
         let batches: Vec<Vec<NewJob>> = (0..n / BATCH_MAX)
-            .map(|_| (0..BATCH_MAX).map(|_| new_job()).collect())
+            .map(|_| (0..BATCH_MAX).map(|_| new_job(&names[0])).collect())
             .collect();
         let (cpu, start) = (bench.cpu().await, Instant::now());
         for batch in &batches {
@@ -442,7 +443,10 @@ async fn latency(bench: &Bench, figures: &mut Figures, note: impl Fn(&mut Figure
         // It is blocked when the bell's connection says so.
         while bench.info("clients", "blocked_clients").await < 1.0 {}
         let start = Instant::now();
-        queue.enqueue(&tenant, &[new_job()]).await.expect("enqueue");
+        queue
+            .enqueue(&tenant, &[new_job(&tenant)])
+            .await
+            .expect("enqueue");
         let (back, at, claim) = waiting.await.expect("no panic");
         bell = back;
         waits.push((at - start).as_secs_f64() * 1e6);

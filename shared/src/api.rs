@@ -87,6 +87,13 @@ pub struct JobView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub parent: Option<JobId>,
+    /// The job that renders, or has rendered, for this one, because it asks for the same work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub rendered_by: Option<JobId>,
+    /// Whether an earlier result answered it at once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cached: bool,
     /// URL of the main artifact, once there is one; the earlier prototype's name for it.
     #[serde(rename = "resultUrl", default, skip_serializing_if = "Option::is_none")]
     pub result_url: Option<String>,
@@ -121,6 +128,9 @@ pub struct QueueView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub not_before: Option<Timestamp>,
+    /// Rough guess of the seconds until it starts; missing while nothing can be said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_wait_s: Option<u64>,
 }
 
 /// One file of a result, with a fresh URL.

@@ -6,7 +6,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use base64::Engine as _;
+use base64::alphabet::Alphabet;
+use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 /// Why a text is not an identifier. `Display` is shown to the user as it stands.
@@ -65,15 +69,61 @@ macro_rules! text_serde {
     };
 }
 
+/// The characters of base64url in the order of their bytes, so that texts sort as what they stand for.
+/// `prelude.lua` has them, too.
+const SORTED: &str = "-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz";
+
+fn short_form() -> GeneralPurpose {
+    const ALPHABET: Alphabet = match Alphabet::new(SORTED) {
+        Ok(alphabet) => alphabet,
+        Err(_) => panic!("64 different characters"),
+    };
+    GeneralPurpose::new(&ALPHABET, NO_PAD)
+}
+
 /// One job for its whole life. Text form: `job_` and a UUIDv7 in hex, so ids sort by submit time.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct JobId(Uuid);
 
 impl JobId {
-    /// A new id, unique without coordination.
+    /// A new id for a job of `tenant`, unique without coordination. Its last byte is the
+    /// tenant's [bucket](TenantId::bucket), so that the id alone says where the job lies.
     #[must_use]
-    pub fn generate() -> Self {
-        Self(Uuid::now_v7())
+    pub fn generate(tenant: &TenantId) -> Self {
+        let mut bytes = Uuid::now_v7().into_bytes();
+        bytes[15] = tenant.bucket();
+        Self(Uuid::from_bytes(bytes))
+    }
+
+    /// The bucket of the tenant for whom it was made.
+    #[must_use]
+    pub const fn bucket(self) -> u8 {
+        self.0.as_bytes()[15]
+    }
+
+    /// The form in Redis keys: 22 characters of base64url in an order of their own, so that short
+    /// forms sort by time as well. Ten characters fewer than hex in each index that holds it.
+    #[must_use]
+    pub fn short(self) -> String {
+        short_form().encode(self.0.as_bytes())
+    }
+
+    /// The id of a short form.
+    ///
+    /// # Errors
+    /// [`IdError::Job`] if it is none.
+    pub fn from_short(text: &str) -> Result<Self, IdError> {
+        let bytes = short_form().decode(text).ok();
+        bytes
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(Self::from_bytes)
+            .ok_or_else(|| IdError::Job(echo(text)))
+    }
+
+    /// The id of 16 raw bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
     }
 }
 
@@ -102,6 +152,18 @@ impl WorkerId {
     #[must_use]
     pub fn generate() -> Self {
         Self(Uuid::now_v7())
+    }
+
+    /// The raw bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+
+    /// The id of 16 raw bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
     }
 }
 
@@ -133,6 +195,13 @@ impl TenantId {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// One of 256 buckets, by hash. A shard of the queue holds the tenants of some buckets; the
+    /// number is part of every job id, so the hash must never change.
+    #[must_use]
+    pub fn bucket(&self) -> u8 {
+        Sha256::digest(&self.0)[0]
     }
 }
 
@@ -182,6 +251,25 @@ impl fmt::Display for Epoch {
 /// to Redis. The API grants upload URLs against it, so a worker needs no key of its own.
 #[derive(Clone, PartialEq, Eq)]
 pub struct LeaseToken(String);
+
+impl LeaseToken {
+    /// The token of 16 raw bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(hex::encode(bytes))
+    }
+
+    /// Its raw bytes. Never log them.
+    ///
+    /// # Panics
+    /// Never: the text is 32 hex digits.
+    #[must_use]
+    pub fn expose_bytes(&self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        hex::decode_to_slice(&self.0, &mut bytes).expect("32 hex digits");
+        bytes
+    }
+}
 
 impl LeaseToken {
     /// A new token from the operating system's random source.
@@ -243,11 +331,25 @@ mod tests {
 
     #[test]
     fn job_ids_round_trip_and_sort_by_time() {
-        let a = JobId::generate();
-        let b = JobId::generate();
+        let tenant = TenantId::default();
+        let a = JobId::generate(&tenant);
+        // The order within a millisecond is by a counter before the last byte.
+        let b = JobId::generate(&tenant);
         assert!(a < b);
         assert!(a.to_string() < b.to_string());
         assert_eq!(a.to_string().parse::<JobId>().unwrap(), a);
+        assert_eq!(JobId::from_short(&a.short()).unwrap(), a);
+        assert!(a.short() < b.short() && a.short().len() == 22);
+        assert_eq!(a.bucket(), tenant.bucket());
+        for bad in ["", "short", &"A".repeat(23), "job_0"] {
+            assert!(JobId::from_short(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_buckets_of_tenants_never_change() {
+        let bucket = |name: &str| name.parse::<TenantId>().unwrap().bucket();
+        assert_eq!([bucket("default"), bucket("acme")], [0x37, 0x82]);
     }
 
     #[test]
@@ -257,7 +359,9 @@ mod tests {
             let error = bad.parse::<JobId>().unwrap_err().to_string();
             assert!(error.len() < 400, "{error}");
         }
-        let upper = JobId::generate().to_string().to_uppercase();
+        let upper = JobId::generate(&TenantId::default())
+            .to_string()
+            .to_uppercase();
         assert!(upper.parse::<JobId>().is_err());
     }
 

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -854,10 +855,16 @@ pub struct JobRecord {
     pub not_before: Option<Timestamp>,
     /// Place in its tenant's lane, from 1, while queued.
     pub position: Option<u64>,
+    /// A rough guess of when it starts, from now, while queued; `None` if nothing can be said.
+    pub expected_wait: Option<Duration>,
     /// How far it is, while running.
     pub progress: Progress,
     /// All attempts, the current one last.
     pub attempts: Vec<Attempt>,
+    /// The job that renders, or has rendered, for this one: they asked for the same work.
+    pub rendered_by: Option<JobId>,
+    /// Whether an earlier job's result answered it at once.
+    pub cached: bool,
     /// What was asked for.
     pub payload: JobPayload,
     /// What came of it, once terminal.

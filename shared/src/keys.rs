@@ -6,21 +6,23 @@
 //!
 //! | key after the base | type | holds | lives |
 //! | --- | --- | --- | --- |
-//! | `:j:<job>` | hash | state of a job, fields ≤ 64 B (list below) | until its retention ends |
-//! | `:jp:<job>` | string | [`JobPayload`](crate::job::JobPayload), JSON, written once | with the job |
-//! | `:je:<job>` | list | what happened, `<ms> <kind> <JSON>`; its number is in the SSE id; 2,000 kept; the last but one of an ended job may be `result` with its [`JobResult`](crate::job::JobResult) | with the job |
-//! | `:ja:<job>` | list | attempts after which the job was queued again, JSON | with the job |
-//! | `:jg:<job>` | string | [`Progress`](crate::job::Progress) of the attempt that runs, JSON | until the attempt ends |
-//! | `:t:<tenant>` | hash | a tenant: `a` state and `q` quotas (cmsgpack, see `prelude.lua`), `p` paused | always |
-//! | `:t:<tenant>:q<lane>` | stream | ready jobs; `f` returned, `0` `1` `2` the lanes; pending = running | always |
-//! | `:t:<tenant>:run` | set | running jobs: the tenant's slots in use | while it has any |
+//! | `:j<job>` | string | a job's record and its [`JobPayload`](crate::job::JobPayload), see `queue/record.rs` | until its retention ends; 120 s if its submit never came |
+//! | `:r<job>` | string | its [`JobResult`](crate::job::JobResult), JSON | with the job |
+//! | `:e<job>` | list | what happened, `<ms> <kind> <JSON>`; its number is in the SSE id; 2,000 kept; start and end are told from the record | with the job |
+//! | `:a<job>` | list | attempts after which the job was queued again; 100 kept | with the job |
+//! | `:g<job>` | string | [`Progress`](crate::job::Progress) of the attempt that runs, JSON | until the attempt ends |
+//! | `:f<job>` | list | jobs that wait for its render; at most 8 | until it ends |
+//! | `:k:<tenant>:<render key>` | string | the job that answers for a piece of work | until that job's retention ends |
+//! | `:t:<tenant>` | string | a tenant's state and quotas (cmsgpack, see `prelude.lua`) | while it is active or has settings |
+//! | `:t:<tenant>:q<lane>` | stream | ready jobs, entry `<number>-0`; `f` returned, `0` `1` `2` the lanes; pending = running | until the tenant was quiet for 10 minutes |
 //! | `:t:<tenant>:dead` | zset | dead letters by time | with the last of them |
-//! | `:tns` | zset | all tenants by when they were last active | always |
+//! | `:tns` | zset | tenants by when they were last active | with the tenant's state |
+//! | `:rest` | zset | the same tenants by when to look whether they left for good, ms | with the tenant's state |
 //! | `:vt` | zset | tenants from which a claim could take, by virtual tag | |
 //! | `:over` | zset | tenants at the elastic bound of slots | |
 //! | `:held` | zset | tenants with work in paused lanes only, by the generation of the pauses | |
 //! | `:gate` | zset | tenants that wait for a time (render seconds of the day), ms | |
-//! | `:sh` | hash | the shard: virtual time `V`, live `slots`, `paused` lanes, `generation` of lane pauses, when a worker was last `seen`, until when the reaper must `hold`, retention `keep_ok` `keep_other` in seconds | always |
+//! | `:sh` | hash | the shard: data `layout` and number of `shards`, newest `renderer`, virtual time `V`, live `slots`, `paused` lanes, `generation` of lane pauses, when a worker was last `seen`, until when the reaper must `hold`, retention `keep_ok` `keep_other` in seconds | always |
 //! | `:lease` | zset | running jobs by lease end, ms | |
 //! | `:due` | zset | jobs that wait for a time, ms | |
 //! | `:dl` | zset | jobs with a deadline that have never run, ms | |
@@ -32,23 +34,27 @@
 //! | `:uq:<tenant>:<key>` | string | idempotency: job id and body fingerprint | with the job, at most 24 h beyond its end |
 //! | `:ct` | hash | counters | always |
 //! | `:store` | string | which store holds the results: a hash of the secret that signs its URLs | always |
-//! | `:ev:<job>` | channel | hint: the job has news | |
-//! | `:ctl:<worker>` | channel | hint: renew now | |
+//! | `:ev` | channel | hint: these jobs have news | |
 //!
-//! Fields of a job's hash: `st` status, `tn` tenant, `ln` lane asked for, `sl` lane whose stream
-//! holds it, `si` its entry there, `sq` its number there, `ep` epoch, `at` attempts, `fa` failures
-//! of our own, `cr` lost leases, `wk` worker, `lt` lease token, `ca` `sa` `fi` when created,
-//! claimed, ended, `nb` not before, `dl` deadline, `cx` when a cancel was asked for, `ch`
-//! slot-milliseconds charged, `fo` epoch that was settled last and what its caller was told, `ao`
-//! `ac` how the last attempt ended and its failure class, `ik` idempotency key, `na` has a `:ja`,
-//! `pg` has a `:jg`,
-//! `ed` events dropped from the front of `:je`, `rv` revision. Times are milliseconds since the epoch, by the server's clock.
+//! and one channel without a shard, `{mq:ctl}:<worker>`: hint, renew now.
+//!
+//! `<job>` is the id's [short form](JobId::short): with it the name of a record takes 32 bytes.
 
 use crate::ids::{JobId, TenantId, WorkerId};
+
+/// What one can wait for hints on: a channel, and what in it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Topic {
+    /// The channel.
+    pub channel: String,
+    /// A job in its short form; empty: every message of the channel.
+    pub item: String,
+}
 
 /// Builds the keys of one shard.
 #[derive(Debug, Clone)]
 pub struct Keys {
+    prefix: String,
     base: String,
 }
 
@@ -57,6 +63,7 @@ impl Keys {
     #[must_use]
     pub fn new(prefix: &str, shard: u16) -> Self {
         Self {
+            prefix: prefix.to_owned(),
             base: format!("{{{prefix}:{shard}}}"),
         }
     }
@@ -67,34 +74,40 @@ impl Keys {
         &self.base
     }
 
-    /// A job's payload.
-    #[must_use]
-    pub fn payload(&self, id: JobId) -> String {
-        format!("{}:jp:{id}", self.base)
-    }
-
-    /// A job's hash.
+    /// A job's record.
     #[must_use]
     pub fn job(&self, id: JobId) -> String {
-        format!("{}:j:{id}", self.base)
+        format!("{}:j{}", self.base, id.short())
+    }
+
+    /// A job's result.
+    #[must_use]
+    pub fn result(&self, id: JobId) -> String {
+        format!("{}:r{}", self.base, id.short())
     }
 
     /// A job's events.
     #[must_use]
     pub fn events(&self, id: JobId) -> String {
-        format!("{}:je:{id}", self.base)
+        format!("{}:e{}", self.base, id.short())
     }
 
-    /// The channel that hints at news of a job.
+    /// Where hints at news of a job come.
     #[must_use]
-    pub fn event_channel(&self, id: JobId) -> String {
-        format!("{}:ev:{id}", self.base)
+    pub fn job_topic(&self, id: JobId) -> Topic {
+        Topic {
+            channel: format!("{}:ev", self.base),
+            item: id.short(),
+        }
     }
 
-    /// The channel that hints a worker to renew now.
+    /// Where hints to a worker come: renew now.
     #[must_use]
-    pub fn control_channel(&self, worker: WorkerId) -> String {
-        format!("{}:ctl:{worker}", self.base)
+    pub fn control_topic(&self, worker: WorkerId) -> Topic {
+        Topic {
+            channel: format!("{{{}:ctl}}:{worker}", self.prefix),
+            item: String::new(),
+        }
     }
 
     /// The list that wakes parked workers.

@@ -4,20 +4,31 @@
 //! A job runs at least once; its result is accepted exactly once, because each attempt has a
 //! new [`Epoch`] and a stale one changes nothing.
 
+mod admin;
 mod connection;
 mod dead;
 mod hub;
 mod library;
+mod quota;
+mod record;
 
 use std::collections::HashMap;
+use std::ops::Range;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
 use redis::{FromRedisValue, Value};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub use admin::{Audit, Cursor, PauseScope, TenantPlace, TenantState};
 pub(crate) use connection::Shared;
 pub use connection::{
     ACL_RULES, CONNECT_TIMEOUT, Kept, RESPONSE_TIMEOUT, RedisConfig, TlsFiles, URL_FORMS, redact,
@@ -25,13 +36,14 @@ pub use connection::{
 pub use dead::{DeadFilter, DeadLetter, Redriven};
 pub use hub::{Hub, Watch};
 pub use library::{LAYOUT, LIBRARY, Library};
+pub use quota::{Allowance, QuotaPolicy, Quotas};
 
 use crate::ids::{Epoch, IdError, JobId, LeaseToken, TenantId, WorkerId};
 use crate::job::{
-    Attempt, AttemptOutcome, FailureClass, JobError, JobPayload, JobRecord, JobResult, Lane,
-    Progress, Status,
+    FailureClass, JobError, JobPayload, JobRecord, JobResult, Lane, Progress, Status,
 };
 use crate::keys::Keys;
+use record::Record;
 
 /// How long a claim stays valid without a renewal.
 pub const LEASE: Duration = Duration::from_secs(12);
@@ -41,14 +53,14 @@ pub const RENEW_EVERY: Duration = Duration::from_secs(3);
 pub const PARK: Duration = Duration::from_secs(5);
 /// Most items of one call.
 pub const BATCH_MAX: usize = 100;
-/// How long a payload may lie in Redis before its `enqueue` arrives.
-const PAYLOAD_GRACE_S: u64 = 120;
-/// Payloads up to this size travel with the call; larger ones are sent ahead, out of Lua.
-const PAYLOAD_INLINE_BYTES_MAX: usize = 16 * 1024;
+/// How long a record may lie in Redis before its `enqueue` arrives.
+const SENT_AHEAD_S: u64 = 120;
 /// Most events of one renewal call.
 const EVENTS_PER_CALL: usize = 500;
 /// Longest idempotency key that is stored as it is (the job's hash stays compact up to 64 bytes).
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 60;
+/// Last byte of a record that can belong to its head or to what follows it before the payload.
+const STRINGS_LAST: usize = record::HEAD_BYTES + 159;
 
 /// Why a call to the queue failed. None of these means that the caller's job is wrong.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +105,11 @@ fn is_denied_in_function(error: &redis::RedisError) -> bool {
     text.contains("user executing the script can't") || text.contains("ACL failure in script")
 }
 
+/// Whether Redis does not know the function: a restart or a failover lost the library.
+fn is_no_function(error: &QueueError) -> bool {
+    matches!(error, QueueError::Corrupt(text) if text.contains("Function not found"))
+}
+
 fn denied(error: &redis::RedisError) -> QueueError {
     QueueError::Configuration(format!(
         "Redis does not let us in ({error}): put a user and password that may do what manimq needs into REDIS_URL, \
@@ -124,6 +141,26 @@ pub struct NewJob {
     pub delay: Duration,
     /// A key under which a repeated submit finds the first one's job, with the body's fingerprint.
     pub idempotency: Option<(String, String)>,
+    /// What this job renders, if it may share or reuse a render; see [`RenderKey`].
+    pub render: Option<RenderKey>,
+}
+
+/// Says which jobs of a tenant ask for the same work. Jobs with equal keys and `cache: use` are
+/// rendered once: the later wait for the first one on its way, or get the result of one that
+/// succeeded, if a renderer like those that are there now made it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RenderKey(String);
+
+impl RenderKey {
+    /// The key of a request: all of it that says what the result looks like or whether it fails.
+    /// `None` if the request's result cannot be another's.
+    #[must_use]
+    pub fn of(payload: &JobPayload) -> Option<Self> {
+        let request = &payload.request;
+        let text =
+            serde_json::to_vec(&(&request.input, &request.output, request.timeout_s)).ok()?;
+        Some(Self(URL_SAFE_NO_PAD.encode(&Sha256::digest(text)[..16])))
+    }
 }
 
 /// What became of one [`NewJob`].
@@ -131,6 +168,8 @@ pub struct NewJob {
 pub enum Enqueued {
     /// Accepted.
     Accepted,
+    /// Accepted, and an earlier result answered it: it has succeeded.
+    Cached,
     /// A job with the same idempotency key and fingerprint was there before.
     Exists(JobId),
     /// A job with the same idempotency key and another body was there before.
@@ -153,86 +192,17 @@ pub enum Enqueued {
         /// When the same submit would be accepted, if nothing else is submitted meanwhile.
         retry_after: Duration,
     },
-}
-
-/// A quota over time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum QuotaPolicy {
-    /// Accepted jobs in a minute.
-    SubmitsPerMinute,
-    /// Accepted jobs in 24 hours.
-    SubmitsPerDay,
-    /// Seconds of rendering in a day (UTC), metered when an attempt ends; faults of ours are free.
-    RenderSecondsPerDay,
-}
-
-impl QuotaPolicy {
-    /// The name in messages, headers and metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::SubmitsPerMinute => "submits_per_minute",
-            Self::SubmitsPerDay => "submits_per_day",
-            Self::RenderSecondsPerDay => "render_seconds_per_day",
-        }
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        [
-            Self::SubmitsPerMinute,
-            Self::SubmitsPerDay,
-            Self::RenderSecondsPerDay,
-        ]
-        .into_iter()
-        .find(|policy| policy.as_str() == text)
-    }
-}
-
-/// What a tenant may use, enforced by the queue for all producers and workers together.
-/// `None` is the default of the queue.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Quotas {
-    /// Jobs that have not ended (default 1,000).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub queued_max: Option<u32>,
-    /// Jobs that run at the same time (default: no limit but the slots).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub running_max: Option<u32>,
-    /// Jobs accepted per minute, all at once or evenly (default: no limit). At least 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub submits_per_minute: Option<u32>,
-    /// Jobs accepted per 24 hours (default: no limit). At least 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub submits_per_day: Option<u32>,
-    /// Seconds of rendering per day, UTC (default: no limit). When it is used up, submits are
-    /// refused and waiting jobs stay until the next day; what runs may still end.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub render_s_per_day: Option<u32>,
-    /// Share of the slots against other tenants' when all are busy (default 1). From 0.001 to 1000.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub weight: Option<f64>,
-}
-
-/// What [`Queue::pause`] and [`Queue::resume`] are about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PauseScope {
-    /// One tenant's jobs.
-    Tenant(TenantId),
-    /// One lane of all tenants.
-    Lane(Lane),
-    /// Everything.
-    All,
-}
-
-/// What [`Queue::audit`] found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Audit {
-    /// Items that were looked at.
-    pub looked: u64,
-    /// What is wrong, in words; nothing, unless the queue has a bug or somebody wrote to its keys.
-    pub violations: Vec<String>,
+    /// The tenant may not ask for this at all.
+    Forbidden {
+        /// Which allowance.
+        allowance: Allowance,
+        /// The limit, in the allowance's unit.
+        limit: u64,
+        /// What was asked for.
+        asked: u64,
+    },
+    /// It asked for an earlier result only, and there is none.
+    NotCached,
 }
 
 /// Proof that this worker holds the lease on one attempt. Not `Clone`: settling consumes it.
@@ -253,6 +223,8 @@ pub struct Claim {
     pub created_at: Timestamp,
     /// When it was claimed, by the same clock (the server's).
     pub claimed_at: Timestamp,
+    /// What to do, or why that cannot be read.
+    pub payload: Result<JobPayload, QueueError>,
 }
 
 /// Answer to [`Queue::claim`].
@@ -385,6 +357,10 @@ pub struct WorkerInfo {
     /// Why slots are not ready, if some are not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+    /// What renders there: versions and settings that decide the pictures. Results are reused only
+    /// while it stays the same; empty: never.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub renderer: String,
 }
 
 /// The queue at a glance.
@@ -396,6 +372,10 @@ pub struct Stats {
     pub delayed: u64,
     /// Jobs under a lease.
     pub running: u64,
+    /// Jobs that wait for another job's render of the same.
+    pub following: u64,
+    /// What is paused: everything, or some lanes.
+    pub paused: Vec<PauseScope>,
     /// Jobs by terminal status since the beginning, and other counts by name.
     pub counters: HashMap<String, i64>,
     /// Live workers.
@@ -406,6 +386,15 @@ impl WorkerInfo {
     /// Slots that count for the elastic bound.
     const fn slots_offered(&self) -> u32 {
         if self.draining { 0 } else { self.slots_ready }
+    }
+
+    /// The renderer in eight bytes; zeros for none.
+    fn renderer_digest(&self) -> [u8; 8] {
+        if self.renderer.is_empty() {
+            return [0; 8];
+        }
+        let digest = Sha256::digest(&self.renderer);
+        digest.first_chunk().copied().unwrap_or_default()
     }
 }
 
@@ -426,7 +415,10 @@ impl Stats {
 #[derive(Clone)]
 pub struct Queue {
     shared: Arc<Shared>,
-    keys: Arc<Keys>,
+    /// One per shard.
+    keys: Arc<[Keys]>,
+    /// The shard at which the next claim begins.
+    turn: Arc<AtomicUsize>,
     library: &'static Library,
 }
 
@@ -438,7 +430,10 @@ impl Queue {
     pub fn new(config: &RedisConfig) -> Result<Self, QueueError> {
         Ok(Self {
             shared: Arc::new(Shared::new(config)?),
-            keys: Arc::new(Keys::new(&config.prefix, 0)),
+            keys: (0..config.shards())
+                .map(|n| Keys::new(&config.prefix, n))
+                .collect(),
+            turn: Arc::new(AtomicUsize::new(0)),
             library: &LIBRARY,
         })
     }
@@ -452,6 +447,7 @@ impl Queue {
         let queue = Self::new(config)?;
         queue.check_server().await?;
         queue.load_library().await?;
+        queue.begin().await?;
         Ok(queue)
     }
 
@@ -466,6 +462,7 @@ impl Queue {
         queue.library = &library::TEST_LIBRARY;
         queue.check_server().await?;
         queue.load_library().await?;
+        queue.begin().await?;
         Ok(queue)
     }
 
@@ -475,18 +472,48 @@ impl Queue {
     /// [`QueueError::Unavailable`].
     #[cfg(feature = "testing")]
     pub async fn set_test_clock(&self, now_ms: u64) -> Result<(), QueueError> {
-        let mut command = redis::cmd("SET");
-        command
-            .arg(format!("{}:clock", self.keys.base()))
-            .arg(now_ms);
-        self.shared.query(&command, true).await?;
+        for keys in self.keys.iter() {
+            let mut command = redis::cmd("SET");
+            command.arg(format!("{}:clock", keys.base())).arg(now_ms);
+            self.shared.query(&command, true).await?;
+        }
         Ok(())
     }
 
-    /// The key names of this queue.
+    /// The key names of the shard that holds a job.
+    #[must_use]
+    pub fn keys_of(&self, job: JobId) -> &Keys {
+        &self.keys[self.shard_of_job(job)]
+    }
+
+    /// The key names of the shard that holds a tenant.
+    #[must_use]
+    pub fn keys_of_tenant(&self, tenant: &TenantId) -> &Keys {
+        &self.keys[self.shard_of(tenant)]
+    }
+
+    /// The key names of the first shard, which also holds what there is once.
     #[must_use]
     pub fn keys(&self) -> &Keys {
+        &self.keys[0]
+    }
+
+    /// The key names of all shards.
+    #[must_use]
+    pub fn all_keys(&self) -> &[Keys] {
         &self.keys
+    }
+
+    fn shards(&self) -> Range<usize> {
+        0..self.keys.len()
+    }
+
+    fn shard_of(&self, tenant: &TenantId) -> usize {
+        usize::from(tenant.bucket()) % self.keys.len()
+    }
+
+    fn shard_of_job(&self, job: JobId) -> usize {
+        usize::from(job.bucket()) % self.keys.len()
     }
 
     /// A hub for hints on this queue's Redis.
@@ -522,8 +549,33 @@ impl Queue {
         Ok(())
     }
 
-    /// Calls a transition; loads the library once more if a restart or failover lost it.
-    async fn call(&self, transition: &str, args: &[Vec<u8>]) -> Result<Value, QueueError> {
+    /// Makes sure that all processes agree on how the data lie.
+    async fn begin(&self) -> Result<(), QueueError> {
+        let count = self.keys.len().to_string();
+        for shard in self.shards() {
+            let args = Args::new().show(LAYOUT).text(&count);
+            let reply: Vec<String> =
+                Vec::from_redis_value(self.call(shard, "begin", &args.0).await?)?;
+            let there = reply.get(1).map_or("?", String::as_str);
+            match reply.first().map_or("nothing", String::as_str) {
+                "ok" => {}
+                "layout" => {
+                    return Err(QueueError::Configuration(format!(
+                        "this Redis holds jobs in data layout {there} and this version writes {LAYOUT}: let the old version finish them, or use another key prefix (MANIMQ_REDIS_PREFIX)"
+                    )));
+                }
+                "shards" => {
+                    return Err(QueueError::Configuration(format!(
+                        "this Redis was set up with {there} shards and this process has {count}: give all processes the same MANIMQ_REDIS_SHARDS, or use another key prefix (MANIMQ_REDIS_PREFIX)"
+                    )));
+                }
+                other => return Err(unexpected("begin", other)),
+            }
+        }
+        Ok(())
+    }
+
+    fn command(&self, shard: usize, transition: &str, args: &[Vec<u8>]) -> redis::Cmd {
         let mut command = redis::cmd("FCALL");
         // Functions build their keys themselves, and Redis cannot see which. While the slot is on its
         // way to another server some of them are here and some there, and Redis must refuse the call. It
@@ -531,19 +583,29 @@ impl Queue {
         command
             .arg(self.library.function(transition))
             .arg(2)
-            .arg(self.keys.base())
-            .arg(format!("{}:", self.keys.base()));
+            .arg(self.keys[shard].base())
+            .arg(format!("{}:", self.keys[shard].base()));
         for arg in args {
             command.arg(arg);
         }
+        command
+    }
+
+    /// Calls a transition; loads the library once more if a restart or failover lost it.
+    async fn call(
+        &self,
+        shard: usize,
+        transition: &str,
+        args: &[Vec<u8>],
+    ) -> Result<Value, QueueError> {
+        let command = self.command(shard, transition, args);
         // A claim whose answer was lost holds jobs until their leases end: it is not sent again
         // behind the caller's back. Nor is a renewal, which would tell its news twice.
         let repeat = transition != "claim" && transition != "renew";
-        let durable = transition == "enqueue" && self.shared.durable();
-        match self.send_call(&command, repeat, durable).await {
-            Err(error) if error.to_string().contains("Function not found") => {
+        match self.send_call(&command, repeat, false).await {
+            Err(error) if is_no_function(&error) => {
                 self.load_library().await?;
-                self.send_call(&command, repeat, durable).await
+                self.send_call(&command, repeat, false).await
             }
             other => other,
         }
@@ -580,6 +642,11 @@ impl Queue {
             (1..=BATCH_MAX).contains(&jobs.len()),
             "enqueue takes 1 to {BATCH_MAX} jobs"
         );
+        assert!(
+            jobs.iter()
+                .all(|job| self.shard_of_job(job.id) == self.shard_of(tenant)),
+            "a job's id is made for its tenant"
+        );
         let mut replies = self.enqueue_once(tenant, jobs).await?;
         // A payload that was sent ahead long ago may have expired in between: once more, those only.
         let again: Vec<usize> = (0..jobs.len()).filter(|&i| replies[i].is_none()).collect();
@@ -604,39 +671,64 @@ impl Queue {
         tenant: &TenantId,
         jobs: &[NewJob],
     ) -> Result<Vec<Option<Enqueued>>, QueueError> {
-        let mut ahead = redis::pipe();
+        let mut records = redis::pipe();
         let mut args = Args::new().text(tenant.as_str());
         for job in jobs {
-            let mut payload = serde_json::to_vec(&job.payload)
-                .map_err(|error| QueueError::Corrupt(error.to_string()))?;
-            if payload.len() > PAYLOAD_INLINE_BYTES_MAX {
-                // NX: a repeated call must not put an expiry on the payload of a job that is there.
-                ahead
-                    .cmd("SET")
-                    .arg(self.keys.payload(job.id))
-                    .arg(payload)
-                    .arg("NX")
-                    .arg("EX")
-                    .arg(PAYLOAD_GRACE_S)
-                    .ignore();
-                payload = Vec::new();
-            }
             let deadline_ms = u64::from(job.payload.request.deadline_s.unwrap_or(0)) * 1000;
             let (key, fingerprint) = job.idempotency.clone().unwrap_or_default();
+            let key = idempotency_key(key);
+            let render = job.render.as_ref().map_or("", |RenderKey(key)| key);
+            let mode = if render.is_empty() {
+                ""
+            } else {
+                job.payload.request.cache.as_str()
+            };
+            // NX: a repeated call must not touch a job that is there.
+            records
+                .cmd("SET")
+                .arg(self.keys_of(job.id).job(job.id))
+                .arg(Record::write(tenant, &key, render, &job.payload)?)
+                .arg("NX")
+                .arg("EX")
+                .arg(SENT_AHEAD_S);
             args = args
-                .show(job.id)
+                .text(&job.id.short())
                 .show(job.payload.request.lane.digit())
                 .show(job.delay.as_millis())
                 .show(deadline_ms)
-                .text(&idempotency_key(key))
-                .text(&fingerprint);
-            args.0.push(payload);
+                .text(&key)
+                .text(&fingerprint)
+                .text(mode)
+                .text(render);
         }
-        if !ahead.is_empty() {
-            self.shared.send(&ahead).await?;
-        }
-        let replies: Vec<Vec<Value>> = Vec::from_redis_value(self.call("enqueue", &args.0).await?)?;
+        let enqueue = self.command(self.shard_of(tenant), "enqueue", &args.0);
+        let reply = match self.send_records(&records, &enqueue).await {
+            Err(error) if is_no_function(&error) => {
+                self.load_library().await?;
+                self.send_records(&records, &enqueue).await?
+            }
+            other => other?,
+        };
+        let replies: Vec<Vec<Value>> = Vec::from_redis_value(reply)?;
         replies.into_iter().map(parse_enqueued).collect()
+    }
+
+    /// Sends records ahead of the call that accepts them.
+    async fn send_records(
+        &self,
+        records: &redis::Pipeline,
+        enqueue: &redis::Cmd,
+    ) -> Result<Value, QueueError> {
+        if self.shared.durable() {
+            // On another connection. What the call writes comes after the records, also in what the
+            // replicas and the disk get: where it is kept, they are.
+            self.shared.pipeline(records).await?;
+            return self.send_call(enqueue, true, true).await;
+        }
+        let mut both = records.clone();
+        both.add_command(enqueue.clone());
+        let replies = self.shared.pipeline(&both).await?;
+        Ok(replies.into_iter().next_back().unwrap_or(Value::Nil))
     }
 
     /// Everything about a job, or `None` if there is none.
@@ -644,10 +736,14 @@ impl Queue {
     /// # Errors
     /// [`QueueError::Unavailable`], or [`QueueError::Corrupt`] if an older or newer version wrote what cannot be read.
     pub async fn read(&self, id: JobId) -> Result<Option<JobRecord>, QueueError> {
-        match self.call("read", &Args::new().show(id).0).await? {
-            Value::Nil => Ok(None),
-            value => parse_record(id, FromRedisValue::from_redis_value(value)?).map(Some),
-        }
+        let args = Args::new().text(&id.short()).text("1");
+        let reply = match self.call(self.shard_of_job(id), "read", &args.0).await? {
+            Value::Nil => return Ok(None),
+            value => ReadReply::from_redis_value(value)?,
+        };
+        let record = Record::parse(&reply.0)?;
+        let payload = parse_payload(id, &record.clone().into_payload());
+        parse_record(id, &record, reply, payload?).map(Some)
     }
 
     /// Whether `token` is the lease token of the attempt that runs now.
@@ -660,54 +756,19 @@ impl Queue {
         epoch: Epoch,
         token: &LeaseToken,
     ) -> Result<bool, QueueError> {
-        let mut command = redis::cmd("HMGET");
-        command.arg(self.keys.job(id)).arg("st").arg("ep").arg("lt");
-        let (status, current, stored): (Option<String>, Option<u64>, Option<String>) =
-            FromRedisValue::from_redis_value(self.shared.query(&command, true).await?)?;
-        Ok(status.as_deref() == Some(Status::Running.as_str())
-            && current == Some(epoch.0)
-            && stored.is_some_and(|stored| token.matches(&stored)))
-    }
-
-    /// A job's payload.
-    ///
-    /// # Errors
-    /// [`QueueError::Unavailable`], or [`QueueError::Corrupt`] if it is missing or cannot be read.
-    pub async fn payload(&self, id: JobId) -> Result<JobPayload, QueueError> {
-        match self.payloads(&[id]).await?.pop() {
-            Some(payload) => payload,
-            None => Err(QueueError::Corrupt(format!("{id} has no payload"))),
+        let mut command = redis::cmd("GETRANGE");
+        command
+            .arg(self.keys_of(id).job(id))
+            .arg(0)
+            .arg(STRINGS_LAST);
+        let head = Vec::<u8>::from_redis_value(self.shared.query(&command, true).await?)?;
+        if head.is_empty() {
+            return Ok(false);
         }
-    }
-
-    /// The payloads of several jobs, each for itself, in one round trip.
-    ///
-    /// # Errors
-    /// [`QueueError::Unavailable`]; in the list [`QueueError::Corrupt`] where one is missing or
-    /// cannot be read.
-    pub async fn payloads(
-        &self,
-        ids: &[JobId],
-    ) -> Result<Vec<Result<JobPayload, QueueError>>, QueueError> {
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut command = redis::cmd("MGET");
-        for id in ids {
-            command.arg(self.keys.payload(*id));
-        }
-        let texts: Vec<Option<Vec<u8>>> =
-            FromRedisValue::from_redis_value(self.shared.query(&command, true).await?)?;
-        Ok(ids
-            .iter()
-            .zip(texts)
-            .map(|(id, text)| {
-                let text =
-                    text.ok_or_else(|| QueueError::Corrupt(format!("{id} has no payload")))?;
-                serde_json::from_slice(&text)
-                    .map_err(|error| QueueError::Corrupt(format!("payload of {id}: {error}")))
-            })
-            .collect())
+        let record = Record::parse(&head)?;
+        Ok(record.status == Status::Running
+            && record.epoch == epoch
+            && token.matches(record.token().expose()))
     }
 
     /// Cancels a job of `tenant`.
@@ -715,9 +776,8 @@ impl Queue {
     /// # Errors
     /// [`QueueError::Unavailable`]; safe to repeat.
     pub async fn cancel(&self, tenant: &TenantId, id: JobId) -> Result<CancelOutcome, QueueError> {
-        let reply = self
-            .call("cancel", &Args::new().show(id).text(tenant.as_str()).0)
-            .await?;
+        let args = Args::new().text(&id.short()).text(tenant.as_str());
+        let reply = self.call(self.shard_of_job(id), "cancel", &args.0).await?;
         match String::from_redis_value(reply)?.as_str() {
             "canceled" => Ok(CancelOutcome::Canceled),
             "requested" => Ok(CancelOutcome::Requested),
@@ -737,46 +797,97 @@ impl Queue {
         n: usize,
         lease: Duration,
     ) -> Result<Claimed, QueueError> {
-        let n = n.min(BATCH_MAX);
+        let first = self.turn.fetch_add(1, Ordering::Relaxed);
+        let mut claimed = Claimed {
+            claims: Vec::new(),
+            wait: PARK,
+        };
+        // Fair within a shard; between shards each is the first in turn.
+        for i in self.shards() {
+            let shard = (first + i) % self.keys.len();
+            let wanted = n.min(BATCH_MAX) - claimed.claims.len();
+            if i > 0 && wanted == 0 {
+                break;
+            }
+            let (claims, wait) = match self.claim_of(shard, worker, wanted, lease).await {
+                // What the shards before gave must not be lost.
+                Err(error) if !claimed.claims.is_empty() => {
+                    tracing::warn!(shard, error = %error, "one shard of the queue did not answer a claim");
+                    break;
+                }
+                answer => answer?,
+            };
+            claimed.claims.extend(claims);
+            claimed.wait = claimed.wait.min(wait);
+        }
+        if !claimed.claims.is_empty() {
+            claimed.wait = Duration::ZERO;
+        }
+        Ok(claimed)
+    }
+
+    async fn claim_of(
+        &self,
+        shard: usize,
+        worker: &WorkerInfo,
+        n: usize,
+        lease: Duration,
+    ) -> Result<(Vec<Claim>, Duration), QueueError> {
         let mut args = Args::new()
             .show(worker.id)
+            .bytes(worker.id.as_bytes())
             .show(n)
             .show(lease.as_millis())
             .show(PARK.as_millis())
-            .json(worker)?
-            .show(worker.slots_offered());
+            .show(worker.slots_offered())
+            .bytes(&worker.renderer_digest())
+            .json(worker)?;
         for _ in 0..n {
-            args = args.text(LeaseToken::generate().expose());
+            args = args.bytes(&LeaseToken::generate().expose_bytes());
         }
         let mut reply =
-            Vec::<Value>::from_redis_value(self.call("claim", &args.0).await?)?.into_iter();
+            Vec::<Value>::from_redis_value(self.call(shard, "claim", &args.0).await?)?.into_iter();
         let wait_ms = u64::from_redis_value(reply.next().unwrap_or(Value::Int(0)))?;
-        let claims = reply
-            .map(|value| {
-                let (job, tenant, epoch, attempt, token, created, claimed): (
-                    String,
-                    String,
-                    u64,
-                    u32,
-                    String,
-                    i64,
-                    i64,
-                ) = FromRedisValue::from_redis_value(value)?;
-                Ok(Claim {
-                    job: job.parse()?,
-                    tenant: tenant.parse()?,
-                    epoch: Epoch(epoch),
-                    attempt,
-                    token: token.parse()?,
-                    created_at: timestamp(created)?,
-                    claimed_at: timestamp(claimed)?,
-                })
-            })
-            .collect::<Result<_, QueueError>>()?;
-        Ok(Claimed {
-            claims,
-            wait: Duration::from_millis(wait_ms),
-        })
+        let mut claims = Vec::with_capacity(n);
+        let mut found = Vec::with_capacity(n);
+        while let (Some(id), Some(front), Some(record)) = (reply.next(), reply.next(), reply.next())
+        {
+            let job = JobId::from_short(&String::from_redis_value(id)?)?;
+            let front = Vec::<u8>::from_redis_value(front)?;
+            found.push((job, front, Vec::<u8>::from_redis_value(record)?));
+        }
+        if found.iter().any(|(_, _, record)| record.is_empty()) {
+            let mut command = redis::cmd("MGET");
+            for (job, _, _) in &found {
+                command.arg(self.keys[shard].job(*job));
+            }
+            let records: Vec<Option<Vec<u8>>> =
+                FromRedisValue::from_redis_value(self.shared.query(&command, true).await?)?;
+            for ((_, _, record), now) in found.iter_mut().zip(records) {
+                *record = now.unwrap_or_default();
+            }
+        }
+        for (job, front, record) in found {
+            // A record that cannot be read is left to its lease's end, which gives it up in time.
+            let record = match Record::parse_claimed(&front, &record) {
+                Ok(record) => record,
+                Err(error) => {
+                    tracing::error!(job_id = %job, error = %error, "cannot read a job that was claimed");
+                    continue;
+                }
+            };
+            claims.push(Claim {
+                job,
+                tenant: record.tenant.clone(),
+                epoch: record.epoch,
+                attempt: record.attempts,
+                token: record.token(),
+                created_at: timestamp(record.created)?,
+                claimed_at: timestamp(record.claimed)?,
+                payload: parse_payload(job, &record.into_payload()),
+            });
+        }
+        Ok((claims, Duration::from_millis(wait_ms)))
     }
 
     /// Renews the leases of a worker's jobs, at most [`BATCH_MAX`], and carries their news up.
@@ -794,48 +905,68 @@ impl Queue {
             jobs.len() <= BATCH_MAX,
             "renew takes at most {BATCH_MAX} jobs"
         );
-        let mut leases = Vec::with_capacity(jobs.len());
-        let mut rest = jobs;
-        loop {
-            // The news of one call are bounded too, or one call could stop Redis for long.
-            let mut events = 0;
-            let fits = rest
-                .iter()
-                .take_while(|job| {
-                    events += job.events.len();
-                    events <= EVENTS_PER_CALL
-                })
-                .count();
-            let (now, later) = rest.split_at(fits.max(1).min(rest.len()));
-            leases.extend(self.renew_once(worker, lease, now).await?);
-            rest = later;
-            if rest.is_empty() {
-                return Ok(leases);
+        let mut leases = vec![Lease::Lost; jobs.len()];
+        for shard in self.shards() {
+            let ours: Vec<usize> = (0..jobs.len())
+                .filter(|&i| self.shard_of_job(jobs[i].job) == shard)
+                .collect();
+            let mut rest = &ours[..];
+            // Also with no jobs: it is the worker's sign of life.
+            loop {
+                // The news of one call are bounded too, or one call could stop Redis for long.
+                let mut events = 0;
+                let fits = rest
+                    .iter()
+                    .take_while(|&&i| {
+                        events += jobs[i].events.len();
+                        events <= EVENTS_PER_CALL
+                    })
+                    .count();
+                let (now, later) = rest.split_at(fits.max(1).min(rest.len()));
+                let some: Vec<&Renewal> = now.iter().map(|&i| &jobs[i]).collect();
+                for (&i, lease) in now
+                    .iter()
+                    .zip(self.renew_of(shard, worker, lease, &some).await?)
+                {
+                    leases[i] = lease;
+                }
+                rest = later;
+                if rest.is_empty() {
+                    break;
+                }
             }
         }
+        Ok(leases)
     }
 
-    async fn renew_once(
+    async fn renew_of(
         &self,
+        shard: usize,
         worker: &WorkerInfo,
         lease: Duration,
-        jobs: &[Renewal],
+        jobs: &[&Renewal],
     ) -> Result<Vec<Lease>, QueueError> {
         let mut args = Args::new()
             .show(worker.id)
+            .bytes(worker.id.as_bytes())
             .show(lease.as_millis())
             .json(worker)?
             .show(worker.slots_offered())
+            .bytes(&worker.renderer_digest())
             .show(jobs.len());
         for job in jobs {
             // Of more than one call takes, the oldest are left out.
             let events = &job.events[job.events.len().saturating_sub(EVENTS_PER_CALL)..];
-            args = args.show(job.job).show(job.epoch).show(events.len());
+            args = args
+                .text(&job.job.short())
+                .show(job.epoch)
+                .show(events.len());
             for (kind, data) in events {
                 args = args.text(kind.as_str()).text(data);
             }
         }
-        let replies: Vec<String> = Vec::from_redis_value(self.call("renew", &args.0).await?)?;
+        let replies: Vec<String> =
+            Vec::from_redis_value(self.call(shard, "renew", &args.0).await?)?;
         replies
             .iter()
             .map(|reply| match reply.as_str() {
@@ -857,15 +988,11 @@ impl Queue {
         epoch: Epoch,
         result: &JobResult,
     ) -> Result<Settled, QueueError> {
-        let args = Args::new()
-            .show(job)
-            .show(epoch)
-            .text(Status::Succeeded.as_str())
-            .json(result)?;
-        self.settle_finish(args).await
+        let ended = [(job, epoch, Some(result))];
+        self.settle(&ended).await.map(|settled| settled[0])
     }
 
-    /// Ends up to [`BATCH_MAX`] attempts well in one call; each is answered for itself.
+    /// Ends up to [`BATCH_MAX`] attempts well, in one call per shard; each is answered for itself.
     ///
     /// # Panics
     /// If there are none or more than [`BATCH_MAX`].
@@ -880,16 +1007,11 @@ impl Queue {
             (1..=BATCH_MAX).contains(&ended.len()),
             "finish_many takes 1 to {BATCH_MAX} jobs"
         );
-        let mut args = Args::new();
-        for (job, epoch, result) in ended {
-            args = args
-                .show(job)
-                .show(epoch)
-                .text(Status::Succeeded.as_str())
-                .json(result)?;
-        }
-        let replies: Vec<String> = Vec::from_redis_value(self.call("finish", &args.0).await?)?;
-        replies.iter().map(|reply| finished(reply)).collect()
+        let ended: Vec<_> = ended
+            .iter()
+            .map(|(job, epoch, result)| (*job, *epoch, Some(result)))
+            .collect();
+        self.settle(&ended).await
     }
 
     /// Ends an attempt that was interrupted because of a cancel.
@@ -897,17 +1019,42 @@ impl Queue {
     /// # Errors
     /// [`QueueError::Unavailable`]; safe to repeat.
     pub async fn finish_canceled(&self, job: JobId, epoch: Epoch) -> Result<Settled, QueueError> {
-        let args = Args::new()
-            .show(job)
-            .show(epoch)
-            .text(Status::Canceled.as_str())
-            .text("");
-        self.settle_finish(args).await
+        let ended = [(job, epoch, None)];
+        self.settle(&ended).await.map(|settled| settled[0])
     }
 
-    async fn settle_finish(&self, args: Args) -> Result<Settled, QueueError> {
-        let replies: Vec<String> = Vec::from_redis_value(self.call("finish", &args.0).await?)?;
-        finished(replies.first().map_or("nothing", String::as_str))
+    /// With a result: succeeded; without: canceled.
+    async fn settle(
+        &self,
+        ended: &[(JobId, Epoch, Option<&JobResult>)],
+    ) -> Result<Vec<Settled>, QueueError> {
+        let mut settled = vec![Settled::Lost; ended.len()];
+        for shard in self.shards() {
+            let ours: Vec<usize> = (0..ended.len())
+                .filter(|&i| self.shard_of_job(ended[i].0) == shard)
+                .collect();
+            if ours.is_empty() {
+                continue;
+            }
+            let mut args = Args::new();
+            for &i in &ours {
+                let (job, epoch, result) = &ended[i];
+                args = args.text(&job.short()).show(epoch);
+                args = match result {
+                    Some(result) => args.text(Status::Succeeded.as_str()).json(result)?,
+                    None => args.text(Status::Canceled.as_str()).text(""),
+                };
+            }
+            let replies: Vec<String> =
+                Vec::from_redis_value(self.call(shard, "finish", &args.0).await?)?;
+            if replies.len() != ours.len() {
+                return Err(unexpected("finish", &format!("{} times", replies.len())));
+            }
+            for (i, reply) in ours.into_iter().zip(replies) {
+                settled[i] = finished(&reply)?;
+            }
+        }
+        Ok(settled)
     }
 
     /// Ends an attempt that failed. If the fault is ours it is tried again, with back-off.
@@ -928,13 +1075,16 @@ impl Queue {
             .as_ref()
             .map_or(FailureClass::Internal, |error| error.class);
         let args = Args::new()
-            .show(job)
+            .text(&job.short())
             .show(epoch)
             .text(class.as_str())
+            .show(record::class_code(class))
             .text(if class.is_ours() { "1" } else { "0" })
             .show(jitter.clamp(0.0, 1.0))
             .json(result)?;
-        match String::from_redis_value(self.call("fail", &args.0).await?)?.as_str() {
+        match String::from_redis_value(self.call(self.shard_of_job(job), "fail", &args.0).await?)?
+            .as_str()
+        {
             "failed" => Ok(Settled::Accepted),
             "retry" => Ok(Settled::WillRetry),
             "canceled" => Ok(Settled::Canceled),
@@ -953,8 +1103,13 @@ impl Queue {
         epoch: Epoch,
         reason: &str,
     ) -> Result<Settled, QueueError> {
-        let args = Args::new().show(job).show(epoch).text(reason);
-        match String::from_redis_value(self.call("release", &args.0).await?)?.as_str() {
+        let args = Args::new().text(&job.short()).show(epoch).text(reason);
+        match String::from_redis_value(
+            self.call(self.shard_of_job(job), "release", &args.0)
+                .await?,
+        )?
+        .as_str()
+        {
             "ok" => Ok(Settled::Accepted),
             "canceled" => Ok(Settled::Canceled),
             "lost" => Ok(Settled::Lost),
@@ -967,8 +1122,7 @@ impl Queue {
     /// # Errors
     /// [`QueueError::Unavailable`].
     pub async fn reap(&self, limit: usize) -> Result<u64, QueueError> {
-        let reply = self.call("reap", &Args::new().show(limit).0).await?;
-        Ok(u64::from_redis_value(reply)?)
+        self.call_all("reap", limit).await
     }
 
     /// Makes due jobs ready and expires the late, at most `limit` each. Part of claim and renew.
@@ -976,8 +1130,18 @@ impl Queue {
     /// # Errors
     /// [`QueueError::Unavailable`].
     pub async fn promote(&self, limit: usize) -> Result<u64, QueueError> {
-        let reply = self.call("promote", &Args::new().show(limit).0).await?;
-        Ok(u64::from_redis_value(reply)?)
+        self.call_all("promote", limit).await
+    }
+
+    async fn call_all(&self, transition: &str, limit: usize) -> Result<u64, QueueError> {
+        let mut sum = 0;
+        for shard in self.shards() {
+            let reply = self
+                .call(shard, transition, &Args::new().show(limit).0)
+                .await?;
+            sum += u64::from_redis_value(reply)?;
+        }
+        Ok(sum)
     }
 
     /// Tells that a worker stopped.
@@ -985,7 +1149,10 @@ impl Queue {
     /// # Errors
     /// [`QueueError::Unavailable`]; it is forgotten after its time to live anyway.
     pub async fn leave(&self, worker: WorkerId) -> Result<(), QueueError> {
-        self.call("leave", &Args::new().show(worker).0).await?;
+        for shard in self.shards() {
+            self.call(shard, "leave", &Args::new().show(worker).0)
+                .await?;
+        }
         Ok(())
     }
 
@@ -994,148 +1161,48 @@ impl Queue {
     /// # Errors
     /// [`QueueError::Unavailable`].
     pub async fn stats(&self) -> Result<Stats, QueueError> {
-        let reply = self.call("stats", &[]).await?;
-        let (mut counters, delayed, running, infos, _tenants): (
-            HashMap<String, i64>,
-            u64,
-            u64,
-            Vec<String>,
-            u64,
-        ) = FromRedisValue::from_redis_value(reply)?;
-        let counted = |name: &str| counters.get(name).copied().unwrap_or(0);
+        let mut stats = Stats::default();
+        let mut workers: HashMap<WorkerId, WorkerInfo> = HashMap::new();
+        for shard in self.shards() {
+            let reply = self.call(shard, "stats", &[]).await?;
+            let (counters, delayed, running, infos, paused, _, _, _, _): StatsReply =
+                FromRedisValue::from_redis_value(reply)?;
+            for (name, value) in counters {
+                *stats.counters.entry(name).or_default() += value;
+            }
+            stats.delayed += delayed;
+            stats.running += running;
+            // What an older version wrote and cannot be read is left out, not an error.
+            let infos = infos
+                .iter()
+                .filter_map(|text| serde_json::from_str(text).ok());
+            workers.extend(infos.map(|info: WorkerInfo| (info.id, info)));
+            if shard == 0 {
+                stats.paused = paused.bytes().filter_map(paused_scope).collect();
+            }
+        }
+        stats.workers = workers.into_values().collect();
+        stats.workers.sort_by_key(|worker| worker.id);
+        let counted = |name: &str| stats.counters.get(name).copied().unwrap_or(0);
         let ended: i64 = Status::ALL
             .iter()
             .filter(|status| status.is_terminal())
             .map(|status| counted(status.as_str()))
             .sum();
         let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-        let ready = counted("submitted") - ended - signed(running) - signed(delayed);
-        counters.insert("ready".to_owned(), ready);
-        counters.insert("running".to_owned(), signed(running));
-        Ok(Stats {
-            ready: u64::try_from(ready).unwrap_or(0),
-            delayed,
-            running,
-            counters,
-            // What an older version wrote and cannot be read is left out, not an error.
-            workers: infos
-                .iter()
-                .filter_map(|text| serde_json::from_str(text).ok())
-                .collect(),
-        })
-    }
-
-    /// Checks all that the queue knows twice, changing nothing; with `repair`, puts right what differs
-    /// and counts it in the counter `repairs`. Costs Redis about 0.1 ms per 100 items, in short calls.
-    ///
-    /// # Errors
-    /// [`QueueError::Unavailable`].
-    pub async fn audit(&self, repair: bool) -> Result<Audit, QueueError> {
-        let mut audit = Audit::default();
-        let mut cursor = String::new();
-        loop {
-            let function = if repair { "repair" } else { "audit" };
-            let reply = self.call(function, &Args::new().text(&cursor).0).await?;
-            let mut parts = Vec::<Value>::from_redis_value(reply)?.into_iter();
-            cursor = String::from_redis_value(parts.next().unwrap_or(Value::Nil))?;
-            audit.looked += u64::from_redis_value(parts.next().unwrap_or(Value::Int(0)))?;
-            for violation in parts {
-                audit.violations.push(String::from_redis_value(violation)?);
-            }
-            if cursor.is_empty() {
-                return Ok(audit);
-            }
-        }
-    }
-
-    /// Sets a tenant's quotas; they hold from the reply on, also for jobs that wait.
-    ///
-    /// # Panics
-    /// If a rate is 0 or the weight is not in 0.001 to 1000.
-    ///
-    /// # Errors
-    /// [`QueueError::Unavailable`]; safe to repeat.
-    pub async fn set_quotas(&self, tenant: &TenantId, quotas: &Quotas) -> Result<(), QueueError> {
-        assert!(
-            quotas.submits_per_minute != Some(0) && quotas.submits_per_day != Some(0),
-            "a rate is at least 1; pause the tenant instead"
-        );
-        assert!(
-            quotas.weight.is_none_or(|w| (0.001..=1000.0).contains(&w)),
-            "a weight is from 0.001 to 1000"
-        );
-        let number = |n: Option<u32>| n.map_or_else(String::new, |n| n.to_string());
-        let args = Args::new()
-            .text(tenant.as_str())
-            .text(&number(quotas.queued_max))
-            .text(&number(quotas.running_max))
-            .text(&number(quotas.submits_per_minute))
-            .text(&number(quotas.submits_per_day))
-            .text(&number(quotas.render_s_per_day))
-            .text(&quotas.weight.map_or_else(String::new, |w| w.to_string()));
-        self.call("quotas", &args.0).await?;
-        Ok(())
-    }
-
-    /// A tenant's quotas.
-    ///
-    /// # Errors
-    /// [`QueueError::Unavailable`].
-    pub async fn quotas(&self, tenant: &TenantId) -> Result<Quotas, QueueError> {
-        let reply = self
-            .call("quotas", &Args::new().text(tenant.as_str()).0)
-            .await?;
-        let texts = Vec::<String>::from_redis_value(reply)?;
-        let number = |i: usize| texts.get(i).and_then(|text: &String| text.parse().ok());
-        Ok(Quotas {
-            queued_max: number(0),
-            running_max: number(1),
-            submits_per_minute: number(2),
-            submits_per_day: number(3),
-            render_s_per_day: number(4),
-            weight: texts.get(5).and_then(|text| text.parse().ok()),
-        })
-    }
-
-    /// Stops new attempts; what runs goes on and submits are accepted. False if it was paused before.
-    ///
-    /// # Errors
-    /// [`QueueError::Unavailable`]; safe to repeat.
-    pub async fn pause(&self, scope: &PauseScope) -> Result<bool, QueueError> {
-        self.set_paused(scope, true).await
-    }
-
-    /// Undoes a [`Self::pause`] of the same scope. False if it was not paused.
-    ///
-    /// # Errors
-    /// [`QueueError::Unavailable`]; safe to repeat.
-    pub async fn resume(&self, scope: &PauseScope) -> Result<bool, QueueError> {
-        self.set_paused(scope, false).await
-    }
-
-    async fn set_paused(&self, scope: &PauseScope, on: bool) -> Result<bool, QueueError> {
-        let (kind, name) = match scope {
-            PauseScope::Tenant(tenant) => ("tenant", tenant.to_string()),
-            PauseScope::Lane(lane) => ("lane", lane.digit().to_string()),
-            PauseScope::All => ("all", String::new()),
-        };
-        let args = Args::new().text(kind).text(&name).show(u8::from(on));
-        Ok(i64::from_redis_value(self.call("pause", &args.0).await?)? == 1)
-    }
-
-    /// Sets how long jobs are kept that end from now on (defaults: succeeded 24 h, others 14 d).
-    /// Whole seconds, at least one.
-    ///
-    /// # Errors
-    /// [`QueueError::Unavailable`]; safe to repeat.
-    pub async fn set_retention(
-        &self,
-        succeeded: Duration,
-        others: Duration,
-    ) -> Result<(), QueueError> {
-        let args = Args::new().show(succeeded.as_secs()).show(others.as_secs());
-        self.call("retention", &args.0).await?;
-        Ok(())
+        let following = counted("following");
+        let ready = counted("submitted")
+            - ended
+            - signed(stats.running)
+            - signed(stats.delayed)
+            - following;
+        stats.following = u64::try_from(following).unwrap_or(0);
+        stats.ready = u64::try_from(ready).unwrap_or(0);
+        stats.counters.insert("ready".to_owned(), ready);
+        stats
+            .counters
+            .insert("running".to_owned(), signed(stats.running));
+        Ok(stats)
     }
 
     /// Events of a job after the one with the id `after` (`None` = from the first), at most `limit`.
@@ -1154,9 +1221,9 @@ impl Queue {
             .and_then(|id| id.rsplit_once('-')?.1.parse().ok())
             .unwrap_or(0)
             .min(u64::from(u32::MAX));
-        let args = Args::new().show(id).show(seen).show(limit);
-        let mut reply =
-            Vec::<Value>::from_redis_value(self.call("events", &args.0).await?)?.into_iter();
+        let args = Args::new().text(&id.short()).show(seen).show(limit);
+        let reply = self.call(self.shard_of_job(id), "events", &args.0).await?;
+        let mut reply = Vec::<Value>::from_redis_value(reply)?.into_iter();
         let first = u64::from_redis_value(reply.next().unwrap_or(Value::Nil))?;
         let mut events = Vec::with_capacity(reply.len());
         for (number, entry) in (first..).zip(reply) {
@@ -1181,8 +1248,13 @@ impl Queue {
     /// # Errors
     /// [`QueueError::Unavailable`].
     pub async fn bell(&self) -> Result<Bell, QueueError> {
+        let mut lines = Vec::with_capacity(self.keys.len());
+        for keys in self.keys.iter() {
+            lines.push(self.shared.blocking(&keys.bell(), PARK).await?);
+        }
         Ok(Bell {
-            waiter: self.shared.blocking(&self.keys.bell(), PARK).await?,
+            lines,
+            waits: FuturesUnordered::new(),
         })
     }
 }
@@ -1223,7 +1295,17 @@ fn check_info(info: &str) -> Result<(), QueueError> {
 
 /// Waits for work without polling. One per worker process.
 pub struct Bell {
-    waiter: connection::Blocking,
+    /// The shards' lines on which nobody waits now.
+    lines: Vec<connection::Blocking>,
+    /// The waits that go on; each ends by itself within [`PARK`] and gives its line back.
+    waits: FuturesUnordered<Wait>,
+}
+
+type Wait = Pin<Box<dyn Future<Output = (connection::Blocking, Result<bool, QueueError>)> + Send>>;
+
+/// Waits on the bell of one shard, at most as long as `limit`.
+async fn wait_on(line: &mut connection::Blocking, limit: Duration) -> Result<bool, QueueError> {
+    Ok(line.pop(limit).await?.is_some())
 }
 
 impl Bell {
@@ -1233,7 +1315,24 @@ impl Bell {
     /// # Errors
     /// [`QueueError::Unavailable`]: make a new bell.
     pub async fn wait(&mut self, limit: Duration) -> Result<bool, QueueError> {
-        Ok(self.waiter.pop(limit).await?.is_some())
+        if let ([line], true) = (&mut self.lines[..], self.waits.is_empty()) {
+            return wait_on(line, limit).await;
+        }
+        // Several shards: a wait that this call does not see through goes on in the next one, so
+        // that no token is taken in vain.
+        for mut line in self.lines.drain(..) {
+            self.waits.push(Box::pin(async move {
+                let answer = wait_on(&mut line, PARK).await;
+                (line, answer)
+            }));
+        }
+        match tokio::time::timeout(limit, self.waits.next()).await {
+            Ok(Some((line, answer))) => {
+                self.lines.push(line);
+                answer
+            }
+            Ok(None) | Err(_) => Ok(false),
+        }
     }
 }
 
@@ -1246,6 +1345,10 @@ impl Args {
     }
     fn text(mut self, text: &str) -> Self {
         self.0.push(text.as_bytes().to_vec());
+        self
+    }
+    fn bytes(mut self, bytes: &[u8]) -> Self {
+        self.0.push(bytes.to_vec());
         self
     }
     fn show(self, value: impl std::fmt::Display) -> Self {
@@ -1294,10 +1397,23 @@ fn parse_enqueued(reply: Vec<Value>) -> Result<Option<Enqueued>, QueueError> {
     }
     match word.as_str() {
         "ok" => Ok(Enqueued::Accepted),
-        "exists" => Ok(Enqueued::Exists(String::from_redis_value(next())?.parse()?)),
-        "mismatch" => Ok(Enqueued::KeyReused(
-            String::from_redis_value(next())?.parse()?,
-        )),
+        "cached" => Ok(Enqueued::Cached),
+        "not_cached" => Ok(Enqueued::NotCached),
+        "exists" => Ok(Enqueued::Exists(JobId::from_short(
+            &String::from_redis_value(next())?,
+        )?)),
+        "mismatch" => Ok(Enqueued::KeyReused(JobId::from_short(
+            &String::from_redis_value(next())?,
+        )?)),
+        "forbidden" => {
+            let allowance = String::from_redis_value(next())?;
+            Ok(Enqueued::Forbidden {
+                allowance: Allowance::parse(&allowance)
+                    .ok_or_else(|| unexpected("enqueue", &allowance))?,
+                limit: u64::from_redis_value(next())?,
+                asked: u64::from_redis_value(next())?,
+            })
+        }
         "full" => Ok(Enqueued::Full {
             active: u64::from_redis_value(next())?,
             limit: u64::from_redis_value(next())?,
@@ -1317,82 +1433,67 @@ fn parse_enqueued(reply: Vec<Value>) -> Result<Option<Enqueued>, QueueError> {
     .map(Some)
 }
 
+/// See `stats.lua`.
+type StatsReply = (
+    HashMap<String, i64>,
+    u64,
+    u64,
+    Vec<String>,
+    String,
+    u64,
+    u64,
+    u64,
+    u64,
+);
+
+fn paused_scope(letter: u8) -> Option<PauseScope> {
+    match letter {
+        b'a' => Some(PauseScope::All),
+        digit => Lane::from_digit(digit.checked_sub(b'0')?).map(PauseScope::Lane),
+    }
+}
+
+fn parse_payload(id: JobId, text: &[u8]) -> Result<JobPayload, QueueError> {
+    serde_json::from_slice(text)
+        .map_err(|error| QueueError::Corrupt(format!("payload of {id}: {error}")))
+}
+
+/// See `read.lua`.
 type ReadReply = (
-    HashMap<String, String>,
-    Option<Vec<u8>>,
+    Vec<u8>,
     Vec<String>,
     Option<Vec<u8>>,
     u64,
     i64,
+    i64,
     Option<Vec<u8>>,
+    Vec<u8>,
 );
 
-/// An attempt as `requeue` in `prelude.lua` writes it.
-#[derive(Deserialize)]
-struct StoredAttempt {
-    n: u32,
-    epoch: u64,
-    worker: WorkerId,
-    started_ms: i64,
-    ended_ms: i64,
-    outcome: AttemptOutcome,
-    #[serde(default)]
-    class: Option<FailureClass>,
-}
-
-fn parse_record(id: JobId, reply: ReadReply) -> Result<JobRecord, QueueError> {
-    let (hash, payload, attempts, result, position, ttl_ms, progress) = reply;
-    let corrupt = |what: &str| QueueError::Corrupt(format!("{id}: {what}"));
-    let get = |field: &str| hash.get(field).map(String::as_str);
-    let number = |field: &str| get(field).and_then(|text| text.parse::<i64>().ok());
-    let time = |field: &str| number(field).map(timestamp).transpose();
-    let status: Status = get("st")
-        .and_then(|text| text.parse().ok())
-        .ok_or_else(|| corrupt("no status"))?;
-    let lane = number("ln")
-        .and_then(|digit| u8::try_from(digit).ok())
-        .and_then(Lane::from_digit)
-        .ok_or_else(|| corrupt("no lane"))?;
+fn parse_record(
+    id: JobId,
+    record: &Record,
+    reply: ReadReply,
+    payload: JobPayload,
+) -> Result<JobRecord, QueueError> {
+    let (_, attempts, result, position, wait_ms, ttl_ms, progress, leader) = reply;
+    // Who waits for another's render is where that is.
+    let leader = (!leader.is_empty())
+        .then(|| Record::parse(&leader))
+        .transpose()?;
+    let shown = leader
+        .as_ref()
+        .map_or(record.shown_status(), |of| of.status);
     let mut attempts = attempts
         .iter()
-        .map(|text| {
-            let stored: StoredAttempt =
-                serde_json::from_str(text).map_err(|error| corrupt(&error.to_string()))?;
-            Ok(Attempt {
-                n: stored.n,
-                epoch: Epoch(stored.epoch),
-                worker: stored.worker,
-                started_at: timestamp(stored.started_ms)?,
-                ended_at: Some(timestamp(stored.ended_ms)?),
-                outcome: Some(stored.outcome),
-                class: stored.class,
-            })
-        })
+        .map(|text| record::parse_attempt(text))
         .collect::<Result<Vec<_>, QueueError>>()?;
-    // The attempt that runs, or the one whose end was the job's.
-    let outcome = get("ao").filter(|text| !text.is_empty());
-    if status == Status::Running || outcome.is_some() {
-        attempts.push(Attempt {
-            n: number("at")
-                .and_then(|n| n.try_into().ok())
-                .ok_or_else(|| corrupt("no attempt"))?,
-            epoch: Epoch(number("ep").map_or(0, i64::cast_unsigned)),
-            worker: get("wk").ok_or_else(|| corrupt("no worker"))?.parse()?,
-            started_at: time("sa")?.ok_or_else(|| corrupt("no claim time"))?,
-            ended_at: time("fi")?,
-            outcome: outcome
-                .map(|text| text.parse().map_err(|_| corrupt("outcome")))
-                .transpose()?,
-            class: get("ac").and_then(|text| text.parse().ok()),
-        });
-    }
-    let payload = payload.ok_or_else(|| corrupt("no payload"))?;
-    let payload =
-        serde_json::from_slice(&payload).map_err(|error| corrupt(&format!("payload: {error}")))?;
+    attempts.extend(record.last_attempt()?);
     let result = match result {
         None => None,
         Some(text) => Some(
-            serde_json::from_slice(&text).map_err(|error| corrupt(&format!("result: {error}")))?,
+            serde_json::from_slice(&text)
+                .map_err(|error| QueueError::Corrupt(format!("result of {id}: {error}")))?,
         ),
     };
     let expires_at = (ttl_ms > 0)
@@ -1402,23 +1503,31 @@ fn parse_record(id: JobId, reply: ReadReply) -> Result<JobRecord, QueueError> {
             end.and_then(|end| end.round(jiff::Unit::Second)).ok()
         })
         .flatten();
+    let of = leader.as_ref().unwrap_or(record);
+    let waits = shown == Status::Queued;
     Ok(JobRecord {
         id,
-        tenant: get("tn").ok_or_else(|| corrupt("no tenant"))?.parse()?,
-        status,
-        lane,
-        revision: number("rv").map_or(0, i64::cast_unsigned),
-        created_at: time("ca")?.ok_or_else(|| corrupt("no creation time"))?,
-        started_at: time("sa")?,
-        finished_at: time("fi")?,
+        tenant: record.tenant.clone(),
+        status: shown,
+        lane: record.lane,
+        revision: record.revision + leader.as_ref().map_or(0, |of| of.revision),
+        created_at: timestamp(record.created)?,
+        started_at: record::time(of.claimed)?,
+        finished_at: record::time(record.shown_end())?,
         expires_at,
-        cancel_requested_at: time("cx")?,
-        not_before: time("nb")?,
-        position: (position > 0).then_some(position),
+        cancel_requested_at: record::time(record.cancel)?,
+        not_before: record::time(of.not_before)?,
+        position: (waits && position > 0).then_some(position),
+        expected_wait: u64::try_from(wait_ms)
+            .ok()
+            .filter(|_| waits)
+            .map(Duration::from_millis),
         progress: progress
             .and_then(|text| serde_json::from_slice::<Progress>(&text).ok())
             .unwrap_or_default(),
         attempts,
+        rendered_by: record.rendered_by(),
+        cached: record.is_cached(),
         payload,
         result,
     })

@@ -33,16 +33,17 @@ fn worker() -> WorkerInfo {
         slots_busy: 0,
         draining: false,
         trouble: None,
+        renderer: String::new(),
     }
 }
 
-fn job() -> NewJob {
+fn job(tenant: &TenantId) -> NewJob {
     let request: JobRequest = serde_json::from_value(serde_json::json!({
         "input": {"kind": "code", "source": "x", "scene": "A"}
     }))
     .unwrap();
     NewJob {
-        id: JobId::generate(),
+        id: JobId::generate(tenant),
         payload: JobPayload {
             request,
             parent: None,
@@ -50,11 +51,12 @@ fn job() -> NewJob {
         },
         delay: Duration::ZERO,
         idempotency: None,
+        render: None,
     }
 }
 
 async fn submit(queue: &Queue, tenant: &TenantId) -> JobId {
-    let job = job();
+    let job = job(tenant);
     assert_eq!(
         queue
             .enqueue(tenant, std::slice::from_ref(&job))
@@ -94,7 +96,7 @@ async fn a_job_goes_from_queued_to_succeeded_and_tells_each_step() {
 
     let claim = claim_one(&queue, &worker, LEASE).await.unwrap();
     assert_eq!((claim.job, claim.attempt, claim.epoch.0), (id, 1, 1));
-    assert_eq!(queue.payload(id).await.unwrap(), record.payload);
+    assert_eq!(*claim.payload.as_ref().unwrap(), record.payload);
     let record = queue.read(id).await.unwrap().unwrap();
     assert_eq!(record.status, Status::Running);
     assert_eq!(record.attempts[0].worker, worker.id);
@@ -374,12 +376,12 @@ async fn cancel_ends_a_waiting_job_at_once_and_asks_a_running_one_to_stop() {
 #[tokio::test]
 async fn the_same_idempotency_key_gives_the_same_job() {
     let (queue, tenant) = (queue().await, TenantId::default());
-    let with = |fingerprint: &str| {
-        let mut job = job();
+    let with = |tenant: &TenantId, fingerprint: &str| {
+        let mut job = job(tenant);
         job.idempotency = Some(("key 1".to_owned(), fingerprint.to_owned()));
         job
     };
-    let (first, again, other) = (with("a"), with("a"), with("b"));
+    let (first, again, other) = (with(&tenant, "a"), with(&tenant, "a"), with(&tenant, "b"));
     let replies = queue
         .enqueue(&tenant, &[first.clone(), again, other])
         .await
@@ -394,7 +396,10 @@ async fn the_same_idempotency_key_gives_the_same_job() {
     );
     let stranger: TenantId = "stranger".parse().unwrap();
     assert_eq!(
-        queue.enqueue(&stranger, &[with("a")]).await.unwrap(),
+        queue
+            .enqueue(&stranger, &[with(&stranger, "a")])
+            .await
+            .unwrap(),
         [Enqueued::Accepted]
     );
     assert_eq!(queue.stats().await.unwrap().ready, 2);
@@ -409,7 +414,7 @@ async fn a_tenant_cannot_queue_more_than_its_quota() {
     };
     queue.set_quotas(&tenant, &quotas).await.unwrap();
     assert_eq!(queue.quotas(&tenant).await.unwrap(), quotas);
-    let jobs: Vec<_> = (0..4).map(|_| job()).collect();
+    let jobs: Vec<_> = (0..4).map(|_| job(&tenant)).collect();
     let replies = queue.enqueue(&tenant, &jobs).await.unwrap();
     let full = Enqueued::Full {
         active: 2,
@@ -421,7 +426,7 @@ async fn a_tenant_cannot_queue_more_than_its_quota() {
     );
     queue.cancel(&tenant, jobs[0].id).await.unwrap();
     assert_eq!(
-        queue.enqueue(&tenant, &[job()]).await.unwrap(),
+        queue.enqueue(&tenant, &[job(&tenant)]).await.unwrap(),
         [Enqueued::Accepted]
     );
 }
@@ -429,9 +434,9 @@ async fn a_tenant_cannot_queue_more_than_its_quota() {
 #[tokio::test]
 async fn a_delayed_job_starts_when_due_and_a_late_one_expires() {
     let (queue, tenant, worker) = (queue().await, TenantId::default(), worker());
-    let mut delayed = job();
+    let mut delayed = job(&tenant);
     delayed.delay = Duration::from_millis(200);
-    let mut late = job();
+    let mut late = job(&tenant);
     late.payload.request.deadline_s = Some(1);
     late.delay = Duration::from_secs(3600);
     queue
@@ -467,7 +472,7 @@ async fn jobs_of_one_lane_come_in_order_and_tenants_take_turns() {
     let (queue, worker) = (queue().await, worker());
     let heavy: TenantId = "heavy".parse().unwrap();
     let light: TenantId = "light".parse().unwrap();
-    let jobs: Vec<_> = (0..50).map(|_| job()).collect();
+    let jobs: Vec<_> = (0..50).map(|_| job(&heavy)).collect();
     queue.enqueue(&heavy, &jobs).await.unwrap();
     let light_job = submit(&queue, &light).await;
     let claims = queue.claim(&worker, 4, LEASE).await.unwrap().claims;
@@ -492,7 +497,7 @@ async fn jobs_of_one_lane_come_in_order_and_tenants_take_turns() {
 async fn interactive_goes_first_and_batch_does_not_starve() {
     let (queue, tenant, worker) = (queue().await, TenantId::default(), worker());
     let in_lane = |lane| {
-        let mut job = job();
+        let mut job = job(&tenant);
         job.payload.request.lane = lane;
         job
     };
@@ -529,7 +534,7 @@ async fn a_watch_is_hinted_at_news_of_its_job_only() {
     let (queue, tenant, worker) = (queue().await, TenantId::default(), worker());
     let hub = queue.hub();
     let id = submit(&queue, &tenant).await;
-    let mut watch = hub.watch(queue.keys().event_channel(id));
+    let mut watch = hub.watch(queue.keys_of(id).job_topic(id));
     // The first hint is that of the subscription itself.
     tokio::time::timeout(Duration::from_secs(10), watch.hinted())
         .await
@@ -580,7 +585,7 @@ async fn a_full_redis_refuses_new_jobs_and_lets_running_ones_end() {
     let mut limit = redis::cmd("CONFIG");
     limit.arg("SET").arg("maxmemory").arg("1mb");
     server.every_primary(&limit).await.unwrap();
-    let refused = queue.enqueue(&tenant, &[job()]).await;
+    let refused = queue.enqueue(&tenant, &[job(&tenant)]).await;
     assert!(
         matches!(refused, Err(QueueError::Unavailable(_))),
         "{refused:?}"
@@ -625,15 +630,18 @@ async fn nothing_accepted_is_lost_when_redis_restarts() {
 
 #[tokio::test]
 async fn a_payload_written_by_another_version_is_an_error_not_a_crash() {
-    let (queue, tenant) = (queue().await, TenantId::default());
+    let (queue, tenant, worker) = (queue().await, TenantId::default(), worker());
     let id = submit(&queue, &tenant).await;
-    let mut set = redis::cmd("SET");
-    set.arg(queue.keys().payload(id)).arg("{\"input\":7}");
-    let () = queue.query(&set).await.unwrap();
-    assert!(matches!(
-        queue.payload(id).await,
-        Err(QueueError::Corrupt(_))
-    ));
+    let key = queue.keys_of(id).job(id);
+    let mut record: Vec<u8> = queue.query(redis::cmd("GET").arg(&key)).await.unwrap();
+    let payload = record.iter().position(|byte| *byte == b'{').unwrap();
+    record[payload..].fill(b'7');
+    let () = queue
+        .query(redis::cmd("SET").arg(&key).arg(record))
+        .await
+        .unwrap();
+    let claim = claim_one(&queue, &worker, LEASE).await.unwrap();
+    assert!(matches!(claim.payload, Err(QueueError::Corrupt(_))));
     assert!(matches!(queue.read(id).await, Err(QueueError::Corrupt(_))));
     let input = JobInput::Code {
         source: "x".into(),
@@ -660,15 +668,14 @@ async fn a_connection_cut_while_idle_is_replaced_without_an_error() {
 #[tokio::test]
 async fn many_jobs_are_finished_in_one_call_each_for_itself() {
     let (queue, tenant, worker) = (queue().await, TenantId::default(), worker());
-    let jobs: Vec<_> = (0..3).map(|_| job()).collect();
+    let jobs: Vec<_> = (0..3).map(|_| job(&tenant)).collect();
     queue.enqueue(&tenant, &jobs).await.unwrap();
     let claims = queue.claim(&worker, 3, LEASE).await.unwrap().claims;
     let ids: Vec<_> = claims.iter().map(|claim| claim.job).collect();
-    let payloads = queue.payloads(&ids).await.unwrap();
     assert!(
-        payloads
-            .into_iter()
-            .all(|p| p.unwrap() == jobs[0].payload.clone())
+        claims
+            .iter()
+            .all(|claim| *claim.payload.as_ref().unwrap() == jobs[0].payload)
     );
     queue.cancel(&tenant, ids[1]).await.unwrap();
     let mut ended: Vec<_> = claims
@@ -750,7 +757,7 @@ async fn a_redis_that_wants_a_password_says_where_to_put_it() {
 #[tokio::test]
 async fn stray_entries_in_a_stream_starve_no_job() {
     let (queue, tenant, worker) = (queue().await, TenantId::default(), worker());
-    let stream = format!("{}:q1", queue.keys().tenant(&tenant));
+    let stream = format!("{}:q1", queue.keys_of_tenant(&tenant).tenant(&tenant));
     for fields in [["j", "job_nosuchjob"], ["x", "y"]] {
         let mut command = redis::cmd("XADD");
         command.arg(&stream).arg("*").arg(&fields);

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use manimq_shared::ids::{Epoch, JobId, TenantId, WorkerId};
 use manimq_shared::job::{
-    AttemptOutcome, FailureClass, JobError, JobPayload, JobRequest, JobResult, Lane, Status,
+    AttemptOutcome, CacheMode, FailureClass, JobError, JobInput, JobPayload, JobRequest, JobResult,
+    Lane, Status,
 };
 use manimq_shared::queue::{
     CancelOutcome, Enqueued, EventKind, Lease, NewJob, PARK, PauseScope, Queue, QuotaPolicy,
-    Quotas, Renewal, Settled, WorkerInfo, failed,
+    Quotas, RenderKey, Renewal, Settled, WorkerInfo, failed,
 };
 use manimq_shared::testing::Redis;
 use proptest::prelude::*;
@@ -64,6 +65,8 @@ struct Spec {
     deadline: u8,
     /// Idempotency key and fingerprint.
     key: Option<(u8, u8)>,
+    /// What it renders, and how it may share that.
+    render: Option<(u8, u8)>,
 }
 
 /// A job; mostly one that runs; sometimes with an epoch that is over.
@@ -80,12 +83,14 @@ fn command() -> impl Strategy<Value = Command> {
         prop_oneof![4 => Just(0u8), 1 => 1..4u8],
         prop_oneof![4 => Just(0u8), 1 => 1..4u8],
         prop_oneof![4 => Just(None), 1 => (0..3u8, 0..2u8).prop_map(Some)],
+        prop_oneof![1 => Just(None), 1 => (0..2u8, prop_oneof![6 => Just(0u8), 1 => 1..3u8]).prop_map(Some)],
     )
-        .prop_map(|(lane, delay, deadline, key)| Spec {
+        .prop_map(|(lane, delay, deadline, key, render)| Spec {
             lane,
             delay,
             deadline,
             key,
+            render,
         });
     let pick = (
         any::<u8>(),
@@ -143,6 +148,7 @@ fn quotas(q: [u8; 6]) -> Quotas {
         submits_per_day: of(q[3], [3, 11, 40]),
         render_s_per_day: of(q[4], [0, 2, 30]),
         weight: of(q[5], [1, 3, 10]).map(|w| f64::from(w) / 4.0),
+        ..Quotas::default()
     }
 }
 
@@ -165,6 +171,8 @@ enum Place {
     Ready(usize, u64),
     Due(u64),
     Running,
+    /// Waits for another's render.
+    Following,
     Ended,
 }
 
@@ -173,6 +181,13 @@ struct Job {
     tenant: usize,
     /// Lane index to which it goes when due.
     lane: usize,
+    /// The lane asked for.
+    asked: usize,
+    render: Option<u8>,
+    leader: Option<String>,
+    followers: Vec<String>,
+    /// Canceled for its owner, and goes on for its followers.
+    ghost: bool,
     status: Status,
     place: Place,
     epoch: u64,
@@ -196,7 +211,8 @@ struct Tenant {
     paused: bool,
     live: u64,
     picks: u64,
-    estimate: u64,
+    /// Length of its usual job, if it has a history.
+    estimate: Option<u64>,
     tag: f64,
     noted: Option<u64>,
     tat_minute: f64,
@@ -220,6 +236,8 @@ enum Where {
 struct Model {
     now: u64,
     v: f64,
+    /// Length of everybody's usual job.
+    usual: u64,
     seen: u64,
     hold: u64,
     all_paused: bool,
@@ -228,17 +246,20 @@ struct Model {
     workers: BTreeMap<usize, (u64, u32)>,
     jobs: BTreeMap<String, Job>,
     keys: HashMap<(usize, u8), (String, u8)>,
+    renders: HashMap<(usize, u8), String>,
+    /// When to look whether a tenant left for good.
+    rest: BTreeMap<usize, u64>,
     counters: BTreeMap<&'static str, i64>,
 }
 
-impl Model {
+impl Tenant {
     fn new() -> Self {
-        let tenant = Tenant {
+        Self {
             quotas: Quotas::default(),
             paused: false,
             live: 0,
             picks: 0,
-            estimate: 5_000,
+            estimate: None,
             tag: 0.0,
             noted: None,
             tat_minute: 0.0,
@@ -246,10 +267,22 @@ impl Model {
             meter: (0, 0),
             entered: [0; 4],
             left: [0; 4],
-        };
+        }
+    }
+}
+
+impl Job {
+    fn stop_asked(&self) -> bool {
+        self.cancel.is_some() && (!self.ghost || self.followers.is_empty())
+    }
+}
+
+impl Model {
+    fn new() -> Self {
         Self {
             now: START,
-            tenants: vec![tenant; TENANTS.len()],
+            usual: 5_000,
+            tenants: vec![Tenant::new(); TENANTS.len()],
             ..Self::default()
         }
     }
@@ -260,9 +293,59 @@ impl Model {
 
     fn note_active(&mut self, t: usize) {
         let tenant = &mut self.tenants[t];
+        if tenant.noted.is_none_or(|at| self.now - at >= 600_000) {
+            self.rest.insert(t, self.now + 600_000);
+        }
         if tenant.noted.is_none_or(|at| self.now - at >= 10_000) {
             tenant.noted = Some(self.now);
         }
+    }
+
+    /// Tenants that were quiet for long leave nothing but their settings.
+    fn clear_away(&mut self, limit: usize) {
+        let mut due: Vec<(u64, usize)> = self.rest.iter().map(|(t, at)| (*at, *t)).collect();
+        due.retain(|(at, _)| *at <= self.now);
+        due.sort_unstable();
+        for (_, t) in due.into_iter().take(limit) {
+            let now = self.now;
+            let metered = self.metered(t);
+            let tenant = &mut self.tenants[t];
+            let active = tenant.noted.map(|at| at + 600_000).filter(|at| *at > now);
+            if let Some(at) = active {
+                self.rest.insert(t, at);
+            } else if tenant.live > 0 {
+                self.rest.insert(t, now + 600_000);
+            } else if metered > 0 || tenant.tat_minute > now as f64 || tenant.tat_day > now as f64 {
+                self.rest.insert(t, now + 3_600_000);
+            } else {
+                self.rest.remove(&t);
+                let settings = tenant.quotas != Quotas::default() || tenant.paused;
+                let old = std::mem::replace(tenant, Tenant::new());
+                if settings {
+                    tenant.quotas = old.quotas;
+                    tenant.paused = old.paused;
+                    tenant.estimate = old.estimate;
+                    tenant.noted = old.noted;
+                }
+            }
+        }
+    }
+
+    /// The job that may answer for a piece of work, and whether it has succeeded.
+    fn same_work(&self, t: usize, key: u8, lane: usize, timed: bool) -> Option<(String, bool)> {
+        let id = self.renders.get(&(t, key))?;
+        let other = self.jobs.get(id)?;
+        if other.status == Status::Succeeded {
+            return Some((id.clone(), true));
+        }
+        let waits = match other.place {
+            Place::Running => true,
+            Place::Ready(..) => other.asked <= lane,
+            Place::Due(_) | Place::Following | Place::Ended => false,
+        };
+        let full = other.followers.len() >= 8;
+        (waits && !timed && other.deadline.is_none() && !other.stop_asked() && !full)
+            .then(|| (id.clone(), false))
     }
 
     fn running(&self, t: usize) -> u64 {
@@ -299,7 +382,7 @@ impl Model {
             return Where::Held;
         }
         let slots: u32 = self.workers.values().map(|(_, slots)| slots).sum();
-        let bound = u64::from(slots * 9 / 10).max(1);
+        let bound = u64::from((slots * 9).div_ceil(10)).max(1);
         let active = |t: &&Tenant| t.noted.is_some_and(|at| at + 600_000 >= self.now);
         if running >= bound && self.tenants.iter().filter(active).count() >= 2 {
             return Where::Over;
@@ -330,10 +413,18 @@ impl Model {
         if known(self, id) {
             return Enqueued::Exists(parse(id));
         }
+        let timed = spec.delay > 0 || spec.deadline > 0;
+        let asked = usize::from(spec.lane) + 1;
+        let same = match spec.render {
+            Some((key, 0)) => self.same_work(t, key, asked, timed),
+            Some((key, 2)) => self.same_work(t, key, asked, true),
+            _ => None,
+        };
+        let cached = same.as_ref().is_some_and(|(_, succeeded)| *succeeded);
         let now = self.now as f64;
         let tenant = &self.tenants[t];
         let limit = u64::from(tenant.quotas.queued_max.unwrap_or(1000));
-        if tenant.live >= limit {
+        if !cached && tenant.live >= limit {
             return Enqueued::Full {
                 active: tenant.live,
                 limit,
@@ -376,6 +467,7 @@ impl Model {
             (Err(refused), _) | (_, Err(refused)) => return refused,
         };
         if let Some(s) = q.render_s_per_day
+            && !cached
             && self.metered(t) >= u64::from(s) * 1000
         {
             return Enqueued::Limited {
@@ -385,17 +477,25 @@ impl Model {
                 retry_after: Duration::from_millis((self.now / DAY_MS + 1) * DAY_MS - self.now),
             };
         }
+        if !cached && spec.render.is_some_and(|(_, mode)| mode == 2) {
+            return Enqueued::NotCached;
+        }
         let tenant = &mut self.tenants[t];
         (tenant.tat_minute, tenant.tat_day) = (minute, day);
-        tenant.live += 1;
+        tenant.live += u64::from(!cached);
         if let Some((key, fingerprint)) = spec.key {
             self.keys.insert((t, key), (id.to_owned(), fingerprint));
         }
         let wait = delay(spec.delay).as_millis() as u64;
-        let lane = usize::from(spec.lane) + 1;
+        let lane = asked;
         let job = Job {
             tenant: t,
             lane,
+            asked,
+            render: spec.render.map(|(key, _)| key),
+            leader: None,
+            followers: vec![],
+            ghost: false,
             status: Status::Queued,
             place: Place::Due(self.now + wait),
             epoch: 0,
@@ -413,15 +513,74 @@ impl Model {
             outcomes: vec![],
         };
         self.jobs.insert(id.to_owned(), job);
-        if wait == 0 {
-            self.push(id, lane);
+        let job = self.jobs.get_mut(id).expect("just inserted");
+        match same {
+            Some((leader, true)) => {
+                job.status = Status::Succeeded;
+                job.place = Place::Ended;
+                job.deadline = None;
+                job.revision += 1;
+                // The one that rendered it.
+                let first = self.jobs[&leader].leader.clone().unwrap_or(leader);
+                self.jobs.get_mut(id).expect("there").leader = Some(first);
+                self.count("succeeded");
+                self.count("cached");
+            }
+            Some((leader, false)) => {
+                job.place = Place::Following;
+                job.revision += 1;
+                job.leader = Some(leader.clone());
+                let leader = self.jobs.get_mut(&leader).expect("it is known");
+                leader.followers.push(id.to_owned());
+                leader.revision += 1;
+                self.count("coalesced");
+            }
+            None => {
+                if wait == 0 {
+                    self.push(id, lane);
+                }
+                if let Some((key, _)) = spec.render
+                    && !timed
+                {
+                    self.renders.insert((t, key), id.to_owned());
+                }
+            }
         }
         self.note_active(t);
         self.count("submitted");
-        Enqueued::Accepted
+        if cached {
+            Enqueued::Cached
+        } else {
+            Enqueued::Accepted
+        }
     }
 
+    /// The end of a job and of all that wait for its render.
     fn conclude(&mut self, id: &str, status: Status) {
+        let job = self.jobs.get_mut(id).expect("there");
+        let shown = if job.ghost { Status::Canceled } else { status };
+        let (t, render, revision) = (job.tenant, job.render, job.revision);
+        let followers = std::mem::take(&mut job.followers);
+        for follower in &followers {
+            self.jobs.get_mut(follower).expect("it follows").revision += revision;
+            self.settle(follower, status);
+        }
+        if let Some(key) = render {
+            let answers = match (shown, status) {
+                (Status::Succeeded, _) => Some(id),
+                (_, Status::Succeeded) => followers.first().map(String::as_str),
+                _ => None,
+            };
+            if let Some(answers) = answers {
+                self.renders.insert((t, key), answers.to_owned());
+            } else if self.renders.get(&(t, key)).is_some_and(|of| of == id) {
+                self.renders.remove(&(t, key));
+            }
+        }
+        self.settle(id, shown);
+    }
+
+    fn settle(&mut self, id: &str, status: Status) {
         let job = self.jobs.get_mut(id).expect("there");
         if let Place::Ready(lane, _) = job.place {
             self.tenants[job.tenant].left[lane] += 1;
@@ -514,7 +673,7 @@ impl Model {
             self.count("leases_lost");
             let job = self.jobs.get_mut(id).expect("there");
             job.lost += 1;
-            if job.cancel.is_some() {
+            if job.stop_asked() {
                 self.conclude(id, Status::Canceled);
             } else if job.lost >= 3 {
                 self.conclude(id, Status::Failed);
@@ -525,20 +684,27 @@ impl Model {
         late.len() as u64
     }
 
-    fn hear(&mut self, worker: usize, lease: u64) {
+    fn hear(&mut self, lease: u64) {
         if self.seen > 0 && (self.now - self.seen) * 2 > lease {
             self.hold = self.now + lease / 2;
         }
-        self.seen = self.now;
-        self.workers
-            .insert(worker, (self.now, WORKER_SLOTS[worker]));
+        if self.now - self.seen >= 500 {
+            self.seen = self.now;
+        }
         let now = self.now;
         self.workers.retain(|_, (seen, _)| *seen + 15_000 > now);
     }
 
     /// Jobs that are claimed now, with their epochs and attempts, and the wait.
     fn claim(&mut self, worker: usize, n: usize, lease: u64) -> (Vec<(String, u64, u32)>, u64) {
-        self.hear(worker, lease);
+        self.hear(lease);
+        // Also a sign of life, if the last one is old.
+        let now = self.now;
+        let sign = (now, WORKER_SLOTS[worker]);
+        let known = self.workers.entry(worker).or_insert(sign);
+        if now - known.0 >= 4_000 {
+            *known = sign;
+        }
         self.promote(10);
         self.reap(10);
         let mut claims = Vec::new();
@@ -587,7 +753,7 @@ impl Model {
                 continue;
             }
             tenant.left[lane] += 1;
-            let estimate = tenant.estimate;
+            let estimate = tenant.estimate.unwrap_or(self.usual);
             job.place = Place::Running;
             job.status = Status::Running;
             job.epoch += 1;
@@ -644,7 +810,9 @@ impl Model {
         jobs: &[(String, u64)],
         events: u8,
     ) -> Vec<Lease> {
-        self.hear(worker, lease);
+        self.hear(lease);
+        let sign = (self.now, WORKER_SLOTS[worker]);
+        self.workers.insert(worker, sign);
         let mut replies = Vec::new();
         for (id, epoch) in jobs {
             if !self.holds(id, *epoch) || self.jobs[id].worker != worker {
@@ -657,7 +825,7 @@ impl Model {
             let (t, used) = (job.tenant, now - job.claimed);
             let more = used.saturating_sub(job.charged);
             job.charged += more;
-            let cancel = job.cancel;
+            let cancel = job.cancel.filter(|_| job.stop_asked());
             if cancel.is_none_or(|at| now - at <= 30_000) {
                 job.lease = now + lease;
             }
@@ -674,6 +842,7 @@ impl Model {
         }
         self.promote(10);
         self.reap(10);
+        self.clear_away(2);
         replies
     }
 
@@ -685,7 +854,7 @@ impl Model {
                 _ => Settled::Lost,
             };
         }
-        let canceled = canceled || self.jobs[id].cancel.is_some();
+        let canceled = canceled || self.jobs[id].stop_asked();
         if canceled {
             self.end_lease(id, true, AttemptOutcome::Canceled);
             self.tell(id, epoch, Told::Canceled);
@@ -694,9 +863,12 @@ impl Model {
         }
         let used = self.end_lease(id, true, AttemptOutcome::Succeeded) as f64;
         let tenant = &mut self.tenants[self.jobs[id].tenant];
-        let old = tenant.estimate as f64;
-        let new = (old + (used - old) / 8.0).floor().clamp(100.0, 600_000.0);
-        tenant.estimate = new as u64;
+        let learnt = |old: u64| {
+            let old = old as f64;
+            (old + (used - old) / 8.0).floor().clamp(100.0, 600_000.0) as u64
+        };
+        tenant.estimate = Some(learnt(tenant.estimate.unwrap_or(self.usual)));
+        self.usual = learnt(self.usual);
         self.tell(id, epoch, Told::Succeeded);
         self.conclude(id, Status::Succeeded);
         Settled::Accepted
@@ -711,7 +883,7 @@ impl Model {
                 _ => Settled::Lost,
             };
         }
-        let canceled = self.jobs[id].cancel.is_some();
+        let canceled = self.jobs[id].stop_asked();
         self.end_lease(id, canceled || !ours, AttemptOutcome::Failed);
         if canceled {
             self.tell(id, epoch, Told::Canceled);
@@ -740,7 +912,7 @@ impl Model {
             };
         }
         self.end_lease(id, false, AttemptOutcome::Released);
-        if self.jobs[id].cancel.is_some() {
+        if self.jobs[id].stop_asked() {
             self.tell(id, epoch, Told::Canceled);
             self.conclude(id, Status::Canceled);
             return Settled::Canceled;
@@ -756,6 +928,33 @@ impl Model {
         let job = self.jobs.get_mut(id).expect("there");
         if job.tenant != t {
             return CancelOutcome::NotFound;
+        }
+        if job.ghost {
+            return CancelOutcome::AlreadyTerminal;
+        }
+        if job.place == Place::Following {
+            job.cancel = Some(now);
+            let leader = job.leader.clone().expect("it follows");
+            let of = self.jobs.get_mut(&leader).expect("it leads");
+            of.followers.retain(|follower| follower != id);
+            let (left, ghost, waits) = (of.followers.len(), of.ghost, of.status == Status::Queued);
+            let revision = of.revision;
+            self.jobs.get_mut(id).expect("there").revision += revision;
+            self.settle(id, Status::Canceled);
+            if left == 0 && ghost {
+                if waits {
+                    self.conclude(&leader, Status::Canceled);
+                } else {
+                    self.jobs.get_mut(&leader).expect("it leads").revision += 1;
+                }
+            }
+            return CancelOutcome::Canceled;
+        }
+        if !job.followers.is_empty() {
+            job.cancel = Some(now);
+            job.ghost = true;
+            job.revision += 1;
+            return CancelOutcome::Canceled;
         }
         match job.status {
             Status::Queued => {
@@ -815,6 +1014,7 @@ impl World {
             slots_busy: 0,
             draining: false,
             trouble: None,
+            renderer: "r".to_owned(),
         };
         Self {
             queue,
@@ -825,22 +1025,33 @@ impl World {
         }
     }
 
-    fn new_job(spec: &Spec) -> NewJob {
+    fn new_job(owner: &TenantId, spec: &Spec) -> NewJob {
         let mut request: JobRequest =
             serde_json::from_str(r#"{"input":{"kind":"code","source":"x"}}"#).unwrap();
         request.lane = lane(spec.lane);
         request.deadline_s = deadline_s(spec.deadline);
+        if let Some((key, mode)) = spec.render {
+            let JobInput::Code { source, .. } = &mut request.input;
+            *source = format!("x = {key}");
+            request.cache =
+                [CacheMode::Use, CacheMode::Refresh, CacheMode::Only][usize::from(mode)];
+        }
+        let payload = JobPayload {
+            request,
+            parent: None,
+            traceparent: None,
+        };
         NewJob {
-            id: JobId::generate(),
-            payload: JobPayload {
-                request,
-                parent: None,
-                traceparent: None,
-            },
+            id: JobId::generate(owner),
             delay: delay(spec.delay),
             idempotency: spec
                 .key
                 .map(|(key, fingerprint)| (format!("key {key}"), format!("body {fingerprint}"))),
+            render: spec
+                .render
+                .map(|_| RenderKey::of(&payload))
+                .unwrap_or_default(),
+            payload,
         }
     }
 
@@ -869,7 +1080,7 @@ impl World {
         for ((job, spec), reply) in jobs.into_iter().zip(replies) {
             let expected = self.model.enqueue(t, &job.id.to_string(), &spec);
             same!(reply, expected.clone(), "enqueue");
-            if expected == Enqueued::Accepted {
+            if matches!(expected, Enqueued::Accepted | Enqueued::Cached) {
                 self.accepted.push((job.id.to_string(), t, job, spec));
             }
         }
@@ -882,7 +1093,7 @@ impl World {
             Command::Enqueue(t, specs) => {
                 let jobs = specs
                     .into_iter()
-                    .map(|spec| (Self::new_job(&spec), spec))
+                    .map(|spec| (Self::new_job(&self.tenants[usize::from(t)], &spec), spec))
                     .collect();
                 self.enqueue(usize::from(t), jobs).await?;
             }
@@ -1023,6 +1234,8 @@ impl World {
                 let tenant = &mut self.model.tenants[usize::from(t)];
                 let changed = tenant.paused != on;
                 tenant.paused = on;
+                let now = self.model.now;
+                self.model.rest.entry(usize::from(t)).or_insert(now);
                 self.pause(&scope, on, changed).await?;
             }
             Command::PauseLane(l, on) => {
@@ -1052,6 +1265,8 @@ impl World {
                     tenant.tat_day = 0.0;
                 }
                 tenant.quotas = quotas;
+                let now = self.model.now;
+                self.model.rest.entry(usize::from(t)).or_insert(now);
             }
             Command::Leave(w) => {
                 let w = usize::from(w);
@@ -1069,8 +1284,10 @@ impl World {
                 if let Some(id) = ended.get(usize::from(n) % ended.len().max(1)) {
                     self.model.jobs.remove(id);
                     let mut delete = redis::cmd("DEL");
-                    for kind in ["j", "jp", "je", "ja"] {
-                        delete.arg(format!("{}:{kind}:{id}", self.queue.keys().base()));
+                    let job: JobId = id.parse().unwrap();
+                    for kind in ["j", "r", "e", "a"] {
+                        let base = self.queue.keys_of(job).base();
+                        delete.arg(format!("{base}:{kind}{}", job.short()));
                     }
                     let _: i64 = self.queue.query(&delete).await.unwrap();
                 }
@@ -1110,7 +1327,15 @@ impl World {
             many(|j| j.place == Place::Running),
             "running"
         );
+        same!(
+            stats.following,
+            many(|j| j.place == Place::Following),
+            "following"
+        );
+        self.check_bell().await?;
         let names = [
+            "cached",
+            "coalesced",
             "submitted",
             "succeeded",
             "failed",
@@ -1130,13 +1355,52 @@ impl World {
         Ok(())
     }
 
+    /// Work that could start, and a worker that waits for some: then the bell has rung. (No worker of
+    /// this test takes a token, so none can be on its way.)
+    async fn check_bell(&self) -> Result<(), String> {
+        let base = self.queue.keys().base();
+        let ask = async |name: &str, key: &str, more: &[String]| -> u64 {
+            let mut command = redis::cmd(name);
+            command.arg(format!("{base}:{key}")).arg(more);
+            self.queue.query(&command).await.unwrap()
+        };
+        let later = [format!("({}", self.model.now), "+inf".to_owned()];
+        let idle = ask("ZCOUNT", "idle", &later).await;
+        let eligible = ask("ZCARD", "vt", &[]).await;
+        let tokens = ask("LLEN", "bell", &[]).await;
+        if idle > 0 && eligible > 0 && tokens == 0 && !self.model.all_paused {
+            return Err(format!(
+                "{idle} workers wait, {eligible} tenants could be served, no token"
+            ));
+        }
+        Ok(())
+    }
+
     /// After the last step: each job is what the model says, and no key is without an owner or an end.
     async fn check_all(&self) -> Result<(), String> {
         for (id, job) in &self.model.jobs {
             let record = self.queue.read(id.parse().unwrap()).await.unwrap();
             let record = record.ok_or_else(|| format!("{id} is gone"))?;
-            same!(record.status, job.status, "status of {id}");
-            same!(record.revision, job.revision, "revision of {id}");
+            // Who waits for another's render is where that is.
+            let of = match (&job.leader, job.place) {
+                (Some(leader), Place::Following) => Some(&self.model.jobs[leader]),
+                _ => None,
+            };
+            let shown = match of {
+                Some(of) => of.status,
+                None if job.ghost => Status::Canceled,
+                None => job.status,
+            };
+            same!(record.status, shown, "status of {id}");
+            let revision = job.revision + of.map_or(0, |of| of.revision);
+            same!(record.revision, revision, "revision of {id}");
+            let leader = record.rendered_by.map(|leader| leader.to_string());
+            same!(leader, job.leader.clone(), "renderer of {id}");
+            let events = self.queue.events(record.id, None, 10_000).await.unwrap();
+            let done = events.iter().filter(|e| e.kind == EventKind::Done).count();
+            same!(done, usize::from(shown.is_terminal()), "ends of {id}");
+            let last = events.last().map(|e| e.kind == EventKind::Done);
+            same!(last.unwrap_or(false), shown.is_terminal(), "end of {id}");
             same!(
                 record.expires_at.is_some(),
                 job.status.is_terminal(),
@@ -1149,15 +1413,19 @@ impl World {
             );
             let outcomes: Vec<_> = record.attempts.iter().filter_map(|a| a.outcome).collect();
             same!(outcomes, job.outcomes.clone(), "attempts of {id}");
-            let position = match job.place {
-                Place::Ready(lane, number) => {
-                    let left = self.model.tenants[job.tenant].left[lane];
-                    Some(number.saturating_sub(left).max(1))
+            let waiting = of.unwrap_or(job);
+            let position = match waiting.place {
+                Place::Ready(lane, number) if !job.ghost => {
+                    let before = self.model.jobs.values().filter(|other| {
+                        other.tenant == waiting.tenant
+                            && matches!(other.place, Place::Ready(l, n) if l == lane && n <= number)
+                    });
+                    Some(before.count() as u64)
                 }
-                Place::Due(_) | Place::Running | Place::Ended => None,
+                _ => None,
             };
             same!(record.position, position, "position of {id}");
-            if let Place::Due(at) = job.place {
+            if let Place::Due(at) = waiting.place {
                 let not_before = record.not_before.map(|t| t.as_millisecond() as u64);
                 same!(not_before, Some(at), "not before of {id}");
             }
@@ -1167,11 +1435,11 @@ impl World {
         keys.arg(format!("{base}:j*"));
         let keys: Vec<String> = self.queue.query(&keys).await.unwrap();
         for key in keys {
-            let id = key.rsplit(':').next().unwrap_or_default();
+            let short = key.rsplit(":j").next().unwrap_or_default();
             let alive = self
                 .model
                 .jobs
-                .get(id)
+                .get(&JobId::from_short(short).unwrap().to_string())
                 .is_some_and(|job| !job.status.is_terminal());
             let ttl: i64 = self
                 .queue

@@ -92,16 +92,17 @@ fn worker(slots: u32) -> WorkerInfo {
         slots_busy: 0,
         draining: false,
         trouble: None,
+        renderer: String::new(),
     }
 }
 
-fn job() -> NewJob {
+fn job(owner: &TenantId) -> NewJob {
     let request: JobRequest = serde_json::from_value(serde_json::json!({
         "input": {"kind": "code", "source": "x", "scene": "A"}
     }))
     .unwrap();
     NewJob {
-        id: JobId::generate(),
+        id: JobId::generate(owner),
         payload: JobPayload {
             request,
             parent: None,
@@ -109,15 +110,16 @@ fn job() -> NewJob {
         },
         delay: Duration::ZERO,
         idempotency: None,
+        render: None,
     }
 }
 
-fn jobs(n: usize) -> Vec<NewJob> {
-    (0..n).map(|_| job()).collect()
+fn jobs(owner: &TenantId, n: usize) -> Vec<NewJob> {
+    (0..n).map(|_| job(owner)).collect()
 }
 
-fn in_lane(lane: Lane) -> NewJob {
-    let mut job = job();
+fn in_lane(owner: &TenantId, lane: Lane) -> NewJob {
+    let mut job = job(owner);
     job.payload.request.lane = lane;
     job
 }
@@ -130,8 +132,8 @@ fn accepted(replies: &[Enqueued]) -> usize {
 async fn a_repeated_enqueue_neither_restarts_the_job_nor_lets_its_payload_expire() {
     let bench = Bench::new().await;
     let (owner, worker) = (tenant("a"), worker(4));
-    let small = job();
-    let mut large = job();
+    let small = job(&owner);
+    let mut large = job(&owner);
     let JobInput::Code { source, .. } = &mut large.payload.request.input;
     *source = "x".repeat(100_000);
     let both = [small.clone(), large.clone()];
@@ -145,10 +147,13 @@ async fn a_repeated_enqueue_neither_restarts_the_job_nor_lets_its_payload_expire
     for job in &both {
         assert_eq!(bench.status(job.id).await, Status::Running);
         let ttl: i64 = bench
-            .redis(redis::cmd("TTL").arg(bench.queue.keys().payload(job.id)))
+            .redis(redis::cmd("TTL").arg(bench.queue.keys_of(job.id).job(job.id)))
             .await;
         assert_eq!(ttl, -1);
-        assert_eq!(bench.queue.payload(job.id).await.unwrap(), job.payload);
+        assert_eq!(
+            bench.queue.read(job.id).await.unwrap().unwrap().payload,
+            job.payload
+        );
     }
     bench
         .queue
@@ -168,7 +173,7 @@ async fn an_idempotency_key_holds_while_its_job_lives_and_not_without_it() {
     let mut bench = Bench::new().await;
     let (owner, worker) = (tenant("a"), worker(4));
     let with_key = || {
-        let mut job = job();
+        let mut job = job(&owner);
         job.idempotency = Some(("k".repeat(200), "body".to_owned()));
         job
     };
@@ -212,7 +217,7 @@ async fn an_idempotency_key_holds_while_its_job_lives_and_not_without_it() {
 async fn only_the_call_that_settled_an_attempt_is_told_so_again() {
     let bench = Bench::new().await;
     let (owner, worker) = (tenant("a"), worker(4));
-    bench.submit(&owner, &jobs(2)).await;
+    bench.submit(&owner, &jobs(&owner, 2)).await;
     let claims = bench.claim(&worker, 2).await;
     let (one, two) = (&claims[0], &claims[1]);
     let ours = failed(JobError::new(FailureClass::Storage, "full"));
@@ -252,7 +257,7 @@ async fn only_the_call_that_settled_an_attempt_is_told_so_again() {
 async fn jobs_of_a_dead_worker_run_again_within_fifteen_seconds_while_others_live() {
     let mut bench = Bench::new().await;
     let (owner, dead, alive) = (tenant("a"), worker(4), worker(4));
-    bench.submit(&owner, &jobs(1)).await;
+    bench.submit(&owner, &jobs(&owner, 1)).await;
     let claim = bench.claim(&dead, 1).await.pop().unwrap();
     for _ in 0..5 {
         bench.pass(Duration::from_secs(3)).await;
@@ -271,7 +276,7 @@ async fn a_lone_workers_jobs_run_again_at_most_half_a_lease_after_the_next_worke
     for away in [1, 5, 8, 9, 60] {
         let mut bench = Bench::new().await;
         let (owner, dead, next) = (tenant("a"), worker(4), worker(4));
-        bench.submit(&owner, &jobs(1)).await;
+        bench.submit(&owner, &jobs(&owner, 1)).await;
         let claim = bench.claim(&dead, 1).await.pop().unwrap();
         bench.pass(Duration::from_secs(away)).await;
         let limit = 15_000.max(away * 1000 + 6_001);
@@ -294,7 +299,7 @@ async fn after_an_outage_longer_than_a_lease_live_workers_keep_their_jobs() {
     let mut bench = Bench::new().await;
     let owner = tenant("a");
     let workers = [worker(4), worker(4), worker(4)];
-    bench.submit(&owner, &jobs(3)).await;
+    bench.submit(&owner, &jobs(&owner, 3)).await;
     let mut claims = Vec::new();
     for worker in &workers {
         claims.push(bench.claim(worker, 1).await.pop().unwrap());
@@ -327,7 +332,7 @@ async fn a_slot_that_a_capped_tenant_frees_wakes_a_parked_worker() {
         ..Quotas::default()
     };
     bench.queue.set_quotas(&owner, &quotas).await.unwrap();
-    bench.submit(&owner, &jobs(2)).await;
+    bench.submit(&owner, &jobs(&owner, 2)).await;
     let claim = bench.claim(&busy, 2).await.pop().unwrap();
     assert!(bench.claim(&parked, 1).await.is_empty());
     let mut bell = bench.queue.bell().await.unwrap();
@@ -342,10 +347,10 @@ async fn a_slot_that_a_capped_tenant_frees_wakes_a_parked_worker() {
 }
 
 #[tokio::test]
-async fn progress_does_not_make_the_jobs_hash_large_and_ends_with_the_attempt() {
+async fn progress_is_beside_the_record_and_ends_with_the_attempt() {
     let bench = Bench::new().await;
     let (owner, worker) = (tenant("a"), worker(4));
-    bench.submit(&owner, &jobs(1)).await;
+    bench.submit(&owner, &jobs(&owner, 1)).await;
     let claim = bench.claim(&worker, 1).await.pop().unwrap();
     let long = format!(
         r#"{{"stage":"rendering","frames_done":9,"eta_s":{}}}"#,
@@ -364,14 +369,6 @@ async fn progress_does_not_make_the_jobs_hash_large_and_ends_with_the_attempt() 
         .finish(claim.job, claim.epoch, &JobResult::default())
         .await
         .unwrap();
-    let encoding: String = bench
-        .redis(
-            redis::cmd("OBJECT")
-                .arg("ENCODING")
-                .arg(bench.queue.keys().job(claim.job)),
-        )
-        .await;
-    assert_eq!(encoding, "listpack");
     let record = bench.queue.read(claim.job).await.unwrap().unwrap();
     assert_eq!(record.progress.frames_done, 0);
     assert_eq!(record.attempts.len(), 1);
@@ -382,7 +379,7 @@ async fn progress_does_not_make_the_jobs_hash_large_and_ends_with_the_attempt() 
 async fn a_job_that_waits_for_its_retry_can_be_canceled_and_counts_stay_right() {
     let mut bench = Bench::new().await;
     let (owner, worker) = (tenant("a"), worker(4));
-    bench.submit(&owner, &jobs(3)).await;
+    bench.submit(&owner, &jobs(&owner, 3)).await;
     let ours = failed(JobError::new(FailureClass::Storage, "full"));
     let claims = bench.claim(&worker, 3).await;
     for claim in &claims {
@@ -426,7 +423,13 @@ async fn submits_per_minute_are_exact_for_many_racing_producers() {
     let tasks: Vec<_> = (0..40)
         .map(|_| {
             let (queue, owner) = (bench.queue.clone(), owner.clone());
-            tokio::spawn(async move { queue.enqueue(&owner, &[job()]).await.unwrap().remove(0) })
+            tokio::spawn(async move {
+                queue
+                    .enqueue(&owner, &[job(&owner)])
+                    .await
+                    .unwrap()
+                    .remove(0)
+            })
         })
         .collect();
     let mut replies = Vec::new();
@@ -442,12 +445,12 @@ async fn submits_per_minute_are_exact_for_many_racing_producers() {
     };
     assert_eq!(replies.iter().filter(|r| **r == refused).count(), 33);
     bench.pass(Duration::from_millis(8571)).await;
-    assert_eq!(accepted(&bench.submit(&owner, &jobs(1)).await), 0);
+    assert_eq!(accepted(&bench.submit(&owner, &jobs(&owner, 1)).await), 0);
     bench.pass(Duration::from_millis(1)).await;
-    assert_eq!(accepted(&bench.submit(&owner, &jobs(2)).await), 1);
+    assert_eq!(accepted(&bench.submit(&owner, &jobs(&owner, 2)).await), 1);
     bench.pass(Duration::from_secs(60)).await;
     assert_eq!(
-        bench.submit(&owner, &jobs(2)).await,
+        bench.submit(&owner, &jobs(&owner, 2)).await,
         [
             Enqueued::Accepted,
             Enqueued::Full {
@@ -471,10 +474,10 @@ async fn a_job_refused_by_one_rate_uses_up_nothing_of_the_other() {
     };
     bench.queue.set_quotas(&owner, &quotas).await.unwrap();
     for _ in 0..3 {
-        assert_eq!(accepted(&bench.submit(&owner, &jobs(5)).await), 1);
+        assert_eq!(accepted(&bench.submit(&owner, &jobs(&owner, 5)).await), 1);
         bench.pass(Duration::from_secs(60)).await;
     }
-    let reply = bench.submit(&owner, &jobs(1)).await.remove(0);
+    let reply = bench.submit(&owner, &jobs(&owner, 1)).await.remove(0);
     let Enqueued::Limited {
         policy,
         limit,
@@ -486,7 +489,7 @@ async fn a_job_refused_by_one_rate_uses_up_nothing_of_the_other() {
     };
     assert_eq!((policy, limit, used), (QuotaPolicy::SubmitsPerDay, 3, 3));
     bench.pass(retry_after).await;
-    assert_eq!(accepted(&bench.submit(&owner, &jobs(1)).await), 1);
+    assert_eq!(accepted(&bench.submit(&owner, &jobs(&owner, 1)).await), 1);
 }
 
 #[tokio::test]
@@ -498,7 +501,7 @@ async fn concurrent_renders_never_exceed_the_cap_and_a_new_cap_holds_at_once() {
         ..Quotas::default()
     };
     bench.queue.set_quotas(&owner, &cap(3)).await.unwrap();
-    bench.submit(&owner, &jobs(20)).await;
+    bench.submit(&owner, &jobs(&owner, 20)).await;
     let tasks: Vec<_> = (0..16)
         .map(|_| {
             let queue = bench.queue.clone();
@@ -540,7 +543,7 @@ async fn render_seconds_are_metered_and_what_waits_goes_on_the_next_day() {
         ..Quotas::default()
     };
     bench.queue.set_quotas(&owner, &quotas).await.unwrap();
-    bench.submit(&owner, &jobs(4)).await;
+    bench.submit(&owner, &jobs(&owner, 4)).await;
     for seconds in [6, 5] {
         let claim = bench.claim(&worker, 1).await.pop().unwrap();
         bench.pass(Duration::from_secs(seconds)).await;
@@ -551,7 +554,7 @@ async fn render_seconds_are_metered_and_what_waits_goes_on_the_next_day() {
             .unwrap();
     }
     assert!(bench.claim(&worker, 1).await.is_empty());
-    let reply = bench.submit(&owner, &jobs(1)).await.remove(0);
+    let reply = bench.submit(&owner, &jobs(&owner, 1)).await.remove(0);
     let wait = Duration::from_millis(MIDNIGHT + 86_400_000 - bench.now);
     let expected = Enqueued::Limited {
         policy: QuotaPolicy::RenderSecondsPerDay,
@@ -563,7 +566,7 @@ async fn render_seconds_are_metered_and_what_waits_goes_on_the_next_day() {
     bench.audited().await;
     bench.pass(wait).await;
     assert_eq!(bench.claim(&worker, 1).await.len(), 1);
-    assert_eq!(accepted(&bench.submit(&owner, &jobs(1)).await), 1);
+    assert_eq!(accepted(&bench.submit(&owner, &jobs(&owner, 1)).await), 1);
     bench.audited().await;
 }
 
@@ -577,7 +580,7 @@ async fn weights_share_the_slots() {
     };
     bench.queue.set_quotas(&three, &quotas).await.unwrap();
     for owner in [&one, &three] {
-        bench.submit(owner, &jobs(100)).await;
+        bench.submit(owner, &jobs(owner, 100)).await;
     }
     let claims = bench.claim(&worker, 80).await;
     let of_three = claims.iter().filter(|c| c.tenant == three).count();
@@ -589,9 +592,9 @@ async fn weights_share_the_slots() {
 async fn no_tenant_takes_the_last_tenth_of_the_slots_while_others_are_active() {
     let bench = Bench::new().await;
     let (heavy, light, worker) = (tenant("heavy"), tenant("light"), worker(20));
-    bench.submit(&heavy, &jobs(60)).await;
+    bench.submit(&heavy, &jobs(&heavy, 60)).await;
     assert_eq!(bench.claim(&worker, 20).await.len(), 20, "alone: all");
-    let light_job = job();
+    let light_job = job(&light);
     bench.submit(&light, std::slice::from_ref(&light_job)).await;
     let claims = bench.claim(&worker, 20).await;
     assert_eq!(claims.len(), 1);
@@ -600,7 +603,7 @@ async fn no_tenant_takes_the_last_tenth_of_the_slots_while_others_are_active() {
 
     // Its own ends do not help it above the bound; more slots or the others' silence do.
     let mut bench = Bench::new().await;
-    bench.submit(&heavy, &jobs(60)).await;
+    bench.submit(&heavy, &jobs(&heavy, 60)).await;
     bench.submit(&light, std::slice::from_ref(&light_job)).await;
     let claims = bench.claim(&worker, 30).await;
     assert_eq!(claims.len(), 19);
@@ -632,7 +635,7 @@ async fn no_tenant_takes_the_last_tenth_of_the_slots_while_others_are_active() {
     assert!(bench.claim(&worker, 30).await.is_empty(), "18 of 20 again");
     bench.audited().await;
     bench.pass(Duration::from_secs(601)).await;
-    bench.submit(&heavy, &jobs(1)).await;
+    bench.submit(&heavy, &jobs(&heavy, 1)).await;
     bench.audited().await;
     assert!(!bench.claim(&worker, 30).await.is_empty(), "alone again");
     bench.audited().await;
@@ -645,8 +648,8 @@ async fn what_is_paused_waits_and_goes_on_after_the_resume() {
     let scope = PauseScope::Tenant(a.clone());
     assert!(bench.queue.pause(&scope).await.unwrap());
     assert!(!bench.queue.pause(&scope).await.unwrap());
-    bench.submit(&a, &jobs(2)).await;
-    bench.submit(&b, &jobs(1)).await;
+    bench.submit(&a, &jobs(&a, 2)).await;
+    bench.submit(&b, &jobs(&b, 1)).await;
     let claims = bench.claim(&worker, 5).await;
     assert_eq!(claims.len(), 1);
     assert_eq!(claims[0].tenant, b);
@@ -667,9 +670,9 @@ async fn what_is_paused_waits_and_goes_on_after_the_resume() {
 
     let lane = PauseScope::Lane(Lane::Batch);
     assert!(bench.queue.pause(&lane).await.unwrap());
-    let (batch, normal) = (in_lane(Lane::Batch), in_lane(Lane::Normal));
+    let (batch, normal) = (in_lane(&a, Lane::Batch), in_lane(&a, Lane::Normal));
     bench.submit(&a, &[batch.clone(), normal.clone()]).await;
-    bench.submit(&b, &[in_lane(Lane::Batch)]).await;
+    bench.submit(&b, &[in_lane(&b, Lane::Batch)]).await;
     let claims = bench.claim(&worker, 5).await;
     assert_eq!(claims.len(), 1);
     assert_eq!(claims[0].job, normal.id);
@@ -692,33 +695,28 @@ async fn audit_names_what_was_tampered_with_and_repair_puts_it_right() {
     let bench = Bench::new().await;
     let (owner, worker) = (tenant("a"), worker(4));
     for n in [100, 100, 50] {
-        bench.submit(&owner, &jobs(n)).await;
+        bench.submit(&owner, &jobs(&owner, n)).await;
     }
     let claims = bench.claim(&worker, 2).await;
     let looked = bench.audited().await.looked;
     assert!(looked > 250, "{looked}");
     let base = bench.queue.keys().base().to_owned();
-    let run = format!("{base}:t:{owner}:run");
-    let () = bench
-        .redis(
-            redis::cmd("ZREM")
-                .arg(format!("{base}:lease"))
-                .arg(claims[0].job.to_string()),
-        )
-        .await;
-    let () = bench
-        .redis(redis::cmd("SREM").arg(&run).arg(claims[1].job.to_string()))
-        .await;
-    let () = bench.redis(redis::cmd("SADD").arg(&run).arg("ghost")).await;
-    let () = bench
-        .redis(
-            redis::cmd("ZREM")
-                .arg(format!("{base}:vt"))
-                .arg(owner.as_str()),
-        )
-        .await;
+    let (lost, ghost) = (claims[0].job.short(), JobId::generate(&owner).short());
+    for (command, key, member) in [
+        ("ZREM", "lease", lost.as_str()),
+        ("ZREM", "vt", owner.as_str()),
+    ] {
+        let mut command = redis::cmd(command);
+        let () = bench
+            .redis(command.arg(format!("{base}:{key}")).arg(member))
+            .await;
+    }
+    // A stream entry that nobody counted.
+    let mut command = redis::cmd("XADD");
+    command.arg(format!("{base}:t:{owner}:q2"));
+    let () = bench.redis(command.arg("7-0").arg("j").arg(ghost)).await;
     let found = bench.queue.audit(false).await.unwrap().violations;
-    for word in ["lease", "run", "vt", "totals"] {
+    for word in ["lease", "stream", "counted ready", "vt", "totals"] {
         assert!(found.iter().any(|v| v.contains(word)), "{word}: {found:?}");
     }
     bench.queue.audit(true).await.unwrap();
@@ -741,7 +739,7 @@ async fn ended_jobs_are_kept_as_long_as_was_set() {
         .set_retention(Duration::from_secs(100), Duration::from_secs(200))
         .await
         .unwrap();
-    bench.submit(&owner, &jobs(2)).await;
+    bench.submit(&owner, &jobs(&owner, 2)).await;
     let claims = bench.claim(&worker, 2).await;
     bench
         .queue
@@ -756,9 +754,13 @@ async fn ended_jobs_are_kept_as_long_as_was_set() {
         .unwrap();
     for (claim, keep) in [(&claims[0], 100), (&claims[1], 200)] {
         let keys: Vec<String> = bench
-            .redis(redis::cmd("KEYS").arg(format!("{}:*{}", bench.queue.keys().base(), claim.job)))
+            .redis(redis::cmd("KEYS").arg(format!(
+                "{}:*{}",
+                bench.queue.keys_of(claim.job).base(),
+                claim.job.short()
+            )))
             .await;
-        assert_eq!(keys.len(), 3, "{keys:?}");
+        assert_eq!(keys.len(), 2, "record and result: {keys:?}");
         for key in keys {
             let ttl: i64 = bench.redis(redis::cmd("TTL").arg(&key)).await;
             assert!((keep - 5..=keep).contains(&ttl), "{key}: {ttl}");
@@ -770,7 +772,7 @@ async fn ended_jobs_are_kept_as_long_as_was_set() {
 async fn events_are_read_on_from_where_one_was_and_the_oldest_of_many_are_gone() {
     let bench = Bench::new().await;
     let (owner, worker) = (tenant("a"), worker(4));
-    bench.submit(&owner, &jobs(1)).await;
+    bench.submit(&owner, &jobs(&owner, 1)).await;
     let claim = bench.claim(&worker, 1).await.pop().unwrap();
     for round in 0..5 {
         let news = Renewal {
@@ -809,7 +811,7 @@ async fn events_are_read_on_from_where_one_was_and_the_oldest_of_many_are_gone()
 async fn dead_letters_are_listed_and_run_again_once_or_discarded() {
     let mut bench = Bench::new().await;
     let (owner, worker) = (tenant("a"), worker(10));
-    let many = jobs(3);
+    let many = jobs(&owner, 3);
     bench.submit(&owner, &many).await;
     let ours = failed(JobError::new(FailureClass::Storage, "the store is full"));
     // The first two fail three times by our fault, the third loses three leases.
@@ -865,7 +867,7 @@ async fn dead_letters_are_listed_and_run_again_once_or_discarded() {
         "{one:?} {two:?}"
     );
     let claim = bench.claim(&worker, 3).await.pop().unwrap();
-    let again = bench.queue.payload(claim.job).await.unwrap();
+    let again = bench.queue.read(claim.job).await.unwrap().unwrap().payload;
     assert_eq!(again.parent, Some(many[0].id));
     let left = bench.queue.dead_letters(&owner, &all, 10).await.unwrap();
     let ids: Vec<_> = left.iter().map(|letter| letter.job).collect();

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use manimq_shared::ids::{JobId, TenantId, WorkerId};
 use manimq_shared::job::{JobPayload, JobRequest, JobResult, Status};
+use manimq_shared::keys::Topic;
 use manimq_shared::queue::{
-    ACL_RULES, Bell, Enqueued, LEASE, NewJob, Queue, QueueError, RESPONSE_TIMEOUT, RedisConfig,
-    Renewal, Settled, TlsFiles, WorkerInfo,
+    ACL_RULES, Bell, Enqueued, LEASE, Lease, NewJob, Queue, QueueError, RESPONSE_TIMEOUT,
+    RedisConfig, Renewal, Settled, TlsFiles, WorkerInfo,
 };
 use manimq_shared::testing::{Certificates, ClusterSet, RedisServer, SentinelSet};
 
@@ -23,6 +24,7 @@ fn worker() -> WorkerInfo {
         slots_busy: 0,
         draining: false,
         trouble: None,
+        renderer: String::new(),
     }
 }
 
@@ -33,7 +35,7 @@ fn job(bytes: usize) -> NewJob {
     }))
     .unwrap();
     NewJob {
-        id: JobId::generate(),
+        id: JobId::generate(&TenantId::default()),
         payload: JobPayload {
             request,
             parent: None,
@@ -41,6 +43,7 @@ fn job(bytes: usize) -> NewJob {
         },
         delay: Duration::ZERO,
         idempotency: None,
+        render: None,
     }
 }
 
@@ -86,12 +89,13 @@ async fn lives(config: &RedisConfig) -> Result<(), QueueError> {
     assert!(bell.await.unwrap()?, "the bell rang");
     let claims = queue.claim(&worker, 4, LEASE).await?.claims;
     assert_eq!(claims.len(), 2);
+    let mut subscribed = hub.watch(queue.keys_of(small).job_topic(small));
+    // The first hint is that it watches; jobs of one shard share the channel.
+    subscribed.hinted().await;
     for claim in claims {
         assert!([small, large].contains(&claim.job));
-        queue.payload(claim.job).await?;
-        let mut watch = hub.watch(queue.keys().event_channel(claim.job));
-        // The first hint is that it watches.
-        watch.hinted().await;
+        assert!(claim.payload.is_ok());
+        let mut watch = hub.watch(queue.keys_of(claim.job).job_topic(claim.job));
         let news = Renewal {
             job: claim.job,
             epoch: claim.epoch,
@@ -110,6 +114,14 @@ async fn lives(config: &RedisConfig) -> Result<(), QueueError> {
     }
     assert!(queue.audit(false).await?.violations.is_empty());
     Ok(())
+}
+
+/// A channel of one's own.
+fn test_topic() -> Topic {
+    Topic {
+        channel: "{mq:0}:test".to_owned(),
+        item: String::new(),
+    }
 }
 
 /// The words of an error that an operator must act upon.
@@ -275,7 +287,7 @@ async fn a_missing_right_is_named_with_the_rules_that_give_it() {
         "-publish",
         "-xadd",
         "-zadd",
-        "-mget",
+        "-setrange",
         "resetkeys",
         "resetchannels",
     ] {
@@ -310,7 +322,7 @@ async fn a_frozen_redis_fails_every_call_in_time_and_recovers() {
     let queue = Queue::connect(&server.config("mq")).await.unwrap();
     let bell = wait_on(queue.bell().await.unwrap());
     let hub = queue.hub();
-    let mut watch = hub.watch("{mq:0}:test".to_owned());
+    let mut watch = hub.watch(test_topic());
     watch.hinted().await;
     server.freeze();
     let calls = (0..20).map(|n| {
@@ -469,7 +481,7 @@ async fn one_handle_survives_a_master_that_hangs_and_its_return_as_a_replica() {
     let queue = Queue::connect(&set.config("mq")).await.unwrap();
     let hub = queue.hub();
     let id = submit(&queue, job(10)).await.unwrap();
-    let mut watch = hub.watch(queue.keys().event_channel(id));
+    let mut watch = hub.watch(queue.keys_of(id).job_topic(id));
     watch.hinted().await;
     let bell = wait_on(queue.bell().await.unwrap());
     let port = set.master_port();
@@ -542,7 +554,7 @@ async fn an_old_master_that_does_not_know_it_yet_gets_no_more_jobs() {
     let set = SentinelSet::start(false);
     let queue = Queue::connect(&set.config("mq")).await.unwrap();
     let hub = queue.hub();
-    let mut watch = hub.watch("{mq:0}:test".to_owned());
+    let mut watch = hub.watch(test_topic());
     watch.hinted().await;
     let mut bell = queue.bell().await.unwrap();
     submit(&queue, job(10)).await.unwrap();
@@ -765,6 +777,48 @@ async fn a_slot_moves_under_running_calls_and_nothing_is_torn_or_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_submit_that_is_repeated_while_its_slot_moves_makes_no_second_record() {
+    let set = ClusterSet::start(false);
+    let queue = Queue::connect(&set.config("mq")).await.unwrap();
+    let tenant = TenantId::default();
+    let again: Vec<NewJob> = (0..3).map(|_| job(100)).collect();
+    queue.enqueue(&tenant, &again[..2]).await.unwrap();
+    let base = queue.keys_of_tenant(&tenant).base().to_owned();
+    let from = set.owner(&base);
+    let to = (from + 1) % 3;
+    set.begin_move(&base, to);
+    // Two of the records are at the old place, the third is nowhere.
+    let repeated = tokio::spawn({
+        let queue = queue.clone();
+        async move { queue.enqueue(&TenantId::default(), &again).await }
+    });
+    let at = |node: usize| {
+        let mut command = redis::cmd("CLUSTER");
+        let slot: u16 = set
+            .ask_node(node, command.arg("KEYSLOT").arg(&base))
+            .unwrap();
+        let mut command = redis::cmd("CLUSTER");
+        command.arg("GETKEYSINSLOT").arg(slot).arg(1000);
+        set.ask_node::<Vec<String>>(node, &command).unwrap()
+    };
+    let known = at(from);
+    eventually("the third record is at the new place", async || {
+        !at(to).is_empty()
+    })
+    .await;
+    for key in at(to) {
+        assert!(!known.contains(&key), "{key} is in both places");
+    }
+    // Which is also why this does not stop half way.
+    while set.move_keys(&base, to) {}
+    set.end_move(&base, to);
+    let answers = repeated.await.unwrap().unwrap();
+    assert_eq!(answers.len(), 3);
+    assert_eq!(queue.audit(false).await.unwrap().violations, [""; 0]);
+    assert_eq!(queue.stats().await.unwrap().ready, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_handle_survives_the_death_of_its_primary_in_a_cluster() {
     let mut set = ClusterSet::start_with(false, 1, None);
     // The first primary is the one with a replica.
@@ -787,11 +841,12 @@ async fn one_handle_survives_the_death_of_its_primary_in_a_cluster() {
         }
     }
     assert!(queue.bell().await.is_ok());
-    let id = JobId::generate();
-    let mut watch = hub.watch(queue.keys().event_channel(id));
+    let id = JobId::generate(&TenantId::default());
+    let mut watch = hub.watch(queue.keys_of(id).job_topic(id));
     watch.hinted().await;
     let mut publish = redis::cmd("PUBLISH");
-    publish.arg(queue.keys().event_channel(id)).arg("news");
+    let topic = queue.keys_of(id).job_topic(id);
+    publish.arg(topic.channel).arg(topic.item);
     eventually("hints come", async || {
         let _: i64 = queue.query(&publish).await.unwrap();
         tokio::time::timeout(Duration::from_millis(500), watch.hinted())
@@ -799,4 +854,80 @@ async fn one_handle_survives_the_death_of_its_primary_in_a_cluster() {
             .is_ok()
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tenants_of_all_shards_of_a_cluster_are_served_by_one_worker() {
+    let set = ClusterSet::start(false);
+    let config = RedisConfig {
+        shards: None,
+        ..set.config("mq")
+    };
+    assert_eq!(config.shards(), 8);
+    let queue = Queue::connect(&config).await.unwrap();
+    let worker = WorkerInfo {
+        slots: 40,
+        slots_ready: 40,
+        ..worker()
+    };
+    let bell = wait_on({
+        assert!(
+            queue
+                .claim(&worker, 40, LEASE)
+                .await
+                .unwrap()
+                .claims
+                .is_empty()
+        );
+        queue.bell().await.unwrap()
+    });
+    let tenants: Vec<TenantId> = (0..40).map(|n| format!("t{n}").parse().unwrap()).collect();
+    let mut jobs = Vec::new();
+    for tenant in &tenants {
+        let job = NewJob {
+            id: JobId::generate(tenant),
+            ..job(10)
+        };
+        jobs.push(job.id);
+        let answers = queue.enqueue(tenant, &[job]).await.unwrap();
+        assert_eq!(answers, [Enqueued::Accepted]);
+    }
+    assert!(bell.await.unwrap().unwrap(), "the bell rang");
+    let mut bases: Vec<_> = jobs.iter().map(|job| queue.keys_of(*job).base()).collect();
+    bases.sort_unstable();
+    bases.dedup();
+    assert!(bases.len() > 4, "they lie in several shards: {bases:?}");
+    let stats = queue.stats().await.unwrap();
+    assert_eq!((stats.ready, stats.workers.len()), (40, 1));
+
+    let claims = queue.claim(&worker, 40, LEASE).await.unwrap().claims;
+    assert_eq!(claims.len(), 40);
+    let news: Vec<_> = claims
+        .iter()
+        .map(|claim| Renewal {
+            job: claim.job,
+            epoch: claim.epoch,
+            events: vec![],
+        })
+        .collect();
+    let leases = queue.renew(&worker, LEASE, &news).await.unwrap();
+    assert!(leases.iter().all(|lease| *lease == Lease::Held));
+    let ended: Vec<_> = claims
+        .iter()
+        .map(|claim| (claim.job, claim.epoch, JobResult::default()))
+        .collect();
+    let settled = queue.finish_many(&ended).await.unwrap();
+    assert!(settled.iter().all(|settled| *settled == Settled::Accepted));
+    let stats = queue.stats().await.unwrap();
+    assert_eq!((stats.ready, stats.counters["succeeded"]), (0, 40));
+    assert!(queue.audit(false).await.unwrap().violations.is_empty());
+    let other = RedisConfig {
+        shards: Some(4),
+        ..config
+    };
+    let text = remedy(Queue::connect(&other).await);
+    assert!(
+        text.contains("8 shards") && text.contains("MANIMQ_REDIS_SHARDS"),
+        "{text}"
+    );
 }

@@ -16,6 +16,7 @@ use crate::board::Board;
 use crate::convert;
 use crate::leases::{Held, Leases, Verdict};
 use crate::metrics::WorkerMetrics;
+use crate::sandbox::formulas::FormulaStore;
 use crate::sandbox::{
     EventReceiver, EventSender, Limits, RenderError, RenderEvent, RenderRequest, Rendered, Sandbox,
 };
@@ -43,6 +44,8 @@ pub struct Context {
     pub uploader: Uploader,
     /// How strictly the source is checked again.
     pub policy: PolicyMode,
+    /// Formulas of earlier jobs, by tenant.
+    pub formulas: FormulaStore,
     /// What is counted.
     pub metrics: WorkerMetrics,
     /// Cancelled when running renders must end now.
@@ -59,21 +62,13 @@ enum Outcome {
 }
 
 /// Runs a claimed job in `sandbox` and settles the claim.
-#[tracing::instrument(skip_all, fields(job.id = %claim.job, attempt.n = claim.attempt))]
+#[tracing::instrument(skip_all, fields(job.id = %claim.job, attempt.n = claim.attempt, lease.epoch = %claim.epoch))]
 pub async fn run<S: Sandbox>(context: &Context, sandbox: &mut S, claim: Claim) {
     let started = Instant::now();
     let held = context.leases.hold(claim.job, claim.epoch);
-    let payload = context.queue.payload(claim.job).await;
-    let request = payload.as_ref().ok().map(|payload| &payload.request);
-    let outcome = match &payload {
+    let request = claim.payload.as_ref().ok().map(|payload| &payload.request);
+    let outcome = match &claim.payload {
         Ok(payload) => render(context, sandbox, &claim, &held, payload).await,
-        Err(error @ QueueError::Unavailable(_)) => {
-            tracing::warn!(
-                error = error as &dyn std::error::Error,
-                "cannot read the job"
-            );
-            Outcome::Released("the job could not be read")
-        }
         Err(error) => {
             tracing::error!(error = %error, "cannot read the job");
             let text = "what Redis holds of this job cannot be read by this worker";
@@ -250,6 +245,7 @@ async fn prepare(
         scene: scene.clone(),
         output: convert::output(&payload.request.output),
         limits: limits(payload.request.timeout_s),
+        formulas: Some(context.formulas.shelf(claim.tenant.to_string())),
         stop: held.stop().child_token(),
     })
 }

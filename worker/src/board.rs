@@ -42,6 +42,7 @@ pub struct Board {
 struct Inner {
     slots: Vec<SlotState>,
     trouble: Option<String>,
+    renderer: String,
     draining: bool,
 }
 
@@ -57,6 +58,7 @@ impl Board {
             inner: Arc::new(Mutex::new(Inner {
                 slots: vec![SlotState::Starting; slots],
                 trouble: None,
+                renderer: String::new(),
                 draining: false,
             })),
             worker,
@@ -76,6 +78,11 @@ impl Board {
                 inner.trouble = None;
             }
         });
+    }
+
+    /// Says what renders here: whatever decides what a scene looks like.
+    pub fn renderer(&self, text: impl Into<String>) {
+        self.with(|inner| inner.renderer = text.into());
     }
 
     /// Says why a slot is quarantined.
@@ -111,6 +118,7 @@ impl Board {
                 slots_busy: count(&[SlotState::Busy]),
                 draining: inner.draining,
                 trouble: inner.trouble.clone(),
+                renderer: inner.renderer.clone(),
             }
         })
     }

@@ -236,7 +236,7 @@ pub fn keep(
 async fn run(queue: &Queue, leases: &Leases, board: &Board, stop: &CancellationToken) {
     let worker = board.info().id;
     let hub = queue.hub();
-    let mut hint = hub.watch(queue.keys().control_channel(worker));
+    let mut hint = hub.watch(queue.keys().control_topic(worker));
     let mut last = Instant::now() - RENEW_EVERY;
     let mut failing = false;
     loop {

@@ -59,6 +59,7 @@ pub async fn claim_for_slots(
                     tracing::info!(
                         job.id = %claim.job,
                         attempt.n = claim.attempt,
+                        lease.epoch = %claim.epoch,
                         tenant.id = %claim.tenant,
                         "claimed {}",
                         claim.job

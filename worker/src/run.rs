@@ -16,6 +16,7 @@ use crate::board::{Board, SlotState};
 use crate::config::{RunArgs, SandboxKind};
 use crate::leases::{self, Leases};
 use crate::metrics::WorkerMetrics;
+use crate::sandbox::formulas::FormulaStore;
 use crate::sandbox::local::LocalSandbox;
 use crate::sandbox::{ConnectError, Sandbox};
 use crate::upload::Uploader;
@@ -78,6 +79,7 @@ where
     let board = Board::new(worker, slots);
     let kill = CancellationToken::new();
     let context = Context {
+        formulas: FormulaStore::default(),
         queue: queue.clone(),
         leases: Leases::default(),
         board: board.clone(),
@@ -147,6 +149,8 @@ where
     // The keeper and the claimer live as long as the worker: if one of them ends by itself, a
     // bug ended it, and a worker without them would look alive and do nothing.
     let crashed = tokio::select! {
+        // First: the claimer ends because of it too, and that is no crash.
+        biased;
         () = stop.cancelled() => None,
         () = died.cancelled() => Some("the lease keeper or the claimer ended by itself"),
     };

@@ -39,6 +39,8 @@ pub async fn live<S, Connect, Connecting>(
         let trouble = match connected {
             Ok(sandbox) => {
                 pause = QUARANTINE.0;
+                let versions = serde_json::to_string(sandbox.versions()).unwrap_or_default();
+                context.board.renderer(versions);
                 let serving = serve(index, context.clone(), sandbox, ready.clone(), stop.clone());
                 match tokio::spawn(serving).await {
                     Ok(Ok(())) => break,

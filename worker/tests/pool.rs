@@ -150,7 +150,7 @@ impl Bench {
         }))
         .unwrap();
         let job = NewJob {
-            id: JobId::generate(),
+            id: JobId::generate(&TenantId::default()),
             payload: JobPayload {
                 request,
                 parent: None,
@@ -158,6 +158,7 @@ impl Bench {
             },
             delay: Duration::ZERO,
             idempotency: None,
+            render: None,
         };
         let replies = self
             .queue

@@ -2,7 +2,7 @@
 //! scene. The scene that was chosen is written into the request, so that every attempt of the
 //! job renders the same one.
 
-use manimq_shared::job::{CacheMode, FieldError, JobInput, JobRequest};
+use manimq_shared::job::{FieldError, JobInput, JobRequest};
 use manimq_shared::scene_policy::{CheckError, Rejected, SceneName, SceneSelectError, check_async};
 
 use super::App;
@@ -15,7 +15,7 @@ const BUSY_RETRY_S: u64 = 2;
 /// Checks a request and chooses its scene.
 pub(super) async fn request(app: &App, request: &mut JobRequest) -> Result<(), ApiError> {
     let source_bytes_max = app.limits().source_bytes_max;
-    let mut errors = request.validate().err().unwrap_or_default();
+    let errors = request.validate().err().unwrap_or_default();
     let JobInput::Code {
         source,
         scene,
@@ -33,12 +33,6 @@ pub(super) async fn request(app: &App, request: &mut JobRequest) -> Result<(), A
                 detail,
             }]),
         );
-    }
-    if request.cache == CacheMode::Only {
-        errors.push(FieldError {
-            pointer: "/cache".into(),
-            detail: "there is no store of earlier results yet; use `use` or `refresh`".into(),
-        });
     }
     if !errors.is_empty() {
         return Err(ApiError::invalid(errors));

@@ -105,7 +105,7 @@ pub(super) async fn follow(
         pending.push_back(snapshot(&app, &record));
     }
     let follower = Follower {
-        watch: app.hub().watch(app.queue().keys().event_channel(id)),
+        watch: app.hub().watch(app.queue().keys_of(id).job_topic(id)),
         end: Instant::now() + app.limits().sse_life,
         catching_up: after.is_none().then_some(record.revision),
         skipped: false,

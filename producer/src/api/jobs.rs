@@ -10,9 +10,9 @@ use axum::response::{IntoResponse as _, Response};
 use jiff::Timestamp;
 use manimq_shared::api::JobView;
 use manimq_shared::ids::{JobId, TenantId};
-use manimq_shared::job::{JobPayload, JobRecord, JobRequest, Progress, Status};
+use manimq_shared::job::{JobPayload, JobRecord, JobRequest, Progress, Quality, Status};
 use manimq_shared::metrics::InProgress;
-use manimq_shared::queue::{CancelOutcome, Enqueued, EventKind, NewJob};
+use manimq_shared::queue::{Allowance, CancelOutcome, Enqueued, EventKind, NewJob, RenderKey};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -54,6 +54,8 @@ const LOG_BYTES_MAX: usize = 8 * 1024 * 1024;
             headers(("Location" = String, description = "The job"),
                     ("ETag" = String, description = "The job's revision"),
                     ("Idempotency-Replayed" = String, description = "`true` if this is an earlier submit's job"))),
+        (status = 403, description = "The tenant's quotas do not allow such a job (`not-allowed`)", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
+        (status = 412, description = "`cache` is `only` and there is no earlier result (`not-cached`)", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
         (status = 413, description = "The source or the body is too large", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
         (status = 415, description = "Not `application/json`", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
         (status = 422, description = "A value is wrong (`invalid-params`), the source was refused (`code-rejected`), or the key was used before (`idempotency-key-reused`)", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
@@ -70,7 +72,7 @@ pub(super) async fn submit(
     // Of the body as it was understood: spaces, the order of fields and defaults do not matter.
     let idempotency = idempotency.map(|key| (key, fingerprint(&request)));
     check::request(&app, &mut request).await?;
-    let id = JobId::generate();
+    let id = JobId::generate(&tenant);
     let payload = JobPayload {
         request,
         parent: None,
@@ -81,6 +83,7 @@ pub(super) async fn submit(
         payload: payload.clone(),
         delay: Duration::ZERO,
         idempotency,
+        render: RenderKey::of(&payload),
     };
     let reply = app
         .redis("enqueue", app.queue().enqueue(&tenant, &[job]))
@@ -94,7 +97,7 @@ pub(super) async fn submit(
             accepted(&app, &tenant, id, &payload);
             (id, false)
         }
-        Some(Enqueued::Accepted) => {
+        Some(Enqueued::Accepted | Enqueued::Cached) => {
             accepted(&app, &tenant, id, &payload);
             (id, false)
         }
@@ -138,6 +141,24 @@ pub(super) async fn submit(
             .with_policy(policy)
             .retry_after(wait_s));
         }
+        Some(Enqueued::Forbidden {
+            allowance,
+            limit,
+            asked,
+        }) => {
+            let policy = allowance.as_str();
+            metrics.quota_rejections.with_label_values(&[policy]).inc();
+            return Err(
+                ApiError::new(Kind::NotAllowed, not_allowed(allowance, limit, asked))
+                    .with_policy(policy),
+            );
+        }
+        Some(Enqueued::NotCached) => {
+            return Err(ApiError::new(
+                Kind::NotCached,
+                "no earlier result of the same work is there; submit with \"cache\": \"use\" to render it",
+            ));
+        }
         None => {
             return Err(ApiError::new(
                 Kind::Internal,
@@ -165,6 +186,30 @@ pub(super) async fn submit(
     Ok(response)
 }
 
+/// Why a tenant may not ask for this at all.
+fn not_allowed(allowance: Allowance, limit: u64, asked: u64) -> String {
+    let quality = |rank: u64| {
+        let at = usize::try_from(rank)
+            .ok()
+            .and_then(|rank| Quality::ALL.get(rank));
+        at.map_or("?", |quality| quality.as_str())
+    };
+    match allowance {
+        Allowance::Quality => format!(
+            "quality {} is more than this tenant may ask for; {} is the most",
+            quality(asked),
+            quality(limit)
+        ),
+        Allowance::TimeoutSeconds => {
+            format!("timeout_s {asked} is more than this tenant may ask for; {limit} is the most")
+        }
+        Allowance::SourceBytes => {
+            format!("the source has {asked} bytes; this tenant may send {limit}")
+        }
+        Allowance::Code => "this tenant may not send code of its own".to_owned(),
+    }
+}
+
 fn accepted(app: &App, tenant: &TenantId, id: JobId, payload: &JobPayload) {
     let request = &payload.request;
     let lane = request.lane.as_str();
@@ -190,6 +235,9 @@ fn as_accepted(id: JobId, tenant: TenantId, payload: JobPayload) -> JobRecord {
         cancel_requested_at: None,
         not_before: None,
         position: None,
+        expected_wait: None,
+        rendered_by: None,
+        cached: false,
         progress: Progress::default(),
         attempts: Vec::new(),
         payload,
@@ -277,7 +325,9 @@ async fn wait_for_change(
     };
     let _counted = InProgress::start(&app.metrics().long_polls);
     let end = Instant::now() + Duration::from_secs(wait_s);
-    let mut watch = app.hub().watch(app.queue().keys().event_channel(record.id));
+    let mut watch = app
+        .hub()
+        .watch(app.queue().keys_of(record.id).job_topic(record.id));
     while record.revision <= since && !record.status.is_terminal() {
         let look = (Instant::now() + LOOK_EVERY).min(end);
         tokio::select! {

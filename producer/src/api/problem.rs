@@ -52,6 +52,10 @@ kinds! {
     SignatureInvalid = FORBIDDEN, "signature-invalid", "The signature is not valid";
     /// A signed URL that is too old.
     UrlExpired = FORBIDDEN, "url-expired", "The URL has expired";
+    /// The tenant's quotas forbid what was asked for; waiting does not help.
+    NotAllowed = FORBIDDEN, "not-allowed", "This tenant may not ask for that";
+    /// Only an earlier result was wanted, and there is none.
+    NotCached = PRECONDITION_FAILED, "not-cached", "No earlier result";
     /// No such thing, or not yours.
     NotFound = NOT_FOUND, "not-found", "Not found";
     /// Another method.

@@ -52,6 +52,7 @@ pub(super) fn job(app: &App, record: &JobRecord) -> JobView {
             lane: record.lane,
             position: record.position,
             not_before: record.not_before,
+            expected_wait_s: record.expected_wait.map(|wait| wait.as_secs()),
         }),
         progress: progress(record),
         attempts: record.attempts.clone(),
@@ -63,6 +64,8 @@ pub(super) fn job(app: &App, record: &JobRecord) -> JobView {
         tags: request.tags.clone(),
         metadata: request.metadata.clone(),
         parent: record.payload.parent,
+        rendered_by: record.rendered_by,
+        cached: record.cached,
         result_url,
         links: Links {
             events: format!("{base}/events"),
@@ -132,7 +135,8 @@ pub(super) fn url(
     artifact: &StoredArtifact,
 ) -> Option<(String, Timestamp)> {
     let key: ArtifactKey = artifact.key.parse().ok()?;
-    if key.job() != record.id {
+    // Jobs of one tenant that ask for the same work share a file.
+    if key.job() != record.rendered_by.unwrap_or(record.id) {
         tracing::warn!(job.id = %record.id, "an artifact of {} has a key of another job", record.id);
         return None;
     }
@@ -183,6 +187,9 @@ pub(super) fn etag(app: &App, record: &JobRecord) -> String {
     let mut tag = format!("\"{}", record.revision);
     if let Some(position) = record.position {
         tag.push_str(&format!(".p{position}"));
+    }
+    if let Some(wait) = record.expected_wait {
+        tag.push_str(&format!(".w{}", wait.as_secs()));
     }
     if record.status == Status::Succeeded {
         tag.push_str(&format!(".u{}", app.store().get_expiry_s()));

@@ -297,14 +297,14 @@ async fn a_stream_that_redis_refuses_to_read_ends() {
     // Another type under the stream's key: Redis answers, but no later answer will be better.
     let () = api
         .queue
-        .query(redis::cmd("DEL").arg(api.queue.keys().events(job.id)))
+        .query(redis::cmd("DEL").arg(api.queue.keys_of(job.id).job(job.id)))
         .await
         .unwrap();
     let () = api
         .queue
         .query(
             redis::cmd("SET")
-                .arg(api.queue.keys().events(job.id))
+                .arg(api.queue.keys_of(job.id).job(job.id))
                 .arg("no stream"),
         )
         .await

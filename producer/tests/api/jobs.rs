@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use manimq_shared::api::JobView;
-use manimq_shared::ids::JobId;
+use manimq_shared::ids::{JobId, TenantId};
 use manimq_shared::job::{FailureClass, JobError, JobPayload, JobRequest, Stage, Status};
 use manimq_shared::queue::{EventKind, NewJob, failed};
 use reqwest::{Method, StatusCode};
@@ -107,8 +107,9 @@ async fn an_unchanged_job_is_not_sent_again() {
 async fn what_is_no_job_of_mine_is_not_found() {
     let api = Api::start().await;
     let request: JobRequest = serde_json::from_value(scene_body(SCENE)).unwrap();
+    let owner: TenantId = "other".parse().unwrap();
     let stranger = NewJob {
-        id: JobId::generate(),
+        id: JobId::generate(&owner),
         payload: JobPayload {
             request,
             parent: None,
@@ -116,13 +117,11 @@ async fn what_is_no_job_of_mine_is_not_found() {
         },
         delay: Duration::ZERO,
         idempotency: None,
+        render: None,
     };
     let other = stranger.id;
-    api.queue
-        .enqueue(&"other".parse().unwrap(), &[stranger])
-        .await
-        .unwrap();
-    let unknown = JobId::generate();
+    api.queue.enqueue(&owner, &[stranger]).await.unwrap();
+    let unknown = JobId::generate(&TenantId::default());
     for id in [other.to_string(), unknown.to_string()] {
         for (method, path) in [
             (Method::GET, format!("/v1/jobs/{id}")),

@@ -52,7 +52,7 @@ async fn a_submitted_job_is_answered_with_its_object_and_address() {
 async fn the_only_scene_is_written_into_what_the_worker_gets() {
     let api = Api::start().await;
     let job = api.submit().await;
-    let payload = api.queue.payload(job.id).await.unwrap();
+    let payload = api.queue.read(job.id).await.unwrap().unwrap().payload;
     let JobInput::Code { scene, source, .. } = payload.request.input;
     assert_eq!(scene.as_deref(), Some("Hello"));
     assert_eq!(source, SCENE);
@@ -73,7 +73,7 @@ async fn the_callers_trace_goes_with_the_job_if_it_is_one() {
             .json()
             .await
             .unwrap();
-        let payload = api.queue.payload(job.id).await.unwrap();
+        let payload = api.queue.read(job.id).await.unwrap().unwrap().payload;
         assert_eq!(payload.traceparent.as_deref(), kept);
     }
 }
@@ -173,7 +173,7 @@ async fn values_out_of_range_are_all_told_at_once() {
     let api = Api::start().await;
     let body = json!({
         "input": {"kind": "code", "source": SCENE, "file_name": "../a.py"},
-        "output": {"fps": 0, "transparent": true}, "timeout_s": 0, "cache": "only",
+        "output": {"fps": 0, "transparent": true}, "timeout_s": 0,
         "tags": [""],
     });
     let refused = problem(api.post("/v1/jobs", &body).await, 422, "invalid-params").await;
@@ -185,8 +185,7 @@ async fn values_out_of_range_are_all_told_at_once() {
             "/output/fps",
             "/output/transparent",
             "/timeout_s",
-            "/tags/0",
-            "/cache"
+            "/tags/0"
         ]
     );
     // The sandbox would not take these.
@@ -466,7 +465,8 @@ async fn a_repeated_submit_with_the_same_key_gives_the_first_job() {
     let first: JobView = first.json().await.unwrap();
 
     // The same request in other words: spaces, a default spelt out, a quoted key.
-    let same = json!({"lane": "normal", "input": {"source": SCENE, "kind": "code"}});
+    let same =
+        json!({"lane": "normal", "cache": "refresh", "input": {"source": SCENE, "kind": "code"}});
     for (key, body) in [
         ("k-1", body.clone()),
         ("\"k-1\"", body.clone()),

@@ -198,6 +198,7 @@ impl Api {
                 slots_busy: 0,
                 draining: false,
                 trouble: None,
+                renderer: String::new(),
             },
             queue: self.queue.clone(),
             client: self.client.clone(),
@@ -313,7 +314,8 @@ async fn carry(
 }
 
 pub fn scene_body(source: &str) -> Value {
-    json!({"input": {"kind": "code", "source": source}})
+    // Each one is rendered for itself.
+    json!({"input": {"kind": "code", "source": source}, "cache": "refresh"})
 }
 
 /// The problem of a response, after the checks that hold for every problem.

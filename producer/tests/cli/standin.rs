@@ -94,6 +94,7 @@ async fn work(api: String, announce: PathBuf, slots: u32) {
         slots_busy: 0,
         draining: false,
         trouble: None,
+        renderer: String::new(),
     };
     let queue = Queue::connect(&RedisConfig::new(url)).await.unwrap();
     queue.renew(&info, LEASE, &[]).await.unwrap();

@@ -35,7 +35,7 @@ pub use url::{URL_FORMS, redact};
 use super::QueueError;
 use cluster::Cluster;
 use link::late;
-use node::{Failure, Node, Reply, Source, Wire};
+use node::{Failure, Node, Reply, Source, Wire, refusal};
 use retry::{Retry, is_final};
 use sentinel::Sentinels;
 use tls::Maker;
@@ -169,15 +169,17 @@ impl Shared {
         Ok((value, kept))
     }
 
-    /// Sends commands whose replies do not matter and that may be sent again. In a Cluster, all their
-    /// keys are of one slot.
+    /// Sends commands in order over one connection; they may be sent again. In a Cluster, all their keys
+    /// are of one slot.
     ///
     /// # Errors
     /// The first command's that was refused, or as [`Self::query`].
-    pub async fn send(&self, commands: &Pipeline) -> Result<(), RedisError> {
+    pub async fn pipeline(&self, commands: &Pipeline) -> Result<Vec<Value>, RedisError> {
         let slot = || commands.cmd_iter().find_map(slots::slot_of);
-        self.exchange(Wire::Many(commands), slot, true).await?;
-        Ok(())
+        match self.exchange(Wire::Many(commands), slot, true).await?.0 {
+            Value::Array(replies) => Ok(replies),
+            other => Ok(vec![other]),
+        }
     }
 
     /// Sends a command that may be sent again to every server that takes writes: to the only one, or
@@ -281,12 +283,19 @@ async fn single(
     let mut retry = Retry::until(deadline, repeat);
     loop {
         match node.exchange(wire, false, deadline).await {
-            // The master was demoted. Nothing was done; who is it now?
-            Ok((Value::ServerError(error), _)) if error.code() == "READONLY" => {
-                node.forget().await;
-                retry.soon(error.into()).await?;
-            }
-            Ok((value, kept)) => return Ok((value.extract_error()?, kept)),
+            Ok(reply) => match refusal(&reply.0) {
+                None => return Ok(reply),
+                Some(error) => {
+                    let demoted = error.code() == "READONLY";
+                    let error = error.clone().into();
+                    if !demoted {
+                        return Err(error);
+                    }
+                    // Nothing was done. Who is the master now?
+                    node.forget().await;
+                    retry.soon(error).await?;
+                }
+            },
             Err(Failure::NotSent(error)) if node.source().moves() && !is_final(&error) => {
                 retry.soon(error).await?;
             }

@@ -79,7 +79,7 @@ impl Queue {
         };
         let mut command = redis::cmd("ZRANGEBYSCORE");
         command
-            .arg(self.keys().dead(tenant))
+            .arg(self.keys_of_tenant(tenant).dead(tenant))
             .arg(bound(filter.since, "-inf"))
             .arg(bound(filter.until, "+inf"))
             .arg("WITHSCORES")
@@ -91,7 +91,7 @@ impl Queue {
         let mut letters = Vec::new();
         let mut gone = Vec::new();
         for (id, at) in found {
-            let job: JobId = id.parse()?;
+            let job = JobId::from_short(&id)?;
             let Some(record) = self.read(job).await? else {
                 gone.push(job);
                 continue;
@@ -143,7 +143,7 @@ impl Queue {
         let jobs: Vec<NewJob> = dead
             .into_iter()
             .map(|(letter, payload)| NewJob {
-                id: JobId::generate(),
+                id: JobId::generate(tenant),
                 payload: JobPayload {
                     parent: Some(letter.job),
                     traceparent: None,
@@ -152,6 +152,8 @@ impl Queue {
                 delay: Duration::ZERO,
                 // No API key has a space, so this meets no key of a user.
                 idempotency: Some((format!("redrive {}", letter.job), String::new())),
+                // What failed by our fault is rendered anew.
+                render: None,
             })
             .collect();
         let replies = self.enqueue(tenant, &jobs).await?;
@@ -162,9 +164,12 @@ impl Queue {
                 continue;
             };
             let runs = match &reply {
-                Enqueued::Accepted => Some(job.id),
+                Enqueued::Accepted | Enqueued::Cached => Some(job.id),
                 Enqueued::Exists(earlier) | Enqueued::KeyReused(earlier) => Some(*earlier),
-                Enqueued::Full { .. } | Enqueued::Limited { .. } => None,
+                Enqueued::Full { .. }
+                | Enqueued::Limited { .. }
+                | Enqueued::Forbidden { .. }
+                | Enqueued::NotCached => None,
             };
             if runs.is_some() {
                 done.push(dead);
@@ -188,9 +193,9 @@ impl Queue {
         let mut taken = 0;
         for some in jobs.chunks(BATCH_MAX) {
             let mut command = redis::cmd("ZREM");
-            command.arg(self.keys().dead(tenant));
+            command.arg(self.keys_of_tenant(tenant).dead(tenant));
             for job in some {
-                command.arg(job.to_string());
+                command.arg(job.short());
             }
             taken += u64::from_redis_value(self.shared.query(&command, true).await?)?;
         }

@@ -6,6 +6,7 @@
 //! A connection on which nothing comes may be quiet or dead. It is tried when another connection of
 //! the process was lost, and now and then.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,13 +18,16 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::RESPONSE_TIMEOUT;
 use super::connection::Shared;
+use crate::keys::Topic;
 
 /// Pause between two tries to connect, growing from the first to the second.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// How often a quiet connection is tried.
 const TRY_EVERY: Duration = Duration::from_secs(60);
 
-type Watchers = Arc<Mutex<HashMap<String, watch::Sender<()>>>>;
+type Watchers = Arc<Mutex<HashMap<Topic, watch::Sender<()>>>>;
+/// Length of a job's short form: a message on a channel of jobs is a row of them.
+const ITEM_BYTES: usize = 22;
 
 /// Hands out [`Watch`]es. Clones share one connection.
 #[derive(Clone)]
@@ -33,9 +37,9 @@ pub struct Hub {
     _task: Arc<AbortOnDropHandle<()>>,
 }
 
-/// Interest in one channel, for as long as it lives.
+/// Interest in one topic, for as long as it lives.
 pub struct Watch {
-    channel: String,
+    topic: Topic,
     news: watch::Receiver<()>,
     watchers: Watchers,
     changes: mpsc::UnboundedSender<()>,
@@ -55,10 +59,10 @@ impl Drop for Watch {
     fn drop(&mut self) {
         let mut watchers = self.watchers.lock().expect("no panic while locked");
         if watchers
-            .get(&self.channel)
+            .get(&self.topic)
             .is_some_and(|news| news.receiver_count() == 1)
         {
-            watchers.remove(&self.channel);
+            watchers.remove(&self.topic);
             let _ = self.changes.send(());
         }
     }
@@ -78,20 +82,20 @@ impl Hub {
         }
     }
 
-    /// Registers interest in a channel. The first hint may be for something already seen.
+    /// Registers interest in a topic. The first hint may be for something already seen.
     #[must_use]
-    pub fn watch(&self, channel: String) -> Watch {
+    pub fn watch(&self, topic: Topic) -> Watch {
         let mut watchers = self.watchers.lock().expect("no panic while locked");
-        let news = if let Some(news) = watchers.get(&channel) {
+        let news = if let Some(news) = watchers.get(&topic) {
             news.subscribe()
         } else {
             let (sender, receiver) = watch::channel(());
-            watchers.insert(channel.clone(), sender);
+            watchers.insert(topic.clone(), sender);
             let _ = self.changes.send(());
             receiver
         };
         Watch {
-            channel,
+            topic,
             news,
             watchers: Arc::clone(&self.watchers),
             changes: self.changes.clone(),
@@ -130,12 +134,12 @@ async fn follow(
     loop {
         let wanted: HashSet<String> = {
             let watchers = watchers.lock().expect("no panic while locked");
-            watchers.keys().cloned().collect()
+            watchers.keys().map(|topic| topic.channel.clone()).collect()
         };
         for channel in wanted.difference(&subscribed) {
             within(sink.subscribe(channel)).await?;
             // What happened before the subscription gave no hint: look once.
-            wake(watchers, channel);
+            wake(watchers, |topic| topic.channel == *channel);
         }
         for channel in subscribed.difference(&wanted) {
             within(sink.unsubscribe(channel)).await?;
@@ -143,7 +147,7 @@ async fn follow(
         subscribed = wanted;
         tokio::select! {
             message = stream.next() => match message {
-                Some(message) => wake(watchers, message.get_channel_name()),
+                Some(message) => tell(watchers, message.get_channel_name(), message.get_payload_bytes()),
                 None => return Err(std::io::Error::other("the connection ended").into()),
             },
             change = changes.recv() => {
@@ -168,8 +172,26 @@ async fn within<T>(call: impl Future<Output = Result<T, RedisError>>) -> Result<
     answer.map_err(std::io::Error::from)?
 }
 
-fn wake(watchers: &Watchers, channel: &str) {
-    if let Some(news) = watchers.lock().expect("no panic while locked").get(channel) {
+/// Passes a message on: to those who wait for one of the items in it, and for all of the channel.
+fn tell(watchers: &Watchers, channel: &str, message: &[u8]) {
+    let watchers = watchers.lock().expect("no panic while locked");
+    let items = message
+        .chunks_exact(ITEM_BYTES)
+        .map(String::from_utf8_lossy);
+    for item in items.chain([Cow::Borrowed("")]) {
+        let topic = Topic {
+            channel: channel.to_owned(),
+            item: item.into_owned(),
+        };
+        if let Some(news) = watchers.get(&topic) {
+            news.send_replace(());
+        }
+    }
+}
+
+fn wake(watchers: &Watchers, which: impl Fn(&Topic) -> bool) {
+    let watchers = watchers.lock().expect("no panic while locked");
+    for (_, news) in watchers.iter().filter(|(topic, _)| which(topic)) {
         news.send_replace(());
     }
 }

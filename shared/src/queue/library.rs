@@ -4,12 +4,13 @@
 //! Redis during a roll-out, each calling its own functions. Both must then agree on the data;
 //! [`LAYOUT`] changes when they do not.
 
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use sha2::{Digest, Sha256};
 
 /// Version of the data layout (keys, fields, their meaning).
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 const FILES: &[&str] = &[
     include_str!("lua/prelude.lua"),
@@ -17,6 +18,7 @@ const FILES: &[&str] = &[
     include_str!("lua/reap.lua"),
     include_str!("lua/enqueue.lua"),
     include_str!("lua/claim.lua"),
+    include_str!("lua/rest.lua"),
     include_str!("lua/renew.lua"),
     include_str!("lua/finish.lua"),
     include_str!("lua/fail.lua"),
@@ -24,6 +26,7 @@ const FILES: &[&str] = &[
     include_str!("lua/cancel.lua"),
     include_str!("lua/read.lua"),
     include_str!("lua/stats.lua"),
+    include_str!("lua/list.lua"),
     include_str!("lua/leave.lua"),
     include_str!("lua/control.lua"),
     include_str!("lua/audit.lua"),
@@ -57,10 +60,55 @@ impl Library {
     fn build(body: &str) -> Self {
         let hash = hex::encode(&Sha256::digest(body.as_bytes())[..4]);
         let name = format!("manimq_{LAYOUT}_{hash}");
-        let body = body.replace("@PREFIX@", &format!("{name}_"));
+        let body = inline_constants(&body.replace("@PREFIX@", &format!("{name}_")));
         let code = format!("#!lua name={name}\n{body}");
         Self { name, code }
     }
+}
+
+/// The names and values of a line such as `local A, B_MS = 1, 0.5`, if it is one.
+fn constants(line: &str) -> Option<Vec<(&str, &str)>> {
+    let (names, values) = line.strip_prefix("local ")?.split_once(" = ")?;
+    let (names, values): (Vec<_>, Vec<_>) =
+        (names.split(", ").collect(), values.split(", ").collect());
+    let is_name = |name: &&str| {
+        name.starts_with(|c: char| c.is_ascii_uppercase())
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+    };
+    (names.len() == values.len()
+        && names.iter().all(is_name)
+        && values.iter().all(|value| value.parse::<f64>().is_ok()))
+    .then(|| names.into_iter().zip(values).collect())
+}
+
+/// Writes the values of top-level constants where their names are. Lua allows 200 local names in a
+/// chunk and looks each up when it is used; the sources have more, and use them all the time.
+fn inline_constants(body: &str) -> String {
+    let values: HashMap<&str, &str> = body.lines().filter_map(constants).flatten().collect();
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut code = String::with_capacity(body.len());
+    for line in body.lines() {
+        let mut rest = if constants(line).is_some() { "" } else { line };
+        while let Some(first) = rest.chars().next() {
+            let end = if rest.starts_with("--") {
+                rest.len()
+            } else if first == '\'' || first == '"' {
+                let closing = rest[1..].find(first).map(|at| at + 2);
+                closing.unwrap_or(rest.len())
+            } else if is_word(first) {
+                rest.find(|c| !is_word(c)).unwrap_or(rest.len())
+            } else {
+                first.len_utf8()
+            };
+            let (token, after) = rest.split_at(end);
+            code.push_str(values.get(token).unwrap_or(&token));
+            rest = after;
+        }
+        code.push('\n');
+    }
+    code
 }
 
 /// The library of this build.
@@ -78,6 +126,15 @@ pub static TEST_LIBRARY: LazyLock<Library> = LazyLock::new(|| {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn constants_are_written_where_their_names_are_but_not_in_texts() {
+        let body = "local A, B_MS = 1, 0.5\nlocal t = { A, B_MS, AB, 'A' } -- A\nreturn x.y[A]";
+        assert_eq!(
+            inline_constants(body),
+            "\nlocal t = { 1, 0.5, AB, 'A' } -- A\nreturn x.y[1]\n"
+        );
+    }
 
     #[test]
     fn the_production_library_knows_no_other_clock_than_the_servers() {

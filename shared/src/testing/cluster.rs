@@ -121,6 +121,8 @@ impl ClusterSet {
     pub fn config(&self, prefix: &str) -> RedisConfig {
         RedisConfig {
             prefix: prefix.to_owned(),
+            // What is fair is exact within a shard only.
+            shards: Some(1),
             ..RedisConfig::new(self.url())
         }
     }

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use super::url;
 use crate::queue::QueueError;
 
+/// Most logical shards.
+const SHARDS_MAX: u16 = 256;
+
 /// How to reach Redis.
 #[derive(Clone)]
 pub struct RedisConfig {
@@ -14,6 +17,9 @@ pub struct RedisConfig {
     pub prefix: String,
     /// Most connections per server for calls, besides those that block. More than two are never made.
     pub pool_size: usize,
+    /// Logical shards, 1 to 256: the same in all processes of a queue, and fixed once it was begun.
+    /// `None`: 1, in a Cluster 8.
+    pub shards: Option<u16>,
     /// Whether an `enqueue` is answered only after Redis confirmed that the job is kept: on disk, or
     /// by replicas. Needs a Redis that can say so.
     pub durable: bool,
@@ -44,6 +50,7 @@ impl RedisConfig {
             url: url.into(),
             prefix: "mq".to_owned(),
             pool_size: 8,
+            shards: None,
             durable: false,
             tls: TlsFiles::default(),
             sentinel_user: None,
@@ -53,7 +60,8 @@ impl RedisConfig {
 
     /// Like [`Self::new`], with what the environment adds: `MANIMQ_REDIS_CA_FILE`,
     /// `MANIMQ_REDIS_CERT_FILE`, `MANIMQ_REDIS_KEY_FILE`, `MANIMQ_REDIS_SENTINEL_USER`,
-    /// `MANIMQ_REDIS_SENTINEL_PASSWORD` and `MANIMQ_REDIS_DURABLE` (`true` or `false`).
+    /// `MANIMQ_REDIS_SENTINEL_PASSWORD`, `MANIMQ_REDIS_SHARDS` (1 to 256) and `MANIMQ_REDIS_DURABLE`
+    /// (`true` or `false`).
     ///
     /// # Errors
     /// [`QueueError::Configuration`] if one of them cannot be read.
@@ -64,17 +72,23 @@ impl RedisConfig {
     fn with(self, variable: impl Fn(&str) -> Option<String>) -> Result<Self, QueueError> {
         let text = |name: &str| variable(name).filter(|text| !text.is_empty());
         let file = |name: &str| text(name).map(PathBuf::from);
+        let unreadable = |name: &str, text: &str, form: &str| {
+            QueueError::Configuration(format!("{name} is {text:?}: write {form}"))
+        };
         let durable = text("MANIMQ_REDIS_DURABLE").unwrap_or_default();
         let durable = match durable.to_ascii_lowercase().as_str() {
             "1" | "true" | "yes" | "on" => true,
             "" | "0" | "false" | "no" | "off" => false,
-            _ => {
-                return Err(QueueError::Configuration(format!(
-                    "MANIMQ_REDIS_DURABLE is {durable:?}: write true or false"
-                )));
-            }
+            other => return Err(unreadable("MANIMQ_REDIS_DURABLE", other, "true or false")),
         };
+        let shards = text("MANIMQ_REDIS_SHARDS").map(|text| {
+            let number = text.trim().parse().ok();
+            number
+                .filter(|n| (1..=SHARDS_MAX).contains(n))
+                .ok_or_else(|| unreadable("MANIMQ_REDIS_SHARDS", &text, "a number from 1 to 256"))
+        });
         Ok(Self {
+            shards: shards.transpose()?,
             durable,
             tls: TlsFiles {
                 ca: file("MANIMQ_REDIS_CA_FILE"),
@@ -85,6 +99,13 @@ impl RedisConfig {
             sentinel_password: text("MANIMQ_REDIS_SENTINEL_PASSWORD"),
             ..self
         })
+    }
+
+    /// Number of logical shards, 1 to 256.
+    #[must_use]
+    pub fn shards(&self) -> u16 {
+        let usual = if self.is_cluster() { 8 } else { 1 };
+        self.shards.unwrap_or(usual).clamp(1, SHARDS_MAX)
     }
 
     /// Whether the URL names a Cluster, over which the keys of several shards are spread.
@@ -100,6 +121,7 @@ impl std::fmt::Debug for RedisConfig {
             .field("url", &url::redact(&self.url))
             .field("prefix", &self.prefix)
             .field("pool_size", &self.pool_size)
+            .field("shards", &self.shards())
             .field("durable", &self.durable)
             .field("tls", &self.tls)
             .finish_non_exhaustive()
@@ -130,11 +152,15 @@ mod tests {
         assert_eq!(config.tls.cert, None);
         assert_eq!(config.sentinel_password.as_deref(), Some("secret"));
         assert!(config.durable && !with(&[]).unwrap().durable);
-        let error = with(&[("MANIMQ_REDIS_DURABLE", "perhaps")]).unwrap_err();
-        let text = error.to_string();
-        assert!(
-            text.contains("MANIMQ_REDIS_DURABLE") && text.contains("perhaps"),
-            "{text}"
-        );
+        let eight = with(&[("MANIMQ_REDIS_SHARDS", "8")]).unwrap();
+        assert_eq!(eight.shards(), 8);
+        for (name, value) in [
+            ("MANIMQ_REDIS_DURABLE", "perhaps"),
+            ("MANIMQ_REDIS_SHARDS", "0"),
+            ("MANIMQ_REDIS_SHARDS", "many"),
+        ] {
+            let text = with(&[(name, value)]).unwrap_err().to_string();
+            assert!(text.contains(name) && text.contains(value), "{text}");
+        }
     }
 }

@@ -6,12 +6,13 @@
 --
 -- At most BUDGET items a call, so a long audit is no single picture; each item is judged within one
 -- call, so what moves between two calls is never reported. The parts, in order:
---   totals  submitted less ended = waiting + running + delayed; workers' slots add up
---   lease   each leased job runs, is pending in its stream and in its tenant's `run`
+--   totals  submitted less ended = waiting + running + delayed + following; workers' slots add up
+--   lease   each leased job runs and is pending in its stream
 --   due     each waits for its time and is in no stream;  dl  each is queued with that deadline
---   tenants counts = streams, `run` = pending = leases' owners, live jobs, one group with one consumer,
+--   tenants counts = streams, running = pending, live jobs, one group with one consumer,
 --           place = predicate of eligibility (within what claims put right by themselves)
---   q…      each stream entry is the one its job names: queued if undelivered, running if pending
+--   q…      each stream entry is the one its job names: queued if undelivered, running if pending;
+--           who waits for its render says so, too
 
 local function parts(S, repair, cursor)
   local base, found, looked = S.base, {}, 0
@@ -25,9 +26,24 @@ local function parts(S, repair, cursor)
 
   -- Whether a job's entry is pending in its stream.
   local function pending(job)
-    if not job.si or job.si == '' then return false end
-    local reply = redis.pcall('XPENDING', stream_key(base, job.tn, job.sl), GROUP, job.si, job.si, 1)
+    if job[SQ] == 0 then return false end
+    local entry = int(job[SQ]) .. '-0'
+    local reply = redis.pcall('XPENDING', stream_key(base, job[TN], job[SL]), GROUP, entry, entry, 1)
     return not reply.err and #reply == 1
+  end
+
+  -- Whether those that wait for a job's render know it.
+  local function led(id, job)
+    if not has(job, LEADS) then return end
+    local some = followers(base, id, job)
+    if #some == 0 or #some > FOLLOWERS_MAX then wrong('followers: ' .. id .. ' has ' .. #some) end
+    for _, follower in ipairs(some) do
+      looked = looked + 1
+      local other = load_job(base, follower)
+      if not other or other[ST] ~= QUEUED or not has(other, FOLLOWS) or short_id(other[WK]) ~= id then
+        wrong('followers: ' .. follower .. ' does not wait for ' .. id, function() redis.call('LREM', followers_key(base, id), 0, follower) end)
+      end
+    end
   end
 
   local function totals()
@@ -36,20 +52,22 @@ local function parts(S, repair, cursor)
     for i = 1, 5 do v[i] = tonumber(v[i]) or 0 end
     local alive = v[1] - v[2] - v[3] - v[4] - v[5]
     local lease, due = redis.call('ZCARD', base .. ':lease'), redis.call('ZCARD', base .. ':due')
+    local following = tonumber(redis.call('HGET', base .. ':ct', 'following') or 0)
     if redis.call('ZCARD', base .. ':tns') <= BUDGET then
-      local ready, live = 0, 0
+      local ready, live, follow = 0, 0, 0
       for _, name in ipairs(redis.call('ZRANGE', base .. ':tns', 0, -1)) do
         looked = looked + 1
-        local a = tenant(S, name).a
-        live = live + a[LIVE]
-        for _, lane in ipairs(LANES) do ready = ready + a[ENTERED[lane]] - a[LEFT[lane]] end
+        local t = tenant(S, name)
+        live, follow = live + t.a[LIVE], follow + t.a[FOLLOWING]
+        for lane = 1, 4 do ready = ready + waiting(t, lane) end
       end
-      if ready + lease + due ~= alive then
-        wrong('totals: ' .. ready .. ' ready + ' .. lease .. ' running + ' .. due .. ' delayed, but ' .. alive .. ' were submitted and have not ended')
+      if ready + lease + due + following ~= alive then
+        wrong('totals: ' .. ready .. ' ready + ' .. lease .. ' running + ' .. due .. ' delayed + ' .. following .. ' following, but ' .. alive .. ' were submitted and have not ended')
       end
+      if follow ~= following then wrong('totals: tenants have ' .. follow .. ' followers, ' .. following .. ' are counted') end
       if live ~= alive then wrong('totals: tenants have ' .. live .. ' live jobs, but ' .. alive .. ' were submitted and have not ended') end
-    elseif lease + due > alive then
-      wrong('totals: ' .. lease .. ' running + ' .. due .. ' delayed, but only ' .. alive .. ' were submitted and have not ended')
+    elseif lease + due + following > alive then
+      wrong('totals: ' .. lease .. ' running + ' .. due .. ' delayed + ' .. following .. ' following, but only ' .. alive .. ' were submitted and have not ended')
     end
     if redis.call('HLEN', base .. ':wkn') <= BUDGET then
       local slots = 0
@@ -68,49 +86,46 @@ local function parts(S, repair, cursor)
     local job = load_job(base, id)
     if not job then
       wrong('lease: ' .. id .. ' has no record', function() redis.call('ZREM', base .. ':lease', id) end)
-    elseif job.st ~= 'running' then
-      wrong('lease: ' .. id .. ' is ' .. job.st, function() redis.call('ZREM', base .. ':lease', id) end)
+    elseif job[ST] ~= RUNS then
+      wrong('lease: ' .. id .. ' is ' .. STATUS[job[ST]], function() redis.call('ZREM', base .. ':lease', id) end)
     else
-      if redis.call('SISMEMBER', run_key(base, job.tn), id) == 0 then
-        wrong('run: ' .. id .. ' runs and is not in it', function()
-          local t = tenant(S, job.tn)
-          t.started[#t.started + 1] = id
-          t.recheck = true
-        end)
-      end
-      if not pending(job) then wrong('stream: ' .. id .. ' runs and its entry ' .. tostring(job.si) .. ' is not pending') end
-      if not tonumber(job.ep) or tonumber(job.ep) < 1 then wrong('job: ' .. id .. ' runs without an epoch') end
+      if not pending(job) then wrong('stream: ' .. id .. ' runs and its entry ' .. job[SQ] .. ' is not pending') end
+      if job[EP] < 1 then wrong('job: ' .. id .. ' runs without an epoch') end
+      if job[LT] == NO_ID then wrong('job: ' .. id .. ' runs without a lease token') end
+      if has(job, GHOST) and not has(job, LEADS) and job[CX] == 0 then wrong('job: ' .. id .. ' is a ghost that nobody cancelled') end
     end
   end
 
   local function delayed(id)
     local job = load_job(base, id)
-    if not job or job.st ~= 'queued' then
-      wrong('due: ' .. id .. ' is ' .. (job and job.st or 'no job'), function() redis.call('ZREM', base .. ':due', id) end)
-    elseif job.si and job.si ~= '' then
-      wrong('due: ' .. id .. ' is also in a stream')
+    if not job or job[ST] ~= QUEUED then
+      wrong('due: ' .. id .. ' is ' .. (job and STATUS[job[ST]] or 'no job'), function() redis.call('ZREM', base .. ':due', id) end)
+    elseif job[SQ] ~= 0 or has(job, FOLLOWS) then
+      wrong('due: ' .. id .. ' also waits elsewhere')
+    else
+      led(id, job)
     end
   end
 
   local function dated(id)
     local job = load_job(base, id)
-    if not job or job.st ~= 'queued' or not job.dl then
-      wrong('dl: ' .. id .. ' is ' .. (job and job.st or 'no job'), function() redis.call('ZREM', base .. ':dl', id) end)
+    if not job or job[ST] ~= QUEUED or job[DL] == 0 then
+      wrong('dl: ' .. id .. ' is ' .. (job and STATUS[job[ST]] or 'no job'), function() redis.call('ZREM', base .. ':dl', id) end)
     end
   end
 
   local function of_tenant(name)
     local t = tenant(S, name)
     local a, in_streams = t.a, 0
-    for _, lane in ipairs(LANES) do
+    for lane = 1, 4 do
       local stream = stream_key(base, name, lane)
-      local length, waiting = redis.call('XLEN', stream), a[ENTERED[lane]] - a[LEFT[lane]]
+      local length, counted = redis.call('XLEN', stream), waiting(t, lane)
       local group = redis.pcall('XPENDING', stream, GROUP)
       local delivered = not group.err and group[1] or 0
       in_streams = in_streams + delivered
-      if length - delivered ~= waiting then
-        wrong('tenant ' .. name .. ': ' .. waiting .. ' jobs counted ready in lane ' .. lane .. ', ' .. (length - delivered) .. ' are', function()
-          a[LEFT[lane]] = a[ENTERED[lane]] - (length - delivered)
+      if length - delivered ~= counted then
+        wrong('tenant ' .. name .. ': ' .. counted .. ' jobs counted ready in lane ' .. LANES[lane] .. ', ' .. (length - delivered) .. ' are', function()
+          a[LEFT + lane] = a[ENTERED + lane] - (length - delivered)
           t.recheck = true
         end)
       end
@@ -118,23 +133,21 @@ local function parts(S, repair, cursor)
         wrong('tenant ' .. name .. ': lane ' .. lane .. ' has a strange consumer')
       end
     end
-    if running(S, t) ~= in_streams then
-      wrong('tenant ' .. name .. ': ' .. running(S, t) .. ' jobs in run, ' .. in_streams .. ' entries pending', function()
-        if running(S, t) > BUDGET then return end
-        for _, id in ipairs(redis.call('SMEMBERS', run_key(base, name))) do
-          local job = load_job(base, id)
-          if not job or job.st ~= 'running' then t.stopped[#t.stopped + 1] = id end
-        end
+    if a[RUNNING] ~= in_streams then
+      wrong('tenant ' .. name .. ': ' .. a[RUNNING] .. ' jobs counted running, ' .. in_streams .. ' entries are pending', function()
+        a[RUNNING] = in_streams
         t.recheck = true
       end)
     end
-    if a[LIVE] < in_streams then wrong('tenant ' .. name .. ': ' .. a[LIVE] .. ' live jobs, but ' .. in_streams .. ' run') end
+    if a[LIVE] < in_streams + a[FOLLOWING] then
+      wrong('tenant ' .. name .. ': ' .. a[LIVE] .. ' live jobs, but ' .. in_streams .. ' run and ' .. a[FOLLOWING] .. ' follow')
+    end
     local where, score = belongs(S, t)
     local was = a[PLACE]
     for p = VT, GATE do
       local stored = tonumber(redis.call('ZSCORE', base .. PLACES[p], name) or nil)
       if (p == was) ~= (stored ~= nil) or (p == was and stored ~= a[SCORE]) then
-        wrong('tenant ' .. name .. ': ' .. PLACES[p] .. ' and its own note of it differ', function()
+        wrong('tenant ' .. name .. ': ' .. PLACES[p] .. ' has it with ' .. tostring(stored) .. ', its own note says ' .. (PLACES[was] or 'nowhere') .. ' with ' .. a[SCORE], function()
           redis.call('ZREM', base .. PLACES[p], name)
           a[PLACE], a[SCORE] = NOWHERE, 0
           t.recheck = true
@@ -153,26 +166,28 @@ local function parts(S, repair, cursor)
   local function entry_of(name, lane, entry, id)
     local job = id and load_job(base, id)
     local t = tenant(S, name)
-    local isolated = { tn = name, sl = lane, si = entry }
-    if not job or job.si ~= entry or job.sl ~= lane or job.tn ~= name then
-      wrong('stream: entry ' .. entry .. ' of ' .. name .. ' is not where its job ' .. tostring(id) .. ' says', function()
-        if not pending(isolated) then t.a[LEFT[lane]] = t.a[LEFT[lane]] + 1 end
-        drop_entry(t, lane, entry)
-        t.recheck = true
-      end)
-    elseif job.st == 'running' then
-      if not pending(isolated) then wrong('stream: ' .. id .. ' runs and its entry is not delivered') end
+    local number = tonumber(string.match(entry, '^%d+'))
+    local here = { [TN] = name, [SL] = lane, [SQ] = number }
+    local function remove()
+      if not pending(here) then t.a[LEFT + lane] = t.a[LEFT + lane] + 1 end
+      drop_entry(t, lane, number)
+      t.recheck = true
+    end
+    if not job or job[SQ] ~= number or job[SL] ~= lane or job[TN] ~= name then
+      wrong('stream: entry ' .. entry .. ' of ' .. name .. ' is not where its job ' .. tostring(id) .. ' says', remove)
+    elseif job[ST] == RUNS then
+      if not pending(here) then wrong('stream: ' .. id .. ' runs and its entry is not delivered') end
       if not redis.call('ZSCORE', base .. ':lease', id) then
-        wrong('lease: ' .. id .. ' runs without one', function() redis.call('ZADD', base .. ':lease', S.now, id) end)
+        wrong('lease: ' .. id .. ' runs without one', function() redis.call('ZADD', base .. ':lease', S.stamp, id) end)
       end
-    elseif job.st ~= 'queued' then
-      wrong('stream: ' .. id .. ' is ' .. job.st .. ' and still has an entry', function()
-        if not pending(isolated) then t.a[LEFT[lane]] = t.a[LEFT[lane]] + 1 end
-        drop_entry(t, lane, entry)
-        t.recheck = true
-      end)
-    elseif pending(isolated) then
+      led(id, job)
+    elseif job[ST] ~= QUEUED then
+      wrong('stream: ' .. id .. ' is ' .. STATUS[job[ST]] .. ' and still has an entry', remove)
+    elseif pending(here) then
       wrong('stream: ' .. id .. ' is queued and its entry was delivered')
+    else
+      if number <= t.a[SERVED + lane] then wrong('stream: ' .. id .. ' is queued as ' .. number .. ', and ' .. t.a[SERVED + lane] .. ' was served') end
+      led(id, job)
     end
   end
 
@@ -188,7 +203,7 @@ local function parts(S, repair, cursor)
       -- Each tenant has four streams: `at` counts them through.
       local name = redis.call('ZRANGE', base .. ':tns', math.floor(at / 4), math.floor(at / 4))[1]
       if not name then return '', looked, found end
-      local lane, room = LANES[at % 4 + 1], BUDGET - looked
+      local lane, room = at % 4 + 1, BUDGET - looked
       local start = (after and after ~= '') and '(' .. after or '-'
       local entries = redis.call('XRANGE', stream_key(base, name, lane), start, '+', 'COUNT', room)
       for _, pair in ipairs(entries) do entry_of(name, lane, pair[1], pair[2][2]) end

@@ -4,28 +4,56 @@
 -- Returns  'canceled' | 'requested' (its worker is told; it ends within CANCEL_GRACE_MS, or with its lease) |
 --          'terminal' (it had ended before) | 'none' (no such job of this tenant)
 -- Safe to repeat. After it returned, no new attempt starts.
+--
+-- Jobs that share a render are cancelled each for itself. Who waits for another's render just leaves.
+-- One that others wait for is canceled for its owner at once and goes on as their ghost, its place in
+-- the queue and its lease untouched; when the last of them leaves, the render is stopped, too.
 
 transition('cancel', { 'allow-oom' }, function(keys, args)
   local S = open(keys[1])
   local base, id = S.base, args[1]
   local job = load_job(base, id)
-  if not job or job.tn ~= args[2] then return 'none' end
-  local key = job_key(base, id)
-  if job.st == 'queued' then
-    local t = tenant(S, job.tn)
-    if redis.call('ZREM', base .. ':due', id) == 0 then withdraw(t, job.sl, job.si) end
-    redis.call('HSET', key, 'cx', S.now)
-    conclude(S, t, id, job, 'canceled')
-    flush(S)
-    return 'canceled'
-  elseif job.st == 'running' then
-    if not job.cx then
-      redis.call('HSET', key, 'cx', S.now, 'rv', job.rv + 1)
-      event(S, id, 'status', '{"status":"running","cancel_requested":true}')
+  if not job or job[TN] ~= args[2] then return 'none' end
+  if job[ST] > RUNS or has(job, GHOST) then return 'terminal' end
+  local t = tenant(S, job[TN])
+  local reply = 'canceled'
+  if job[ST] == QUEUED and has(job, FOLLOWS) then
+    local leader = short_id(job[WK])
+    local other = load_job(base, leader)
+    job[CX] = S.now
+    t.a[FOLLOWING] = t.a[FOLLOWING] - 1
+    count(S, 'following', -1)
+    redis.call('LREM', followers_key(base, leader), 1, id)
+    if other then job[RV] = job[RV] + other[RV] end
+    settle(S, t, id, job, CANCELED)
+    if other and has(other, LEADS) and redis.call('LLEN', followers_key(base, leader)) == 0 then
+      clear_flag(other, LEADS)
+      if has(other, GHOST) then
+        give_up(S, t, leader, other)
+      else
+        put_job(base, leader, other)
+      end
+    end
+  elseif has(job, LEADS) then
+    job[CX] = S.now
+    job[GH] = (has(job, HAS_EVENTS) and redis.call('LLEN', events_key(base, id)) + job[ED] or 0) + (has(job, HAS_START) and 1 or 0)
+    set_flag(job, GHOST)
+    save_job(base, id, job)
+    hint(S, id, job)
+  elseif job[ST] == QUEUED then
+    job[CX] = S.now
+    withdraw(S, t, id, job)
+    conclude(S, t, id, job, CANCELED)
+  else
+    if job[CX] == 0 then
+      job[CX] = S.now
+      push_events(S, id, job, { S.stamp .. ' status {"status":"running","cancel_requested":true}' })
+      save_job(base, id, job)
     end
     -- A hint only: if it is lost, the next renewal says the same.
-    redis.call('PUBLISH', base .. ':ctl:' .. job.wk, 'cancel ' .. id)
-    return 'requested'
+    tell_worker(base, job)
+    reply = 'requested'
   end
-  return 'terminal'
+  flush(S)
+  return reply
 end)

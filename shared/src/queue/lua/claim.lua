@@ -1,9 +1,10 @@
 -- claim: queued -> running, for up to n jobs, fairest tenant first.
 -- KEYS  1 base of the shard
--- ARGV  1 worker  2 n  3 lease ms  4 longest wait ms if nothing is found  5 worker's info (JSON)
---       6 slots that the worker offers to the elastic bound (0 if it drains)
---       7.. one fresh random lease token per job
--- Returns  {ms until something may become due (0: look again at once), {id, tenant, epoch, attempt, token, created ms, claimed ms}, …}
+-- ARGV  1 worker  2 its id as 16 bytes  3 n  4 lease ms  5 longest wait ms if nothing is found
+--       6 slots that the worker offers to the elastic bound (0 if it drains)  7 its renderer, 8 bytes
+--       8 worker's info (JSON)  9.. one fresh random lease token of 16 bytes per job
+-- Returns  {ms until something may become due (0: look again at once),
+--           id, front of the record as it is now, record as it was (with its payload) or '', …}
 -- Also promotes and reaps a few, and parks the worker in `idle` when there was nothing.
 --
 -- Fairness is start-time fair queueing over tenants (Goyal, Vin, Cheng 1996): the tenant with the
@@ -11,35 +12,42 @@
 -- tenant's usual job and put right at its end (see end_lease). Several jobs are read at once from a
 -- tenant only as long as it would have been picked again and again one by one.
 
-local CLAIM_FIELDS = { 'st', 'si', 'ep', 'at', 'ca', 'dl', 'rv' }
+-- Claims of so few jobs bring the records with them, which saves their worker a round trip. For more it
+-- costs Redis less if the worker asks for them with MGET: a long text is dear in Lua.
+local INLINE_MAX = 4
 
 -- The lane to take from, and how many picks in a row will take from it, at most `most`.
 local function pick_lane(S, t, most)
   local a, s = t.a, shard(S)
-  local returned = a[ENTERED.f] - a[LEFT.f]
-  if returned > 0 then return 'f', math.min(most, returned) end
-  local filled = {}
-  for i = 2, #LANES do
-    local lane = LANES[i]
-    local ready = a[ENTERED[lane]] - a[LEFT[lane]]
-    if ready > 0 and not s.lane_paused[lane] then filled[#filled + 1] = { lane, ready } end
+  local returned = waiting(t, RETURNED)
+  if returned > 0 then return RETURNED, math.min(most, returned) end
+  local first, last
+  for lane = 2, 4 do
+    if not s.lane_paused[lane] and waiting(t, lane) > 0 then
+      first = first or lane
+      last = lane
+    end
   end
-  if #filled == 0 then return nil end
-  if #filled == 1 then return filled[1][1], math.min(most, filled[1][2]) end
+  if not first then return nil end
+  if first == last then return first, math.min(most, waiting(t, first)) end
   local until_aged = AGEING - a[PICKS] % AGEING
-  if until_aged == 1 then return filled[#filled][1], 1 end
-  return filled[1][1], math.min(most, filled[1][2], until_aged - 1)
+  if until_aged == 1 then return last, 1 end
+  return first, math.min(most, waiting(t, first), until_aged - 1)
 end
 
 -- The oldest entries of a stream, at most n.
 local function read_entries(stream, n)
-  local reply = redis.pcall('XREADGROUP', 'GROUP', GROUP, CONSUMER, 'COUNT', n, 'STREAMS', stream, '>')
+  local count = int(n)
+  local reply = redis.pcall('XREADGROUP', 'GROUP', GROUP, CONSUMER, 'COUNT', count, 'STREAMS', stream, '>')
   if reply and reply.err then
     redis.call('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM')
-    reply = redis.call('XREADGROUP', 'GROUP', GROUP, CONSUMER, 'COUNT', n, 'STREAMS', stream, '>')
+    reply = redis.call('XREADGROUP', 'GROUP', GROUP, CONSUMER, 'COUNT', count, 'STREAMS', stream, '>')
   end
   return reply and reply[1][2] or {}
 end
+
+-- A claim is noted as a sign of life if the last one is at least this old: busy workers renew.
+local SIGN_MS = 4000
 
 -- A worker is no longer counted.
 local function forget_worker(S, worker)
@@ -49,28 +57,32 @@ local function forget_worker(S, worker)
   set_shard(S, 'slots', shard(S).slots - slots)
 end
 
--- Notes a worker's sign of life, and forgets a few whose last one is too old.
-local function seen(S, worker, info, slots)
-  local base, now = S.base, S.now
-  redis.call('ZADD', base .. ':wks', now, worker)
-  redis.call('SET', base .. ':wk:' .. worker, info, 'PX', WORKER_TTL_MS)
-  local old = tonumber(redis.call('HGET', base .. ':wkn', worker)) or 0
+-- Forgets a few workers whose last sign of life is too old.
+local function forget_gone(S)
+  local silent_since = int(S.now - WORKER_TTL_MS)
+  for _, gone in ipairs(redis.call('ZRANGEBYSCORE', S.base .. ':wks', '-inf', silent_since, 'LIMIT', '0', '10')) do forget_worker(S, gone) end
+end
+
+-- Notes a worker's sign of life.
+local function seen(S, worker, info, slots, renderer)
+  local base = S.base
+  redis.call('ZADD', base .. ':wks', S.stamp, worker)
+  redis.call('SET', base .. ':wk:' .. worker, info, 'PX', int(WORKER_TTL_MS))
+  local old = tonumber(redis.call('HGET', base .. ':wkn', worker)) or -1
   if old ~= slots then
-    redis.call('HSET', base .. ':wkn', worker, slots)
-    set_shard(S, 'slots', shard(S).slots + slots - old)
-  end
-  for _, gone in ipairs(redis.call('ZRANGEBYSCORE', base .. ':wks', '-inf', now - WORKER_TTL_MS, 'LIMIT', 0, 10)) do
-    forget_worker(S, gone)
+    redis.call('HSET', base .. ':wkn', worker, int(slots))
+    set_shard(S, 'slots', shard(S).slots + slots - math.max(old, 0))
+    if renderer ~= NO_RENDERER then set_shard(S, 'renderer', renderer) end
   end
 end
 
 -- Looks again at a few tenants that wait for a time, for slots or for a lane.
 local function readmit(S)
   local base, s = S.base, shard(S)
-  for _, name in ipairs(redis.call('ZRANGEBYSCORE', base .. ':gate', '-inf', S.now, 'LIMIT', 0, 10)) do tenant(S, name).recheck = true end
-  for _, name in ipairs(redis.call('ZRANGE', base .. ':over', 0, 9)) do tenant(S, name).recheck = true end
+  for _, name in ipairs(redis.call('ZRANGEBYSCORE', base .. ':gate', '-inf', S.stamp, 'LIMIT', '0', '10')) do tenant(S, name).recheck = true end
+  for _, name in ipairs(redis.call('ZRANGE', base .. ':over', '0', '9')) do tenant(S, name).recheck = true end
   if s.generation > 0 then
-    for _, name in ipairs(redis.call('ZRANGEBYSCORE', base .. ':held', '-inf', '(' .. s.generation, 'LIMIT', 0, 50)) do tenant(S, name).recheck = true end
+    for _, name in ipairs(redis.call('ZRANGEBYSCORE', base .. ':held', '-inf', '(' .. int(s.generation), 'LIMIT', '0', '50')) do tenant(S, name).recheck = true end
   end
 end
 
@@ -78,7 +90,7 @@ end
 local function next_due(S, limit)
   local hold = shard(S).hold
   for _, zset in ipairs({ ':lease', ':due', ':dl', ':gate' }) do
-    local first = redis.call('ZRANGE', S.base .. zset, 0, 0, 'WITHSCORES')
+    local first = redis.call('ZRANGE', S.base .. zset, '0', '0', 'WITHSCORES')
     if first[2] then
       local at = tonumber(first[2])
       if zset == ':lease' then at = math.max(at, hold) end
@@ -88,52 +100,58 @@ local function next_due(S, limit)
   return limit
 end
 
--- queued -> running for one job that was just read from its stream.
-local function start(S, t, id, job, worker, lease_ms, token)
-  local epoch, attempt = (tonumber(job.ep) or 0) + 1, (tonumber(job.at) or 0) + 1
-  redis.call('HSET', job_key(S.base, id), 'st', 'running', 'ep', int(epoch), 'at', int(attempt), 'wk', worker,
-    'lt', token, 'sa', S.stamp, 'ch', int(t.a[ESTIMATE]), 'rv', int(job.rv + 1))
-  if job.dl then
-    redis.call('HDEL', job_key(S.base, id), 'dl')
+-- queued -> running for one job that was just read from its stream. Returns the head of its record.
+local function start(S, t, id, job, claimant)
+  job[ST], job[EP], job[AT], job[WK], job[LT] = RUNS, job[EP] + 1, job[AT] + 1, claimant.raw, claimant.token
+  job[SA], job[CH], job[RD], job[RV] = S.now, usual(S, t), claimant.renderer, job[RV] + 1
+  job[AO], job[AC] = 0, 0
+  set_flag(job, HAS_START)
+  if job[DL] > 0 then
     redis.call('ZREM', S.base .. ':dl', id)
+    job[DL] = 0
   end
-  t.started[#t.started + 1] = id
-  S.leased[#S.leased + 1] = int(S.now + lease_ms)
-  S.leased[#S.leased + 1] = id
+  local now = struct.pack(HEAD_CLAIM, unpack(job, 1, CLAIM_FIELDS))
+  redis.call('SETRANGE', S.base .. ':j' .. id, '0', now)
+  t.a[RUNNING] = t.a[RUNNING] + 1
+  local leased = S.leased
+  leased[#leased + 1] = claimant.until_text
+  leased[#leased + 1] = id
   set_shard(S, 'V', math.max(shard(S).V, t.a[TAG]))
-  charge(t, t.a[ESTIMATE])
-  event(S, id, 'status', '{"status":"running","attempt":' .. attempt .. ',"epoch":' .. epoch .. ',"worker":"' .. worker .. '"}')
-  return { id, t.name, epoch, attempt, token, tonumber(job.ca), S.now }
+  charge(t, job[CH])
+  hint(S, id, job)
+  return now
 end
 
 transition('claim', { 'allow-oom' }, function(keys, args)
   local S = open(keys[1])
-  local base, worker, n, lease_ms = S.base, args[1], math.min(tonumber(args[2]), BUDGET), tonumber(args[3])
-  local wait_ms, now = tonumber(args[4]), S.now
+  local base, now = S.base, S.now
+  local worker, n, lease_ms, wait_ms = args[1], math.min(tonumber(args[3]), BUDGET), tonumber(args[4]), tonumber(args[5])
   hear(S, lease_ms)
-  seen(S, worker, args[5], tonumber(args[6]))
+  forget_gone(S)
+  local sign = redis.call('ZSCORE', base .. ':wks', worker)
+  if not sign or now - tonumber(sign) >= SIGN_MS or redis.call('HGET', base .. ':wkn', worker) ~= args[6] then seen(S, worker, args[8], tonumber(args[6]), args[7]) end
   promote(S, 10)
   reap(S, 10)
   readmit(S)
-  if #S.list > 0 then flush(S) end
-  local claims, budget, more = {}, n + 20, false
-  local paused = shard(S).all_paused
-  while not paused do
-    local first = redis.call('ZRANGE', base .. ':vt', 0, 1, 'WITHSCORES')
-    local name, tag, rival, rival_tag = first[1], tonumber(first[2]), first[3], tonumber(first[4])
+  flush(S)
+  local claimant = { raw = args[2], renderer = args[7], until_text = int(now + lease_ms) }
+  local reply, claims = { 0 }, 0
+  local budget, more = BUDGET, false
+  while n > 0 and not shard(S).all_paused do
+    -- The two least tags: the second says how far the first may go on.
+    local least = redis.call('ZRANGE', base .. ':vt', '0', '1', 'WITHSCORES')
+    local name, tag, rival, rival_tag = least[1], tonumber(least[2]), least[3], tonumber(least[4])
     more = name ~= nil
-    if not name or #claims >= n or budget <= 0 then break end
+    if not name or claims >= n or budget <= 0 then break end
     budget = budget - 1
     local t = tenant(S, name)
     note_active(S, t)
     place(S, t)
     if t.a[PLACE] == VT and t.a[SCORE] == tag then
       -- How often in a row this tenant has the least tag.
-      local step, most = t.a[ESTIMATE] / (t.quotas.weight or DEFAULT_WEIGHT), 1
-      local room = math.min(n - #claims, (t.quotas.running or DEFAULT_RUNNING_MAX) - running(S, t))
-      if room > 1 and running(S, t) + room > elastic_bound(S) and others_are_active(S) then
-        room = math.max(1, elastic_bound(S) - running(S, t))
-      end
+      local step, most = usual(S, t) / (t.quotas.weight or DEFAULT_WEIGHT), 1
+      local room = math.min(n - claims, (t.quotas.running or DEFAULT_RUNNING_MAX) - t.a[RUNNING])
+      if room > 1 then room = math.min(room, elastic_room(S, t)) end
       local at = tag + step
       while most < room and (not rival or at < rival_tag or (at == rival_tag and name < rival)) do
         most = most + 1
@@ -144,25 +162,32 @@ transition('claim', { 'allow-oom' }, function(keys, args)
       local entries = read_entries(stream_key(base, name, lane), take)
       if #entries == 0 then
         -- The count said there is work and the stream has none: put the count right.
-        t.a[LEFT[lane]] = t.a[ENTERED[lane]]
+        t.a[LEFT + lane] = t.a[ENTERED + lane]
         count(S, 'repairs', 1)
       end
       t.a[PICKS] = t.a[PICKS] + #entries
-      for _, pair in ipairs(entries) do
-        local entry, id = pair[1], pair[2] and pair[2][2]
-        local v = id and redis.call('HMGET', job_key(base, id), unpack(CLAIM_FIELDS)) or {}
-        local job = { st = v[1], si = v[2], ep = v[3], at = v[4], ca = v[5], dl = v[6], rv = v[7] }
-        local ours = job.st == 'queued' and job.si == entry
-        if ours then t.a[LEFT[lane]] = t.a[LEFT[lane]] + 1 end
-        if not ours then
+      for i = 1, #entries do
+        local number = tonumber(string.match(entries[i][1], '^%d+'))
+        local fields = entries[i][2]
+        local id = fields and fields[2]
+        local record = id and redis.call('GETRANGE', base .. ':j' .. id, '0', n <= INLINE_MAX and '-1' or CLAIM_LAST) or ''
+        local job = record ~= '' and { struct.unpack(HEAD_CLAIM, record) }
+        t.a[SERVED + lane] = number
+        if not job or job[ST] ~= QUEUED or job[SQ] ~= number or job[SL] ~= lane then
           -- It never entered the lane's count, so it does not leave it either.
-          drop_entry(t, lane, entry)
+          drop_entry(t, lane, number)
           count(S, 'repairs', 1)
-        elseif job.dl and tonumber(job.dl) <= now then
-          drop_entry(t, lane, entry)
-          conclude(S, t, id, load_job(base, id), 'expired')
         else
-          claims[#claims + 1] = start(S, t, id, job, worker, lease_ms, args[7 + #claims])
+          t.a[LEFT + lane] = t.a[LEFT + lane] + 1
+          if job[DL] > 0 and job[DL] <= now then
+            drop_entry(t, lane, number)
+            conclude(S, t, id, load_job(base, id), EXPIRED)
+          else
+            claimant.token = args[9 + claims]
+            local o = claims * 3 + 1
+            reply[o + 1], reply[o + 2], reply[o + 3] = id, start(S, t, id, job, claimant), n <= INLINE_MAX and record or ''
+            claims = claims + 1
+          end
         end
       end
       t.recheck = true
@@ -170,15 +195,15 @@ transition('claim', { 'allow-oom' }, function(keys, args)
     end
   end
   -- The baton: whoever found work wakes the next one while there is more.
-  if more and #claims > 0 then S.ring = S.ring + 1 end
-  if #claims > 0 or (more and n > 0) then
+  if more and claims > 0 then S.ring = S.ring + 1 end
+  if claims > 0 or (more and n > 0) then
     redis.call('ZREM', base .. ':idle', worker)
     wait_ms = 0
   else
     wait_ms = next_due(S, wait_ms)
-    if n > 0 then redis.call('ZADD', base .. ':idle', now + wait_ms, worker) end
+    if n > 0 then redis.call('ZADD', base .. ':idle', int(now + wait_ms), worker) end
   end
   flush(S)
-  table.insert(claims, 1, wait_ms)
-  return claims
+  reply[1] = wait_ms
+  return reply
 end)

@@ -1,34 +1,38 @@
 -- What operators change while the queue runs. Each takes effect with its reply, also for jobs that wait.
 
+-- A tenant with settings is in the list of tenants even if it never submits; without, `rest` clears it away.
+local function note_settings(S, t)
+  redis.call('ZADD', S.base .. ':tns', 'NX', 0, t.name)
+  redis.call('ZADD', S.base .. ':rest', 'NX', S.stamp, t.name)
+end
+
 -- quotas: reads or sets the quotas of a tenant.
 -- KEYS  1 base of the shard
--- ARGV  1 tenant, then nothing (read), or six texts, '' for the default:
---       queued jobs, concurrent renders, submits a minute, submits a day, render seconds a day, weight
--- Returns  the six texts as they are now
+-- ARGV  1 tenant, then nothing (read), or ten texts, '' for the default: queued jobs, concurrent renders,
+--       submits a minute, submits a day, render seconds a day, weight, largest quality 0-4, largest time
+--       limit s, largest source bytes, 0 if code is forbidden
+-- Returns  the ten texts as they are now
 
-local QUOTAS = { 'queued', 'running', 'minute', 'day', 'render_s', 'weight' }
+local QUOTA_NAMES = { 'queued', 'running', 'minute', 'day', 'render_s', 'weight', 'quality', 'timeout', 'source', 'code' }
 
 transition('quotas', { 'allow-oom' }, function(keys, args)
   local S = open(keys[1])
   local t = tenant(S, args[1])
   if #args > 1 then
     local quotas, some = {}, false
-    for i, name in ipairs(QUOTAS) do
+    for i, name in ipairs(QUOTA_NAMES) do
       quotas[name] = tonumber(args[i + 1])
       some = some or quotas[name] ~= nil
     end
     -- A submit rate that changes begins anew: what was used under the old one has no meaning.
     if quotas.minute ~= t.quotas.minute then t.a[TAT_MINUTE] = 0 end
     if quotas.day ~= t.quotas.day then t.a[TAT_DAY] = 0 end
-    if some then
-      redis.call('HSET', tenant_key(S.base, t.name), 'q', cmsgpack.pack(quotas))
-    else
-      redis.call('HDEL', tenant_key(S.base, t.name), 'q')
-    end
-    t.quotas, t.recheck = quotas, true
+    t.a[QUOTAS] = some and quotas or 0
+    t.quotas, t.recheck = some and quotas or NO_QUOTAS, true
+    note_settings(S, t)
   end
   local reply = {}
-  for i, name in ipairs(QUOTAS) do reply[i] = t.quotas[name] and string.format('%.17g', t.quotas[name]) or '' end
+  for i, name in ipairs(QUOTA_NAMES) do reply[i] = t.quotas[name] and string.format('%.17g', t.quotas[name]) or '' end
   if #args > 1 then flush(S) end
   return reply
 end)
@@ -45,13 +49,9 @@ transition('pause', { 'allow-oom' }, function(keys, args)
   local changed = false
   if kind == 'tenant' then
     local t = tenant(S, name)
-    changed = t.paused ~= on
-    t.paused, t.recheck = on, true
-    if on then
-      redis.call('HSET', tenant_key(S.base, name), 'p', '1')
-    else
-      redis.call('HDEL', tenant_key(S.base, name), 'p')
-    end
+    changed = (t.a[PAUSED] == 1) ~= on
+    t.a[PAUSED], t.recheck = on and 1 or 0, true
+    note_settings(S, t)
   else
     local letter = kind == 'all' and 'a' or name
     local old = redis.call('HGET', S.base .. ':sh', 'paused') or ''
@@ -79,4 +79,23 @@ transition('retention', { 'allow-oom' }, function(keys, args)
   set_shard(S, 'keep_other', math.max(1, tonumber(args[2])))
   flush(S)
   return 1
+end)
+
+-- begin: a process that comes up agrees with the others on how the data lie, or is told that it does not.
+-- KEYS  1 base of the shard
+-- ARGV  1 data layout of the caller  2 number of shards that it counts on
+-- Returns  {'ok'} | {'layout', what is there} | {'shards', what is there}
+
+transition('begin', { 'allow-oom' }, function(keys, args)
+  local key = keys[1] .. ':sh'
+  local v = redis.call('HMGET', key, 'layout', 'shards')
+  if not v[1] then
+    -- Before layout 3 it was not noted.
+    if redis.call('EXISTS', key) == 1 then return { 'layout', '2' } end
+    redis.call('HSET', key, 'layout', args[1], 'shards', args[2])
+    return { 'ok' }
+  end
+  if v[1] ~= args[1] then return { 'layout', v[1] } end
+  if v[2] ~= args[2] then return { 'shards', v[2] } end
+  return { 'ok' }
 end)

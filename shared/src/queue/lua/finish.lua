@@ -5,9 +5,11 @@
 -- Safe to repeat: the same epoch finishing twice gets the same answer and writes nothing.
 
 -- How an attempt's usual length is learnt: weight of the newest job, 1/8.
-local function learn(t, used)
-  local old = t.a[ESTIMATE]
-  t.a[ESTIMATE] = math.max(ESTIMATE_MIN_MS, math.min(ESTIMATE_MAX_MS, math.floor(old + (used - old) / 8)))
+local function learnt(old, used) return math.max(ESTIMATE_MIN_MS, math.min(ESTIMATE_MAX_MS, math.floor(old + (used - old) / 8))) end
+
+local function learn(S, t, used)
+  t.a[ESTIMATE] = learnt(usual(S, t), used)
+  set_shard(S, 'usual', learnt(shard(S).usual, used))
 end
 
 transition('finish', { 'allow-oom' }, function(keys, args)
@@ -17,17 +19,19 @@ transition('finish', { 'allow-oom' }, function(keys, args)
   local replies = {}
   for i = 1, jobs do
     local o = (i - 1) * 4 + 1
-    local id, epoch, outcome, result = args[o], args[o + 1], args[o + 2], args[o + 3]
+    local id, epoch = args[o], tonumber(args[o + 1])
     local job = load_job(S.base, id)
     if holds(job, epoch) then
-      if job.cx then outcome = 'canceled' end
-      local answer = 'ok'
-      if outcome == 'canceled' then answer, result = 'canceled', nil end
-      local t = tenant(S, job.tn)
+      local t = tenant(S, job[TN])
       local used = end_lease(S, t, id, job, true)
-      if answer == 'ok' then learn(t, used) end
-      conclude(S, t, id, job, outcome, result, outcome, nil, epoch .. ' ' .. answer)
-      replies[i] = answer
+      if stop_asked(job) or args[o + 2] ~= 'succeeded' then
+        conclude(S, t, id, job, CANCELED, nil, BY_CANCEL, 0, TOLD_CANCELED)
+        replies[i] = 'canceled'
+      else
+        learn(S, t, used)
+        conclude(S, t, id, job, SUCCEEDED, args[o + 3], BY_SUCCESS, 0, TOLD_OK)
+        replies[i] = 'ok'
+      end
     else
       local answer = answered(job, epoch)
       replies[i] = (answer == 'ok' or answer == 'canceled') and answer or 'lost'

@@ -2,13 +2,17 @@
 --
 -- Every function takes one key: the base of a shard, such as `{mq:0}`. All other keys are built
 -- from it, so they carry the same hash tag and live in one cluster slot. Their list with types
--- and expiries is `shared/src/keys.rs`.
+-- and expiries is `shared/src/keys.rs`; the form of a job's record is `shared/src/queue/record.rs`.
 --
 -- Rules: server time only; state and epoch are checked before anything is written; a stale
 -- caller changes nothing; at most BUDGET items a call.
 --
--- A call opens a session `S`, changes job hashes and streams as it goes, and collects what concerns
+-- A call opens a session `S`, changes jobs and streams as it goes, and collects what concerns
 -- tenants, leases and counters; `flush` writes that once per call. A transition must end with it.
+--
+-- Speed: a redis.call costs 0.4 to 2 us, more than most of what it does. So a job is one string whose
+-- head is overwritten in place, a tenant is one packed array, and what many jobs of a call need is
+-- sent once with many arguments.
 
 local GROUP, CONSUMER = 'g', 'c'
 local BUDGET = 100
@@ -26,31 +30,78 @@ local IDEMPOTENCY_KEEP_S = 86400
 local CANCEL_GRACE_MS = 30000
 -- A worker that has not been heard of for this long is not counted as live.
 local WORKER_TTL_MS = 15000
-local EVENTS_MAX = 2000
+-- Events of one job that are kept, and notes of earlier attempts.
+local EVENTS_MAX, ATTEMPTS_MAX = 2000, 100
+-- Jobs that may wait for another's render of the same; one more is rendered for itself.
+local FOLLOWERS_MAX = 8
 -- Limits of a tenant for which nothing else is set.
 local DEFAULT_QUEUED_MAX, DEFAULT_RUNNING_MAX, DEFAULT_WEIGHT = 1000, 1000000, 1
--- Charge for a claim whose tenant has no history, slot-milliseconds, and the clamp of estimates.
+-- Charge for a claim of a tenant without history when nobody has one, slot-milliseconds, and the clamp of
+-- estimates.
 local ESTIMATE_DEFAULT_MS, ESTIMATE_MIN_MS, ESTIMATE_MAX_MS = 5000, 100, 600000
 -- Every AGEING-th pick of a tenant takes the lowest lane that has work, so none starves.
 local AGEING = 8
--- Elastic bound: no tenant holds more than this share of the live slots (but always one may run)
--- while at least two tenants were active within ACTIVE_MS. Activity is noted once per ACTIVE_STEP_MS.
+-- Elastic bound: no tenant holds more than this share of the live slots, rounded up, while at
+-- least two tenants were active within ACTIVE_MS. Activity is noted once per ACTIVE_STEP_MS.
 local ELASTIC_SHARE, ACTIVE_MS, ACTIVE_STEP_MS = 0.9, 600000, 10000
 local MINUTE_MS, DAY_MS = 60000, 86400000
--- Lanes in the order of their claim: returned jobs first.
+-- Lanes in the order of their claim: returned jobs first. A job's record holds the index.
 local LANES = { 'f', '0', '1', '2' }
+local RETURNED = 1
 
--- A tenant's state is one array, packed with cmsgpack in field `a` of its hash:
--- jobs not ended; picks; usual length of a job, ms; virtual tag; where it waits and with which
--- score; when its activity was last noted; theoretical arrival times of the two submit rates;
--- day and milliseconds of the render meter; and per lane how many entered and left it.
+-- A tenant's state is one array, packed with cmsgpack: jobs not ended; picks; usual length of a
+-- job, ms (0: not known); virtual tag; where it waits and with which score; when its activity was last noted;
+-- theoretical arrival times of the two submit rates; day and milliseconds of the render meter;
+-- jobs that run; whether it is paused; jobs that wait for another's render; its quotas (a map, or
+-- 0); then for each lane how many entries went in, how many went out, and the number of the last
+-- that was handed out. A newer version may append, and must take nil for what an older one wrote.
 local LIVE, PICKS, ESTIMATE, TAG, PLACE, SCORE, NOTED = 1, 2, 3, 4, 5, 6, 7
 local TAT_MINUTE, TAT_DAY, METER_DAY, METER_MS = 8, 9, 10, 11
-local ENTERED = { f = 12, ['0'] = 14, ['1'] = 16, ['2'] = 18 }
-local LEFT = { f = 13, ['0'] = 15, ['1'] = 17, ['2'] = 19 }
+local RUNNING, PAUSED, FOLLOWING, QUOTAS = 12, 13, 14, 15
+-- Added to a lane's index (1 to 4).
+local ENTERED, LEFT, SERVED = 15, 19, 23
 -- Where a tenant is: in exactly one of these zsets, or in none because nothing of it may start.
 local NOWHERE, VT, OVER, HELD, GATE = 0, 1, 2, 3, 4
 local PLACES = { ':vt', ':over', ':held', ':gate' }
+
+-- A job's record: HEAD is fixed and overwritten in place; behind it the tenant's name, the
+-- idempotency key, the render key and the payload, written once by the producer. The first byte is the
+-- length of the head: a newer version may append fields to it, and an older one leaves those as they are.
+-- `record.rs` has the same list with what each field means. What an enqueue writes comes first, then what
+-- a claim writes, so that they need not pack the rest.
+local HEAD_ENQUEUE = '<BBBI2I6I6I6I6'
+local HEAD_CLAIM = '<BBBBI2I6I6I6I6I4I2I4I6I4BBc16c16c8'
+local HEAD = '<BBBBI2I6I6I6I6I4I2I4I6I4BBc16c16c8BBI6I6I4BI4I4BI4I4BI4BBB'
+local ST, LN, SL, FL, SQ, CA, NB, DL = 2, 3, 4, 5, 6, 7, 8, 9
+local EP, AT, RV, SA, CH, AO, AC, WK, LT, RD, CLAIM_FIELDS = 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 19
+local FA, CR, FI, CX, FO, FR, ED, GH = 20, 21, 22, 23, 24, 25, 26, 27
+local QU, TO, SO, KI, PL, TL, IL, KL, HEAD_FIELDS = 28, 29, 30, 31, 32, 33, 34, 35, 35
+-- Behind the fields of the head: the strings that follow it.
+local TN, IK, RK = 37, 38, 39
+-- Last bytes of what a claim needs, of what mostly holds the head with its strings, and of what always does.
+local CLAIM_LAST, HEAD_LAST, STRINGS_LAST = '91', '219', '295'
+local NO_ID, NO_RENDERER = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0', '\0\0\0\0\0\0\0\0'
+
+-- Codes in a record. Never renumber.
+-- A record that a producer has sent ahead of its `enqueue` has status 255 and a short expiry.
+local QUEUED, RUNS, SUCCEEDED, FAILED, CANCELED, EXPIRED = 0, 1, 2, 3, 4, 5
+local SENT_AHEAD = '\255'
+local STATUS = { [0] = 'queued', 'running', 'succeeded', 'failed', 'canceled', 'expired' }
+-- How an attempt ended.
+local BY_SUCCESS, BY_FAILURE, BY_CANCEL, BY_LOSS, BY_RELEASE = 1, 2, 3, 4, 5
+local LOST_WORKER = 9
+-- What the call that settled an epoch was told.
+local ANSWERS = { 'ok', 'canceled', 'failed', 'retry', 'released' }
+local TOLD_OK, TOLD_CANCELED, TOLD_FAILED, TOLD_RETRY, TOLD_RELEASED = 1, 2, 3, 4, 5
+
+-- Flags of a record (powers of two), with functions because Lua 5.1 has no bit operators of its own.
+-- Has: events, notes of attempts, progress, a start that is not among the events yet; waits for another's render; is waited for; was answered by an earlier result; is
+-- canceled for its owner but goes on for those who wait for it.
+local HAS_EVENTS, HAS_ATTEMPTS, HAS_PROGRESS, HAS_START = 1, 2, 4, 16
+local FOLLOWS, LEADS, CACHED, GHOST = 32, 64, 128, 256
+local function has(job, flag) return bit.band(job[FL], flag) ~= 0 end
+local function set_flag(job, flag) job[FL] = bit.bor(job[FL], flag) end
+local function clear_flag(job, flag) job[FL] = bit.band(job[FL], bit.bnot(flag)) end
 
 -- Registers one transition under the library's own prefix, so that two versions live side by side.
 -- `allow-oom` on all that end or carry on work: a full Redis must still be able to drain.
@@ -67,18 +118,59 @@ end
 -- Numbers as text: many times cheaper than what redis.call makes of a number.
 local function int(n) return string.format('%d', n) end
 
-local function job_key(base, id) return base .. ':j:' .. id end
+local function hex(raw) return (string.gsub(raw, '.', function(c) return string.format('%02x', string.byte(c)) end)) end
+local function worker_name(raw) return 'wk_' .. hex(raw) end
+
+-- Ids have two forms here: 22 characters in keys (see `JobId::short`), and 16 raw bytes in
+-- the field of a record that names the job whose render it waits for.
+local ALPHABET = '-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz'
+local function raw_id(short)
+  local bytes, held, bits = {}, 0, 0
+  for i = 1, #short do
+    held, bits = held * 64 + string.find(ALPHABET, string.sub(short, i, i), 1, true) - 1, bits + 6
+    if bits >= 8 then
+      bits = bits - 8
+      local byte = math.floor(held / 2 ^ bits)
+      held = held - byte * 2 ^ bits
+      bytes[#bytes + 1] = string.char(byte)
+    end
+  end
+  return table.concat(bytes)
+end
+
+local function short_id(raw)
+  local digits, held, bits = {}, 0, 0
+  for i = 1, #raw do
+    held, bits = held * 256 + string.byte(raw, i), bits + 8
+    while bits >= 6 do
+      bits = bits - 6
+      local digit = math.floor(held / 2 ^ bits)
+      held = held - digit * 2 ^ bits
+      digits[#digits + 1] = string.sub(ALPHABET, digit + 1, digit + 1)
+    end
+  end
+  if bits > 0 then
+    local digit = held * 2 ^ (6 - bits)
+    digits[#digits + 1] = string.sub(ALPHABET, digit + 1, digit + 1)
+  end
+  return table.concat(digits)
+end
+
+local function job_key(base, id) return base .. ':j' .. id end
+local function result_key(base, id) return base .. ':r' .. id end
+local function events_key(base, id) return base .. ':e' .. id end
+local function followers_key(base, id) return base .. ':f' .. id end
 local function tenant_key(base, tenant) return base .. ':t:' .. tenant end
-local function stream_key(base, tenant, lane) return base .. ':t:' .. tenant .. ':q' .. lane end
-local function run_key(base, tenant) return base .. ':t:' .. tenant .. ':run' end
+local function stream_key(base, tenant, lane) return base .. ':t:' .. tenant .. ':q' .. LANES[lane] end
+local function render_key(base, tenant, render) return base .. ':k:' .. tenant .. ':' .. render end
 
 -- Begins a call.
 local function open(base)
   local now = now_ms(base)
-  return { base = base, now = now, stamp = int(now), tenants = {}, list = {}, counts = {}, ended = {}, leased = {}, ring = 0 }
+  return { base = base, now = now, stamp = int(now), tenants = {}, list = {}, counts = {}, ended = {}, leased = {}, hints = {}, ring = 0 }
 end
 
-local SHARD_FIELDS = { 'V', 'slots', 'paused', 'generation', 'seen', 'hold', 'keep_ok', 'keep_other' }
+local SHARD_FIELDS = { 'V', 'slots', 'paused', 'generation', 'seen', 'hold', 'keep_ok', 'keep_other', 'renderer', 'usual' }
 
 -- The shard's own state, read once per call and only when needed.
 local function shard(S)
@@ -89,9 +181,10 @@ local function shard(S)
       V = tonumber(v[1]) or 0, slots = tonumber(v[2]) or 0, generation = tonumber(v[4]) or 0,
       seen = tonumber(v[5]) or 0, hold = tonumber(v[6]) or 0,
       keep_ok = tonumber(v[7]) or KEEP_SUCCEEDED_S, keep_other = tonumber(v[8]) or KEEP_OTHER_S,
-      -- Digits of the paused lanes; `a` pauses all.
+      renderer = v[9] or NO_RENDERER, usual = tonumber(v[10]) or ESTIMATE_DEFAULT_MS,
+      -- Digits of the paused lanes; `a` pauses all. Returned jobs are paused by `a` only.
       all_paused = string.find(lanes, 'a', 1, true) ~= nil,
-      lane_paused = { ['0'] = string.find(lanes, '0', 1, true), ['1'] = string.find(lanes, '1', 1, true), ['2'] = string.find(lanes, '2', 1, true) },
+      lane_paused = { false, string.find(lanes, '0', 1, true), string.find(lanes, '1', 1, true), string.find(lanes, '2', 1, true) },
       changed = {},
     }
   end
@@ -106,17 +199,21 @@ local function set_shard(S, field, value)
   end
 end
 
-local function new_state() return { 0, 0, ESTIMATE_DEFAULT_MS, 0, NOWHERE, 0, -ACTIVE_STEP_MS, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 } end
+local function new_state()
+  return { 0, 0, 0, 0, NOWHERE, 0, -ACTIVE_STEP_MS, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+end
+
+local NO_QUOTAS = {}
 
 -- A tenant, read once per call; `flush` writes it back.
 local function tenant(S, name)
   local t = S.tenants[name]
   if not t then
-    local v = redis.call('HMGET', tenant_key(S.base, name), 'a', 'q', 'p')
+    local packed = redis.call('GET', S.base .. ':t:' .. name)
+    local a = packed and cmsgpack.unpack(packed) or new_state()
     t = {
-      name = name, a = v[1] and cmsgpack.unpack(v[1]) or new_state(),
-      quotas = v[2] and cmsgpack.unpack(v[2]) or {}, paused = v[3] == '1',
-      started = {}, stopped = {}, entries = {}, pushed = 0, recheck = false,
+      name = name, a = a, quotas = a[QUOTAS] ~= 0 and a[QUOTAS] or NO_QUOTAS,
+      entries = {}, pushed = 0, recheck = false,
     }
     S.tenants[name] = t
     S.list[#S.list + 1] = t
@@ -124,33 +221,36 @@ local function tenant(S, name)
   return t
 end
 
--- Jobs of a tenant that run: its set, with what this call has not written yet.
-local function running(S, t)
-  if not t.run then t.run = redis.call('SCARD', run_key(S.base, t.name)) end
-  return t.run + #t.started - #t.stopped
-end
-
 local function count(S, field, by) S.counts[field] = (S.counts[field] or 0) + by end
 
--- Notes that a tenant is active, for the elastic bound and for lists of tenants.
+-- Notes that a tenant is active: for the elastic bound, for lists of tenants, and so that `rest`
+-- looks at it when it has been quiet for long.
 local function note_active(S, t)
-  if S.now - t.a[NOTED] >= ACTIVE_STEP_MS then
-    t.a[NOTED] = S.now
+  local a = t.a
+  if S.now - a[NOTED] >= ACTIVE_STEP_MS then
+    if S.now - a[NOTED] >= ACTIVE_MS then redis.call('ZADD', S.base .. ':rest', S.now + ACTIVE_MS, t.name) end
+    a[NOTED] = S.now
     S.crowded = nil
     redis.call('ZADD', S.base .. ':tns', S.now, t.name)
   end
 end
 
--- Most jobs that one tenant may run now, by the elastic bound.
-local function elastic_bound(S)
-  return math.max(1, math.floor(shard(S).slots * ELASTIC_SHARE))
+-- Length of a tenant's usual job: its own, or everybody's as long as it has no history.
+local function usual(S, t)
+  local own = t.a[ESTIMATE]
+  return own > 0 and own or shard(S).usual
 end
 
-local function others_are_active(S)
+-- How many more jobs a tenant may start before the elastic bound stops it; 0 or less: it does.
+-- Rounded up: of fewer than ten slots none is kept free, since one idle slot would be more than the tenth
+-- that a burst of others needs. Fair order alone cannot help them while every slot holds a long job.
+local function elastic_room(S, t)
+  local room = math.max(1, math.ceil(shard(S).slots * ELASTIC_SHARE)) - t.a[RUNNING]
+  if room > 0 then return room end
   if S.crowded == nil then
-    S.crowded = redis.call('ZCOUNT', S.base .. ':tns', S.now - ACTIVE_MS, '+inf') >= 2
+    S.crowded = redis.call('ZCOUNT', S.base .. ':tns', int(S.now - ACTIVE_MS), '+inf') >= 2
   end
-  return S.crowded
+  return S.crowded and room or DEFAULT_RUNNING_MAX
 end
 
 -- Render milliseconds that count for today (UTC).
@@ -164,24 +264,27 @@ local function meter(S, t, ms)
   t.a[METER_DAY] = day
 end
 
+-- Jobs that wait in a lane's stream.
+local function waiting(t, lane) return t.a[ENTERED + lane] - t.a[LEFT + lane] end
+
 -- Where a tenant belongs: the one predicate of eligibility. Returns place and score.
 -- On (re)entry to `vt` the tag is at least V, so a tenant that was away has no claim on the past.
 local function belongs(S, t)
   local a, all, open_lanes = t.a, 0, 0
   local s = shard(S)
-  for _, lane in ipairs(LANES) do
-    local ready = a[ENTERED[lane]] - a[LEFT[lane]]
+  for lane = 1, 4 do
+    local ready = a[ENTERED + lane] - a[LEFT + lane]
     all = all + ready
     if not s.lane_paused[lane] then open_lanes = open_lanes + ready end
   end
-  if all <= 0 or t.paused then return NOWHERE, 0 end
-  local busy = running(S, t)
+  if all <= 0 or a[PAUSED] == 1 then return NOWHERE, 0 end
+  local busy = a[RUNNING]
   if busy >= (t.quotas.running or DEFAULT_RUNNING_MAX) then return NOWHERE, 0 end
   if t.quotas.render_s and metered(S, t) >= t.quotas.render_s * 1000 then
     return GATE, (math.floor(S.now / DAY_MS) + 1) * DAY_MS
   end
   if open_lanes <= 0 then return HELD, s.generation end
-  if busy >= elastic_bound(S) and others_are_active(S) then return OVER, S.now end
+  if elastic_room(S, t) <= 0 then return OVER, S.now end
   return VT, math.max(a[TAG], s.V)
 end
 
@@ -206,29 +309,49 @@ local function ring(base, n, now)
   for _ = 1, math.min(n, parked) do redis.call('RPUSH', base .. ':bell', '1') end
 end
 
+-- Removes ended entries from the front of a stream, and returns those that are not there. XDEL walks
+-- through a node of a hundred entries for each that it takes out; XTRIM takes out all at once.
+local TRIM_FROM = 4
+local function trim(stream, entries, served)
+  if #entries < TRIM_FROM then return entries end
+  local first = redis.call('XPENDING', stream, GROUP)[2]
+  first = first and tonumber(string.match(first, '^%d+')) or served + 1
+  redis.call('XTRIM', stream, 'MINID', int(first))
+  local others = {}
+  for i = 1, #entries do
+    if tonumber(string.match(entries[i], '^%d+')) >= first then others[#others + 1] = entries[i] end
+  end
+  return others
+end
+
 -- Ends a call: writes what it collected. May be called in between, too.
 local function flush(S)
   local base = S.base
-  if #S.ended > 0 then redis.call('ZREM', base .. ':lease', unpack(S.ended)) end
-  if #S.leased > 0 then redis.call('ZADD', base .. ':lease', unpack(S.leased)) end
-  S.ended, S.leased = {}, {}
-  for _, t in ipairs(S.list) do
+  if #S.ended > 0 then
+    redis.call('ZREM', base .. ':lease', unpack(S.ended))
+    S.ended = {}
+  end
+  if #S.leased > 0 then
+    redis.call('ZADD', base .. ':lease', unpack(S.leased))
+    S.leased = {}
+  end
+  for i = 1, #S.list do
+    local t = S.list[i]
     for lane, entries in pairs(t.entries) do
       local stream = stream_key(base, t.name, lane)
-      redis.call('XACK', stream, GROUP, unpack(entries))
-      redis.call('XDEL', stream, unpack(entries))
       t.entries[lane] = nil
+      redis.call('XACK', stream, GROUP, unpack(entries))
+      entries = trim(stream, entries, t.a[SERVED + lane])
+      if #entries > 0 then redis.call('XDEL', stream, unpack(entries)) end
     end
     local entered = false
     if t.recheck or (t.pushed > 0 and t.a[PLACE] ~= VT) then entered = place(S, t) end
     if t.a[PLACE] == VT then S.ring = S.ring + math.max(t.pushed, entered and 1 or 0) end
-    if #t.stopped > 0 then redis.call('SREM', run_key(base, t.name), unpack(t.stopped)) end
-    if #t.started > 0 then redis.call('SADD', run_key(base, t.name), unpack(t.started)) end
-    redis.call('HSET', tenant_key(base, t.name), 'a', cmsgpack.pack(t.a))
+    redis.call('SET', base .. ':t:' .. t.name, cmsgpack.pack(t.a))
   end
   S.tenants, S.list = {}, {}
   for field, by in pairs(S.counts) do
-    if by ~= 0 then redis.call('HINCRBY', base .. ':ct', field, by) end
+    if by ~= 0 then redis.call('HINCRBY', base .. ':ct', field, int(by)) end
   end
   S.counts = {}
   if S.shard then
@@ -237,13 +360,73 @@ local function flush(S)
   end
   if S.ring > 0 then ring(base, S.ring, S.now) end
   S.ring = 0
+  if #S.hints > 0 then
+    redis.call('PUBLISH', base .. ':ev', table.concat(S.hints))
+    S.hints = {}
+  end
 end
 
--- Appends to the job's events and wakes whoever watches this job. A list, not a stream: a stream
--- takes 4 KiB at its first entry.
-local function event(S, id, kind, data)
-  redis.call('RPUSH', S.base .. ':je:' .. id, S.stamp .. ' ' .. kind .. ' ' .. data)
-  redis.call('PUBLISH', S.base .. ':ev:' .. id, kind)
+-- A job; nil if there is none.
+local function load_job(base, id)
+  local key = base .. ':j' .. id
+  local v = redis.call('GETRANGE', key, '0', HEAD_LAST)
+  if v == '' or string.sub(v, 2, 2) == SENT_AHEAD then return nil end
+  local job = { struct.unpack(HEAD, v) }
+  local at = job[1] + 1
+  local last = at + job[TL] + job[IL] + job[KL] - 1
+  if last > #v then v = redis.call('GETRANGE', key, '0', STRINGS_LAST) end
+  job.text = v
+  job[TN] = string.sub(v, at, at + job[TL] - 1)
+  if job[IL] > 0 then job[IK] = string.sub(v, at + job[TL], at + job[TL] + job[IL] - 1) end
+  if job[KL] > 0 then job[RK] = string.sub(v, last - job[KL] + 1, last) end
+  return job
+end
+
+local function head(job) return struct.pack(HEAD, unpack(job, 1, HEAD_FIELDS)) end
+
+-- Writes a job's head as it is; `save_job` as a new revision.
+local function put_job(base, id, job) redis.call('SETRANGE', base .. ':j' .. id, '0', head(job)) end
+
+local function save_job(base, id, job)
+  job[RV] = job[RV] + 1
+  put_job(base, id, job)
+end
+
+-- Who waits for a job's render.
+local NOBODY = {}
+local function followers(base, id, job)
+  return has(job, LEADS) and redis.call('LRANGE', followers_key(base, id), 0, -1) or NOBODY
+end
+
+-- Wakes whoever watches a job, or one that waits for its render: `flush` sends all hints of a call at
+-- once. A hint may be lost.
+local function hint(S, id, job)
+  S.hints[#S.hints + 1] = id
+  for _, follower in ipairs(followers(S.base, id, job)) do S.hints[#S.hints + 1] = follower end
+end
+
+-- The event that an attempt began. It is written only when another one follows it: most jobs
+-- end before, and then `events` tells it from the record.
+local function start_event(job)
+  return int(job[SA]) .. ' status {"status":"running","attempt":' .. int(job[AT]) .. ',"epoch":' .. int(job[EP])
+    .. ',"worker":"' .. worker_name(job[WK]) .. '"}'
+end
+
+-- Appends to a job's events, `<ms> <kind> <data>` each, and tells who watches.
+-- The caller saves the job. A list, not a stream: a stream takes 4 KiB at its first entry.
+local function push_events(S, id, job, news)
+  local base = S.base
+  if has(job, HAS_START) then
+    clear_flag(job, HAS_START)
+    table.insert(news, 1, start_event(job))
+  end
+  set_flag(job, HAS_EVENTS)
+  local kept = redis.call('RPUSH', events_key(base, id), unpack(news))
+  if kept > EVENTS_MAX then
+    redis.call('LTRIM', events_key(base, id), -EVENTS_MAX, -1)
+    job[ED] = job[ED] + kept - EVENTS_MAX
+  end
+  hint(S, id, job)
 end
 
 -- Adds to a tenant's virtual tag: slot-milliseconds by weight.
@@ -252,119 +435,180 @@ local function charge(t, ms)
   t.recheck = true
 end
 
--- Appends a job to a lane's stream; returns the fields that say where it is.
+-- Appends a job to a lane's stream; returns the number of its entry, `<number>-0`.
 local function push(S, t, lane, id)
-  local entry = redis.call('XADD', stream_key(S.base, t.name, lane), '*', 'j', id)
-  local number = t.a[ENTERED[lane]] + 1
-  t.a[ENTERED[lane]] = number
+  local a, stream = t.a, stream_key(S.base, t.name, lane)
+  local number = a[ENTERED + lane] + 1
+  local reply = redis.pcall('XADD', stream, int(number) .. '-0', 'j', id)
+  if type(reply) == 'table' and reply.err then
+    -- Only if somebody took away the tenant's state and left its streams: go on behind what is there.
+    local info = redis.call('XINFO', 'STREAM', stream)
+    for i = 1, #info, 2 do
+      if info[i] == 'last-generated-id' then number = tonumber(string.match(info[i + 1], '^%d+')) + 1 end
+    end
+    redis.call('XADD', stream, int(number) .. '-0', 'j', id)
+    a[LEFT + lane] = a[LEFT + lane] + number - 1 - a[ENTERED + lane]
+    count(S, 'repairs', 1)
+  end
+  a[ENTERED + lane] = number
   t.pushed = t.pushed + 1
-  return entry, number
+  return number
 end
 
 -- Marks a stream entry, delivered or not, for removal.
-local function drop_entry(t, lane, entry)
+local function drop_entry(t, lane, number)
   local entries = t.entries[lane]
   if not entries then
     entries = {}
     t.entries[lane] = entries
   end
-  entries[#entries + 1] = entry
+  entries[#entries + 1] = int(number) .. '-0'
 end
 
--- The same for one that was not delivered yet: it also leaves the count of its lane.
-local function withdraw(t, lane, entry)
-  drop_entry(t, lane, entry)
-  t.a[LEFT[lane]] = t.a[LEFT[lane]] + 1
-  t.recheck = true
-end
-
-local JOB_FIELDS = { 'st', 'tn', 'ep', 'si', 'sl', 'at', 'wk', 'sa', 'ch', 'cx', 'fo', 'rv', 'ik', 'na', 'pg', 'dl' }
-
--- The fields of a job that transitions look at; nil if there is no such job.
-local function load_job(base, id)
-  local v = redis.call('HMGET', job_key(base, id), unpack(JOB_FIELDS))
-  if not v[1] then return nil end
-  return {
-    st = v[1], tn = v[2], ep = v[3], si = v[4], sl = v[5], at = v[6], wk = v[7], sa = v[8], ch = v[9],
-    cx = v[10], fo = v[11], rv = v[12], ik = v[13], na = v[14], pg = v[15], dl = v[16],
-  }
-end
-
--- Any non-terminal state -> a terminal one. The caller has taken the job out of stream,
--- `run`, `lease` and `due` as its state needed. `outcome` and `class` say how the last attempt
--- ended, if one was running; `answer` is what a repeated call will be told (see `answered`).
-local function conclude(S, t, id, job, status, result, outcome, class, answer)
-  local base, key, s = S.base, job_key(S.base, id), shard(S)
-  local keep = status == 'succeeded' and s.keep_ok or s.keep_other
-  redis.call('HSET', key, 'st', status, 'fi', S.stamp, 'rv', int(job.rv + 1), 'lt', '', 'nb', '',
-    'ao', outcome or '', 'ac', class or '', 'fo', answer or job.fo or '')
-  local done = S.stamp .. ' done {"status":"' .. status .. '"}'
-  if result and result ~= '' then
-    -- Its own key would cost a lookup and 100 bytes more; readers of events skip it.
-    redis.call('RPUSH', base .. ':je:' .. id, S.stamp .. ' result ' .. result, done)
+-- Takes a queued job out of where it waits: stream or `due`.
+local function withdraw(S, t, id, job)
+  if job[SQ] > 0 then
+    drop_entry(t, job[SL], job[SQ])
+    t.a[LEFT + job[SL]] = t.a[LEFT + job[SL]] + 1
+    t.recheck = true
   else
-    redis.call('RPUSH', base .. ':je:' .. id, done)
+    redis.call('ZREM', S.base .. ':due', id)
   end
-  redis.call('PUBLISH', base .. ':ev:' .. id, 'done')
-  redis.call('EXPIRE', key, keep)
-  redis.call('EXPIRE', base .. ':jp:' .. id, keep)
-  redis.call('EXPIRE', base .. ':je:' .. id, keep)
-  if job.na then redis.call('EXPIRE', base .. ':ja:' .. id, keep) end
-  if job.pg then redis.call('DEL', base .. ':jg:' .. id) end
-  if job.ik then redis.call('EXPIRE', base .. ':uq:' .. job.tn .. ':' .. job.ik, math.min(keep, IDEMPOTENCY_KEEP_S)) end
-  if job.dl then redis.call('ZREM', base .. ':dl', id) end
+end
+
+-- What a job leaves when it ended: how long it is kept, and the keys that point to it.
+local function keep(S, id, job, status, seconds)
+  local base, text = S.base, int(seconds)
+  redis.call('EXPIRE', base .. ':j' .. id, text)
+  if has(job, HAS_EVENTS) then redis.call('EXPIRE', events_key(base, id), text) end
+  if has(job, HAS_ATTEMPTS) then redis.call('EXPIRE', base .. ':a' .. id, text) end
+  if has(job, HAS_PROGRESS) then redis.call('DEL', base .. ':g' .. id) end
+  if job[IK] then redis.call('EXPIRE', base .. ':uq:' .. job[TN] .. ':' .. job[IK], math.min(seconds, IDEMPOTENCY_KEEP_S)) end
+end
+
+-- The end of one job: status and what is kept of it. `result` is stored beside it.
+local function settle(S, t, id, job, status, result)
+  local s = shard(S)
+  local seconds = status == SUCCEEDED and s.keep_ok or s.keep_other
+  if job[DL] > 0 then
+    redis.call('ZREM', S.base .. ':dl', id)
+    job[DL] = 0
+  end
+  keep(S, id, job, status, seconds)
+  if result and result ~= '' then redis.call('SET', result_key(S.base, id), result, 'EX', int(seconds)) end
+  clear_flag(job, HAS_PROGRESS)
+  job[ST], job[SQ], job[NB], job[LT] = status, 0, 0, NO_ID
+  job[FI] = has(job, GHOST) and job[CX] or S.now
+  save_job(S.base, id, job)
+  hint(S, id, job)
   t.a[LIVE] = t.a[LIVE] - 1
-  count(S, status, 1)
+  count(S, STATUS[status], 1)
+end
+
+-- Points a render key at the job whose result answers for it, or away from it.
+local function note_render(S, id, job, result_of)
+  local key = render_key(S.base, job[TN], job[RK])
+  if result_of then
+    redis.call('SET', key, result_of, 'EX', int(shard(S).keep_ok))
+  elseif redis.call('GET', key) == id then
+    redis.call('DEL', key)
+  end
+end
+
+-- Any non-terminal state -> a terminal one. The caller has taken the job out of stream, `lease` and
+-- `due` as its state needed. `outcome` and `class` say how the last attempt ended, if one was
+-- running; `told` is what a repeated call will be told (see `answered`).
+-- Who waits for this job's render ends with it, in the same way.
+local function conclude(S, t, id, job, status, result, outcome, class, told)
+  job[AO], job[AC] = outcome or 0, class or 0
+  if told then job[FO], job[FR] = job[EP], told end
+  local shown = status
+  if has(job, GHOST) then shown = CANCELED end
+  local answers = shown == SUCCEEDED and id or nil
+  if has(job, LEADS) then
+    for _, follower in ipairs(followers(S.base, id, job)) do
+      local other = load_job(S.base, follower)
+      if other and other[ST] == QUEUED and has(other, FOLLOWS) then
+        other[RV] = other[RV] + job[RV]
+        other[SA], other[RD] = job[SA], job[RD]
+        t.a[FOLLOWING] = t.a[FOLLOWING] - 1
+        count(S, 'following', -1)
+        settle(S, t, follower, other, status, result)
+        if status == SUCCEEDED then answers = answers or follower end
+      end
+    end
+    redis.call('DEL', followers_key(S.base, id))
+    clear_flag(job, LEADS)
+  end
+  if job[RK] then note_render(S, id, job, answers) end
+  settle(S, t, id, job, shown, shown == status and result or nil)
 end
 
 -- A job that failed for good by no fault of its author can be looked at and run again.
 local function bury(S, t, id)
   local dead = tenant_key(S.base, t.name) .. ':dead'
-  redis.call('ZADD', dead, S.now, id)
-  redis.call('ZREMRANGEBYSCORE', dead, '-inf', '(' .. (S.now - shard(S).keep_other * 1000))
-  redis.call('EXPIRE', dead, shard(S).keep_other)
+  redis.call('ZADD', dead, S.stamp, id)
+  redis.call('ZREMRANGEBYSCORE', dead, '-inf', '(' .. int(S.now - shard(S).keep_other * 1000))
+  redis.call('EXPIRE', dead, int(shard(S).keep_other))
 end
 
--- Ends the lease: the job leaves the stream, `run` and `lease`. `charged` says whether the tenant
--- pays for the time, or gets back what it was charged. Returns the milliseconds used.
+-- Whether somebody wants this job stopped. A ghost's render is wanted while others wait for it.
+local function stop_asked(job) return job[CX] > 0 and not (has(job, GHOST) and has(job, LEADS)) end
+
+-- Ends the lease: the job leaves stream and `lease`. `charged` says whether the tenant pays for
+-- the time, or gets back what it was charged. Returns the milliseconds used.
 local function end_lease(S, t, id, job, charged)
-  drop_entry(t, job.sl, job.si)
-  t.stopped[#t.stopped + 1] = id
+  drop_entry(t, job[SL], job[SQ])
   S.ended[#S.ended + 1] = id
-  local used = math.max(0, S.now - tonumber(job.sa))
-  charge(t, (charged and used or 0) - tonumber(job.ch))
+  t.a[RUNNING] = t.a[RUNNING] - 1
+  local used = math.max(0, S.now - job[SA])
+  charge(t, (charged and used or 0) - job[CH])
   if charged then meter(S, t, used) end
   return used
 end
 
 -- Puts a job whose attempt ended back to `queued`, in front of its tenant's others, or later.
-local function requeue(S, t, id, job, delay_ms, reason, outcome, class, answer, attempts)
-  local base, key = S.base, job_key(S.base, id)
-  redis.call('RPUSH', base .. ':ja:' .. id, cjson.encode({
-    n = tonumber(job.at), epoch = tonumber(job.ep), worker = job.wk,
-    started_ms = tonumber(job.sa), ended_ms = S.now, outcome = outcome, class = class,
-  }))
-  local not_before, entry, number = '', '', ''
+local function requeue(S, t, id, job, delay_ms, reason, outcome, class, told, attempts)
+  local base = S.base
+  local note = table.concat({ int(job[AT]), int(job[EP]), worker_name(job[WK]), int(job[SA]), S.stamp, int(outcome), int(class) }, ' ')
+  if redis.call('RPUSH', base .. ':a' .. id, note) > ATTEMPTS_MAX then redis.call('LTRIM', base .. ':a' .. id, -ATTEMPTS_MAX, -1) end
+  set_flag(job, HAS_ATTEMPTS)
+  if has(job, HAS_PROGRESS) then
+    redis.call('DEL', base .. ':g' .. id)
+    clear_flag(job, HAS_PROGRESS)
+  end
+  push_events(S, id, job, { S.stamp .. ' status ' .. cjson.encode({ status = 'queued', reason = reason, retry_in_ms = delay_ms }) })
+  job[ST], job[SL], job[LT], job[AT] = QUEUED, RETURNED, NO_ID, attempts
+  if told then job[FO], job[FR] = job[EP], told end
   if delay_ms > 0 then
-    not_before = S.now + delay_ms
-    redis.call('ZADD', base .. ':due', not_before, id)
+    job[SQ], job[NB] = 0, S.now + delay_ms
+    redis.call('ZADD', base .. ':due', int(job[NB]), id)
   else
-    entry, number = push(S, t, 'f', id)
+    job[SQ], job[NB] = push(S, t, RETURNED, id), 0
   end
-  redis.call('HSET', key, 'st', 'queued', 'rv', job.rv + 1, 'at', attempts, 'na', '1', 'lt', '', 'nb', not_before,
-    'sl', 'f', 'si', entry, 'sq', number, 'fo', answer or job.fo or '')
-  if job.pg then
-    redis.call('DEL', base .. ':jg:' .. id)
-    redis.call('HDEL', key, 'pg')
-  end
-  event(S, id, 'status', cjson.encode({ status = 'queued', reason = reason, retry_in_ms = delay_ms }))
+  save_job(base, id, job)
 end
 
 -- The check of every call by a lease holder.
-local function holds(job, epoch) return job and job.st == 'running' and job.ep == epoch end
+local function holds(job, epoch) return job and job[ST] == RUNS and job[EP] == epoch end
 
 -- What the call that settled this epoch was told, so that its repetition is told the same.
-local function answered(job, epoch)
-  local settled, answer = string.match(job and job.fo or '', '^(%d+) (%a+)$')
-  return settled == epoch and answer or nil
+local function answered(job, epoch) return job and job[FO] == epoch and ANSWERS[job[FR]] or nil end
+
+-- Hints a worker to renew now. Its channel has no shard in its name: a worker listens to all of them.
+local function tell_worker(base, job)
+  redis.call('PUBLISH', string.match(base, '^{.*:') .. 'ctl}:' .. worker_name(job[WK]), '')
+end
+
+-- Ends what still goes on for others only, when the last of them has left.
+local function give_up(S, t, id, job)
+  clear_flag(job, LEADS)
+  redis.call('DEL', followers_key(S.base, id))
+  if job[ST] == QUEUED then
+    withdraw(S, t, id, job)
+    conclude(S, t, id, job, CANCELED)
+  else
+    save_job(S.base, id, job)
+    tell_worker(S.base, job)
+  end
 end

@@ -5,22 +5,24 @@
 -- Safe to repeat by anyone at any time. Part of claim and renew, so nobody has to call it.
 
 local function promote(S, limit)
-  local base, now, ready = S.base, S.now, 0
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', base .. ':dl', '-inf', now, 'LIMIT', 0, limit)) do
+  local base, stamp, ready = S.base, S.stamp, 0
+  limit = int(limit)
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', base .. ':dl', '-inf', stamp, 'LIMIT', '0', limit)) do
     redis.call('ZREM', base .. ':dl', id)
     local job = load_job(base, id)
-    if job and job.st == 'queued' then
-      local t = tenant(S, job.tn)
-      if redis.call('ZREM', base .. ':due', id) == 0 then withdraw(t, job.sl, job.si) end
-      conclude(S, t, id, job, 'expired')
+    if job and job[ST] == QUEUED then
+      local t = tenant(S, job[TN])
+      withdraw(S, t, id, job)
+      job[DL] = 0
+      conclude(S, t, id, job, EXPIRED)
     end
   end
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', base .. ':due', '-inf', now, 'LIMIT', 0, limit)) do
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', base .. ':due', '-inf', stamp, 'LIMIT', '0', limit)) do
     redis.call('ZREM', base .. ':due', id)
     local job = load_job(base, id)
-    if job and job.st == 'queued' then
-      local entry, number = push(S, tenant(S, job.tn), job.sl, id)
-      redis.call('HSET', job_key(base, id), 'nb', '', 'si', entry, 'sq', number)
+    if job and job[ST] == QUEUED and job[SQ] == 0 then
+      job[SQ], job[NB] = push(S, tenant(S, job[TN]), job[SL], id), 0
+      put_job(base, id, job)
       ready = ready + 1
     end
   end

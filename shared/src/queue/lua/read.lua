@@ -1,39 +1,95 @@
 -- read: one consistent picture of a job. Changes nothing.
 -- KEYS  1 base of the shard
--- ARGV  1 id
--- Returns  {hash of the job as flat list, payload, {attempts}, result, place in its lane or 0, ttl ms, progress} | nil
--- The place counts jobs of the same tenant and lane; it may be too small by the number of jobs
--- behind this one that were cancelled.
+-- ARGV  1 id  2 '1' with the payload, '' without
+-- Returns  {record (with its payload if asked for), {earlier attempts}, result,
+--          place in its lane or 0, ms until a start may be expected or -1, ttl ms, progress,
+--          head of the record that it waits for, or ''} | nil
+-- The place counts jobs of the same tenant and lane: exactly for the first PLACE_EXACT, else as an upper
+-- bound, which is too high by the number of jobs before this one that were cancelled.
+
+local PLACE_EXACT = 64
+
+local function place_in_lane(base, t, job)
+  local lane, served = job[SL], t.a[SERVED + job[SL]]
+  local ahead = job[SQ] - served
+  if ahead > PLACE_EXACT then return ahead end
+  return #redis.call('XRANGE', stream_key(base, t.name, lane), '(' .. int(served) .. '-0', int(job[SQ]) .. '-0', 'COUNT', PLACE_EXACT)
+end
+
+-- Milliseconds until the job may be expected to start, rough: what is before it in its tenant's queue,
+-- by the tenant's usual job, over the slots that the tenant may expect. -1 if nothing can be said.
+local function expected(S, t, job, position)
+  local s, a = shard(S), t.a
+  if s.slots == 0 or s.all_paused or s.lane_paused[job[SL]] or a[PAUSED] == 1 then return -1 end
+  local ahead = position - 1
+  for lane = 1, job[SL] - 1 do ahead = ahead + waiting(t, lane) end
+  local free = s.slots - redis.call('ZCARD', S.base .. ':lease')
+  local rivals = math.max(1, redis.call('ZCARD', S.base .. ':vt') + redis.call('ZCARD', S.base .. ':over'))
+  local share = math.min(t.quotas.running or DEFAULT_RUNNING_MAX, math.max(1, math.floor(s.slots / rivals)))
+  if ahead < free and a[RUNNING] + ahead < share then return 0 end
+  return math.ceil((ahead + 1) / math.max(1, share) * usual(S, t))
+end
 
 transition('read', { 'no-writes' }, function(keys, args)
   local base, id = keys[1], args[1]
-  local hash = redis.call('HGETALL', job_key(base, id))
-  if #hash == 0 then return nil end
-  local job = {}
-  for i = 1, #hash, 2 do job[hash[i]] = hash[i + 1] end
-  local position = 0
-  if job.st == 'queued' and tonumber(job.sq) and not tonumber(job.nb) then
-    local state = redis.call('HGET', tenant_key(base, job.tn), 'a')
-    local left = state and cmsgpack.unpack(state)[LEFT[job.sl]] or 0
-    position = math.max(1, tonumber(job.sq) - left)
+  local record = args[2] == '1' and redis.call('GET', base .. ':j' .. id) or redis.call('GETRANGE', base .. ':j' .. id, '0', STRINGS_LAST)
+  if not record or record == '' then return nil end
+  local job = load_job(base, id)
+  if not job then return nil end
+  local of, of_id, leader = job, id, ''
+  if has(job, FOLLOWS) and job[ST] == QUEUED then
+    of_id = short_id(job[WK])
+    of = load_job(base, of_id)
+    leader = of and of.text or ''
+    of = of or job
   end
-  local result = redis.call('LINDEX', base .. ':je:' .. id, -2) or ''
-  return { hash, redis.call('GET', base .. ':jp:' .. id), redis.call('LRANGE', base .. ':ja:' .. id, 0, -1),
-    string.match(result, '^%d+ result (.*)$') or false, position, redis.call('PTTL', job_key(base, id)),
-    redis.call('GET', base .. ':jg:' .. id) }
+  local position, wait = 0, -1
+  if of[ST] == QUEUED and of[SQ] > 0 then
+    local S = open(base)
+    local t = tenant(S, of[TN])
+    position = math.max(1, place_in_lane(base, t, of))
+    wait = expected(S, t, of, position)
+  end
+  return { record, redis.call('LRANGE', base .. ':a' .. id, 0, -1), redis.call('GET', base .. ':r' .. id),
+    position, wait, redis.call('PTTL', job_key(base, id)), redis.call('GET', base .. ':g' .. of_id), leader }
 end)
 
 -- events: what happened to a job, in order. Changes nothing.
 -- KEYS  1 base of the shard
 -- ARGV  1 id  2 number of the last event that the caller has seen (0 = none)  3 most events
 -- Returns  {number of the first event returned, '<ms> <kind> <data>', …}
--- Events are numbered from 1; of more than EVENTS_MAX the oldest are gone (`ed` counts those).
+-- Events are numbered from 1; of more than EVENTS_MAX the oldest are gone. The start of an attempt and the
+-- end of the job are told from the record while nothing follows them. Who waits, or has waited, for
+-- another's render is told of that one's events.
 
 transition('events', { 'no-writes' }, function(keys, args)
-  local base, id = keys[1], args[1]
-  local gone = tonumber(redis.call('HGET', job_key(base, id), 'ed') or nil) or 0
-  local start = math.max(0, tonumber(args[2]) - gone)
-  local reply = redis.call('LRANGE', base .. ':je:' .. id, start, start + tonumber(args[3]) - 1)
-  table.insert(reply, 1, gone + start + 1)
+  local base, id, seen_before, most = keys[1], args[1], tonumber(args[2]), tonumber(args[3])
+  local job = load_job(base, id)
+  if not job then return { seen_before + 1 } end
+  local source, source_id = job, id
+  if has(job, FOLLOWS) and not has(job, CACHED) then
+    source_id = short_id(job[WK])
+    source = load_job(base, source_id) or job
+  end
+  local gone, kept = source[ED], 0
+  if has(source, HAS_EVENTS) then kept = redis.call('LLEN', events_key(base, source_id)) end
+  -- Of a ghost its owner sees what was before the cancel.
+  if has(job, GHOST) then kept = math.max(0, math.min(kept, job[GH] - gone)) end
+  local first = math.max(gone, seen_before)
+  local reply = { first + 1 }
+  if kept > 0 and first < gone + kept then
+    reply = redis.call('LRANGE', events_key(base, source_id), int(first - gone), int(math.min(kept, first - gone + most) - 1))
+    table.insert(reply, 1, first + 1)
+  end
+  local number = gone + kept
+  local function tell(text)
+    number = number + 1
+    if number > seen_before and #reply <= most and reply[1] + #reply - 1 == number then reply[#reply + 1] = text end
+  end
+  if has(source, HAS_START) and not (has(job, GHOST) and number >= job[GH]) then tell(start_event(source)) end
+  local status = has(job, GHOST) and CANCELED or job[ST]
+  if status > RUNS then
+    tell(int(has(job, GHOST) and job[CX] or job[FI]) .. ' done {"status":"' .. STATUS[status] .. '"}')
+  end
   return reply
 end)

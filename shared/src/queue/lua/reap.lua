@@ -11,38 +11,41 @@
 -- everyone who lives renews. So a job whose lone worker died runs again within 15 s of the death,
 -- or within half a lease of the first call of the next worker, whichever is later.
 
+-- A worker's call is noted at most once per this many milliseconds.
+local HEAR_STEP_MS = 500
+
 -- Notes a call of any worker; decides on the grace.
 local function hear(S, lease_ms)
   local s = shard(S)
   if s.seen > 0 and S.now - s.seen > lease_ms / 2 then set_shard(S, 'hold', S.now + math.floor(lease_ms / 2)) end
-  set_shard(S, 'seen', S.now)
+  if math.abs(S.now - s.seen) >= HEAR_STEP_MS then set_shard(S, 'seen', S.now) end
 end
 
 local function reap(S, limit)
-  local base, now = S.base, S.now
-  if shard(S).hold > now then return 0 end
-  local ids = redis.call('ZRANGEBYSCORE', base .. ':lease', '-inf', now, 'LIMIT', 0, limit)
+  local base = S.base
+  if shard(S).hold > S.now then return 0 end
+  local ids = redis.call('ZRANGEBYSCORE', base .. ':lease', '-inf', S.stamp, 'LIMIT', '0', int(limit))
   for _, id in ipairs(ids) do
     local job = load_job(base, id)
-    if not job or job.st ~= 'running' then
+    if not job or job[ST] ~= RUNS then
       S.ended[#S.ended + 1] = id
       count(S, 'repairs', 1)
     else
-      local t = tenant(S, job.tn)
+      local t = tenant(S, job[TN])
       end_lease(S, t, id, job, false)
-      local lost = redis.call('HINCRBY', job_key(base, id), 'cr', 1)
+      job[CR] = job[CR] + 1
       count(S, 'leases_lost', 1)
-      if job.cx then
-        conclude(S, t, id, job, 'canceled', nil, 'lost_lease', 'lost_worker')
-      elseif lost >= LOST_MAX then
+      if stop_asked(job) then
+        conclude(S, t, id, job, CANCELED, nil, BY_LOSS, LOST_WORKER)
+      elseif job[CR] >= LOST_MAX then
         bury(S, t, id)
-        conclude(S, t, id, job, 'failed', cjson.encode({ error = {
+        conclude(S, t, id, job, FAILED, cjson.encode({ error = {
           class = 'lost_worker',
-          message = 'the job was given up after ' .. lost .. ' workers died or hung while running it',
-          hint = 'it may need more memory than a worker has; the last worker was ' .. job.wk,
-        } }), 'lost_lease', 'lost_worker')
+          message = 'the job was given up after ' .. job[CR] .. ' workers died or hung while running it',
+          hint = 'it may need more memory than a worker has; the last worker was ' .. worker_name(job[WK]),
+        } }), BY_LOSS, LOST_WORKER)
       else
-        requeue(S, t, id, job, 0, 'lost_worker', 'lost_lease', 'lost_worker', nil, job.at)
+        requeue(S, t, id, job, 0, 'lost_worker', BY_LOSS, LOST_WORKER, nil, job[AT])
       end
     end
   end

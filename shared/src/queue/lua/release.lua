@@ -7,22 +7,20 @@
 
 transition('release', { 'allow-oom' }, function(keys, args)
   local S = open(keys[1])
-  local id, epoch = args[1], args[2]
+  local id, epoch = args[1], tonumber(args[2])
   local job = load_job(S.base, id)
   if not holds(job, epoch) then
     local answer = answered(job, epoch)
     if answer == 'released' then return 'ok' end
     return answer == 'canceled' and answer or 'lost'
   end
-  local t = tenant(S, job.tn)
+  local t, canceled = tenant(S, job[TN]), stop_asked(job)
   end_lease(S, t, id, job, false)
-  local reply = 'ok'
-  if job.cx then
-    conclude(S, t, id, job, 'canceled', nil, 'released', nil, epoch .. ' canceled')
-    reply = 'canceled'
+  if canceled then
+    conclude(S, t, id, job, CANCELED, nil, BY_RELEASE, 0, TOLD_CANCELED)
   else
-    requeue(S, t, id, job, 0, args[3], 'released', nil, epoch .. ' released', job.at - 1)
+    requeue(S, t, id, job, 0, args[3], BY_RELEASE, 0, TOLD_RELEASED, job[AT] - 1)
   end
   flush(S)
-  return reply
+  return canceled and 'canceled' or 'ok'
 end)

@@ -1,64 +1,57 @@
 -- renew: keeps leases, for all jobs of a worker at once, and carries their news up.
 -- KEYS  1 base of the shard
--- ARGV  1 worker  2 lease ms  3 worker's info (JSON)  4 slots that it offers to the elastic bound (0 if it drains)
---       5 number of jobs, then for each job: id, epoch, number of events, then for each event: kind, data (JSON)
+-- ARGV  1 worker  2 its id as 16 bytes  3 lease ms  4 worker's info (JSON)
+--       5 slots that it offers to the elastic bound (0 if it drains)  6 its renderer, 8 bytes
+--       7 number of jobs, then for each job: id, epoch, number of events, then for each event: kind, data (JSON)
 -- Returns  for each job 'ok' | 'cancel' (stop it, then finish it as canceled) | 'lost' (not yours any more: stop, tell nobody)
--- Also promotes and reaps a few. A job that is `lost` is not written to.
+-- Also promotes and reaps a few, and looks at tenants that have been quiet. A job that is `lost` is not written to.
 
 transition('renew', { 'allow-oom' }, function(keys, args)
   local S = open(keys[1])
-  local base, worker, lease_ms, now = S.base, args[1], tonumber(args[2]), S.now
-  local jobs = tonumber(args[5])
+  local base, raw, lease_ms, now = S.base, args[2], tonumber(args[3]), S.now
+  local jobs = tonumber(args[7])
   if jobs > BUDGET then return redis.error_reply('ERR renew takes at most ' .. BUDGET .. ' jobs') end
   hear(S, lease_ms)
-  seen(S, worker, args[3], tonumber(args[4]))
-  local replies, o = {}, 6
+  seen(S, args[1], args[4], tonumber(args[5]), args[6])
+  forget_gone(S)
+  local replies, o, until_text = {}, 8, int(now + lease_ms)
   for i = 1, jobs do
-    local id, epoch, events = args[o], args[o + 1], tonumber(args[o + 2])
+    local id, epoch, events = args[o], tonumber(args[o + 1]), tonumber(args[o + 2])
     o = o + 3
     local job = load_job(base, id)
-    if not holds(job, epoch) or job.wk ~= worker then
+    if not holds(job, epoch) or job[WK] ~= raw then
       replies[i] = 'lost'
     else
-      local key, t = job_key(base, id), nil
-      local progress
-      local news = {}
+      local t, progress, news, changed = nil, nil, {}, false
       for e = 0, events - 1 do
         local kind, data = args[o + 2 * e], args[o + 2 * e + 1]
         if kind == 'progress' then progress = data end
         news[e + 1] = S.stamp .. ' ' .. kind .. ' ' .. data
       end
       if events > 0 then
-        local kept = redis.call('RPUSH', base .. ':je:' .. id, unpack(news))
-        if kept > EVENTS_MAX then
-          redis.call('LTRIM', base .. ':je:' .. id, -EVENTS_MAX, -1)
-          redis.call('HINCRBY', key, 'ed', kept - EVENTS_MAX)
-        end
-        redis.call('PUBLISH', base .. ':ev:' .. id, 'news')
-        job.rv = job.rv + 1
-        redis.call('HSET', key, 'rv', job.rv)
+        push_events(S, id, job, news)
+        job[RV], changed = job[RV] + 1, true
       end
       if progress then
-        redis.call('SET', base .. ':jg:' .. id, progress)
-        if not job.pg then redis.call('HSET', key, 'pg', '1') end
-        job.pg = '1'
+        redis.call('SET', base .. ':g' .. id, progress)
+        set_flag(job, HAS_PROGRESS)
       end
-      local used, charged = now - tonumber(job.sa), tonumber(job.ch)
-      if used > charged then
-        t = tenant(S, job.tn)
-        charge(t, used - charged)
-        job.ch = used
-        redis.call('HSET', key, 'ch', used)
+      local used = now - job[SA]
+      if used > job[CH] then
+        t = tenant(S, job[TN])
+        charge(t, used - job[CH])
+        job[CH], changed = used, true
       end
-      if job.cx and now - tonumber(job.cx) > CANCEL_GRACE_MS then
-        t = tenant(S, job.tn)
+      if stop_asked(job) and now - job[CX] > CANCEL_GRACE_MS then
+        t = tenant(S, job[TN])
         end_lease(S, t, id, job, true)
-        conclude(S, t, id, job, 'canceled', nil, 'canceled')
+        conclude(S, t, id, job, CANCELED, nil, BY_CANCEL)
         replies[i] = 'lost'
       else
-        S.leased[#S.leased + 1] = int(now + lease_ms)
+        if changed then put_job(base, id, job) end
+        S.leased[#S.leased + 1] = until_text
         S.leased[#S.leased + 1] = id
-        replies[i] = job.cx and 'cancel' or 'ok'
+        replies[i] = stop_asked(job) and 'cancel' or 'ok'
       end
     end
     o = o + 2 * events
@@ -67,6 +60,7 @@ transition('renew', { 'allow-oom' }, function(keys, args)
   flush(S)
   promote(S, 10)
   reap(S, 10)
+  rest(S, 2)
   flush(S)
   return replies
 end)

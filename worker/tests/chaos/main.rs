@@ -1,0 +1,199 @@
+//! The queue under chaos: real producers and workers as processes, with renders that draw nothing,
+//! are killed, frozen, cut off and drained while Redis dies and hangs; then a checker goes through
+//! what all of them saw. See `checker.rs` for what is promised, `plan.rs` for what goes wrong.
+//!
+//! `MANIMQ_SOAK_CHAOS=<seconds>` runs round after round, each with a seed of its own, for that long.
+//! `MANIMQ_CHAOS_SEED=<seed>` repeats the plan of one run. The order in which processes get to
+//! run is not repeated by it. `MANIMQ_CHAOS_EDIT='<text>=><other>'` puts a fault into the functions,
+//! to see whether it is caught.
+
+mod checker;
+mod checker_tests;
+mod dice;
+mod driver;
+mod history;
+mod library;
+mod part;
+mod plan;
+mod producer;
+mod proxy;
+mod store;
+mod topology;
+mod worker;
+
+use std::time::{Duration, Instant};
+
+use dice::Dice;
+use driver::{Outcome, Scenario};
+use plan::Mix;
+use topology::Topology;
+
+/// A program for the other tests, which start it with its task in the environment; else it does
+/// nothing.
+#[test]
+fn a_process_of_a_run_does_its_task() {
+    part::run();
+}
+
+fn variable(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
+    let number = text.parse();
+    Some(number.unwrap_or_else(|_| panic!("{name}={text}: write a whole number")))
+}
+
+fn seed() -> u64 {
+    variable("MANIMQ_CHAOS_SEED").unwrap_or_else(history::now_us)
+}
+
+/// Runs one scenario and says how it went.
+fn outcome(name: &str, scenario: Scenario) -> Outcome {
+    println!("{name}: seed {}, {:?}", scenario.seed, scenario.length);
+    let began = Instant::now();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let outcome = runtime.block_on(driver::run(scenario));
+    println!("{name}: {:?}: {}", began.elapsed(), outcome.summary());
+    outcome
+}
+
+/// The same; panics with all that is wrong.
+fn run(name: &str, scenario: Scenario) {
+    let seed = scenario.seed;
+    let outcome = outcome(name, scenario);
+    let accepted = outcome.figures.accepted;
+    if let Err(text) = outcome.verdict() {
+        panic!("{name}: seed {seed}: {text}");
+    }
+    assert!(
+        accepted > 50,
+        "{accepted} jobs were accepted: that proves nothing"
+    );
+}
+
+/// Everything goes wrong, for `length`.
+fn everything(seed: u64, length: Duration) -> Scenario {
+    // So many in half a minute, and more in proportion.
+    let times = |n: u64| (n * length.as_secs()).div_ceil(30);
+    Scenario {
+        seed,
+        redis: Topology::standalone,
+        length,
+        quiet_max: Duration::from_secs(120),
+        workers: 5,
+        slots: 2,
+        producers: 3,
+        pause_ms: 150,
+        mix: Mix {
+            kills: times(5),
+            drains: times(2),
+            freezes: times(2),
+            producer_kills: times(2),
+            cuts: times(12),
+            cuts_of_all: times(2),
+            refusals: times(2),
+            holds: times(12),
+            redis_kills: times(2),
+            redis_hangs: times(1),
+            pauses: times(2),
+            clock: Vec::new(),
+        },
+        library: library::by_hand(),
+    }
+}
+
+/// The server's clock jumps to each of these differences from the true time, while workers die.
+fn jumps(seed: u64, length: Duration, clock: Vec<i64>) -> Scenario {
+    let times = |n: u64| (n * length.as_secs()).div_ceil(30);
+    Scenario {
+        seed,
+        redis: Topology::standalone,
+        length,
+        quiet_max: Duration::from_secs(240),
+        workers: 3,
+        slots: 2,
+        producers: 2,
+        pause_ms: 150,
+        mix: Mix {
+            kills: times(3),
+            cuts: times(6),
+            clock,
+            ..Mix::default()
+        },
+        library: Some(library::with_skew()),
+    }
+}
+
+/// Only freezes in the middle of uploads: zombies come back while their jobs run elsewhere.
+fn zombies(seed: u64, library: Option<String>) -> Scenario {
+    Scenario {
+        seed,
+        redis: Topology::standalone,
+        length: Duration::from_secs(5),
+        quiet_max: Duration::from_secs(120),
+        workers: 4,
+        slots: 2,
+        producers: 2,
+        pause_ms: 150,
+        mix: Mix {
+            freezes: 2,
+            ..Mix::default()
+        },
+        library,
+    }
+}
+
+#[test]
+fn whatever_dies_freezes_or_is_cut_off_each_accepted_job_ends_once_and_is_published_at_most_once() {
+    run("chaos", everything(seed(), Duration::from_secs(26)));
+}
+
+#[test]
+fn a_server_clock_that_jumps_loses_no_job_and_publishes_none_twice() {
+    let clock = vec![15_000, -7_000, 8_000, 0];
+    run("clock", jumps(seed(), Duration::from_secs(20), clock));
+}
+
+/// Round after round for `MANIMQ_SOAK_CHAOS` seconds, and each at least once.
+#[test]
+fn rounds_of_chaos_for_as_long_as_asked_break_no_promise() {
+    let Some(seconds) = variable("MANIMQ_SOAK_CHAOS") else {
+        return;
+    };
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let mut seed = seed();
+    loop {
+        // The first round of a soak with this seed is this round again.
+        println!("MANIMQ_SOAK_CHAOS=1 MANIMQ_CHAOS_SEED={seed} repeats the next two:");
+        let mut dice = Dice::new(seed);
+        let length = dice.ms(30_000, 120_000);
+        run("soak", everything(seed, length));
+        let mut clock: Vec<i64> = (0..dice.between(4, 12))
+            .map(|_| i64::try_from(dice.between(0, 120_000)).unwrap_or(0) - 60_000)
+            .collect();
+        clock.push(0);
+        run("soak clock", jumps(seed, length, clock));
+        if Instant::now() >= end {
+            return;
+        }
+        seed = dice.roll();
+    }
+}
+
+/// The whole chain can fail: a queue that forgot its fencing is caught. Part of the long form.
+#[test]
+fn a_queue_without_the_epoch_check_is_caught() {
+    if variable("MANIMQ_SOAK_CHAOS").is_none() {
+        return;
+    }
+    let outcome = outcome("mutant", zombies(seed(), Some(library::without_fencing())));
+    let text = outcome
+        .verdict()
+        .expect_err("a zombie that publishes is caught");
+    assert!(
+        text.contains("was told that epoch 1 is published"),
+        "{text}"
+    );
+}

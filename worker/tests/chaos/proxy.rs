@@ -1,0 +1,117 @@
+//! A proxy between one process and Redis, which can cut and stall its connections.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+
+/// How the proxy behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    Pass,
+    /// Calls reach Redis and take effect; their answers wait.
+    HoldReplies,
+    /// Nothing moves: what was sent arrives late, perhaps after its sender gave up.
+    HoldAll,
+    /// Connections are closed as soon as they are made.
+    Refuse,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct State {
+    mode: Mode,
+    /// Grows with each cut.
+    cuts: u64,
+}
+
+/// One listening address in front of one Unix socket.
+pub struct Proxy {
+    address: SocketAddr,
+    state: Arc<watch::Sender<State>>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Proxy {
+    pub async fn start(upstream: &Path) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("a port");
+        let state = Arc::new(watch::Sender::new(State {
+            mode: Mode::Pass,
+            cuts: 0,
+        }));
+        let task = tokio::spawn(accept(listener, upstream.to_owned(), Arc::clone(&state)));
+        Self {
+            address,
+            state,
+            _task: AbortOnDropHandle::new(task),
+        }
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://{}", self.address)
+    }
+
+    pub fn set(&self, mode: Mode) {
+        self.state.send_modify(|state| state.mode = mode);
+    }
+
+    /// Closes every connection; what was held is lost.
+    pub fn cut(&self) {
+        self.state.send_modify(|state| state.cuts += 1);
+    }
+}
+
+async fn accept(listener: TcpListener, upstream: PathBuf, state: Arc<watch::Sender<State>>) {
+    // Dropping the set closes what is open.
+    let mut open = tokio::task::JoinSet::new();
+    loop {
+        while open.try_join_next().is_some() {}
+        let Ok((client, _)) = listener.accept().await else {
+            continue;
+        };
+        if state.borrow().mode == Mode::Refuse {
+            continue;
+        }
+        open.spawn(serve(client, upstream.clone(), state.subscribe()));
+    }
+}
+
+async fn serve(client: TcpStream, upstream: PathBuf, state: watch::Receiver<State>) {
+    let Ok(server) = UnixStream::connect(upstream).await else {
+        return;
+    };
+    let _ = client.set_nodelay(true);
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    let cuts = state.borrow().cuts;
+    let mut cut = state.clone();
+    let calls = pump(from_client, to_server, state.clone(), &[Mode::HoldAll]);
+    let held = [Mode::HoldReplies, Mode::HoldAll];
+    let replies = pump(from_server, to_client, state, &held);
+    tokio::select! {
+        _ = async { tokio::join!(calls, replies) } => {}
+        _ = cut.wait_for(|state| state.cuts > cuts) => {}
+    }
+}
+
+/// Copies until the end, except while a mode of `held` holds.
+async fn pump(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    mut state: watch::Receiver<State>,
+    held: &[Mode],
+) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(n) = from.read(&mut buffer).await {
+        let passes = state.wait_for(|state| !held.contains(&state.mode));
+        let gone = passes.await.is_err();
+        if n == 0 || gone || to.write_all(&buffer[..n]).await.is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown().await;
+}
