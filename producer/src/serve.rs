@@ -342,7 +342,7 @@ fn raise_descriptors() {
 async fn connect(args: &ServeArgs) -> anyhow::Result<Queue> {
     let config = RedisConfig {
         prefix: args.redis_prefix.clone(),
-        ..RedisConfig::from_env(args.redis_url.clone())
+        ..RedisConfig::from_env(args.redis_url.clone())?
     };
     let url = redact(&args.redis_url);
     let end = tokio::time::Instant::now() + args.redis_wait;

@@ -113,7 +113,7 @@ pub struct UpArgs {
     )]
     worker_metrics_listen: SocketAddr,
 
-    /// Redis to use instead of a private one: redis://HOST:PORT/DB or unix:///PATH
+    /// Redis to use instead of a private one, in any form that `manimq serve --help` lists
     #[arg(
         long,
         env = "REDIS_URL",
@@ -570,12 +570,8 @@ async fn ports_are_free(args: &UpArgs) -> Result<(), Failure> {
 }
 
 async fn foreign_redis(url: &str) -> Result<(), Failure> {
-    match tokio::time::timeout(
-        FOREIGN_REDIS_WAIT,
-        Queue::connect(&RedisConfig::from_env(url)),
-    )
-    .await
-    {
+    let connecting = async { Queue::connect(&RedisConfig::from_env(url)?).await };
+    match tokio::time::timeout(FOREIGN_REDIS_WAIT, connecting).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error @ (QueueError::Configuration(_) | QueueError::Corrupt(_)))) => {
             Err(Failure::new(Exit::Failed, "redis-unusable", error))

@@ -229,15 +229,19 @@ async fn sentinels_and_clusters_speak_tls_throughout() {
 
 const PASSWORD: &str = "open-sesame-42";
 
-/// Makes the user `manimq` with these rights, and gives the URL with its password.
-fn user(server: &RedisServer, rights: &str) -> RedisConfig {
+fn set_user(rights: &str) -> redis::Cmd {
     let mut command = redis::cmd("ACL");
     command.arg("SETUSER").arg("manimq").arg("reset").arg("on");
     command.arg(format!(">{PASSWORD}"));
     for right in rights.split_whitespace() {
         command.arg(right);
     }
-    let () = server.ask(&command);
+    command
+}
+
+/// Makes the user `manimq` with these rights, and gives the URL with its password.
+fn user(server: &RedisServer, rights: &str) -> RedisConfig {
+    let () = server.ask(&set_user(rights));
     let path = server.socket();
     RedisConfig::new(format!(
         "unix://{}?user=manimq&pass={PASSWORD}",
@@ -249,6 +253,27 @@ fn user(server: &RedisServer, rights: &str) -> RedisConfig {
 async fn a_user_with_only_the_documented_rights_suffices() {
     let server = RedisServer::start();
     lives(&user(&server, ACL_RULES)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_documented_rights_suffice_in_a_cluster_with_durable_calls_too() {
+    let set = ClusterSet::start_with(false, 1, None);
+    let prefix = prefix_of_the_first(&set);
+    let rights = ACL_RULES.replace("{mq:", &format!("{{{prefix}:"));
+    for node in 0..4 {
+        let () = set.ask_node(node, &set_user(&rights)).unwrap();
+    }
+    let login = format!("://manimq:{PASSWORD}@");
+    let config = RedisConfig {
+        durable: true,
+        ..set.config(&prefix)
+    };
+    lives(&RedisConfig {
+        url: config.url.replace("://", &login),
+        ..config
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test]
@@ -654,6 +679,14 @@ async fn a_replica_that_does_not_confirm_is_told_and_a_repeat_waits_for_it() {
 
 // ---- Cluster
 
+/// A prefix whose keys are on the first primary.
+fn prefix_of_the_first(set: &ClusterSet) -> String {
+    let mut prefixes = (0..).map(|n| format!("p{n}"));
+    prefixes
+        .find(|prefix| set.owner(&format!("{{{prefix}:0}}")) == 0)
+        .unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_live_in_a_cluster_wherever_their_slot_is() {
     let set = ClusterSet::start(false);
@@ -744,13 +777,52 @@ async fn a_slot_moves_under_running_calls_and_nothing_is_torn_or_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_submit_that_is_repeated_while_its_slot_moves_makes_no_second_record() {
+    let set = ClusterSet::start(false);
+    let queue = Queue::connect(&set.config("mq")).await.unwrap();
+    let tenant = TenantId::default();
+    let again: Vec<NewJob> = (0..3).map(|_| job(100)).collect();
+    queue.enqueue(&tenant, &again[..2]).await.unwrap();
+    let base = queue.keys_of_tenant(&tenant).base().to_owned();
+    let from = set.owner(&base);
+    let to = (from + 1) % 3;
+    set.begin_move(&base, to);
+    // Two of the records are at the old place, the third is nowhere.
+    let repeated = tokio::spawn({
+        let queue = queue.clone();
+        async move { queue.enqueue(&TenantId::default(), &again).await }
+    });
+    let at = |node: usize| {
+        let mut command = redis::cmd("CLUSTER");
+        let slot: u16 = set
+            .ask_node(node, command.arg("KEYSLOT").arg(&base))
+            .unwrap();
+        let mut command = redis::cmd("CLUSTER");
+        command.arg("GETKEYSINSLOT").arg(slot).arg(1000);
+        set.ask_node::<Vec<String>>(node, &command).unwrap()
+    };
+    let known = at(from);
+    eventually("the third record is at the new place", async || {
+        !at(to).is_empty()
+    })
+    .await;
+    for key in at(to) {
+        assert!(!known.contains(&key), "{key} is in both places");
+    }
+    // Which is also why this does not stop half way.
+    while set.move_keys(&base, to) {}
+    set.end_move(&base, to);
+    let answers = repeated.await.unwrap().unwrap();
+    assert_eq!(answers.len(), 3);
+    assert_eq!(queue.audit(false).await.unwrap().violations, [""; 0]);
+    assert_eq!(queue.stats().await.unwrap().ready, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_handle_survives_the_death_of_its_primary_in_a_cluster() {
     let mut set = ClusterSet::start_with(false, 1, None);
     // The first primary is the one with a replica.
-    let prefix = (0..)
-        .map(|n| format!("p{n}"))
-        .find(|prefix| set.owner(&format!("{{{prefix}:0}}")) == 0)
-        .unwrap();
+    let prefix = prefix_of_the_first(&set);
     let config = RedisConfig {
         durable: true,
         ..set.config(&prefix)

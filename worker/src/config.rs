@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use manimq_shared::queue::RedisConfig;
+use manimq_shared::queue::{QueueError, RedisConfig};
 use manimq_shared::scene_policy::PolicyMode;
 
 use crate::sandbox::local::LocalConfig;
@@ -63,13 +63,15 @@ pub struct RunArgs {
 
 impl RunArgs {
     /// How to reach Redis.
-    #[must_use]
-    pub fn redis(&self) -> RedisConfig {
-        RedisConfig {
+    ///
+    /// # Errors
+    /// If a variable about Redis cannot be read.
+    pub fn redis(&self) -> Result<RedisConfig, QueueError> {
+        Ok(RedisConfig {
             prefix: self.redis_prefix.clone(),
             pool_size: usize::from(self.slots()) + 2,
-            ..RedisConfig::from_env(self.redis_url.clone())
-        }
+            ..RedisConfig::from_env(self.redis_url.clone())?
+        })
     }
 
     /// Number of slots, after the default.

@@ -98,7 +98,7 @@ where
     let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
     let died = CancellationToken::new();
     let keeper = leases::keep(
-        &args.redis(),
+        &args.redis()?,
         context.leases.clone(),
         board.clone(),
         end.clone(),
@@ -200,7 +200,7 @@ where
 
 /// Connects to Redis, waiting a bounded time for one that is away.
 async fn connect(args: &RunArgs) -> anyhow::Result<Queue> {
-    let config = args.redis();
+    let config = args.redis()?;
     let started = tokio::time::Instant::now();
     let mut told = false;
     loop {

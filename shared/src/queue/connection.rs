@@ -35,7 +35,7 @@ pub use url::{URL_FORMS, redact};
 use super::QueueError;
 use cluster::Cluster;
 use link::late;
-use node::{Failure, Node, Reply, Source, Wire};
+use node::{Failure, Node, Reply, Source, Wire, refusal};
 use retry::{Retry, is_final};
 use sentinel::Sentinels;
 use tls::Maker;
@@ -283,12 +283,19 @@ async fn single(
     let mut retry = Retry::until(deadline, repeat);
     loop {
         match node.exchange(wire, false, deadline).await {
-            // The master was demoted. Nothing was done; who is it now?
-            Ok((Value::ServerError(error), _)) if error.code() == "READONLY" => {
-                node.forget().await;
-                retry.soon(error.into()).await?;
-            }
-            Ok((value, kept)) => return Ok((value.extract_error()?, kept)),
+            Ok(reply) => match refusal(&reply.0) {
+                None => return Ok(reply),
+                Some(error) => {
+                    let demoted = error.code() == "READONLY";
+                    let error = error.clone().into();
+                    if !demoted {
+                        return Err(error);
+                    }
+                    // Nothing was done. Who is the master now?
+                    node.forget().await;
+                    retry.soon(error).await?;
+                }
+            },
             Err(Failure::NotSent(error)) if node.source().moves() && !is_final(&error) => {
                 retry.soon(error).await?;
             }

@@ -8,11 +8,11 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
-use redis::{Client, Cmd, RedisError, Value};
+use redis::{Client, Cmd, Pipeline, RedisError, Value};
 use tokio::time::{Instant, timeout_at};
 
 use super::link::{late, passing};
-use super::node::{Failure, Node, Reply, Source, Wire};
+use super::node::{Failure, Node, Reply, Source, Wire, refusal};
 use super::retry::{Retry, is_final};
 use super::slots::{self, Range, SLOTS};
 use super::tls::Maker;
@@ -158,29 +158,7 @@ impl Cluster {
             Err(error) => return Step::Failed(error),
         };
         match node.exchange(wire, asking, deadline).await {
-            Ok((Value::ServerError(error), _)) => {
-                let code = error.code().to_owned();
-                let target = error
-                    .details()
-                    .and_then(|detail| slots::redirection(detail, host));
-                let error = RedisError::from(error);
-                match (code.as_str(), target) {
-                    ("MOVED", Some(target)) => {
-                        // The one that was named knows best who has what now.
-                        let _ = timeout_at(deadline, self.refresh(Some(&target))).await;
-                        Step::Redirected(target, false, error)
-                    }
-                    ("ASK", Some(target)) => Step::Redirected(target, true, error),
-                    // Some of its keys are here and some there.
-                    ("TRYAGAIN", _) => Step::Again(error, Patience::Whole),
-                    ("CLUSTERDOWN" | "READONLY" | "MASTERDOWN" | "LOADING", _) => {
-                        self.distrust();
-                        Step::Again(error, Patience::Short)
-                    }
-                    _ => Step::Failed(error),
-                }
-            }
-            Ok(reply) => Step::Done(reply),
+            Ok(reply) => self.judge(wire, host, reply, deadline).await,
             Err(Failure::NotSent(error)) if is_final(&error) => Step::Failed(error),
             Err(Failure::NotSent(error)) => {
                 self.distrust();
@@ -190,6 +168,78 @@ impl Cluster {
                 self.distrust();
                 Step::Broke(error)
             }
+        }
+    }
+
+    /// What to do about a reply of `host`.
+    async fn judge(&self, wire: Wire<'_>, host: &Host, reply: Reply, deadline: Instant) -> Step {
+        let Some(error) = refusal(&reply.0) else {
+            return Step::Done(reply);
+        };
+        let code = error.code().to_owned();
+        let detail = error.details();
+        let target = detail.and_then(|detail| slots::redirection(detail, host));
+        let error = RedisError::from(error.clone());
+        match (code.as_str(), target, wire) {
+            ("MOVED", Some(target), _) => {
+                // The one that was named knows best who has what now.
+                let _ = timeout_at(deadline, self.refresh(Some(&target))).await;
+                Step::Redirected(target, false, error)
+            }
+            ("ASK", Some(target), Wire::Many(commands)) => {
+                self.ask_for_some(commands, reply, &target, deadline).await
+            }
+            ("ASK", Some(target), _) => Step::Redirected(target, true, error),
+            // Some of its keys are here and some there.
+            ("TRYAGAIN", ..) => Step::Again(error, Patience::Whole),
+            ("CLUSTERDOWN" | "READONLY" | "MASTERDOWN" | "LOADING", ..) => {
+                self.distrust();
+                Step::Again(error, Patience::Short)
+            }
+            _ => Step::Failed(error),
+        }
+    }
+
+    /// Sends to `target` those of several commands whose keys are not here any more, or nowhere yet. The
+    /// others found theirs here; sent there as well, they would make them a second time.
+    async fn ask_for_some(
+        &self,
+        commands: &Pipeline,
+        (reply, kept): Reply,
+        target: &Host,
+        deadline: Instant,
+    ) -> Step {
+        let Value::Array(mut replies) = reply else {
+            return Step::Done((reply, kept));
+        };
+        let mut places = Vec::new();
+        let mut some = Pipeline::new();
+        for (n, command) in commands.cmd_iter().enumerate() {
+            if refusal(&replies[n]).is_some_and(|error| error.code() == "ASK") {
+                places.push(n);
+                some.add_command(command.clone());
+            }
+        }
+        let node = match self.node(target) {
+            Ok(node) => node,
+            Err(error) => return Step::Failed(error),
+        };
+        let there = match node.exchange(Wire::Many(&some), true, deadline).await {
+            Ok((Value::Array(there), _)) => there,
+            Ok((reply, _)) => vec![reply],
+            Err(Failure::NotSent(error)) => return Step::Again(error, Patience::Whole),
+            Err(Failure::Broke(error)) => return Step::Broke(error),
+        };
+        for (n, reply) in places.into_iter().zip(there) {
+            replies[n] = reply;
+        }
+        let reply = Value::Array(replies);
+        match refusal(&reply) {
+            None => Step::Done((reply, kept)),
+            Some(error) if matches!(error.code(), "TRYAGAIN" | "ASK" | "MOVED") => {
+                Step::Again(error.clone().into(), Patience::Whole)
+            }
+            Some(error) => Step::Failed(error.clone().into()),
         }
     }
 

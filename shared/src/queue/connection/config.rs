@@ -3,6 +3,10 @@
 use std::path::PathBuf;
 
 use super::url;
+use crate::queue::QueueError;
+
+/// Most logical shards.
+const SHARDS_MAX: u16 = 256;
 
 /// How to reach Redis.
 #[derive(Clone)]
@@ -56,35 +60,52 @@ impl RedisConfig {
 
     /// Like [`Self::new`], with what the environment adds: `MANIMQ_REDIS_CA_FILE`,
     /// `MANIMQ_REDIS_CERT_FILE`, `MANIMQ_REDIS_KEY_FILE`, `MANIMQ_REDIS_SENTINEL_USER`,
-    /// `MANIMQ_REDIS_SENTINEL_PASSWORD`, `MANIMQ_REDIS_SHARDS` and `MANIMQ_REDIS_DURABLE` (`1`, `true`, `yes`, `on`).
-    #[must_use]
-    pub fn from_env(url: impl Into<String>) -> Self {
-        let text = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
-        let on = |text: String| {
-            matches!(
-                text.to_ascii_lowercase().as_str(),
-                "1" | "true" | "yes" | "on"
-            )
+    /// `MANIMQ_REDIS_SENTINEL_PASSWORD`, `MANIMQ_REDIS_SHARDS` (1 to 256) and `MANIMQ_REDIS_DURABLE`
+    /// (`true` or `false`).
+    ///
+    /// # Errors
+    /// [`QueueError::Configuration`] if one of them cannot be read.
+    pub fn from_env(url: impl Into<String>) -> Result<Self, QueueError> {
+        Self::new(url).with(|name| std::env::var(name).ok())
+    }
+
+    fn with(self, variable: impl Fn(&str) -> Option<String>) -> Result<Self, QueueError> {
+        let text = |name: &str| variable(name).filter(|text| !text.is_empty());
+        let file = |name: &str| text(name).map(PathBuf::from);
+        let unreadable = |name: &str, text: &str, form: &str| {
+            QueueError::Configuration(format!("{name} is {text:?}: write {form}"))
         };
-        Self {
-            shards: text("MANIMQ_REDIS_SHARDS").and_then(|text| text.parse().ok()),
-            durable: text("MANIMQ_REDIS_DURABLE").is_some_and(on),
+        let durable = text("MANIMQ_REDIS_DURABLE").unwrap_or_default();
+        let durable = match durable.to_ascii_lowercase().as_str() {
+            "1" | "true" | "yes" | "on" => true,
+            "" | "0" | "false" | "no" | "off" => false,
+            other => return Err(unreadable("MANIMQ_REDIS_DURABLE", other, "true or false")),
+        };
+        let shards = text("MANIMQ_REDIS_SHARDS").map(|text| {
+            let number = text.trim().parse().ok();
+            number
+                .filter(|n| (1..=SHARDS_MAX).contains(n))
+                .ok_or_else(|| unreadable("MANIMQ_REDIS_SHARDS", &text, "a number from 1 to 256"))
+        });
+        Ok(Self {
+            shards: shards.transpose()?,
+            durable,
             tls: TlsFiles {
-                ca: text("MANIMQ_REDIS_CA_FILE").map(PathBuf::from),
-                cert: text("MANIMQ_REDIS_CERT_FILE").map(PathBuf::from),
-                key: text("MANIMQ_REDIS_KEY_FILE").map(PathBuf::from),
+                ca: file("MANIMQ_REDIS_CA_FILE"),
+                cert: file("MANIMQ_REDIS_CERT_FILE"),
+                key: file("MANIMQ_REDIS_KEY_FILE"),
             },
             sentinel_user: text("MANIMQ_REDIS_SENTINEL_USER"),
             sentinel_password: text("MANIMQ_REDIS_SENTINEL_PASSWORD"),
-            ..Self::new(url)
-        }
+            ..self
+        })
     }
 
     /// Number of logical shards, 1 to 256.
     #[must_use]
     pub fn shards(&self) -> u16 {
         let usual = if self.is_cluster() { 8 } else { 1 };
-        self.shards.unwrap_or(usual).clamp(1, 256)
+        self.shards.unwrap_or(usual).clamp(1, SHARDS_MAX)
     }
 
     /// Whether the URL names a Cluster, over which the keys of several shards are spread.
@@ -104,5 +125,42 @@ impl std::fmt::Debug for RedisConfig {
             .field("durable", &self.durable)
             .field("tls", &self.tls)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(variables: &[(&str, &str)]) -> Result<RedisConfig, QueueError> {
+        RedisConfig::new("rediss://h").with(|name| {
+            let found = variables.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn the_environment_adds_what_no_url_should_carry() {
+        let config = with(&[
+            ("MANIMQ_REDIS_CA_FILE", "/ca.pem"),
+            ("MANIMQ_REDIS_CERT_FILE", ""),
+            ("MANIMQ_REDIS_SENTINEL_PASSWORD", "secret"),
+            ("MANIMQ_REDIS_DURABLE", "True"),
+        ])
+        .unwrap();
+        assert_eq!(config.tls.ca, Some("/ca.pem".into()));
+        assert_eq!(config.tls.cert, None);
+        assert_eq!(config.sentinel_password.as_deref(), Some("secret"));
+        assert!(config.durable && !with(&[]).unwrap().durable);
+        let eight = with(&[("MANIMQ_REDIS_SHARDS", "8")]).unwrap();
+        assert_eq!(eight.shards(), 8);
+        for (name, value) in [
+            ("MANIMQ_REDIS_DURABLE", "perhaps"),
+            ("MANIMQ_REDIS_SHARDS", "0"),
+            ("MANIMQ_REDIS_SHARDS", "many"),
+        ] {
+            let text = with(&[(name, value)]).unwrap_err().to_string();
+            assert!(text.contains(name) && text.contains(value), "{text}");
+        }
     }
 }

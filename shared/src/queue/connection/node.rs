@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use redis::aio::MultiplexedConnection;
-use redis::{Client, Cmd, Pipeline, RedisError, Value};
+use redis::{Client, Cmd, Pipeline, RedisError, ServerError, Value};
 use tokio::time::{Instant, timeout_at};
 
 use super::durable::{Committer, Kept};
@@ -49,13 +49,25 @@ impl Source {
 #[derive(Clone, Copy)]
 pub enum Wire<'a> {
     One(&'a Cmd),
-    /// Its reply is the first error among the replies, or all of them.
+    /// Its reply is a list of replies, errors among them.
     Many(&'a Pipeline),
     /// One command, answered once it is known whether what it wrote is kept.
     Durable(&'a Cmd),
 }
 
-/// What came back: the reply, which may be an error of the server, and whether it is kept.
+/// The first error of the server in a reply.
+pub fn refusal(reply: &Value) -> Option<&ServerError> {
+    match reply {
+        Value::ServerError(error) => Some(error),
+        Value::Array(replies) => replies.iter().find_map(|reply| match reply {
+            Value::ServerError(error) => Some(error),
+            _ => None,
+        }),
+        _ => None,
+    }
+}
+
+/// What came back: the reply, in which may be errors of the server, and whether it is kept.
 pub type Reply = (Value, Option<Kept>);
 
 /// Why there is no reply.
@@ -298,17 +310,10 @@ async fn send(
             .send_packed_commands(commands, 0, commands.len())
             .await?
     };
-    if let Some(at) = replies.iter().position(is_error) {
-        return Ok(replies.swap_remove(at));
-    }
     match wire {
         Wire::Many(_) => Ok(Value::Array(replies)),
         Wire::One(_) | Wire::Durable(_) => replies
             .pop()
             .ok_or_else(|| passing("Redis answered nothing".to_owned())),
     }
-}
-
-const fn is_error(value: &Value) -> bool {
-    matches!(value, Value::ServerError(_))
 }
