@@ -56,11 +56,13 @@ impl Redis {
         }
     }
 
-    /// Settings for a queue of its own (`prefix`).
+    /// Settings for a queue of its own (`prefix`), in one shard: suites look into its keys, and what is
+    /// fair is exact within a shard only.
     #[must_use]
     pub fn config(&self, prefix: &str) -> RedisConfig {
         RedisConfig {
             prefix: prefix.to_owned(),
+            shards: Some(1),
             ..RedisConfig::new(self.url())
         }
     }
