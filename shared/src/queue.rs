@@ -12,6 +12,7 @@ mod library;
 mod quota;
 mod record;
 mod rerun;
+mod submit;
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -46,6 +47,7 @@ use crate::job::{
 };
 use crate::keys::Keys;
 use record::Record;
+use submit::Submits;
 
 /// How long a claim stays valid without a renewal.
 pub const LEASE: Duration = Duration::from_secs(12);
@@ -55,12 +57,8 @@ pub const RENEW_EVERY: Duration = Duration::from_secs(3);
 pub const PARK: Duration = Duration::from_secs(5);
 /// Most items of one call.
 pub const BATCH_MAX: usize = 100;
-/// How long a record may lie in Redis before its `enqueue` arrives.
-const SENT_AHEAD_S: u64 = 120;
 /// Most events of one renewal call.
 const EVENTS_PER_CALL: usize = 500;
-/// Longest idempotency key that is stored as it is (the job's hash stays compact up to 64 bytes).
-const IDEMPOTENCY_KEY_BYTES_MAX: usize = 60;
 /// Last byte of a record that can belong to its head or to what follows it before the payload.
 const STRINGS_LAST: usize = record::HEAD_BYTES + 159;
 
@@ -433,6 +431,7 @@ pub struct Queue {
     /// The shard at which the next claim begins.
     turn: Arc<AtomicUsize>,
     library: &'static Library,
+    submits: Arc<Submits>,
 }
 
 impl Queue {
@@ -448,6 +447,7 @@ impl Queue {
                 .collect(),
             turn: Arc::new(AtomicUsize::new(0)),
             library: &LIBRARY,
+            submits: Arc::new(Submits::new(config.shards().into())),
         })
     }
 
@@ -653,108 +653,6 @@ impl Queue {
                 format!("Redis took the call but did not confirm that it is kept: {why}").into(),
             )),
         }
-    }
-
-    /// Accepts up to [`BATCH_MAX`] jobs of one tenant; each is answered for itself.
-    ///
-    /// # Errors
-    /// [`QueueError::Unavailable`]: unknown which were accepted; repeat with the same idempotency keys.
-    pub async fn enqueue(
-        &self,
-        tenant: &TenantId,
-        jobs: &[NewJob],
-    ) -> Result<Vec<Enqueued>, QueueError> {
-        assert!(
-            (1..=BATCH_MAX).contains(&jobs.len()),
-            "enqueue takes 1 to {BATCH_MAX} jobs"
-        );
-        assert!(
-            jobs.iter()
-                .all(|job| self.shard_of_job(job.id) == self.shard_of(tenant)),
-            "a job's id is made for its tenant"
-        );
-        let mut replies = self.enqueue_once(tenant, jobs).await?;
-        // A payload that was sent ahead long ago may have expired in between: once more, those only.
-        let again: Vec<usize> = (0..jobs.len()).filter(|&i| replies[i].is_none()).collect();
-        if !again.is_empty() {
-            let jobs: Vec<NewJob> = again.iter().map(|&i| jobs[i].clone()).collect();
-            for (i, reply) in again
-                .into_iter()
-                .zip(self.enqueue_once(tenant, &jobs).await?)
-            {
-                replies[i] = reply;
-            }
-        }
-        replies
-            .into_iter()
-            .map(|reply| reply.ok_or_else(|| unexpected("enqueue", "no_payload")))
-            .collect()
-    }
-
-    /// `None` for a job whose payload was not there.
-    async fn enqueue_once(
-        &self,
-        tenant: &TenantId,
-        jobs: &[NewJob],
-    ) -> Result<Vec<Option<Enqueued>>, QueueError> {
-        let mut records = redis::pipe();
-        let mut args = Args::new().text(tenant.as_str());
-        for job in jobs {
-            let deadline_ms = u64::from(job.payload.request.deadline_s.unwrap_or(0)) * 1000;
-            let (key, fingerprint) = job.idempotency.clone().unwrap_or_default();
-            let key = idempotency_key(key);
-            let render = job.render.as_ref().map_or("", |RenderKey(key)| key);
-            let mode = if render.is_empty() {
-                ""
-            } else {
-                job.payload.request.cache.as_str()
-            };
-            // NX: a repeated call must not touch a job that is there.
-            records
-                .cmd("SET")
-                .arg(self.keys_of(job.id).job(job.id))
-                .arg(Record::write(tenant, &key, render, &job.payload)?)
-                .arg("NX")
-                .arg("EX")
-                .arg(SENT_AHEAD_S);
-            args = args
-                .text(&job.id.short())
-                .show(job.payload.request.lane.digit())
-                .show(job.delay.as_millis())
-                .show(deadline_ms)
-                .text(&key)
-                .text(&fingerprint)
-                .text(mode)
-                .text(render);
-        }
-        let enqueue = self.command(self.shard_of(tenant), "enqueue", &args.0);
-        let reply = match self.send_records(&records, &enqueue).await {
-            Err(error) if is_no_function(&error) => {
-                self.load_library().await?;
-                self.send_records(&records, &enqueue).await?
-            }
-            other => other?,
-        };
-        let replies: Vec<Vec<Value>> = Vec::from_redis_value(reply)?;
-        replies.into_iter().map(parse_enqueued).collect()
-    }
-
-    /// Sends records ahead of the call that accepts them.
-    async fn send_records(
-        &self,
-        records: &redis::Pipeline,
-        enqueue: &redis::Cmd,
-    ) -> Result<Value, QueueError> {
-        if self.shared.durable() {
-            // On another connection. What the call writes comes after the records, also in what the
-            // replicas and the disk get: where it is kept, they are.
-            self.shared.pipeline(records).await?;
-            return self.send_call(enqueue, true, true).await;
-        }
-        let mut both = records.clone();
-        both.add_command(enqueue.clone());
-        let replies = self.shared.pipeline(&both).await?;
-        Ok(replies.into_iter().next_back().unwrap_or(Value::Nil))
     }
 
     /// Everything about a job, or `None` if there is none.
@@ -1444,60 +1342,6 @@ fn unexpected(transition: &str, reply: &str) -> QueueError {
 
 fn timestamp(ms: i64) -> Result<Timestamp, QueueError> {
     Timestamp::from_millisecond(ms).map_err(|error| QueueError::Corrupt(error.to_string()))
-}
-
-/// The form in which an idempotency key is stored.
-fn idempotency_key(key: String) -> String {
-    if key.len() <= IDEMPOTENCY_KEY_BYTES_MAX {
-        key
-    } else {
-        format!("sha256-{}", hex::encode(&Sha256::digest(key)[..24]))
-    }
-}
-
-fn parse_enqueued(reply: Vec<Value>) -> Result<Option<Enqueued>, QueueError> {
-    let mut parts = reply.into_iter();
-    let mut next = || parts.next().unwrap_or(Value::Nil);
-    let word = String::from_redis_value(next())?;
-    if word == "no_payload" {
-        return Ok(None);
-    }
-    match word.as_str() {
-        "ok" => Ok(Enqueued::Accepted),
-        "cached" => Ok(Enqueued::Cached),
-        "not_cached" => Ok(Enqueued::NotCached),
-        "exists" => Ok(Enqueued::Exists(JobId::from_short(
-            &String::from_redis_value(next())?,
-        )?)),
-        "mismatch" => Ok(Enqueued::KeyReused(JobId::from_short(
-            &String::from_redis_value(next())?,
-        )?)),
-        "forbidden" => {
-            let allowance = String::from_redis_value(next())?;
-            Ok(Enqueued::Forbidden {
-                allowance: Allowance::parse(&allowance)
-                    .ok_or_else(|| unexpected("enqueue", &allowance))?,
-                limit: u64::from_redis_value(next())?,
-                asked: u64::from_redis_value(next())?,
-            })
-        }
-        "full" => Ok(Enqueued::Full {
-            active: u64::from_redis_value(next())?,
-            limit: u64::from_redis_value(next())?,
-        }),
-        "limited" => {
-            let policy = String::from_redis_value(next())?;
-            Ok(Enqueued::Limited {
-                policy: QuotaPolicy::parse(&policy)
-                    .ok_or_else(|| unexpected("enqueue", &policy))?,
-                limit: u64::from_redis_value(next())?,
-                used: u64::from_redis_value(next())?,
-                retry_after: Duration::from_millis(u64::from_redis_value(next())?),
-            })
-        }
-        other => Err(unexpected("enqueue", other)),
-    }
-    .map(Some)
 }
 
 /// See `stats.lua`.

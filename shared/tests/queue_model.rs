@@ -239,6 +239,7 @@ struct Model {
     /// Length of everybody's usual job.
     usual: u64,
     seen: u64,
+    swept: u64,
     hold: u64,
     all_paused: bool,
     lane_paused: [bool; 4],
@@ -401,9 +402,14 @@ impl Model {
     fn score(&self, t: usize) -> f64 {
         let tenant = &self.tenants[t];
         let charge = tenant.estimate.unwrap_or(0) as f64;
-        let weight = tenant.quotas.weight.unwrap_or(1.0);
-        let behind = (self.running(t) + 1) as f64 * charge / weight;
+        let behind = self.virtual_time(t, (self.running(t) + 1) as f64 * charge);
         tenant.tag.max(self.v - behind)
+    }
+
+    /// Milliseconds of a slot in units of the tags: microseconds by weight.
+    fn virtual_time(&self, t: usize, ms: f64) -> f64 {
+        let weight = self.tenants[t].quotas.weight.unwrap_or(1.0);
+        (ms * 1000.0 / weight + 0.5).floor()
     }
 
     fn push(&mut self, id: &str, lane: usize) {
@@ -610,8 +616,7 @@ impl Model {
     }
 
     fn charge(&mut self, t: usize, ms: f64) {
-        let tenant = &mut self.tenants[t];
-        tenant.tag += ms / tenant.quotas.weight.unwrap_or(1.0);
+        self.tenants[t].tag += self.virtual_time(t, ms);
     }
 
     /// The attempt is over; `charged` if the tenant pays for it.
@@ -707,8 +712,19 @@ impl Model {
         if self.now - self.seen >= 500 {
             self.seen = self.now;
         }
+    }
+
+    fn forget_gone(&mut self) {
         let now = self.now;
         self.workers.retain(|_, (seen, _)| *seen + 15_000 > now);
+    }
+
+    /// What claims do for everybody, at most every 20 ms, or if there is less than they want.
+    fn sweep(&mut self) {
+        self.forget_gone();
+        self.promote(10);
+        self.reap(10);
+        self.swept = self.now;
     }
 
     /// Jobs that are claimed now, with their epochs and attempts, and the wait.
@@ -721,9 +737,21 @@ impl Model {
         if now - known.0 >= 4_000 {
             *known = sign;
         }
-        self.promote(10);
-        self.reap(10);
+        let swept = self.now - self.swept >= 20;
+        if swept {
+            self.sweep();
+        }
         let mut claims = Vec::new();
+        self.take(worker, n, lease, &mut claims);
+        if !swept && claims.len() < n.max(1) {
+            self.sweep();
+            self.take(worker, n, lease, &mut claims);
+        }
+        let wait = if claims.is_empty() { self.wait() } else { 0 };
+        (claims, wait)
+    }
+
+    fn take(&mut self, worker: usize, n: usize, lease: u64, claims: &mut Vec<(String, u64, u32)>) {
         while !self.all_paused && claims.len() < n {
             let Some(t) = (0..TENANTS.len())
                 .filter(|&t| self.belongs(t) == Where::Vt)
@@ -783,8 +811,6 @@ impl Model {
             self.v = self.v.max(tag);
             self.charge(t, estimate as f64);
         }
-        let wait = if claims.is_empty() { self.wait() } else { 0 };
-        (claims, wait)
     }
 
     fn wait(&self) -> u64 {
@@ -828,6 +854,7 @@ impl Model {
         self.hear(lease);
         let sign = (self.now, WORKER_SLOTS[worker]);
         self.workers.insert(worker, sign);
+        self.forget_gone();
         let mut replies = Vec::new();
         for (id, epoch) in jobs {
             if !self.holds(id, *epoch) || self.jobs[id].worker != worker {

@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use sha2::{Digest, Sha256};
 
 /// Version of the data layout (keys, fields, their meaning).
-pub const LAYOUT: u32 = 3;
+pub const LAYOUT: u32 = 4;
 
 const FILES: &[&str] = &[
     include_str!("lua/prelude.lua"),
@@ -139,12 +139,12 @@ pub static NEXT_LIBRARY: LazyLock<Library> = LazyLock::new(|| {
             "local TN, IK, RK = 38, 39, 40",
         ),
         (
-            "local job = { struct.unpack(HEAD, v) }\n",
-            "local job = { struct.unpack(HEAD, v) }\n  if job[1] < 140 then job[36] = 0 end\n",
+            "local job = { struct_unpack(HEAD, v) }\n",
+            "local job = { struct_unpack(HEAD, v) }\n  if job[1] < 140 then job[36] = 0 end\n",
         ),
         (
-            "return struct.pack(HEAD, unpack(job, 1, HEAD_FIELDS)) end",
-            "return string.sub(struct.pack(HEAD, unpack(job, 1, HEAD_FIELDS)), 1, job[1]) end",
+            "return struct_pack(HEAD, spread(job, 1, HEAD_FIELDS)) end",
+            "return sub(struct_pack(HEAD, spread(job, 1, HEAD_FIELDS)), 1, job[1]) end",
         ),
     ] {
         assert!(body.contains(now), "{now}");

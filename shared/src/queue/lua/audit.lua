@@ -28,7 +28,7 @@ local function parts(S, repair, cursor)
   local function pending(job)
     if job[SQ] == 0 then return false end
     local entry = int(job[SQ]) .. '-0'
-    local reply = redis.pcall('XPENDING', stream_key(base, job[TN], job[SL]), GROUP, entry, entry, 1)
+    local reply = try_call('XPENDING', stream_key(base, job[TN], job[SL]), GROUP, entry, entry, 1)
     return not reply.err and #reply == 1
   end
 
@@ -41,21 +41,21 @@ local function parts(S, repair, cursor)
       looked = looked + 1
       local other = load_job(base, follower)
       if not other or other[ST] ~= QUEUED or not has(other, FOLLOWS) or short_id(other[WK]) ~= id then
-        wrong('followers: ' .. follower .. ' does not wait for ' .. id, function() redis.call('LREM', followers_key(base, id), 0, follower) end)
+        wrong('followers: ' .. follower .. ' does not wait for ' .. id, function() call('LREM', followers_key(base, id), 0, follower) end)
       end
     end
   end
 
   local function totals()
     looked = looked + 1
-    local v = redis.call('HMGET', base .. ':ct', 'submitted', 'succeeded', 'failed', 'canceled', 'expired')
+    local v = call('HMGET', base .. ':ct', 'submitted', 'succeeded', 'failed', 'canceled', 'expired')
     for i = 1, 5 do v[i] = tonumber(v[i]) or 0 end
     local alive = v[1] - v[2] - v[3] - v[4] - v[5]
-    local lease, due = redis.call('ZCARD', base .. ':lease'), redis.call('ZCARD', base .. ':due')
-    local following = tonumber(redis.call('HGET', base .. ':ct', 'following') or 0)
-    if redis.call('ZCARD', base .. ':tns') <= BUDGET then
+    local lease, due = call('ZCARD', base .. ':lease'), call('ZCARD', base .. ':due')
+    local following = tonumber(call('HGET', base .. ':ct', 'following') or 0)
+    if call('ZCARD', base .. ':tns') <= BUDGET then
       local ready, live, follow = 0, 0, 0
-      for _, name in ipairs(redis.call('ZRANGE', base .. ':tns', 0, -1)) do
+      for _, name in ipairs(call('ZRANGE', base .. ':tns', 0, -1)) do
         looked = looked + 1
         local t = tenant(S, name)
         live, follow = live + t.a[LIVE], follow + t.a[FOLLOWING]
@@ -69,14 +69,14 @@ local function parts(S, repair, cursor)
     elseif lease + due + following > alive then
       wrong('totals: ' .. lease .. ' running + ' .. due .. ' delayed + ' .. following .. ' following, but only ' .. alive .. ' were submitted and have not ended')
     end
-    if redis.call('HLEN', base .. ':wkn') <= BUDGET then
+    if call('HLEN', base .. ':wkn') <= BUDGET then
       local slots = 0
-      for _, n in ipairs(redis.call('HVALS', base .. ':wkn')) do slots = slots + tonumber(n) end
-      if slots ~= shard(S).slots then
-        wrong('totals: workers offer ' .. slots .. ' slots, ' .. shard(S).slots .. ' are counted', function() set_shard(S, 'slots', slots) end)
+      for _, n in ipairs(call('HVALS', base .. ':wkn')) do slots = slots + tonumber(match(n, '^%d+')) end
+      if slots ~= shard(S)[SLOTS] then
+        wrong('totals: workers offer ' .. slots .. ' slots, ' .. shard(S)[SLOTS] .. ' are counted', function() set_shard(S, SLOTS, slots) end)
       end
     end
-    local least = redis.call('ZRANGE', base .. ':vt', 0, 0, 'WITHSCORES')
+    local least = call('ZRANGE', base .. ':vt', 0, 0, 'WITHSCORES')
     if least[2] and tonumber(least[2]) < least_tag(S, tenant(S, least[1])) then
       wrong('vt: ' .. least[1] .. ' has tag ' .. least[2] .. ', too far below the virtual time', function() tenant(S, least[1]).recheck = true end)
     end
@@ -85,9 +85,9 @@ local function parts(S, repair, cursor)
   local function leased(id)
     local job = load_job(base, id)
     if not job then
-      wrong('lease: ' .. id .. ' has no record', function() redis.call('ZREM', base .. ':lease', id) end)
+      wrong('lease: ' .. id .. ' has no record', function() call('ZREM', base .. ':lease', id) end)
     elseif job[ST] ~= RUNS then
-      wrong('lease: ' .. id .. ' is ' .. STATUS[job[ST]], function() redis.call('ZREM', base .. ':lease', id) end)
+      wrong('lease: ' .. id .. ' is ' .. STATUS[job[ST]], function() call('ZREM', base .. ':lease', id) end)
     else
       if not pending(job) then wrong('stream: ' .. id .. ' runs and its entry ' .. job[SQ] .. ' is not pending') end
       if job[EP] < 1 then wrong('job: ' .. id .. ' runs without an epoch') end
@@ -99,7 +99,7 @@ local function parts(S, repair, cursor)
   local function delayed(id)
     local job = load_job(base, id)
     if not job or job[ST] ~= QUEUED then
-      wrong('due: ' .. id .. ' is ' .. (job and STATUS[job[ST]] or 'no job'), function() redis.call('ZREM', base .. ':due', id) end)
+      wrong('due: ' .. id .. ' is ' .. (job and STATUS[job[ST]] or 'no job'), function() call('ZREM', base .. ':due', id) end)
     elseif job[SQ] ~= 0 or has(job, FOLLOWS) then
       wrong('due: ' .. id .. ' also waits elsewhere')
     else
@@ -110,7 +110,7 @@ local function parts(S, repair, cursor)
   local function dated(id)
     local job = load_job(base, id)
     if not job or job[ST] ~= QUEUED or job[DL] == 0 then
-      wrong('dl: ' .. id .. ' is ' .. (job and STATUS[job[ST]] or 'no job'), function() redis.call('ZREM', base .. ':dl', id) end)
+      wrong('dl: ' .. id .. ' is ' .. (job and STATUS[job[ST]] or 'no job'), function() call('ZREM', base .. ':dl', id) end)
     end
   end
 
@@ -119,8 +119,8 @@ local function parts(S, repair, cursor)
     local a, in_streams = t.a, 0
     for lane = 1, 4 do
       local stream = stream_key(base, name, lane)
-      local length, counted = redis.call('XLEN', stream), waiting(t, lane)
-      local group = redis.pcall('XPENDING', stream, GROUP)
+      local length, counted = call('XLEN', stream), waiting(t, lane)
+      local group = try_call('XPENDING', stream, GROUP)
       local delivered = not group.err and group[1] or 0
       in_streams = in_streams + delivered
       if length - delivered ~= counted then
@@ -145,10 +145,10 @@ local function parts(S, repair, cursor)
     local where, score = belongs(S, t)
     local was = a[PLACE]
     for p = VT, GATE do
-      local stored = tonumber(redis.call('ZSCORE', base .. PLACES[p], name) or nil)
+      local stored = tonumber(call('ZSCORE', base .. PLACES[p], name) or nil)
       if (p == was) ~= (stored ~= nil) or (p == was and stored ~= a[SCORE]) then
         wrong('tenant ' .. name .. ': ' .. PLACES[p] .. ' has it with ' .. tostring(stored) .. ', its own note says ' .. (PLACES[was] or 'nowhere') .. ' with ' .. a[SCORE], function()
-          redis.call('ZREM', base .. PLACES[p], name)
+          call('ZREM', base .. PLACES[p], name)
           a[PLACE], a[SCORE] = NOWHERE, 0
           t.recheck = true
         end)
@@ -166,7 +166,7 @@ local function parts(S, repair, cursor)
   local function entry_of(name, lane, entry, id)
     local job = id and load_job(base, id)
     local t = tenant(S, name)
-    local number = tonumber(string.match(entry, '^%d+'))
+    local number = tonumber(match(entry, '^%d+'))
     local here = { [TN] = name, [SL] = lane, [SQ] = number }
     local function remove()
       if not pending(here) then t.a[LEFT + lane] = t.a[LEFT + lane] + 1 end
@@ -177,8 +177,8 @@ local function parts(S, repair, cursor)
       wrong('stream: entry ' .. entry .. ' of ' .. name .. ' is not where its job ' .. tostring(id) .. ' says', remove)
     elseif job[ST] == RUNS then
       if not pending(here) then wrong('stream: ' .. id .. ' runs and its entry is not delivered') end
-      if not redis.call('ZSCORE', base .. ':lease', id) then
-        wrong('lease: ' .. id .. ' runs without one', function() redis.call('ZADD', base .. ':lease', S.stamp, id) end)
+      if not call('ZSCORE', base .. ':lease', id) then
+        wrong('lease: ' .. id .. ' runs without one', function() call('ZADD', base .. ':lease', S.stamp, id) end)
       end
       led(id, job)
     elseif job[ST] ~= QUEUED then
@@ -192,7 +192,7 @@ local function parts(S, repair, cursor)
   end
 
   -- Walks on from the cursor, `<part> <place> [<stream entry>]`.
-  local part, at, after = string.match(cursor, '^(%a+) (%d+) ?(.*)$')
+  local part, at, after = match(cursor, '^(%a+) (%d+) ?(.*)$')
   part, at = part or 'totals', tonumber(at) or 0
   local zsets = { lease = { leased, 'due' }, due = { delayed, 'dl' }, dl = { dated, 'tenants' }, tenants = { of_tenant, 'q' } }
   while looked < BUDGET do
@@ -201,18 +201,18 @@ local function parts(S, repair, cursor)
       part, at = 'lease', 0
     elseif part == 'q' then
       -- Each tenant has four streams: `at` counts them through.
-      local name = redis.call('ZRANGE', base .. ':tns', math.floor(at / 4), math.floor(at / 4))[1]
+      local name = call('ZRANGE', base .. ':tns', floor(at / 4), floor(at / 4))[1]
       if not name then return '', looked, found end
       local lane, room = at % 4 + 1, BUDGET - looked
       local start = (after and after ~= '') and '(' .. after or '-'
-      local entries = redis.call('XRANGE', stream_key(base, name, lane), start, '+', 'COUNT', room)
+      local entries = call('XRANGE', stream_key(base, name, lane), start, '+', 'COUNT', room)
       for _, pair in ipairs(entries) do entry_of(name, lane, pair[1], pair[2][2]) end
-      looked = looked + math.max(1, #entries)
+      looked = looked + max(1, #entries)
       if #entries == room then after = entries[#entries][1] else at, after = at + 1, '' end
     else
       local each, following = zsets[part][1], zsets[part][2]
       local room = BUDGET - looked
-      local names = redis.call('ZRANGE', base .. (part == 'tenants' and ':tns' or ':' .. part), at, at + room - 1)
+      local names = call('ZRANGE', base .. (part == 'tenants' and ':tns' or ':' .. part), at, at + room - 1)
       for _, name in ipairs(names) do each(name) end
       looked = looked + #names
       if #names == room then at = at + room else part, at = following, 0 end

@@ -23,22 +23,22 @@ transition('cancel', { 'allow-oom' }, function(keys, args)
     job[CX] = S.now
     t.a[FOLLOWING] = t.a[FOLLOWING] - 1
     count(S, 'following', -1)
-    redis.call('LREM', followers_key(base, leader), 1, id)
+    call('LREM', followers_key(base, leader), 1, id)
     if other then job[RV] = job[RV] + other[RV] end
     settle(S, t, id, job, CANCELED)
-    if other and has(other, LEADS) and redis.call('LLEN', followers_key(base, leader)) == 0 then
+    if other and has(other, LEADS) and call('LLEN', followers_key(base, leader)) == 0 then
       clear_flag(other, LEADS)
       if has(other, GHOST) then
         give_up(S, t, leader, other)
       else
-        put_job(base, leader, other)
+        put_job(other)
       end
     end
   elseif has(job, LEADS) then
     job[CX] = S.now
-    job[GH] = (has(job, HAS_EVENTS) and redis.call('LLEN', events_key(base, id)) + job[ED] or 0) + (has(job, HAS_START) and 1 or 0)
+    job[GH] = (has(job, HAS_EVENTS) and call('LLEN', events_key(base, id)) + job[ED] or 0) + (has(job, HAS_START) and 1 or 0)
     set_flag(job, GHOST)
-    save_job(base, id, job)
+    save_job(job)
     hint(S, id, job)
   elseif job[ST] == QUEUED then
     job[CX] = S.now
@@ -48,7 +48,7 @@ transition('cancel', { 'allow-oom' }, function(keys, args)
     if job[CX] == 0 then
       job[CX] = S.now
       push_events(S, id, job, { S.stamp .. ' status {"status":"running","cancel_requested":true}' })
-      save_job(base, id, job)
+      save_job(job)
     end
     -- A hint only: if it is lost, the next renewal says the same.
     tell_worker(base, job)

@@ -2,8 +2,8 @@
 
 -- A tenant with settings is in the list of tenants even if it never submits; without, `rest` clears it away.
 local function note_settings(S, t)
-  redis.call('ZADD', S.base .. ':tns', 'NX', 0, t.name)
-  redis.call('ZADD', S.base .. ':rest', 'NX', S.stamp, t.name)
+  call('ZADD', S.base .. ':tns', 'NX', 0, t.name)
+  call('ZADD', S.base .. ':rest', 'NX', S.stamp, t.name)
 end
 
 -- quotas: reads or sets the quotas of a tenant.
@@ -13,26 +13,26 @@ end
 --       limit s, largest source bytes, 0 if code is forbidden
 -- Returns  the ten texts as they are now
 
-local QUOTA_NAMES = { 'queued', 'running', 'minute', 'day', 'render_s', 'weight', 'quality', 'timeout', 'source', 'code' }
-
 transition('quotas', { 'allow-oom' }, function(keys, args)
   local S = open(keys[1])
   local t = tenant(S, args[1])
+  local a = t.a
   if #args > 1 then
-    local quotas, some = {}, false
-    for i, name in ipairs(QUOTA_NAMES) do
-      quotas[name] = tonumber(args[i + 1])
-      some = some or quotas[name] ~= nil
+    local minute, day = a[PER_MINUTE], a[PER_DAY]
+    for quota = QUEUED_MAX, CODE_MAX do
+      a[quota] = tonumber(args[quota - QUEUED_MAX + 2]) or (quota == WEIGHT and 0 or -1)
     end
     -- A submit rate that changes begins anew: what was used under the old one has no meaning.
-    if quotas.minute ~= t.quotas.minute then t.a[TAT_MINUTE] = 0 end
-    if quotas.day ~= t.quotas.day then t.a[TAT_DAY] = 0 end
-    t.a[QUOTAS] = some and quotas or 0
-    t.quotas, t.recheck = some and quotas or NO_QUOTAS, true
+    if a[PER_MINUTE] ~= minute then a[TAT_MINUTE] = 0 end
+    if a[PER_DAY] ~= day then a[TAT_DAY] = 0 end
+    t.recheck = true
     note_settings(S, t)
   end
   local reply = {}
-  for i, name in ipairs(QUOTA_NAMES) do reply[i] = t.quotas[name] and string.format('%.17g', t.quotas[name]) or '' end
+  for quota = QUEUED_MAX, CODE_MAX do
+    local unset = a[quota] < 0 or (quota == WEIGHT and a[quota] == 0)
+    reply[#reply + 1] = unset and '' or format('%.17g', a[quota])
+  end
   if #args > 1 then flush(S) end
   return reply
 end)
@@ -53,13 +53,12 @@ transition('pause', { 'allow-oom' }, function(keys, args)
     t.a[PAUSED], t.recheck = on and 1 or 0, true
     note_settings(S, t)
   else
-    local letter = kind == 'all' and 'a' or name
-    local old = redis.call('HGET', S.base .. ':sh', 'paused') or ''
-    changed = (string.find(old, letter, 1, true) ~= nil) ~= on
+    local old, mask = shard(S)[STOPPED], kind == 'all' and ALL or 2 ^ tonumber(name)
+    changed = (band(old, mask) ~= 0) ~= on
     if changed then
-      redis.call('HSET', S.base .. ':sh', 'paused', on and old .. letter or (string.gsub(old, letter, '')))
+      set_shard(S, STOPPED, on and old + mask or old - mask)
       if not on then
-        if kind == 'lane' then set_shard(S, 'generation', shard(S).generation + 1) end
+        if kind == 'lane' then set_shard(S, GENERATION, shard(S)[GENERATION] + 1) end
         S.ring = BUDGET
       end
     end
@@ -79,17 +78,17 @@ end)
 transition('drain', { 'allow-oom' }, function(keys, args)
   local S = open(keys[1])
   local base, worker, on = S.base, args[1], args[2] == '1'
-  redis.call('ZREMRANGEBYSCORE', base .. ':drain', '-inf', int(S.now - DAY_MS))
+  call('ZREMRANGEBYSCORE', base .. ':drain', '-inf', int(S.now - DAY_MS))
   local changed = is_drained(S, worker) ~= on
   if on then
-    redis.call('ZADD', base .. ':drain', S.stamp, worker)
-    redis.call('ZREM', base .. ':idle', worker)
-    if redis.call('HEXISTS', base .. ':wkn', worker) == 1 then offer(S, worker, 0) end
+    call('ZADD', base .. ':drain', S.stamp, worker)
+    call('ZREM', base .. ':idle', worker)
+    if call('HEXISTS', base .. ':wkn', worker) == 1 then offer(S, worker, 0) end
   else
-    redis.call('ZREM', base .. ':drain', worker)
+    call('ZREM', base .. ':drain', worker)
   end
   flush(S)
-  redis.call('PUBLISH', string.match(base, '^{.*:') .. 'ctl}:' .. worker, '')
+  call('PUBLISH', match(base, '^{.*:') .. 'ctl}:' .. worker, '')
   return changed and 1 or 0
 end)
 
@@ -100,8 +99,8 @@ end)
 
 transition('retention', { 'allow-oom' }, function(keys, args)
   local S = open(keys[1])
-  set_shard(S, 'keep_ok', math.max(1, tonumber(args[1])))
-  set_shard(S, 'keep_other', math.max(1, tonumber(args[2])))
+  set_shard(S, KEEP_OK, max(1, tonumber(args[1])))
+  set_shard(S, KEEP_OTHER, max(1, tonumber(args[2])))
   flush(S)
   return 1
 end)
@@ -113,11 +112,11 @@ end)
 
 transition('begin', { 'allow-oom' }, function(keys, args)
   local key = keys[1] .. ':sh'
-  local v = redis.call('HMGET', key, 'layout', 'shards')
+  local v = call('HMGET', key, 'layout', 'shards')
   if not v[1] then
     -- Before layout 3 it was not noted.
-    if redis.call('EXISTS', key) == 1 then return { 'layout', '2' } end
-    redis.call('HSET', key, 'layout', args[1], 'shards', args[2])
+    if call('EXISTS', key) == 1 then return { 'layout', '2' } end
+    call('HSET', key, 'layout', args[1], 'shards', args[2])
     return { 'ok' }
   end
   if v[1] ~= args[1] then return { 'layout', v[1] } end

@@ -22,8 +22,8 @@ transition('fail', { 'allow-oom' }, function(keys, args)
   else
     if ours then job[FA] = job[FA] + 1 end
     if ours and job[FA] < FAILURES_MAX then
-      local delay = math.min(RETRY_CAP_MS, RETRY_BASE_MS * 2 ^ (job[FA] - 1)) * tonumber(args[6])
-      requeue(S, t, id, job, math.max(1, math.floor(delay)), class, BY_FAILURE, code, TOLD_RETRY, job[AT])
+      local delay = min(RETRY_CAP_MS, RETRY_BASE_MS * 2 ^ (job[FA] - 1)) * tonumber(args[6])
+      requeue(S, t, id, job, max(1, floor(delay)), class, BY_FAILURE, code, TOLD_RETRY, job[AT])
       reply = 'retry'
     else
       if ours then bury(S, t, id) end

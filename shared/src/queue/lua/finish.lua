@@ -5,15 +5,15 @@
 -- Safe to repeat: the same epoch finishing twice gets the same answer and writes nothing.
 
 -- How an attempt's usual length is learnt: weight of the newest job, 1/8.
-local function learnt(old, used) return math.max(ESTIMATE_MIN_MS, math.min(ESTIMATE_MAX_MS, math.floor(old + (used - old) / 8))) end
+local function learnt(old, used) return max(ESTIMATE_MIN_MS, min(ESTIMATE_MAX_MS, floor(old + (used - old) / 8))) end
 
 local function learn(S, t, used)
   t.a[ESTIMATE] = learnt(usual(S, t), used)
-  set_shard(S, 'usual', learnt(shard(S).usual, used))
+  set_shard(S, USUAL, learnt(shard(S)[USUAL], used))
 end
 
 transition('finish', { 'allow-oom' }, function(keys, args)
-  local jobs = math.floor(#args / 4)
+  local jobs = floor(#args / 4)
   if jobs < 1 or jobs > BUDGET then return redis.error_reply('ERR finish takes 1 to ' .. BUDGET .. ' jobs') end
   local S = open(keys[1])
   local replies = {}

@@ -9,15 +9,15 @@
 
 transition('tenants', { 'no-writes' }, function(keys, args)
   local S = open(keys[1])
-  local at, most = tonumber(args[1]), math.min(tonumber(args[2]), BUDGET)
-  local names = redis.call('ZREVRANGE', S.base .. ':tns', int(at), int(at + most - 1), 'WITHSCORES')
+  local at, most = tonumber(args[1]), min(tonumber(args[2]), BUDGET)
+  local names = call('ZREVRANGE', S.base .. ':tns', int(at), int(at + most - 1), 'WITHSCORES')
   local reply = { #names == 2 * most and at + most or 0 }
   for i = 1, #names, 2 do
     local t = tenant(S, names[i])
     local a, ready = t.a, 0
     for lane = 1, 4 do ready = ready + waiting(t, lane) end
     reply[#reply + 1] = { t.name, names[i + 1], a[LIVE], a[RUNNING], ready, a[FOLLOWING], usual(S, t), metered(S, t), a[PAUSED],
-      string.sub(PLACES[a[PLACE]] or ':', 2), redis.call('ZCARD', tenant_key(S.base, t.name) .. ':dead') }
+      sub(PLACES[a[PLACE]] or ':', 2), call('ZCARD', tenant_key(S.base, t.name) .. ':dead') }
   end
   return reply
 end)
@@ -29,13 +29,13 @@ end)
 --          each in the order of claims. Jobs that wait for a time are listed by `delayed`.
 
 transition('jobs', { 'no-writes' }, function(keys, args)
-  local base, name, most = keys[1], args[1], math.min(tonumber(args[3]), BUDGET)
-  local lane, after = string.match(args[2], '^(%d) (.*)$')
+  local base, name, most = keys[1], args[1], min(tonumber(args[3]), BUDGET)
+  local lane, after = match(args[2], '^(%d) (.*)$')
   lane, after = tonumber(lane) or 1, after or ''
   local reply = { '' }
   while lane <= 4 do
     local room = most - #reply + 1
-    local entries = redis.call('XRANGE', stream_key(base, name, lane), after ~= '' and '(' .. after or '-', '+', 'COUNT', int(room))
+    local entries = call('XRANGE', stream_key(base, name, lane), after ~= '' and '(' .. after or '-', '+', 'COUNT', int(room))
     for i = 1, #entries do reply[#reply + 1] = entries[i][2][2] end
     if #entries == room then
       reply[1] = lane .. ' ' .. entries[room][1]
@@ -53,8 +53,8 @@ end)
 
 transition('waiting', { 'no-writes' }, function(keys, args)
   local which = args[1] == 'due' and ':due' or ':lease'
-  local at, most = tonumber(args[2]), math.min(tonumber(args[3]), BUDGET)
-  local reply = redis.call('ZRANGE', keys[1] .. which, int(at), int(at + most - 1), 'WITHSCORES')
+  local at, most = tonumber(args[2]), min(tonumber(args[3]), BUDGET)
+  local reply = call('ZRANGE', keys[1] .. which, int(at), int(at + most - 1), 'WITHSCORES')
   table.insert(reply, 1, #reply == 2 * most and at + most or 0)
   return reply
 end)

@@ -14,6 +14,15 @@
 -- head is overwritten in place, a tenant is one packed array, and what many jobs of a call need is
 -- sent once with many arguments.
 
+-- Redis offers these to functions that run, not to the text that is loaded. A local name is found in a
+-- fraction of the time that a field of a global takes, and each is used many times a call.
+local call, try_call, struct_pack, struct_unpack, spread, band, bor, bnot, floor, ceil, max, min, match, sub, format
+local function bind()
+  call, try_call, struct_pack, struct_unpack = redis.call, redis.pcall, struct.pack, struct.unpack
+  band, bor, bnot, floor, ceil, max, min = bit.band, bit.bor, bit.bnot, math.floor, math.ceil, math.max, math.min
+  match, sub, format, spread = string.match, string.sub, string.format, unpack
+end
+
 local GROUP, CONSUMER = 'g', 'c'
 local BUDGET = 100
 -- A job whose lease was lost this often is poison: it becomes a dead letter.
@@ -49,17 +58,29 @@ local MINUTE_MS, DAY_MS = 60000, 86400000
 local LANES = { 'f', '0', '1', '2' }
 local RETURNED = 1
 
--- A tenant's state is one array, packed with cmsgpack: jobs not ended; picks; usual length of a
--- job, ms (0: not known); virtual tag; where it waits and with which score; when its activity was last noted;
--- theoretical arrival times of the two submit rates; day and milliseconds of the render meter;
--- jobs that run; whether it is paused; jobs that wait for another's render; its quotas (a map, or
--- 0); then for each lane how many entries went in, how many went out, and the number of the last
--- that was handed out. A newer version may append, and must take nil for what an older one wrote.
+-- A tenant's state is one string of fixed form: jobs not ended; picks; usual length of a job, ms (0: not
+-- known); virtual tag; where it waits and with which score; when its activity was last noted; theoretical
+-- arrival times of the two submit rates; day and milliseconds of the render meter; jobs that run; whether it
+-- is paused; jobs that wait for another's render; for each lane how many entries went in, how many went out, and
+-- the number of the last that was handed out; its quotas (-1: the default; weight 0: the default). A newer
+-- version may append to it, and an older one leaves that as it is.
+local STATE = '<I4I4I4dBdi6ddI4I6I4BI4I6I6I6I6I6I6I6I6I6I6I6I6i6i6i6i6i6di6i6i6i6'
 local LIVE, PICKS, ESTIMATE, TAG, PLACE, SCORE, NOTED = 1, 2, 3, 4, 5, 6, 7
 local TAT_MINUTE, TAT_DAY, METER_DAY, METER_MS = 8, 9, 10, 11
-local RUNNING, PAUSED, FOLLOWING, QUOTAS = 12, 13, 14, 15
+local RUNNING, PAUSED, FOLLOWING = 12, 13, 14
 -- Added to a lane's index (1 to 4).
-local ENTERED, LEFT, SERVED = 15, 19, 23
+local ENTERED, LEFT, SERVED = 14, 18, 22
+local QUEUED_MAX, RUNNING_MAX, PER_MINUTE, PER_DAY, RENDER_S, WEIGHT = 27, 28, 29, 30, 31, 32
+local QUALITY_MAX, TIMEOUT_MAX, SOURCE_MAX, CODE_MAX, STATE_FIELDS = 33, 34, 35, 36, 36
+
+-- A shard's state, likewise: virtual time; slots of the live workers; generation of lane pauses; when a worker
+-- was last heard of; until when the reaper holds back; seconds that succeeded and other jobs are kept; the newest renderer;
+-- everybody's usual job, ms; when a claim last swept; what is paused (ALL, or the lanes 1, 2, 4);
+-- whether tenants may be in `over`, `held` or `gate`.
+local SHARD = '<dI4I4I6I6I6I6c8I4I6BB'
+local VIRTUAL, SLOTS, GENERATION, SEEN, HOLD, KEEP_OK, KEEP_OTHER, RENDERER = 1, 2, 3, 4, 5, 6, 7, 8
+local USUAL, SWEPT, STOPPED, ASIDE, SHARD_FIELDS = 9, 10, 11, 12, 12
+local ALL = 8
 -- Where a tenant is: in exactly one of these zsets, or in none because nothing of it may start.
 local NOWHERE, VT, OVER, HELD, GATE = 0, 1, 2, 3, 4
 local PLACES = { ':vt', ':over', ':held', ':gate' }
@@ -99,26 +120,30 @@ local TOLD_OK, TOLD_CANCELED, TOLD_FAILED, TOLD_RETRY, TOLD_RELEASED = 1, 2, 3, 
 -- canceled for its owner but goes on for those who wait for it.
 local HAS_EVENTS, HAS_ATTEMPTS, HAS_PROGRESS, HAS_START = 1, 2, 4, 16
 local FOLLOWS, LEADS, CACHED, GHOST = 32, 64, 128, 256
-local function has(job, flag) return bit.band(job[FL], flag) ~= 0 end
-local function set_flag(job, flag) job[FL] = bit.bor(job[FL], flag) end
-local function clear_flag(job, flag) job[FL] = bit.band(job[FL], bit.bnot(flag)) end
+local function has(job, flag) return band(job[FL], flag) ~= 0 end
+local function set_flag(job, flag) job[FL] = bor(job[FL], flag) end
+local function clear_flag(job, flag) job[FL] = band(job[FL], bnot(flag)) end
 
 -- Registers one transition under the library's own prefix, so that two versions live side by side.
 -- `allow-oom` on all that end or carry on work: a full Redis must still be able to drain.
 local function transition(name, flags, callback)
-  redis.register_function({ function_name = '@PREFIX@' .. name, flags = flags, callback = callback })
+  local function bound(keys, args)
+    if not call then bind() end
+    return callback(keys, args)
+  end
+  redis.register_function({ function_name = '@PREFIX@' .. name, flags = flags, callback = bound })
 end
 
 local function now_ms(base)
   --@CLOCK@
-  local t = redis.call('TIME')
-  return tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+  local t = call('TIME')
+  return tonumber(t[1]) * 1000 + floor(tonumber(t[2]) / 1000)
 end
 
 -- Numbers as text: many times cheaper than what redis.call makes of a number.
-local function int(n) return string.format('%d', n) end
+local function int(n) return format('%d', n) end
 
-local function hex(raw) return (string.gsub(raw, '.', function(c) return string.format('%02x', string.byte(c)) end)) end
+local function hex(raw) return (string.gsub(raw, '.', function(c) return format('%02x', string.byte(c)) end)) end
 local function worker_name(raw) return 'wk_' .. hex(raw) end
 
 -- Ids have two forms here: 22 characters in keys (see `JobId::short`), and 16 raw bytes in
@@ -127,10 +152,10 @@ local ALPHABET = '-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwx
 local function raw_id(short)
   local bytes, held, bits = {}, 0, 0
   for i = 1, #short do
-    held, bits = held * 64 + string.find(ALPHABET, string.sub(short, i, i), 1, true) - 1, bits + 6
+    held, bits = held * 64 + string.find(ALPHABET, sub(short, i, i), 1, true) - 1, bits + 6
     if bits >= 8 then
       bits = bits - 8
-      local byte = math.floor(held / 2 ^ bits)
+      local byte = floor(held / 2 ^ bits)
       held = held - byte * 2 ^ bits
       bytes[#bytes + 1] = string.char(byte)
     end
@@ -144,14 +169,14 @@ local function short_id(raw)
     held, bits = held * 256 + string.byte(raw, i), bits + 8
     while bits >= 6 do
       bits = bits - 6
-      local digit = math.floor(held / 2 ^ bits)
+      local digit = floor(held / 2 ^ bits)
       held = held - digit * 2 ^ bits
-      digits[#digits + 1] = string.sub(ALPHABET, digit + 1, digit + 1)
+      digits[#digits + 1] = sub(ALPHABET, digit + 1, digit + 1)
     end
   end
   if bits > 0 then
     local digit = held * 2 ^ (6 - bits)
-    digits[#digits + 1] = string.sub(ALPHABET, digit + 1, digit + 1)
+    digits[#digits + 1] = sub(ALPHABET, digit + 1, digit + 1)
   end
   return table.concat(digits)
 end
@@ -170,56 +195,57 @@ local function open(base)
   return { base = base, now = now, stamp = int(now), tenants = {}, list = {}, counts = {}, ended = {}, leased = {}, hints = {}, ring = 0 }
 end
 
-local SHARD_FIELDS = { 'V', 'slots', 'paused', 'generation', 'seen', 'hold', 'keep_ok', 'keep_other', 'renderer', 'usual' }
-
--- The shard's own state, read once per call and only when needed.
+-- The shard's own state, read once per call and only when needed; `flush` writes it back.
 local function shard(S)
-  if not S.shard then
-    local v = redis.call('HMGET', S.base .. ':sh', unpack(SHARD_FIELDS))
-    local lanes = v[3] or ''
-    S.shard = {
-      V = tonumber(v[1]) or 0, slots = tonumber(v[2]) or 0, generation = tonumber(v[4]) or 0,
-      seen = tonumber(v[5]) or 0, hold = tonumber(v[6]) or 0,
-      keep_ok = tonumber(v[7]) or KEEP_SUCCEEDED_S, keep_other = tonumber(v[8]) or KEEP_OTHER_S,
-      renderer = v[9] or NO_RENDERER, usual = tonumber(v[10]) or ESTIMATE_DEFAULT_MS,
-      -- Digits of the paused lanes; `a` pauses all. Returned jobs are paused by `a` only.
-      all_paused = string.find(lanes, 'a', 1, true) ~= nil,
-      lane_paused = { false, string.find(lanes, '0', 1, true), string.find(lanes, '1', 1, true), string.find(lanes, '2', 1, true) },
-      changed = {},
-    }
+  local s = S.shard
+  if not s then
+    local v = call('GET', S.base .. ':s')
+    s = v and { struct_unpack(SHARD, v) } or { 0, 0, 0, 0, 0, KEEP_SUCCEEDED_S, KEEP_OTHER_S, NO_RENDERER, ESTIMATE_DEFAULT_MS, 0, 0, 0 }
+    S.shard, S.shard_rest = s, v and sub(v, s[SHARD_FIELDS + 1]) or ''
   end
-  return S.shard
+  return s
 end
 
 local function set_shard(S, field, value)
   local s = shard(S)
-  if s[field] ~= value then
-    s[field] = value
-    s.changed[field] = value
-  end
+  if s[field] ~= value then s[field], S.shard_changed = value, true end
 end
+
+local function all_paused(S) return shard(S)[STOPPED] >= ALL end
+-- Returned jobs are paused with all only.
+local function lane_paused(S, lane) return lane > RETURNED and band(shard(S)[STOPPED], 2 ^ (lane - 2)) ~= 0 end
 
 local function new_state()
-  return { 0, 0, 0, 0, NOWHERE, 0, -ACTIVE_STEP_MS, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+  return { 0, 0, 0, 0, NOWHERE, 0, -ACTIVE_STEP_MS, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    -1, -1, -1, -1, -1, 0, -1, -1, -1, -1 }
 end
-
-local NO_QUOTAS = {}
 
 -- A tenant, read once per call; `flush` writes it back.
 local function tenant(S, name)
   local t = S.tenants[name]
   if not t then
-    local packed = redis.call('GET', S.base .. ':t:' .. name)
-    local a = packed and cmsgpack.unpack(packed) or new_state()
-    t = {
-      name = name, a = a, quotas = a[QUOTAS] ~= 0 and a[QUOTAS] or NO_QUOTAS,
-      entries = {}, pushed = 0, recheck = false,
-    }
+    local v = call('GET', S.base .. ':t:' .. name)
+    local a = v and { struct_unpack(STATE, v) } or new_state()
+    t = { name = name, a = a, rest = v and sub(v, a[STATE_FIELDS + 1]) or '', pushed = 0, recheck = false }
     S.tenants[name] = t
     S.list[#S.list + 1] = t
   end
   return t
 end
+
+-- A tenant's quota, or what holds without one.
+local function limit(t, quota, otherwise)
+  local value = t.a[quota]
+  return value >= 0 and value or otherwise
+end
+
+local function weight(t)
+  local value = t.a[WEIGHT]
+  return value > 0 and value or DEFAULT_WEIGHT
+end
+
+-- What a tenant is charged for milliseconds of a slot, in units of the virtual time: microseconds by weight.
+local function virtual(t, ms) return floor(ms * 1000 / weight(t) + 0.5) end
 
 local function count(S, field, by) S.counts[field] = (S.counts[field] or 0) + by end
 
@@ -228,39 +254,39 @@ local function count(S, field, by) S.counts[field] = (S.counts[field] or 0) + by
 local function note_active(S, t)
   local a = t.a
   if S.now - a[NOTED] >= ACTIVE_STEP_MS then
-    if S.now - a[NOTED] >= ACTIVE_MS then redis.call('ZADD', S.base .. ':rest', S.now + ACTIVE_MS, t.name) end
+    if S.now - a[NOTED] >= ACTIVE_MS then call('ZADD', S.base .. ':rest', S.now + ACTIVE_MS, t.name) end
     a[NOTED] = S.now
     S.crowded = nil
-    redis.call('ZADD', S.base .. ':tns', S.now, t.name)
+    call('ZADD', S.base .. ':tns', S.now, t.name)
   end
 end
 
 -- Length of a tenant's usual job: its own, or everybody's as long as it has no history.
 local function usual(S, t)
   local own = t.a[ESTIMATE]
-  return own > 0 and own or shard(S).usual
+  return own > 0 and own or shard(S)[USUAL]
 end
 
 -- How many more jobs a tenant may start before the elastic bound stops it; 0 or less: it does.
 -- Fair order alone cannot help a light tenant while every slot holds a long job: so the last slots are
 -- only for tenants that hold less than their part of all. With fewer than five slots none is kept back.
 local function elastic_room(S, t)
-  if S.crowded == nil then S.crowded = redis.call('ZCOUNT', S.base .. ':tns', int(S.now - ACTIVE_MS), '+inf') end
+  if S.crowded == nil then S.crowded = call('ZCOUNT', S.base .. ':tns', int(S.now - ACTIVE_MS), '+inf') end
   if S.crowded < 2 then return DEFAULT_RUNNING_MAX end
-  if not S.busy then S.busy = redis.call('ZCARD', S.base .. ':lease') + #S.leased / 2 - #S.ended end
-  local slots = shard(S).slots
-  local common = slots < RESERVE_FROM and slots or math.floor(slots * ELASTIC_SHARE)
-  local part = slots * (t.quotas.weight or DEFAULT_WEIGHT) / S.crowded
-  return math.max(math.max(1, common) - S.busy, math.max(1, math.ceil(part)) - t.a[RUNNING])
+  if not S.busy then S.busy = call('ZCARD', S.base .. ':lease') + #S.leased / 2 - #S.ended end
+  local slots = shard(S)[SLOTS]
+  local common = slots < RESERVE_FROM and slots or floor(slots * ELASTIC_SHARE)
+  local part = slots * weight(t) / S.crowded
+  return max(max(1, common) - S.busy, max(1, ceil(part)) - t.a[RUNNING])
 end
 
 -- Render milliseconds that count for today (UTC).
 local function metered(S, t)
-  return t.a[METER_DAY] == math.floor(S.now / DAY_MS) and t.a[METER_MS] or 0
+  return t.a[METER_DAY] == floor(S.now / DAY_MS) and t.a[METER_MS] or 0
 end
 
 local function meter(S, t, ms)
-  local day = math.floor(S.now / DAY_MS)
+  local day = floor(S.now / DAY_MS)
   t.a[METER_MS] = (t.a[METER_DAY] == day and t.a[METER_MS] or 0) + ms
   t.a[METER_DAY] = day
 end
@@ -271,27 +297,27 @@ local function waiting(t, lane) return t.a[ENTERED + lane] - t.a[LEFT + lane] en
 -- The least virtual tag with which a tenant is served: behind V by what its running jobs and one more are
 -- charged. So what comes back of a charge counts, and nobody saves up more, whether by refunds or by being away.
 local function least_tag(S, t)
-  return shard(S).V - (t.a[RUNNING] + 1) * t.a[ESTIMATE] / (t.quotas.weight or DEFAULT_WEIGHT)
+  return shard(S)[VIRTUAL] - virtual(t, (t.a[RUNNING] + 1) * t.a[ESTIMATE])
 end
 
 -- Where a tenant belongs: the one predicate of eligibility. Returns place and score.
 local function belongs(S, t)
-  local a, all, open_lanes = t.a, 0, 0
+  local a = t.a
+  if a[PAUSED] == 1 then return NOWHERE, 0 end
+  local all = a[ENTERED + 1] + a[ENTERED + 2] + a[ENTERED + 3] + a[ENTERED + 4] - a[LEFT + 1] - a[LEFT + 2] - a[LEFT + 3] - a[LEFT + 4]
+  if all <= 0 or a[RUNNING] >= limit(t, RUNNING_MAX, DEFAULT_RUNNING_MAX) then return NOWHERE, 0 end
+  if a[RENDER_S] >= 0 and metered(S, t) >= a[RENDER_S] * 1000 then
+    return GATE, (floor(S.now / DAY_MS) + 1) * DAY_MS
+  end
   local s = shard(S)
-  for lane = 1, 4 do
-    local ready = a[ENTERED + lane] - a[LEFT + lane]
-    all = all + ready
-    if not s.lane_paused[lane] then open_lanes = open_lanes + ready end
+  if s[STOPPED] > 0 then
+    for lane = 2, 4 do
+      if lane_paused(S, lane) then all = all - waiting(t, lane) end
+    end
+    if all <= 0 then return HELD, s[GENERATION] end
   end
-  if all <= 0 or a[PAUSED] == 1 then return NOWHERE, 0 end
-  local busy = a[RUNNING]
-  if busy >= (t.quotas.running or DEFAULT_RUNNING_MAX) then return NOWHERE, 0 end
-  if t.quotas.render_s and metered(S, t) >= t.quotas.render_s * 1000 then
-    return GATE, (math.floor(S.now / DAY_MS) + 1) * DAY_MS
-  end
-  if open_lanes <= 0 then return HELD, s.generation end
   if elastic_room(S, t) <= 0 then return OVER, S.now end
-  return VT, math.max(a[TAG], least_tag(S, t))
+  return VT, max(a[TAG], least_tag(S, t))
 end
 
 -- Puts a tenant where it belongs. True if it became eligible by that.
@@ -300,19 +326,20 @@ local function place(S, t)
   local where, score = belongs(S, t)
   local was = a[PLACE]
   if where == was and (score == a[SCORE] or where == OVER) then return false end
-  if was ~= where and was ~= NOWHERE then redis.call('ZREM', S.base .. PLACES[was], t.name) end
-  if where ~= NOWHERE then redis.call('ZADD', S.base .. PLACES[where], score, t.name) end
+  if was ~= where and was ~= NOWHERE then call('ZREM', S.base .. PLACES[was], t.name) end
+  if where ~= NOWHERE then call('ZADD', S.base .. PLACES[where], int(score), t.name) end
   a[PLACE], a[SCORE] = where, score
+  if where > VT then set_shard(S, ASIDE, 1) end
   return where == VT and was ~= VT
 end
 
 -- Wakes up to n parked workers. Tokens stay in the list, so none is lost between
 -- "found nothing" and "blocks on the bell".
 local function ring(base, n, now)
-  if redis.call('ZCARD', base .. ':idle') == 0 then return end
-  redis.call('ZREMRANGEBYSCORE', base .. ':idle', '-inf', now)
-  local parked = redis.call('ZCARD', base .. ':idle') - redis.call('LLEN', base .. ':bell')
-  for _ = 1, math.min(n, parked) do redis.call('RPUSH', base .. ':bell', '1') end
+  if call('ZCARD', base .. ':idle') == 0 then return end
+  call('ZREMRANGEBYSCORE', base .. ':idle', '-inf', now)
+  local parked = call('ZCARD', base .. ':idle') - call('LLEN', base .. ':bell')
+  for _ = 1, min(n, parked) do call('RPUSH', base .. ':bell', '1') end
 end
 
 -- Removes ended entries from the front of a stream, and returns those that are not there. XDEL walks
@@ -321,57 +348,57 @@ local TRIM_FROM = 4
 local function trim(stream, entries, served)
   if #entries < TRIM_FROM then return entries end
   -- The group is there once somebody claimed from the stream.
-  local pending = redis.pcall('XPENDING', stream, GROUP)
+  local pending = try_call('XPENDING', stream, GROUP)
   if pending.err then return entries end
   local first = pending[2]
-  first = first and tonumber(string.match(first, '^%d+')) or served + 1
-  redis.call('XTRIM', stream, 'MINID', int(first))
+  first = first and tonumber(match(first, '^%d+')) or served + 1
+  call('XTRIM', stream, 'MINID', int(first))
   local others = {}
   for i = 1, #entries do
-    if tonumber(string.match(entries[i], '^%d+')) >= first then others[#others + 1] = entries[i] end
+    if tonumber(match(entries[i], '^%d+')) >= first then others[#others + 1] = entries[i] end
   end
   return others
 end
+
+local NOTHING = {}
 
 -- Ends a call: writes what it collected. May be called in between, too.
 local function flush(S)
   local base = S.base
   if #S.ended > 0 then
-    redis.call('ZREM', base .. ':lease', unpack(S.ended))
+    call('ZREM', base .. ':lease', spread(S.ended))
     S.ended = {}
   end
   if #S.leased > 0 then
-    redis.call('ZADD', base .. ':lease', unpack(S.leased))
+    call('ZADD', base .. ':lease', spread(S.leased))
     S.leased = {}
   end
-  S.busy = nil
   for i = 1, #S.list do
     local t = S.list[i]
-    for lane, entries in pairs(t.entries) do
+    for lane, entries in pairs(t.entries or NOTHING) do
       local stream = stream_key(base, t.name, lane)
-      t.entries[lane] = nil
-      redis.call('XACK', stream, GROUP, unpack(entries))
+      call('XACK', stream, GROUP, spread(entries))
       entries = trim(stream, entries, t.a[SERVED + lane])
-      if #entries > 0 then redis.call('XDEL', stream, unpack(entries)) end
+      if #entries > 0 then call('XDEL', stream, spread(entries)) end
     end
     local entered = false
     if t.recheck or (t.pushed > 0 and t.a[PLACE] ~= VT) then entered = place(S, t) end
-    if t.a[PLACE] == VT then S.ring = S.ring + math.max(t.pushed, entered and 1 or 0) end
-    redis.call('SET', base .. ':t:' .. t.name, cmsgpack.pack(t.a))
+    if t.a[PLACE] == VT then S.ring = S.ring + max(t.pushed, entered and 1 or 0) end
+    call('SET', base .. ':t:' .. t.name, struct_pack(STATE, spread(t.a, 1, STATE_FIELDS)) .. t.rest)
   end
   S.tenants, S.list = {}, {}
   for field, by in pairs(S.counts) do
-    if by ~= 0 then redis.call('HINCRBY', base .. ':ct', field, int(by)) end
+    if by ~= 0 then call('HINCRBY', base .. ':ct', field, int(by)) end
   end
   S.counts = {}
-  if S.shard then
-    for field, value in pairs(S.shard.changed) do redis.call('HSET', base .. ':sh', field, value) end
-    S.shard.changed = {}
+  if S.shard_changed then
+    call('SET', base .. ':s', struct_pack(SHARD, spread(S.shard, 1, SHARD_FIELDS)) .. S.shard_rest)
+    S.shard_changed = false
   end
   if S.ring > 0 then ring(base, S.ring, S.now) end
   S.ring = 0
   if #S.hints > 0 then
-    redis.call('PUBLISH', base .. ':ev', table.concat(S.hints))
+    call('PUBLISH', base .. ':ev', table.concat(S.hints))
     S.hints = {}
   end
 end
@@ -379,33 +406,32 @@ end
 -- A job; nil if there is none.
 local function load_job(base, id)
   local key = base .. ':j' .. id
-  local v = redis.call('GETRANGE', key, '0', HEAD_LAST)
-  if v == '' or string.sub(v, 2, 2) == SENT_AHEAD then return nil end
-  local job = { struct.unpack(HEAD, v) }
+  local v = call('GETRANGE', key, '0', HEAD_LAST)
+  if v == '' or sub(v, 2, 2) == SENT_AHEAD then return nil end
+  local job = { struct_unpack(HEAD, v) }
   local at = job[1] + 1
   local last = at + job[TL] + job[IL] + job[KL] - 1
-  if last > #v then v = redis.call('GETRANGE', key, '0', STRINGS_LAST) end
-  job.text = v
-  job[TN] = string.sub(v, at, at + job[TL] - 1)
-  if job[IL] > 0 then job[IK] = string.sub(v, at + job[TL], at + job[TL] + job[IL] - 1) end
-  if job[KL] > 0 then job[RK] = string.sub(v, last - job[KL] + 1, last) end
+  if last > #v then v = call('GETRANGE', key, '0', STRINGS_LAST) end
+  job.text, job.key = v, key
+  job[TN] = sub(v, at, at + job[TL] - 1)
+  if job[IL] > 0 then job[IK] = sub(v, at + job[TL], at + job[TL] + job[IL] - 1) end
+  if job[KL] > 0 then job[RK] = sub(v, last - job[KL] + 1, last) end
   return job
 end
 
-local function head(job) return struct.pack(HEAD, unpack(job, 1, HEAD_FIELDS)) end
+local function head(job) return struct_pack(HEAD, spread(job, 1, HEAD_FIELDS)) end
 
 -- Writes a job's head as it is; `save_job` as a new revision.
-local function put_job(base, id, job) redis.call('SETRANGE', base .. ':j' .. id, '0', head(job)) end
+local function put_job(job) call('SETRANGE', job.key, '0', head(job)) end
 
-local function save_job(base, id, job)
+local function save_job(job)
   job[RV] = job[RV] + 1
-  put_job(base, id, job)
+  put_job(job)
 end
 
 -- Who waits for a job's render.
-local NOBODY = {}
 local function followers(base, id, job)
-  return has(job, LEADS) and redis.call('LRANGE', followers_key(base, id), 0, -1) or NOBODY
+  return has(job, LEADS) and call('LRANGE', followers_key(base, id), 0, -1) or NOTHING
 end
 
 -- Wakes whoever watches a job, or one that waits for its render: `flush` sends all hints of a call at
@@ -431,9 +457,9 @@ local function push_events(S, id, job, news)
     table.insert(news, 1, start_event(job))
   end
   set_flag(job, HAS_EVENTS)
-  local kept = redis.call('RPUSH', events_key(base, id), unpack(news))
+  local kept = call('RPUSH', events_key(base, id), spread(news))
   if kept > EVENTS_MAX then
-    redis.call('LTRIM', events_key(base, id), -EVENTS_MAX, -1)
+    call('LTRIM', events_key(base, id), -EVENTS_MAX, -1)
     job[ED] = job[ED] + kept - EVENTS_MAX
   end
   hint(S, id, job)
@@ -441,7 +467,7 @@ end
 
 -- Adds to a tenant's virtual tag: slot-milliseconds by weight.
 local function charge(t, ms)
-  t.a[TAG] = t.a[TAG] + ms / (t.quotas.weight or DEFAULT_WEIGHT)
+  t.a[TAG] = t.a[TAG] + virtual(t, ms)
   t.recheck = true
 end
 
@@ -449,14 +475,14 @@ end
 local function push(S, t, lane, id)
   local a, stream = t.a, stream_key(S.base, t.name, lane)
   local number = a[ENTERED + lane] + 1
-  local reply = redis.pcall('XADD', stream, int(number) .. '-0', 'j', id)
+  local reply = try_call('XADD', stream, int(number) .. '-0', 'j', id)
   if type(reply) == 'table' and reply.err then
     -- Only if somebody took away the tenant's state and left its streams: go on behind what is there.
-    local info = redis.call('XINFO', 'STREAM', stream)
+    local info = call('XINFO', 'STREAM', stream)
     for i = 1, #info, 2 do
-      if info[i] == 'last-generated-id' then number = tonumber(string.match(info[i + 1], '^%d+')) + 1 end
+      if info[i] == 'last-generated-id' then number = tonumber(match(info[i + 1], '^%d+')) + 1 end
     end
-    redis.call('XADD', stream, int(number) .. '-0', 'j', id)
+    call('XADD', stream, int(number) .. '-0', 'j', id)
     a[LEFT + lane] = a[LEFT + lane] + number - 1 - a[ENTERED + lane]
     count(S, 'repairs', 1)
   end
@@ -467,10 +493,15 @@ end
 
 -- Marks a stream entry, delivered or not, for removal.
 local function drop_entry(t, lane, number)
-  local entries = t.entries[lane]
+  local of = t.entries
+  if not of then
+    of = {}
+    t.entries = of
+  end
+  local entries = of[lane]
   if not entries then
     entries = {}
-    t.entries[lane] = entries
+    of[lane] = entries
   end
   entries[#entries + 1] = int(number) .. '-0'
 end
@@ -482,34 +513,34 @@ local function withdraw(S, t, id, job)
     t.a[LEFT + job[SL]] = t.a[LEFT + job[SL]] + 1
     t.recheck = true
   else
-    redis.call('ZREM', S.base .. ':due', id)
+    call('ZREM', S.base .. ':due', id)
   end
 end
 
 -- What a job leaves when it ended: how long it is kept, and the keys that point to it.
 local function keep(S, id, job, status, seconds)
   local base, text = S.base, int(seconds)
-  redis.call('EXPIRE', base .. ':j' .. id, text)
-  if has(job, HAS_EVENTS) then redis.call('EXPIRE', events_key(base, id), text) end
-  if has(job, HAS_ATTEMPTS) then redis.call('EXPIRE', base .. ':a' .. id, text) end
-  if has(job, HAS_PROGRESS) then redis.call('DEL', base .. ':g' .. id) end
-  if job[IK] then redis.call('EXPIRE', base .. ':uq:' .. job[TN] .. ':' .. job[IK], math.min(seconds, IDEMPOTENCY_KEEP_S)) end
+  call('EXPIRE', job.key, text)
+  if has(job, HAS_EVENTS) then call('EXPIRE', events_key(base, id), text) end
+  if has(job, HAS_ATTEMPTS) then call('EXPIRE', base .. ':a' .. id, text) end
+  if has(job, HAS_PROGRESS) then call('DEL', base .. ':g' .. id) end
+  if job[IK] then call('EXPIRE', base .. ':uq:' .. job[TN] .. ':' .. job[IK], min(seconds, IDEMPOTENCY_KEEP_S)) end
 end
 
 -- The end of one job: status and what is kept of it. `result` is stored beside it.
 local function settle(S, t, id, job, status, result)
   local s = shard(S)
-  local seconds = status == SUCCEEDED and s.keep_ok or s.keep_other
+  local seconds = status == SUCCEEDED and s[KEEP_OK] or s[KEEP_OTHER]
   if job[DL] > 0 then
-    redis.call('ZREM', S.base .. ':dl', id)
+    call('ZREM', S.base .. ':dl', id)
     job[DL] = 0
   end
   keep(S, id, job, status, seconds)
-  if result and result ~= '' then redis.call('SET', result_key(S.base, id), result, 'EX', int(seconds)) end
+  if result and result ~= '' then call('SET', result_key(S.base, id), result, 'EX', int(seconds)) end
   clear_flag(job, HAS_PROGRESS)
   job[ST], job[SQ], job[NB], job[LT] = status, 0, 0, NO_ID
   job[FI] = has(job, GHOST) and job[CX] or S.now
-  save_job(S.base, id, job)
+  save_job(job)
   hint(S, id, job)
   t.a[LIVE] = t.a[LIVE] - 1
   count(S, STATUS[status], 1)
@@ -519,9 +550,9 @@ end
 local function note_render(S, id, job, result_of)
   local key = render_key(S.base, job[TN], job[RK])
   if result_of then
-    redis.call('SET', key, result_of, 'EX', int(shard(S).keep_ok))
-  elseif redis.call('GET', key) == id then
-    redis.call('DEL', key)
+    call('SET', key, result_of, 'EX', int(shard(S)[KEEP_OK]))
+  elseif call('GET', key) == id then
+    call('DEL', key)
   end
 end
 
@@ -547,7 +578,7 @@ local function conclude(S, t, id, job, status, result, outcome, class, told)
         if status == SUCCEEDED then answers = answers or follower end
       end
     end
-    redis.call('DEL', followers_key(S.base, id))
+    call('DEL', followers_key(S.base, id))
     clear_flag(job, LEADS)
   end
   if job[RK] then note_render(S, id, job, answers) end
@@ -557,9 +588,9 @@ end
 -- A job that failed for good by no fault of its author can be looked at and run again.
 local function bury(S, t, id)
   local dead = tenant_key(S.base, t.name) .. ':dead'
-  redis.call('ZADD', dead, S.stamp, id)
-  redis.call('ZREMRANGEBYSCORE', dead, '-inf', '(' .. int(S.now - shard(S).keep_other * 1000))
-  redis.call('EXPIRE', dead, int(shard(S).keep_other))
+  call('ZADD', dead, S.stamp, id)
+  call('ZREMRANGEBYSCORE', dead, '-inf', '(' .. int(S.now - shard(S)[KEEP_OTHER] * 1000))
+  call('EXPIRE', dead, int(shard(S)[KEEP_OTHER]))
 end
 
 -- Whether somebody wants this job stopped. A ghost's render is wanted while others wait for it.
@@ -570,8 +601,9 @@ local function stop_asked(job) return job[CX] > 0 and not (has(job, GHOST) and h
 local function end_lease(S, t, id, job, charged)
   drop_entry(t, job[SL], job[SQ])
   S.ended[#S.ended + 1] = id
-  t.a[RUNNING], S.busy = t.a[RUNNING] - 1, nil
-  local used = math.max(0, S.now - job[SA])
+  t.a[RUNNING] = t.a[RUNNING] - 1
+  if S.busy then S.busy = S.busy - 1 end
+  local used = max(0, S.now - job[SA])
   charge(t, (charged and used or 0) - job[CH])
   if charged then meter(S, t, used) end
   return used
@@ -581,10 +613,10 @@ end
 local function requeue(S, t, id, job, delay_ms, reason, outcome, class, told, attempts)
   local base = S.base
   local note = table.concat({ int(job[AT]), int(job[EP]), worker_name(job[WK]), int(job[SA]), S.stamp, int(outcome), int(class) }, ' ')
-  if redis.call('RPUSH', base .. ':a' .. id, note) > ATTEMPTS_MAX then redis.call('LTRIM', base .. ':a' .. id, -ATTEMPTS_MAX, -1) end
+  if call('RPUSH', base .. ':a' .. id, note) > ATTEMPTS_MAX then call('LTRIM', base .. ':a' .. id, -ATTEMPTS_MAX, -1) end
   set_flag(job, HAS_ATTEMPTS)
   if has(job, HAS_PROGRESS) then
-    redis.call('DEL', base .. ':g' .. id)
+    call('DEL', base .. ':g' .. id)
     clear_flag(job, HAS_PROGRESS)
   end
   push_events(S, id, job, { S.stamp .. ' status ' .. cjson.encode({ status = 'queued', reason = reason, retry_in_ms = delay_ms }) })
@@ -592,11 +624,11 @@ local function requeue(S, t, id, job, delay_ms, reason, outcome, class, told, at
   if told then job[FO], job[FR] = job[EP], told end
   if delay_ms > 0 then
     job[SQ], job[NB] = 0, S.now + delay_ms
-    redis.call('ZADD', base .. ':due', int(job[NB]), id)
+    call('ZADD', base .. ':due', int(job[NB]), id)
   else
     job[SQ], job[NB] = push(S, t, RETURNED, id), 0
   end
-  save_job(base, id, job)
+  save_job(job)
 end
 
 -- The check of every call by a lease holder.
@@ -607,18 +639,18 @@ local function answered(job, epoch) return job and job[FO] == epoch and ANSWERS[
 
 -- Hints a worker to renew now. Its channel has no shard in its name: a worker listens to all of them.
 local function tell_worker(base, job)
-  redis.call('PUBLISH', string.match(base, '^{.*:') .. 'ctl}:' .. worker_name(job[WK]), '')
+  call('PUBLISH', match(base, '^{.*:') .. 'ctl}:' .. worker_name(job[WK]), '')
 end
 
 -- Ends what still goes on for others only, when the last of them has left.
 local function give_up(S, t, id, job)
   clear_flag(job, LEADS)
-  redis.call('DEL', followers_key(S.base, id))
+  call('DEL', followers_key(S.base, id))
   if job[ST] == QUEUED then
     withdraw(S, t, id, job)
     conclude(S, t, id, job, CANCELED)
   else
-    save_job(S.base, id, job)
+    save_job(job)
     tell_worker(S.base, job)
   end
 end

@@ -7,8 +7,8 @@
 local function promote(S, limit)
   local base, stamp, ready = S.base, S.stamp, 0
   limit = int(limit)
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', base .. ':dl', '-inf', stamp, 'LIMIT', '0', limit)) do
-    redis.call('ZREM', base .. ':dl', id)
+  for _, id in ipairs(call('ZRANGEBYSCORE', base .. ':dl', '-inf', stamp, 'LIMIT', '0', limit)) do
+    call('ZREM', base .. ':dl', id)
     local job = load_job(base, id)
     if job and job[ST] == QUEUED then
       local t = tenant(S, job[TN])
@@ -17,12 +17,12 @@ local function promote(S, limit)
       conclude(S, t, id, job, EXPIRED)
     end
   end
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', base .. ':due', '-inf', stamp, 'LIMIT', '0', limit)) do
-    redis.call('ZREM', base .. ':due', id)
+  for _, id in ipairs(call('ZRANGEBYSCORE', base .. ':due', '-inf', stamp, 'LIMIT', '0', limit)) do
+    call('ZREM', base .. ':due', id)
     local job = load_job(base, id)
     if job and job[ST] == QUEUED and job[SQ] == 0 then
       job[SQ], job[NB] = push(S, tenant(S, job[TN]), job[SL], id), 0
-      put_job(base, id, job)
+      put_job(job)
       ready = ready + 1
     end
   end
@@ -31,7 +31,7 @@ end
 
 transition('promote', { 'allow-oom' }, function(keys, args)
   local S = open(keys[1])
-  local ready = promote(S, math.min(tonumber(args[1]), BUDGET))
+  local ready = promote(S, min(tonumber(args[1]), BUDGET))
   flush(S)
   return ready
 end)

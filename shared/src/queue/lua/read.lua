@@ -13,26 +13,26 @@ local function place_in_lane(base, t, job)
   local lane, served = job[SL], t.a[SERVED + job[SL]]
   local ahead = job[SQ] - served
   if ahead > PLACE_EXACT then return ahead end
-  return #redis.call('XRANGE', stream_key(base, t.name, lane), '(' .. int(served) .. '-0', int(job[SQ]) .. '-0', 'COUNT', PLACE_EXACT)
+  return #call('XRANGE', stream_key(base, t.name, lane), '(' .. int(served) .. '-0', int(job[SQ]) .. '-0', 'COUNT', PLACE_EXACT)
 end
 
 -- Milliseconds until the job may be expected to start, rough: what is before it in its tenant's queue,
 -- by the tenant's usual job, over the slots that the tenant may expect. -1 if nothing can be said.
 local function expected(S, t, job, position)
   local s, a = shard(S), t.a
-  if s.slots == 0 or s.all_paused or s.lane_paused[job[SL]] or a[PAUSED] == 1 then return -1 end
+  if s[SLOTS] == 0 or all_paused(S) or lane_paused(S, job[SL]) or a[PAUSED] == 1 then return -1 end
   local ahead = position - 1
   for lane = 1, job[SL] - 1 do ahead = ahead + waiting(t, lane) end
-  local free = s.slots - redis.call('ZCARD', S.base .. ':lease')
-  local rivals = math.max(1, redis.call('ZCARD', S.base .. ':vt') + redis.call('ZCARD', S.base .. ':over'))
-  local share = math.min(t.quotas.running or DEFAULT_RUNNING_MAX, math.max(1, math.floor(s.slots / rivals)))
+  local free = s[SLOTS] - call('ZCARD', S.base .. ':lease')
+  local rivals = max(1, call('ZCARD', S.base .. ':vt') + call('ZCARD', S.base .. ':over'))
+  local share = min(limit(t, RUNNING_MAX, DEFAULT_RUNNING_MAX), max(1, floor(s[SLOTS] / rivals)))
   if ahead < free and a[RUNNING] + ahead < share then return 0 end
-  return math.ceil((ahead + 1) / math.max(1, share) * usual(S, t))
+  return ceil((ahead + 1) / max(1, share) * usual(S, t))
 end
 
 transition('read', { 'no-writes' }, function(keys, args)
   local base, id = keys[1], args[1]
-  local record = args[2] == '1' and redis.call('GET', base .. ':j' .. id) or redis.call('GETRANGE', base .. ':j' .. id, '0', STRINGS_LAST)
+  local record = args[2] == '1' and call('GET', base .. ':j' .. id) or call('GETRANGE', base .. ':j' .. id, '0', STRINGS_LAST)
   if not record or record == '' then return nil end
   local job = load_job(base, id)
   if not job then return nil end
@@ -47,11 +47,11 @@ transition('read', { 'no-writes' }, function(keys, args)
   if of[ST] == QUEUED and of[SQ] > 0 then
     local S = open(base)
     local t = tenant(S, of[TN])
-    position = math.max(1, place_in_lane(base, t, of))
+    position = max(1, place_in_lane(base, t, of))
     wait = expected(S, t, of, position)
   end
-  return { record, redis.call('LRANGE', base .. ':a' .. id, 0, -1), redis.call('GET', base .. ':r' .. id),
-    position, wait, redis.call('PTTL', job_key(base, id)), redis.call('GET', base .. ':g' .. of_id), leader }
+  return { record, call('LRANGE', base .. ':a' .. id, 0, -1), call('GET', base .. ':r' .. id),
+    position, wait, call('PTTL', job_key(base, id)), call('GET', base .. ':g' .. of_id), leader }
 end)
 
 -- events: what happened to a job, in order. Changes nothing.
@@ -72,13 +72,13 @@ transition('events', { 'no-writes' }, function(keys, args)
     source = load_job(base, source_id) or job
   end
   local gone, kept = source[ED], 0
-  if has(source, HAS_EVENTS) then kept = redis.call('LLEN', events_key(base, source_id)) end
+  if has(source, HAS_EVENTS) then kept = call('LLEN', events_key(base, source_id)) end
   -- Of a ghost its owner sees what was before the cancel.
-  if has(job, GHOST) then kept = math.max(0, math.min(kept, job[GH] - gone)) end
-  local first = math.max(gone, seen_before)
+  if has(job, GHOST) then kept = max(0, min(kept, job[GH] - gone)) end
+  local first = max(gone, seen_before)
   local reply = { first + 1 }
   if kept > 0 and first < gone + kept then
-    reply = redis.call('LRANGE', events_key(base, source_id), int(first - gone), int(math.min(kept, first - gone + most) - 1))
+    reply = call('LRANGE', events_key(base, source_id), int(first - gone), int(min(kept, first - gone + most) - 1))
     table.insert(reply, 1, first + 1)
   end
   local number = gone + kept

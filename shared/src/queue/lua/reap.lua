@@ -17,18 +17,18 @@ local HEAR_STEP_MS = 500
 -- Notes a call of any worker; decides on the grace.
 local function hear(S, lease_ms)
   local s = shard(S)
-  if s.seen > 0 and S.now - s.seen > lease_ms / 2 then set_shard(S, 'hold', S.now + math.floor(lease_ms / 2)) end
-  if math.abs(S.now - s.seen) >= HEAR_STEP_MS then set_shard(S, 'seen', S.now) end
+  if s[SEEN] > 0 and S.now - s[SEEN] > lease_ms / 2 then set_shard(S, HOLD, S.now + floor(lease_ms / 2)) end
+  if math.abs(S.now - s[SEEN]) >= HEAR_STEP_MS then set_shard(S, SEEN, S.now) end
 end
 
 local function reap(S, limit)
   local base = S.base
-  if shard(S).hold > S.now then return 0 end
-  local ids = redis.call('ZRANGEBYSCORE', base .. ':lease', '-inf', S.stamp, 'LIMIT', '0', int(limit))
+  if shard(S)[HOLD] > S.now then return 0 end
+  local ids = call('ZRANGEBYSCORE', base .. ':lease', '-inf', S.stamp, 'LIMIT', '0', int(limit))
   for _, id in ipairs(ids) do
     local job = load_job(base, id)
     if not job or job[ST] ~= RUNS then
-      S.ended[#S.ended + 1] = id
+      S.ended[#S.ended + 1], S.busy = id, nil
       count(S, 'repairs', 1)
     else
       local t = tenant(S, job[TN])
@@ -54,7 +54,7 @@ end
 
 transition('reap', { 'allow-oom' }, function(keys, args)
   local S = open(keys[1])
-  local taken = reap(S, math.min(tonumber(args[1]), BUDGET))
+  local taken = reap(S, min(tonumber(args[1]), BUDGET))
   flush(S)
   return taken
 end)

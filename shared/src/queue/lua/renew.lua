@@ -14,7 +14,7 @@ transition('renew', { 'allow-oom' }, function(keys, args)
   if jobs > BUDGET then return redis.error_reply('ERR renew takes at most ' .. BUDGET .. ' jobs') end
   hear(S, lease_ms)
   local drained = is_drained(S, args[1])
-  if drained then redis.call('ZADD', base .. ':drain', S.stamp, args[1]) end
+  if drained then call('ZADD', base .. ':drain', S.stamp, args[1]) end
   seen(S, args[1], args[4], drained and 0 or tonumber(args[5]), args[6])
   forget_gone(S)
   local replies, o, until_text = {}, 8, int(now + lease_ms)
@@ -36,7 +36,7 @@ transition('renew', { 'allow-oom' }, function(keys, args)
         job[RV], changed = job[RV] + 1, true
       end
       if progress then
-        redis.call('SET', base .. ':g' .. id, progress)
+        call('SET', base .. ':g' .. id, progress)
         set_flag(job, HAS_PROGRESS)
       end
       local used = now - job[SA]
@@ -51,7 +51,7 @@ transition('renew', { 'allow-oom' }, function(keys, args)
         conclude(S, t, id, job, CANCELED, nil, BY_CANCEL)
         replies[i] = 'lost'
       else
-        if changed then put_job(base, id, job) end
+        if changed then put_job(job) end
         S.leased[#S.leased + 1] = until_text
         S.leased[#S.leased + 1] = id
         replies[i] = stop_asked(job) and 'cancel' or 'ok'

@@ -2,9 +2,17 @@
 -- Not a transition of its own: part of renew, a few tenants each time. So the streams, states and
 -- indices that Redis holds are those of tenants that were active lately or have work.
 
-local function rest(S, limit)
+-- Whether somebody set a quota of this tenant.
+local function has_quotas(t)
+  for quota = QUEUED_MAX, CODE_MAX do
+    if t.a[quota] ~= (quota == WEIGHT and 0 or -1) then return true end
+  end
+  return false
+end
+
+local function rest(S, most)
   local base, now = S.base, S.now
-  local due = redis.call('ZRANGEBYSCORE', base .. ':rest', '-inf', S.stamp, 'LIMIT', '0', int(limit))
+  local due = call('ZRANGEBYSCORE', base .. ':rest', '-inf', S.stamp, 'LIMIT', '0', int(most))
   -- What this call has done to them so far must be written before it is cleared away.
   if #due > 0 then flush(S) end
   for _, name in ipairs(due) do
@@ -20,19 +28,19 @@ local function rest(S, limit)
       again = now + 6 * ACTIVE_MS
     end
     if again then
-      redis.call('ZADD', base .. ':rest', int(again), name)
+      call('ZADD', base .. ':rest', int(again), name)
     else
-      redis.call('ZREM', base .. ':rest', name)
-      for lane = 1, 4 do redis.call('DEL', stream_key(base, name, lane)) end
-      local quotas, paused = a[QUOTAS], a[PAUSED]
-      if quotas == 0 and paused == 0 then
-        redis.call('DEL', tenant_key(base, name))
-        redis.call('ZREM', base .. ':tns', name)
+      call('ZREM', base .. ':rest', name)
+      for lane = 1, 4 do call('DEL', stream_key(base, name, lane)) end
+      if a[PAUSED] == 0 and not has_quotas(t) then
+        call('DEL', tenant_key(base, name))
+        call('ZREM', base .. ':tns', name)
         S.tenants[name] = nil
         for i = #S.list, 1, -1 do if S.list[i] == t then table.remove(S.list, i) end end
       else
         t.a = new_state()
-        t.a[QUOTAS], t.a[PAUSED], t.a[ESTIMATE], t.a[NOTED] = quotas, paused, a[ESTIMATE], a[NOTED]
+        for _, kept in ipairs({ PAUSED, ESTIMATE, NOTED }) do t.a[kept] = a[kept] end
+        for quota = QUEUED_MAX, CODE_MAX do t.a[quota] = a[quota] end
       end
     end
   end

@@ -5,15 +5,24 @@
 -- Jobs that are ready are not counted anywhere: they are what was submitted, less what ended, runs,
 -- waits for a time or waits for another's render (`following`).
 
+-- What is paused: 'a' for all, digits of the lanes.
+local function paused_letters(S)
+  local letters = ''
+  for lane, letter in pairs({ [0] = '0', '1', '2', 'a' }) do
+    if band(shard(S)[STOPPED], 2 ^ lane) ~= 0 then letters = letters .. letter end
+  end
+  return letters
+end
+
 transition('stats', { 'no-writes' }, function(keys)
   local base, now = keys[1], now_ms(keys[1])
   local infos = {}
-  for _, worker in ipairs(redis.call('ZRANGEBYSCORE', base .. ':wks', now - WORKER_TTL_MS, '+inf', 'LIMIT', 0, 1000)) do
-    infos[#infos + 1] = redis.call('GET', base .. ':wk:' .. worker) or nil
+  for _, worker in ipairs(call('ZRANGEBYSCORE', base .. ':wks', now - WORKER_TTL_MS, '+inf', 'LIMIT', 0, 1000)) do
+    infos[#infos + 1] = call('GET', base .. ':wk:' .. worker) or nil
   end
-  local reply = { redis.call('HGETALL', base .. ':ct'), redis.call('ZCARD', base .. ':due'),
-    redis.call('ZCARD', base .. ':lease'), infos, redis.call('HGET', base .. ':sh', 'paused') or '' }
-  for place = VT, GATE do reply[#reply + 1] = redis.call('ZCARD', base .. PLACES[place]) end
-  reply[#reply + 1] = redis.call('ZRANGEBYSCORE', base .. ':drain', '-inf', '+inf', 'LIMIT', 0, 1000)
+  local reply = { call('HGETALL', base .. ':ct'), call('ZCARD', base .. ':due'),
+    call('ZCARD', base .. ':lease'), infos, paused_letters(open(base)) }
+  for place = VT, GATE do reply[#reply + 1] = call('ZCARD', base .. PLACES[place]) end
+  reply[#reply + 1] = call('ZRANGEBYSCORE', base .. ':drain', '-inf', '+inf', 'LIMIT', 0, 1000)
   return reply
 end)
