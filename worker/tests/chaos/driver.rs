@@ -19,7 +19,7 @@ use crate::dice::Dice;
 use crate::history::{Answer, Fate, History, Order, Recipe, What, now_us, read};
 use crate::library;
 use crate::part::{Part, Role};
-use crate::plan::{FROZEN_FOR, Fault, Mix, Planned, Then};
+use crate::plan::{Caller, FROZEN_FOR, Fault, Mix, Planned, Then};
 use crate::proxy::{Mode, Proxy};
 use crate::store::{Store, Trap};
 use crate::topology::{Hung, Topology};
@@ -466,6 +466,13 @@ impl Driver {
                 }
             }
             Fault::FreezeWorker => self.set_bait(pick).await,
+            Fault::LoseAnswer(function, caller) => {
+                if let Some(index) = self.target(pick, caller == Caller::Worker) {
+                    let who = self.places[index].part.who.clone();
+                    self.note("lost answer", &format!("{who}: {function}"));
+                    self.places[index].proxy.lose_answer(function);
+                }
+            }
             Fault::Cut => {
                 if let Some(index) = self.reachable(pick) {
                     let who = self.places[index].part.who.clone();

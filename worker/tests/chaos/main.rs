@@ -91,10 +91,11 @@ fn everything(seed: u64, length: Duration) -> Scenario {
             drains: times(2),
             freezes: times(2),
             producer_kills: times(2),
+            lost_answers: times(16),
             cuts: times(12),
             cuts_of_all: times(2),
             refusals: times(2),
-            holds: times(12),
+            holds: times(8),
             redis_kills: times(2),
             redis_hangs: times(1),
             pauses: times(2),
@@ -118,6 +119,7 @@ fn jumps(seed: u64, length: Duration, clock: Vec<i64>) -> Scenario {
         pause_ms: 150,
         mix: Mix {
             kills: times(3),
+            lost_answers: times(6),
             cuts: times(6),
             clock,
             ..Mix::default()

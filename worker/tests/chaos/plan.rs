@@ -19,6 +19,8 @@ pub enum Fault {
     /// SIGSTOP for two leases, in the middle of an upload; then it comes back as a zombie.
     FreezeWorker,
     KillProducer,
+    /// The answer to the next call of this function is lost, to a worker or to a producer.
+    LoseAnswer(&'static str, Caller),
     /// Connections of one process are cut.
     Cut,
     /// The same for all processes.
@@ -39,6 +41,25 @@ pub enum Fault {
     Clock(i64),
 }
 
+/// Who calls a function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caller {
+    Worker,
+    Producer,
+}
+
+/// Functions whose answers are lost, as they are named in a call.
+const ANSWERS: [(&str, Caller); 8] = [
+    ("_finish", Caller::Worker),
+    ("_finish", Caller::Worker),
+    ("_finish", Caller::Worker),
+    ("_fail", Caller::Worker),
+    ("_claim", Caller::Worker),
+    ("_renew", Caller::Worker),
+    ("_enqueue", Caller::Producer),
+    ("_cancel", Caller::Producer),
+];
+
 /// How a connection that was held goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Then {
@@ -53,6 +74,7 @@ pub struct Mix {
     pub drains: u64,
     pub freezes: u64,
     pub producer_kills: u64,
+    pub lost_answers: u64,
     pub cuts: u64,
     pub cuts_of_all: u64,
     pub refusals: u64,
@@ -97,6 +119,10 @@ impl Mix {
         spread(self.drains, share(90), &mut |_| Fault::DrainWorker);
         spread(self.producer_kills, share(100), &mut |_| {
             Fault::KillProducer
+        });
+        spread(self.lost_answers, share(100), &mut |dice| {
+            let (function, caller) = *dice.pick(&ANSWERS).expect("some");
+            Fault::LoseAnswer(function, caller)
         });
         spread(self.cuts, share(100), &mut |_| Fault::Cut);
         spread(self.cuts_of_all, share(100), &mut |_| Fault::CutAll);
