@@ -5,12 +5,15 @@
 
 Needs a running manimq (`deploy/up`) with idle slots, on the same machine. Each round renders
 every scene once with the command (empty media folder) and once through the service, in turn, so a
-drifting machine hits both. Prints medians and the ratio ours / bare, and what the service adds to
+drifting machine hits both. Formulas are new in each run, for both, unless --kept-formulas is given. Prints medians and the ratio ours / bare, and what the service adds to
 a render: submit -> artifact known to the client, less the render itself as the job reports it.
 """
 
 import argparse
 import json
+import random
+import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -52,6 +55,12 @@ def through_service(server: str, source: str, quality: str, encoder: str) -> tup
     return took, sum(timings[key] for key in ("prepare_s", "render_s", "encode_s"))
 
 
+def with_new_formulas(source: str) -> str:
+    """The scene with formulas that nobody has set before, the same for both sides."""
+    number = random.randrange(100, 1000)
+    return re.sub(r"(MathTex\(.*?)= ", rf"\g<1>= {number} + ", source)
+
+
 def bare(path: Path, quality: str) -> float:
     """Seconds of the bare command, empty media folder."""
     with tempfile.TemporaryDirectory() as media:
@@ -72,18 +81,23 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--scenes", default="shapes,formula,graph")
     parser.add_argument("--encoder", default="fast", choices=["fast", "manim"])
+    parser.add_argument("--kept-formulas", action="store_true", help="the same formulas in each run")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     args = parser.parse_args()
     names = args.scenes.split(",")
     rows: dict[str, dict[str, list[float]]] = {n: {"bare": [], "ours": [], "added": []} for n in names}
+    folder = tempfile.mkdtemp()
     for _ in range(args.runs):
         for name in names:
-            path = HERE / "scenes" / f"{name}.py"
+            path = Path(folder) / f"{name}.py"
+            source = (HERE / "scenes" / f"{name}.py").read_text()
+            path.write_text(source if args.kept_formulas else with_new_formulas(source))
             row = rows[name]
             row["bare"].append(bare(path, QUALITY[name]))
             took, render = through_service(args.server, path.read_text(), QUALITY[name], args.encoder)
             row["ours"].append(took)
             row["added"].append(took - render)
+    shutil.rmtree(folder)
     added = sorted(value for row in rows.values() for value in row["added"])
     result = {
         "runs": args.runs,

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::AdminArgs;
 use crate::client::{Client, SERVER_DEFAULT};
 use crate::exit::{Exit, Failure};
 use crate::job::JobArgs;
@@ -49,6 +50,8 @@ pub enum Command {
     Serve(Box<ServeArgs>),
     /// Look after a job: get, cancel, logs
     Job(JobArgs),
+    /// Look after the queue itself: tenants, workers, dead letters, pauses
+    Admin(AdminArgs),
 }
 
 /// Where the server is.
@@ -122,7 +125,9 @@ impl Cli {
         // thread: their death is tied to the thread that started them.
         let mut builder = match self.command {
             Command::Serve(_) => Builder::new_multi_thread(),
-            Command::Render(_) | Command::Up(_) | Command::Job(_) => Builder::new_current_thread(),
+            Command::Render(_) | Command::Up(_) | Command::Job(_) | Command::Admin(_) => {
+                Builder::new_current_thread()
+            }
         };
         let runtime = match builder.enable_all().build() {
             Ok(runtime) => runtime,
@@ -137,6 +142,7 @@ impl Cli {
                 Command::Up(args) => crate::up::run(*args).await,
                 Command::Serve(args) => serve(*args).await,
                 Command::Job(args) => crate::job::run(args).await,
+                Command::Admin(args) => crate::admin::run(args).await,
             }
         });
         // A thread that waits for an answer on standard input must not hold us.

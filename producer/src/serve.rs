@@ -14,9 +14,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use manimq_shared::logging::LogFormat;
-use manimq_shared::queue::{
-    CONNECT_TIMEOUT, Queue, QueueError, RESPONSE_TIMEOUT, RedisConfig, redact,
-};
+use manimq_shared::queue::{Queue, QueueError, RedisConfig, redact};
 use manimq_shared::scene_policy::PolicyMode;
 use prometheus::IntGauge;
 use secrecy::{ExposeSecret, SecretString};
@@ -46,7 +44,10 @@ pub struct ServeArgs {
     #[arg(long, env = "MANIMQ_METRICS_LISTEN", default_value = "127.0.0.1:9464")]
     pub metrics_listen: SocketAddr,
 
-    /// Redis 7 or newer, or Valkey: redis://HOST:PORT/DB or unix:///PATH.
+    /// Redis 7 or newer, or Valkey: redis://HOST:PORT/DB or unix:///PATH; also rediss://,
+    /// redis+sentinel://HOST,HOST/SERVICE and redis+cluster://HOST,HOST. Files for TLS in
+    /// MANIMQ_REDIS_CA_FILE, _CERT_FILE and _KEY_FILE; MANIMQ_REDIS_SENTINEL_PASSWORD;
+    /// MANIMQ_REDIS_DURABLE=1 accepts a job only once Redis confirmed that it is kept.
     #[arg(
         long,
         env = "REDIS_URL",
@@ -136,7 +137,8 @@ pub struct ServeArgs {
     pub log_format: LogFormat,
 }
 
-fn redis_prefix(text: &str) -> Result<String, String> {
+/// A prefix of Redis keys.
+pub(crate) fn redis_prefix(text: &str) -> Result<String, String> {
     let ok = (1..=32).contains(&text.len())
         && text
             .bytes()
@@ -340,7 +342,7 @@ fn raise_descriptors() {
 async fn connect(args: &ServeArgs) -> anyhow::Result<Queue> {
     let config = RedisConfig {
         prefix: args.redis_prefix.clone(),
-        ..RedisConfig::new(args.redis_url.clone())
+        ..RedisConfig::from_env(args.redis_url.clone())?
     };
     let url = redact(&args.redis_url);
     let end = tokio::time::Instant::now() + args.redis_wait;
@@ -372,22 +374,12 @@ async fn connect(args: &ServeArgs) -> anyhow::Result<Queue> {
 /// would take jobs whose files the first one cannot find, and the other way round.
 async fn store_is_the_queues(queue: &Queue, store: &Store, args: &ServeArgs) -> anyhow::Result<()> {
     let key = queue.keys().store();
-    let settings = redis::AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(CONNECT_TIMEOUT))
-        .set_response_timeout(Some(RESPONSE_TIMEOUT));
-    let note = async {
-        let mut connection = queue
-            .client()
-            .get_multiplexed_async_connection_with_config(&settings)
-            .await?;
-        let mut command = redis::cmd("SET");
-        command.arg(&key).arg(store.identity()).arg("NX").arg("GET");
-        command.query_async::<Option<String>>(&mut connection).await
-    };
+    let mut command = redis::cmd("SET");
+    command.arg(&key).arg(store.identity()).arg("NX").arg("GET");
+    let noted: Result<Option<String>, _> = queue.query(&command).await;
     let url = redact(&args.redis_url);
-    let noted = note
-        .await
-        .with_context(|| format!("cannot note in Redis at {url} where the results lie"))?;
+    let noted =
+        noted.with_context(|| format!("cannot note in Redis at {url} where the results lie"))?;
     if noted.is_some_and(|noted| noted != store.identity()) {
         bail!(
             "the queue in Redis at {url} (prefix {prefix}) has its results in another data folder than {folder}, \

@@ -85,11 +85,28 @@ impl Paint {
     /// For standard error: colours on a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`.
     #[must_use]
     pub fn stderr() -> Self {
-        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-            && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
         Self {
-            on: wanted && std::io::stderr().is_terminal(),
+            on: Self::is_wanted() && std::io::stderr().is_terminal(),
         }
+    }
+
+    /// For standard output: the same.
+    #[must_use]
+    pub fn stdout() -> Self {
+        Self {
+            on: Self::is_wanted() && std::io::stdout().is_terminal(),
+        }
+    }
+
+    /// Whether there is any colour, and so a terminal.
+    #[must_use]
+    pub const fn is_on(self) -> bool {
+        self.on
+    }
+
+    fn is_wanted() -> bool {
+        std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
     }
 
     fn with<T: Display>(self, style: Style, text: T) -> Painted<T> {

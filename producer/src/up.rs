@@ -113,7 +113,7 @@ pub struct UpArgs {
     )]
     worker_metrics_listen: SocketAddr,
 
-    /// Redis to use instead of a private one: redis://HOST:PORT/DB or unix:///PATH
+    /// Redis to use instead of a private one, in any form that `manimq serve --help` lists
     #[arg(
         long,
         env = "REDIS_URL",
@@ -213,6 +213,7 @@ pub async fn run(args: UpArgs) -> Exit {
     let console = Console::start(Paint::stderr());
     let stop = CancellationToken::new();
     let kill = CancellationToken::new();
+    // Before the first word: who reads that it starts may stop it at once.
     let signals = tokio::spawn(signals(stop.clone(), kill.clone(), console.clone()));
     let exit = match up(&args, &console, &stop, &kill).await {
         Ok(()) => Exit::Ok,
@@ -228,32 +229,40 @@ pub async fn run(args: UpArgs) -> Exit {
     exit
 }
 
-async fn signals(stop: CancellationToken, kill: CancellationToken, console: Console) {
+/// Takes the signals over at once; the future acts upon them.
+fn signals(
+    stop: CancellationToken,
+    kill: CancellationToken,
+    console: Console,
+) -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut int), Ok(mut term), Ok(mut hup)) = (
+    let streams = (
         signal(SignalKind::interrupt()),
         signal(SignalKind::terminate()),
         signal(SignalKind::hangup()),
-    ) else {
-        return;
-    };
-    let mut asked: Option<Instant> = None;
-    loop {
-        tokio::select! {
-            _ = int.recv() => {}
-            _ = term.recv() => {}
-            _ = hup.recv() => {}
-        }
-        match asked {
-            None => {
-                asked = Some(Instant::now());
-                console.say("stopping; once more to stop at once");
-                stop.cancel();
+    );
+    async move {
+        let (Ok(mut int), Ok(mut term), Ok(mut hup)) = streams else {
+            return;
+        };
+        let mut asked: Option<Instant> = None;
+        loop {
+            tokio::select! {
+                _ = int.recv() => {}
+                _ = term.recv() => {}
+                _ = hup.recv() => {}
             }
-            Some(at) if at.elapsed() < SAME_PRESS => {}
-            Some(_) => {
-                console.say("stopping at once");
-                kill.cancel();
+            match asked {
+                None => {
+                    asked = Some(Instant::now());
+                    console.say("stopping; once more to stop at once");
+                    stop.cancel();
+                }
+                Some(at) if at.elapsed() < SAME_PRESS => {}
+                Some(_) => {
+                    console.say("stopping at once");
+                    kill.cancel();
+                }
             }
         }
     }
@@ -561,7 +570,8 @@ async fn ports_are_free(args: &UpArgs) -> Result<(), Failure> {
 }
 
 async fn foreign_redis(url: &str) -> Result<(), Failure> {
-    match tokio::time::timeout(FOREIGN_REDIS_WAIT, Queue::connect(&RedisConfig::new(url))).await {
+    let connecting = async { Queue::connect(&RedisConfig::from_env(url)?).await };
+    match tokio::time::timeout(FOREIGN_REDIS_WAIT, connecting).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error @ (QueueError::Configuration(_) | QueueError::Corrupt(_)))) => {
             Err(Failure::new(Exit::Failed, "redis-unusable", error))

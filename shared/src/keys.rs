@@ -30,13 +30,14 @@
 //! | `:idle` | zset | parked workers, by when they look again by themselves | |
 //! | `:wks` | zset | live workers by last sign of life | |
 //! | `:wkn` | hash | slots that each live worker offers | |
+//! | `:drain` | zset | workers that an operator drains, by last sign of life | until they leave or were silent for a day |
 //! | `:wk:<worker>` | string | what a worker says of itself, JSON | 15 s after its last call |
 //! | `:uq:<tenant>:<key>` | string | idempotency: job id and body fingerprint | with the job, at most 24 h beyond its end |
 //! | `:ct` | hash | counters | always |
 //! | `:store` | string | which store holds the results: a hash of the secret that signs its URLs | always |
 //! | `:ev` | channel | hint: these jobs have news | |
 //!
-//! and one channel without a shard, `mq:ctl:<worker>`: hint, renew now.
+//! and one channel without a shard, `{mq:ctl}:<worker>`: hint, renew now.
 //!
 //! `<job>` is the id's [short form](JobId::short): with it the name of a record takes 32 bytes.
 
@@ -105,9 +106,15 @@ impl Keys {
     #[must_use]
     pub fn control_topic(&self, worker: WorkerId) -> Topic {
         Topic {
-            channel: format!("{}:ctl:{worker}", self.prefix),
+            channel: format!("{{{}:ctl}}:{worker}", self.prefix),
             item: String::new(),
         }
+    }
+
+    /// The state of the shard itself.
+    #[must_use]
+    pub fn shard(&self) -> String {
+        format!("{}:sh", self.base)
     }
 
     /// The list that wakes parked workers.

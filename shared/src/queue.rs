@@ -11,8 +11,9 @@ mod hub;
 mod library;
 mod quota;
 mod record;
+mod rerun;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -29,11 +30,15 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use admin::{Audit, Cursor, PauseScope, TenantPlace, TenantState};
-pub use connection::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT, RedisConfig, redact};
+pub(crate) use connection::Shared;
+pub use connection::{
+    ACL_RULES, CONNECT_TIMEOUT, Kept, RESPONSE_TIMEOUT, RedisConfig, TlsFiles, URL_FORMS, redact,
+};
 pub use dead::{DeadFilter, DeadLetter, Redriven};
 pub use hub::{Hub, Watch};
 pub use library::{LAYOUT, LIBRARY, Library};
 pub use quota::{Allowance, QuotaPolicy, Quotas};
+pub use rerun::Rerun;
 
 use crate::ids::{Epoch, IdError, JobId, LeaseToken, TenantId, WorkerId};
 use crate::job::{
@@ -52,8 +57,6 @@ pub const PARK: Duration = Duration::from_secs(5);
 pub const BATCH_MAX: usize = 100;
 /// How long a record may lie in Redis before its `enqueue` arrives.
 const SENT_AHEAD_S: u64 = 120;
-/// What Redis says of a function that it does not know.
-const NO_FUNCTION: &str = "Function not found";
 /// Most events of one renewal call.
 const EVENTS_PER_CALL: usize = 500;
 /// Longest idempotency key that is stored as it is (the job's hash stays compact up to 64 bytes).
@@ -83,7 +86,11 @@ impl From<redis::RedisError> for QueueError {
     fn from(error: redis::RedisError) -> Self {
         match error.code() {
             None if error.kind() == redis::ErrorKind::AuthenticationFailed => denied(&error),
+            None if error.kind() == redis::ErrorKind::InvalidClientConfig => {
+                Self::Configuration(error.detail().unwrap_or("Redis cannot be used").to_owned())
+            }
             Some("NOAUTH" | "WRONGPASS" | "NOPERM" | "NOPERMS") => denied(&error),
+            Some("ERR") if is_denied_in_function(&error) => denied(&error),
             None
             | Some(
                 "LOADING" | "BUSY" | "OOM" | "MISCONF" | "NOREPLICAS" | "READONLY" | "MASTERDOWN"
@@ -94,9 +101,22 @@ impl From<redis::RedisError> for QueueError {
     }
 }
 
+/// A function may do what its caller may. What Redis 7.0, and newer ones, say there lacks the word NOPERM.
+fn is_denied_in_function(error: &redis::RedisError) -> bool {
+    let text = error.to_string();
+    text.contains("user executing the script can't") || text.contains("ACL failure in script")
+}
+
+/// Whether Redis does not know the function: a restart or a failover lost the library.
+fn is_no_function(error: &QueueError) -> bool {
+    matches!(error, QueueError::Corrupt(text) if text.contains("Function not found"))
+}
+
 fn denied(error: &redis::RedisError) -> QueueError {
     QueueError::Configuration(format!(
-        "Redis does not let us in ({error}): put a user and password that may call functions into REDIS_URL, redis://USER:PASSWORD@HOST:PORT/DB"
+        "Redis does not let us in ({error}): put a user and password that may do what manimq needs into REDIS_URL, \
+         redis://USER:PASSWORD@HOST:PORT/DB; with the prefix mq, such a user is made by: \
+         ACL SETUSER manimq on >PASSWORD {ACL_RULES}"
     ))
 }
 
@@ -216,6 +236,17 @@ pub struct Claimed {
     pub claims: Vec<Claim>,
     /// If nothing was claimed: how long to wait on the bell at most.
     pub wait: Duration,
+    /// An operator drains this worker: it gets nothing until [`Queue::renew_all`] says otherwise.
+    pub drained: bool,
+}
+
+/// Answer to [`Queue::renew_all`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Renewed {
+    /// For each job, in the order of the call.
+    pub leases: Vec<Lease>,
+    /// Whether an operator drains this worker: it claims nothing, finishes what runs and stays.
+    pub drained: bool,
 }
 
 /// What a worker is told of one of its leases.
@@ -396,7 +427,7 @@ impl Stats {
 /// called first.
 #[derive(Clone)]
 pub struct Queue {
-    shared: Arc<connection::Shared>,
+    shared: Arc<Shared>,
     /// One per shard.
     keys: Arc<[Keys]>,
     /// The shard at which the next claim begins.
@@ -411,7 +442,7 @@ impl Queue {
     /// [`QueueError::Configuration`] if the URL cannot be read.
     pub fn new(config: &RedisConfig) -> Result<Self, QueueError> {
         Ok(Self {
-            shared: Arc::new(connection::Shared::new(config)?),
+            shared: Arc::new(Shared::new(config)?),
             keys: (0..config.shards())
                 .map(|n| Keys::new(&config.prefix, n))
                 .collect(),
@@ -443,6 +474,19 @@ impl Queue {
         let mut queue = Self::new(config)?;
         queue.library = &library::TEST_LIBRARY;
         queue.check_server().await?;
+        queue.load_library().await?;
+        queue.begin().await?;
+        Ok(queue)
+    }
+
+    /// Like [`Self::connect`], for tests of a roll-out: with the functions of a version to come.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    #[cfg(feature = "testing")]
+    pub async fn connect_as_next_version(config: &RedisConfig) -> Result<Self, QueueError> {
+        let mut queue = Self::new(config)?;
+        queue.library = &library::NEXT_LIBRARY;
         queue.load_library().await?;
         queue.begin().await?;
         Ok(queue)
@@ -501,62 +545,34 @@ impl Queue {
     /// A hub for hints on this queue's Redis.
     #[must_use]
     pub fn hub(&self) -> Hub {
-        Hub::start(self.shared.client().clone())
+        Hub::start(Arc::clone(&self.shared))
     }
 
-    /// The client, for a connection of one's own.
-    #[must_use]
-    pub fn client(&self) -> &redis::Client {
-        self.shared.client()
+    /// Sends a command of one's own to the server that has its first key. It may be sent twice.
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`], or as Redis has it.
+    pub async fn query<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, QueueError> {
+        Ok(T::from_redis_value(
+            self.shared.query(command, true).await?,
+        )?)
     }
 
     async fn check_server(&self) -> Result<(), QueueError> {
-        let info = self.shared.query(&redis::cmd("INFO"), true).await?;
-        let info = String::from_redis_value(info)?;
-        let field = |name: &str| {
-            info.lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-                .unwrap_or("")
-                .trim()
-        };
-        let version = field("redis_version");
-        let major: u32 = version
-            .split('.')
-            .next()
-            .and_then(|v| v.parse().ok())
-            .unwrap_or(0);
-        if major < 7 {
-            return Err(QueueError::Configuration(format!(
-                "Redis {version} is too old: manimq needs 7.0 or newer (Redis functions), or Valkey"
-            )));
-        }
-        if field("aof_enabled") == "0" {
-            tracing::warn!(
-                "Redis keeps no append-only file: a restart of it loses jobs. Turn it on with `redis-cli config set appendonly yes` and in redis.conf"
-            );
-        }
-        let policy = field("maxmemory_policy");
-        if !policy.is_empty() && policy != "noeviction" {
-            return Err(QueueError::Configuration(format!(
-                "Redis has maxmemory-policy {policy}, which may throw jobs away: set it with `redis-cli config set maxmemory-policy noeviction` and in redis.conf"
-            )));
+        for info in self.shared.every_primary(&redis::cmd("INFO")).await? {
+            check_info(&String::from_redis_value(info)?)?;
         }
         Ok(())
     }
 
     async fn load_library(&self) -> Result<(), QueueError> {
         let mut command = redis::cmd("FUNCTION");
-        command.arg("LOAD").arg(&self.library.code);
-        let loaded = self.shared.query(&command, true).await;
-        match loaded {
-            Ok(_) => {
-                tracing::info!(library = self.library.name, "loaded the Redis functions");
-                Ok(())
-            }
-            // The name is the content's hash, so what is there is the same.
-            Err(error) if error.to_string().contains("already exists") => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        // The name is the content's hash, so what is replaced is the same. Of several servers some may
+        // have it already, and their refusal would hide another's.
+        command.arg("LOAD").arg("REPLACE").arg(&self.library.code);
+        self.shared.every_primary(&command).await?;
+        tracing::info!(library = self.library.name, "loaded the Redis functions");
+        Ok(())
     }
 
     /// Makes sure that all processes agree on how the data lie.
@@ -571,12 +587,12 @@ impl Queue {
                 "ok" => {}
                 "layout" => {
                     return Err(QueueError::Configuration(format!(
-                        "this Redis holds jobs in data layout {there} and this version writes {LAYOUT}: let the old version finish them, or use another key prefix (--redis-prefix)"
+                        "this Redis holds jobs in data layout {there} and this version writes {LAYOUT}: let the old version finish them, or use another key prefix (MANIMQ_REDIS_PREFIX)"
                     )));
                 }
                 "shards" => {
                     return Err(QueueError::Configuration(format!(
-                        "this Redis was set up with {there} shards and this process has {count}: give all processes the same --redis-shards, or use another key prefix (--redis-prefix)"
+                        "this Redis was set up with {there} shards and this process has {count}: give all processes the same MANIMQ_REDIS_SHARDS, or use another key prefix (MANIMQ_REDIS_PREFIX)"
                     )));
                 }
                 other => return Err(unexpected("begin", other)),
@@ -587,10 +603,14 @@ impl Queue {
 
     fn command(&self, shard: usize, transition: &str, args: &[Vec<u8>]) -> redis::Cmd {
         let mut command = redis::cmd("FCALL");
+        // Functions build their keys themselves, and Redis cannot see which. While the slot is on its
+        // way to another server some of them are here and some there, and Redis must refuse the call. It
+        // does so for calls of two keys that do not exist, and neither of these ever does.
         command
             .arg(self.library.function(transition))
-            .arg(1)
-            .arg(self.keys[shard].base());
+            .arg(2)
+            .arg(self.keys[shard].base())
+            .arg(format!("{}:", self.keys[shard].base()));
         for arg in args {
             command.arg(arg);
         }
@@ -608,12 +628,30 @@ impl Queue {
         // A claim whose answer was lost holds jobs until their leases end: it is not sent again
         // behind the caller's back. Nor is a renewal, which would tell its news twice.
         let repeat = transition != "claim" && transition != "renew";
-        match self.shared.query(&command, repeat).await {
-            Err(error) if error.to_string().contains(NO_FUNCTION) => {
+        match self.send_call(&command, repeat, false).await {
+            Err(error) if is_no_function(&error) => {
                 self.load_library().await?;
-                Ok(self.shared.query(&command, repeat).await?)
+                self.send_call(&command, repeat, false).await
             }
-            other => Ok(other?),
+            other => other,
+        }
+    }
+
+    async fn send_call(
+        &self,
+        command: &redis::Cmd,
+        repeat: bool,
+        durable: bool,
+    ) -> Result<Value, QueueError> {
+        if !durable {
+            return Ok(self.shared.query(command, repeat).await?);
+        }
+        let (value, kept) = self.shared.query_durable(command, repeat).await?;
+        match kept {
+            Kept::Confirmed { .. } => Ok(value),
+            Kept::Unconfirmed(why) => Err(QueueError::Unavailable(
+                format!("Redis took the call but did not confirm that it is kept: {why}").into(),
+            )),
         }
     }
 
@@ -659,7 +697,7 @@ impl Queue {
         tenant: &TenantId,
         jobs: &[NewJob],
     ) -> Result<Vec<Option<Enqueued>>, QueueError> {
-        let mut pipe = redis::pipe();
+        let mut records = redis::pipe();
         let mut args = Args::new().text(tenant.as_str());
         for job in jobs {
             let deadline_ms = u64::from(job.payload.request.deadline_s.unwrap_or(0)) * 1000;
@@ -672,7 +710,8 @@ impl Queue {
                 job.payload.request.cache.as_str()
             };
             // NX: a repeated call must not touch a job that is there.
-            pipe.cmd("SET")
+            records
+                .cmd("SET")
                 .arg(self.keys_of(job.id).job(job.id))
                 .arg(Record::write(tenant, &key, render, &job.payload)?)
                 .arg("NX")
@@ -688,17 +727,34 @@ impl Queue {
                 .text(mode)
                 .text(render);
         }
-        pipe.add_command(self.command(self.shard_of(tenant), "enqueue", &args.0));
-        let replies = match self.shared.pipeline(&pipe).await {
-            Err(error) if error.to_string().contains(NO_FUNCTION) => {
+        let enqueue = self.command(self.shard_of(tenant), "enqueue", &args.0);
+        let reply = match self.send_records(&records, &enqueue).await {
+            Err(error) if is_no_function(&error) => {
                 self.load_library().await?;
-                self.shared.pipeline(&pipe).await?
+                self.send_records(&records, &enqueue).await?
             }
             other => other?,
         };
-        let reply = replies.into_iter().next_back().unwrap_or(Value::Nil);
         let replies: Vec<Vec<Value>> = Vec::from_redis_value(reply)?;
         replies.into_iter().map(parse_enqueued).collect()
+    }
+
+    /// Sends records ahead of the call that accepts them.
+    async fn send_records(
+        &self,
+        records: &redis::Pipeline,
+        enqueue: &redis::Cmd,
+    ) -> Result<Value, QueueError> {
+        if self.shared.durable() {
+            // On another connection. What the call writes comes after the records, also in what the
+            // replicas and the disk get: where it is kept, they are.
+            self.shared.pipeline(records).await?;
+            return self.send_call(enqueue, true, true).await;
+        }
+        let mut both = records.clone();
+        both.add_command(enqueue.clone());
+        let replies = self.shared.pipeline(&both).await?;
+        Ok(replies.into_iter().next_back().unwrap_or(Value::Nil))
     }
 
     /// Everything about a job, or `None` if there is none.
@@ -771,6 +827,7 @@ impl Queue {
         let mut claimed = Claimed {
             claims: Vec::new(),
             wait: PARK,
+            drained: false,
         };
         // Fair within a shard; between shards each is the first in turn.
         for i in self.shards() {
@@ -779,7 +836,11 @@ impl Queue {
             if i > 0 && wanted == 0 {
                 break;
             }
-            let (claims, wait) = match self.claim_of(shard, worker, wanted, lease).await {
+            let ClaimedOf {
+                claims,
+                wait,
+                drained,
+            } = match self.claim_of(shard, worker, wanted, lease).await {
                 // What the shards before gave must not be lost.
                 Err(error) if !claimed.claims.is_empty() => {
                     tracing::warn!(shard, error = %error, "one shard of the queue did not answer a claim");
@@ -789,6 +850,7 @@ impl Queue {
             };
             claimed.claims.extend(claims);
             claimed.wait = claimed.wait.min(wait);
+            claimed.drained |= drained;
         }
         if !claimed.claims.is_empty() {
             claimed.wait = Duration::ZERO;
@@ -802,7 +864,7 @@ impl Queue {
         worker: &WorkerInfo,
         n: usize,
         lease: Duration,
-    ) -> Result<(Vec<Claim>, Duration), QueueError> {
+    ) -> Result<ClaimedOf, QueueError> {
         let mut args = Args::new()
             .show(worker.id)
             .bytes(worker.id.as_bytes())
@@ -817,7 +879,7 @@ impl Queue {
         }
         let mut reply =
             Vec::<Value>::from_redis_value(self.call(shard, "claim", &args.0).await?)?.into_iter();
-        let wait_ms = u64::from_redis_value(reply.next().unwrap_or(Value::Int(0)))?;
+        let wait_ms = i64::from_redis_value(reply.next().unwrap_or(Value::Int(0)))?;
         let mut claims = Vec::with_capacity(n);
         let mut found = Vec::with_capacity(n);
         while let (Some(id), Some(front), Some(record)) = (reply.next(), reply.next(), reply.next())
@@ -857,7 +919,11 @@ impl Queue {
                 payload: parse_payload(job, &record.into_payload()),
             });
         }
-        Ok((claims, Duration::from_millis(wait_ms)))
+        Ok(ClaimedOf {
+            claims,
+            wait: u64::try_from(wait_ms).map_or(PARK, Duration::from_millis),
+            drained: wait_ms < 0,
+        })
     }
 
     /// Renews the leases of a worker's jobs, at most [`BATCH_MAX`], and carries their news up.
@@ -871,11 +937,25 @@ impl Queue {
         lease: Duration,
         jobs: &[Renewal],
     ) -> Result<Vec<Lease>, QueueError> {
+        Ok(self.renew_all(worker, lease, jobs).await?.leases)
+    }
+
+    /// [`Self::renew`] for the one who looks after the whole worker: also told whether it is drained.
+    ///
+    /// # Errors
+    /// As [`Self::renew`].
+    pub async fn renew_all(
+        &self,
+        worker: &WorkerInfo,
+        lease: Duration,
+        jobs: &[Renewal],
+    ) -> Result<Renewed, QueueError> {
         assert!(
             jobs.len() <= BATCH_MAX,
             "renew takes at most {BATCH_MAX} jobs"
         );
         let mut leases = vec![Lease::Lost; jobs.len()];
+        let mut drained = false;
         for shard in self.shards() {
             let ours: Vec<usize> = (0..jobs.len())
                 .filter(|&i| self.shard_of_job(jobs[i].job) == shard)
@@ -894,10 +974,9 @@ impl Queue {
                     .count();
                 let (now, later) = rest.split_at(fits.max(1).min(rest.len()));
                 let some: Vec<&Renewal> = now.iter().map(|&i| &jobs[i]).collect();
-                for (&i, lease) in now
-                    .iter()
-                    .zip(self.renew_of(shard, worker, lease, &some).await?)
-                {
+                let renewed = self.renew_of(shard, worker, lease, &some).await?;
+                drained |= renewed.drained;
+                for (&i, lease) in now.iter().zip(renewed.leases) {
                     leases[i] = lease;
                 }
                 rest = later;
@@ -906,7 +985,7 @@ impl Queue {
                 }
             }
         }
-        Ok(leases)
+        Ok(Renewed { leases, drained })
     }
 
     async fn renew_of(
@@ -915,7 +994,7 @@ impl Queue {
         worker: &WorkerInfo,
         lease: Duration,
         jobs: &[&Renewal],
-    ) -> Result<Vec<Lease>, QueueError> {
+    ) -> Result<Renewed, QueueError> {
         let mut args = Args::new()
             .show(worker.id)
             .bytes(worker.id.as_bytes())
@@ -935,9 +1014,10 @@ impl Queue {
                 args = args.text(kind.as_str()).text(data);
             }
         }
-        let replies: Vec<String> =
+        let mut replies: Vec<String> =
             Vec::from_redis_value(self.call(shard, "renew", &args.0).await?)?;
-        replies
+        let drained = replies.pop().as_deref() == Some("1");
+        let leases = replies
             .iter()
             .map(|reply| match reply.as_str() {
                 "ok" => Ok(Lease::Held),
@@ -945,7 +1025,8 @@ impl Queue {
                 "lost" => Ok(Lease::Lost),
                 other => Err(unexpected("renew", other)),
             })
-            .collect()
+            .collect::<Result<_, _>>()?;
+        Ok(Renewed { leases, drained })
     }
 
     /// Ends an attempt well: its result becomes the job's.
@@ -1133,9 +1214,10 @@ impl Queue {
     pub async fn stats(&self) -> Result<Stats, QueueError> {
         let mut stats = Stats::default();
         let mut workers: HashMap<WorkerId, WorkerInfo> = HashMap::new();
+        let mut all_drained = HashSet::new();
         for shard in self.shards() {
             let reply = self.call(shard, "stats", &[]).await?;
-            let (counters, delayed, running, infos, paused, _, _, _, _): StatsReply =
+            let (counters, delayed, running, infos, paused, _, _, _, _, drained): StatsReply =
                 FromRedisValue::from_redis_value(reply)?;
             for (name, value) in counters {
                 *stats.counters.entry(name).or_default() += value;
@@ -1146,12 +1228,20 @@ impl Queue {
             let infos = infos
                 .iter()
                 .filter_map(|text| serde_json::from_str(text).ok());
-            workers.extend(infos.map(|info: WorkerInfo| (info.id, info)));
+            for info in infos {
+                let info: WorkerInfo = info;
+                workers.insert(info.id, info);
+            }
+            all_drained.extend(drained);
             if shard == 0 {
                 stats.paused = paused.bytes().filter_map(paused_scope).collect();
             }
         }
         stats.workers = workers.into_values().collect();
+        // From the moment it is asked, not only once it has heard of it.
+        for worker in &mut stats.workers {
+            worker.draining |= all_drained.contains(&worker.id.to_string());
+        }
         stats.workers.sort_by_key(|worker| worker.id);
         let counted = |name: &str| stats.counters.get(name).copied().unwrap_or(0);
         let ended: i64 = Status::ALL
@@ -1220,10 +1310,7 @@ impl Queue {
     pub async fn bell(&self) -> Result<Bell, QueueError> {
         let mut lines = Vec::with_capacity(self.keys.len());
         for keys in self.keys.iter() {
-            lines.push(Line {
-                connection: connection::blocking(self.shared.client(), PARK).await?,
-                key: keys.bell(),
-            });
+            lines.push(self.shared.blocking(&keys.bell(), PARK).await?);
         }
         Ok(Bell {
             lines,
@@ -1232,32 +1319,53 @@ impl Queue {
     }
 }
 
+/// Whether a server can be trusted with jobs, by its `INFO`.
+fn check_info(info: &str) -> Result<(), QueueError> {
+    let field = |name: &str| {
+        info.lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+            .unwrap_or("")
+            .trim()
+    };
+    let server = field("tcp_port");
+    let version = field("redis_version");
+    let major: u32 = version
+        .split('.')
+        .next()
+        .and_then(|v| v.parse().ok())
+        .unwrap_or(0);
+    if major < 7 {
+        return Err(QueueError::Configuration(format!(
+            "Redis {version} (port {server}) is too old: manimq needs 7.0 or newer (Redis functions), or Valkey"
+        )));
+    }
+    if field("aof_enabled") == "0" {
+        tracing::warn!(
+            "Redis (port {server}) keeps no append-only file: a restart of it loses jobs. Turn it on with `redis-cli config set appendonly yes` and in redis.conf"
+        );
+    }
+    let policy = field("maxmemory_policy");
+    if !policy.is_empty() && policy != "noeviction" {
+        return Err(QueueError::Configuration(format!(
+            "Redis (port {server}) has maxmemory-policy {policy}, which may throw jobs away: set it with `redis-cli config set maxmemory-policy noeviction` and in redis.conf"
+        )));
+    }
+    Ok(())
+}
+
 /// Waits for work without polling. One per worker process.
 pub struct Bell {
     /// The shards' lines on which nobody waits now.
-    lines: Vec<Line>,
+    lines: Vec<connection::Blocking>,
     /// The waits that go on; each ends by itself within [`PARK`] and gives its line back.
     waits: FuturesUnordered<Wait>,
 }
 
-type Wait = Pin<Box<dyn Future<Output = (Line, Result<bool, QueueError>)> + Send>>;
+type Wait = Pin<Box<dyn Future<Output = (connection::Blocking, Result<bool, QueueError>)> + Send>>;
 
-/// The bell of one shard.
-struct Line {
-    connection: redis::aio::MultiplexedConnection,
-    key: String,
-}
-
-impl Line {
-    /// Waits for a token, at most as long as `limit`.
-    async fn wait(&mut self, limit: Duration) -> Result<bool, QueueError> {
-        let token: Value = redis::cmd("BLPOP")
-            .arg(&self.key)
-            .arg(limit.as_secs_f64())
-            .query_async(&mut self.connection)
-            .await?;
-        Ok(token != Value::Nil)
-    }
+/// Waits on the bell of one shard, at most as long as `limit`.
+async fn wait_on(line: &mut connection::Blocking, limit: Duration) -> Result<bool, QueueError> {
+    Ok(line.pop(limit).await?.is_some())
 }
 
 impl Bell {
@@ -1267,16 +1375,14 @@ impl Bell {
     /// # Errors
     /// [`QueueError::Unavailable`]: make a new bell.
     pub async fn wait(&mut self, limit: Duration) -> Result<bool, QueueError> {
-        // 0 would mean "for ever" to Redis.
-        let limit = limit.min(PARK).max(Duration::from_millis(1));
         if let ([line], true) = (&mut self.lines[..], self.waits.is_empty()) {
-            return line.wait(limit).await;
+            return wait_on(line, limit).await;
         }
         // Several shards: a wait that this call does not see through goes on in the next one, so
         // that no token is taken in vain.
         for mut line in self.lines.drain(..) {
             self.waits.push(Box::pin(async move {
-                let answer = line.wait(PARK).await;
+                let answer = wait_on(&mut line, PARK).await;
                 (line, answer)
             }));
         }
@@ -1288,6 +1394,13 @@ impl Bell {
             Ok(None) | Err(_) => Ok(false),
         }
     }
+}
+
+/// What one shard answers to a claim.
+struct ClaimedOf {
+    claims: Vec<Claim>,
+    wait: Duration,
+    drained: bool,
 }
 
 /// Builds the argument list of a function call.
@@ -1398,6 +1511,7 @@ type StatsReply = (
     u64,
     u64,
     u64,
+    Vec<String>,
 );
 
 fn paused_scope(letter: u8) -> Option<PauseScope> {

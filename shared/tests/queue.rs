@@ -13,9 +13,9 @@ use manimq_shared::queue::{
     CancelOutcome, Claim, Enqueued, EventKind, LEASE, Lease, NewJob, Queue, QueueError, Quotas,
     Renewal, Settled, WorkerInfo, failed,
 };
-use manimq_shared::testing::RedisServer;
+use manimq_shared::testing::{Redis, RedisServer};
 
-static SERVER: LazyLock<RedisServer> = LazyLock::new(RedisServer::start);
+static SERVER: LazyLock<Redis> = LazyLock::new(Redis::start);
 
 /// A queue of its own on the shared server.
 async fn queue() -> Queue {
@@ -554,37 +554,20 @@ async fn a_watch_is_hinted_at_news_of_its_job_only() {
 
 #[tokio::test]
 async fn functions_lost_by_a_flush_are_loaded_again() {
-    let server = RedisServer::start();
+    let server = Redis::start();
     let queue = Queue::connect(&server.config("mq")).await.unwrap();
-    let mut connection = queue
-        .client()
-        .get_multiplexed_async_connection()
-        .await
-        .unwrap();
-    let () = redis::cmd("FUNCTION")
-        .arg("FLUSH")
-        .query_async(&mut connection)
-        .await
-        .unwrap();
+    let flush = redis::cmd("FUNCTION").arg("FLUSH").clone();
+    server.every_primary(&flush).await.unwrap();
     assert_eq!(queue.stats().await.unwrap().ready, 0);
 }
 
 #[tokio::test]
 async fn a_redis_that_may_evict_jobs_is_refused() {
-    let server = RedisServer::start();
-    let queue = Queue::connect(&server.config("mq")).await.unwrap();
-    let mut connection = queue
-        .client()
-        .get_multiplexed_async_connection()
-        .await
-        .unwrap();
-    let () = redis::cmd("CONFIG")
-        .arg("SET")
-        .arg("maxmemory-policy")
-        .arg("allkeys-lru")
-        .query_async(&mut connection)
-        .await
-        .unwrap();
+    let server = Redis::start();
+    Queue::connect(&server.config("mq")).await.unwrap();
+    let mut policy = redis::cmd("CONFIG");
+    policy.arg("SET").arg("maxmemory-policy").arg("allkeys-lru");
+    server.every_primary(&policy).await.unwrap();
     let error = Queue::connect(&server.config("mq")).await.err().unwrap();
     assert!(
         matches!(&error, QueueError::Configuration(text) if text.contains("noeviction")),
@@ -594,23 +577,14 @@ async fn a_redis_that_may_evict_jobs_is_refused() {
 
 #[tokio::test]
 async fn a_full_redis_refuses_new_jobs_and_lets_running_ones_end() {
-    let server = RedisServer::start();
+    let server = Redis::start();
     let queue = Queue::connect(&server.config("mq")).await.unwrap();
     let (tenant, worker) = (TenantId::default(), worker());
     let id = submit(&queue, &tenant).await;
     let claim = claim_one(&queue, &worker, LEASE).await.unwrap();
-    let mut connection = queue
-        .client()
-        .get_multiplexed_async_connection()
-        .await
-        .unwrap();
-    let () = redis::cmd("CONFIG")
-        .arg("SET")
-        .arg("maxmemory")
-        .arg("1mb")
-        .query_async(&mut connection)
-        .await
-        .unwrap();
+    let mut limit = redis::cmd("CONFIG");
+    limit.arg("SET").arg("maxmemory").arg("1mb");
+    server.every_primary(&limit).await.unwrap();
     let refused = queue.enqueue(&tenant, &[job(&tenant)]).await;
     assert!(
         matches!(refused, Err(QueueError::Unavailable(_))),
@@ -625,7 +599,7 @@ async fn a_full_redis_refuses_new_jobs_and_lets_running_ones_end() {
 
 #[tokio::test]
 async fn nothing_accepted_is_lost_when_redis_restarts() {
-    let mut server = RedisServer::start_durable();
+    let mut server = Redis::start_durable();
     let queue = Queue::connect(&server.config("mq")).await.unwrap();
     let (tenant, worker) = (TenantId::default(), worker());
     let mut states = BTreeMap::new();
@@ -658,23 +632,12 @@ async fn nothing_accepted_is_lost_when_redis_restarts() {
 async fn a_payload_written_by_another_version_is_an_error_not_a_crash() {
     let (queue, tenant, worker) = (queue().await, TenantId::default(), worker());
     let id = submit(&queue, &tenant).await;
-    let mut connection = queue
-        .client()
-        .get_multiplexed_async_connection()
-        .await
-        .unwrap();
     let key = queue.keys_of(id).job(id);
-    let mut record: Vec<u8> = redis::cmd("GET")
-        .arg(&key)
-        .query_async(&mut connection)
-        .await
-        .unwrap();
+    let mut record: Vec<u8> = queue.query(redis::cmd("GET").arg(&key)).await.unwrap();
     let payload = record.iter().position(|byte| *byte == b'{').unwrap();
     record[payload..].fill(b'7');
-    let () = redis::cmd("SET")
-        .arg(&key)
-        .arg(record)
-        .query_async(&mut connection)
+    let () = queue
+        .query(redis::cmd("SET").arg(&key).arg(record))
         .await
         .unwrap();
     let claim = claim_one(&queue, &worker, LEASE).await.unwrap();
@@ -690,23 +653,12 @@ async fn a_payload_written_by_another_version_is_an_error_not_a_crash() {
 
 #[tokio::test]
 async fn a_connection_cut_while_idle_is_replaced_without_an_error() {
-    let server = RedisServer::start();
+    let server = Redis::start();
     let queue = Queue::connect(&server.config("mq")).await.unwrap();
-    let mut other = queue
-        .client()
-        .get_multiplexed_async_connection()
-        .await
-        .unwrap();
+    let mut kill = redis::cmd("CLIENT");
+    kill.arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"]);
     for _ in 0..3 {
-        let () = redis::cmd("CLIENT")
-            .arg("KILL")
-            .arg("TYPE")
-            .arg("normal")
-            .arg("SKIPME")
-            .arg("yes")
-            .query_async(&mut other)
-            .await
-            .unwrap();
+        server.every_primary(&kill).await.unwrap();
         for _ in 0..4 {
             assert_eq!(queue.stats().await.unwrap().ready, 0);
         }
@@ -805,16 +757,11 @@ async fn a_redis_that_wants_a_password_says_where_to_put_it() {
 #[tokio::test]
 async fn stray_entries_in_a_stream_starve_no_job() {
     let (queue, tenant, worker) = (queue().await, TenantId::default(), worker());
-    let mut connection = queue
-        .client()
-        .get_multiplexed_async_connection()
-        .await
-        .unwrap();
     let stream = format!("{}:q1", queue.keys_of_tenant(&tenant).tenant(&tenant));
     for fields in [["j", "job_nosuchjob"], ["x", "y"]] {
         let mut command = redis::cmd("XADD");
         command.arg(&stream).arg("*").arg(&fields);
-        let _: String = command.query_async(&mut connection).await.unwrap();
+        let _: String = queue.query(&command).await.unwrap();
     }
     let id = submit(&queue, &tenant).await;
     eventually("the job is claimed", || async {

@@ -17,11 +17,11 @@ use manimq_shared::queue::{
     CancelOutcome, Enqueued, EventKind, Lease, NewJob, PARK, PauseScope, Queue, QuotaPolicy,
     Quotas, RenderKey, Renewal, Settled, WorkerInfo, failed,
 };
-use manimq_shared::testing::RedisServer;
+use manimq_shared::testing::Redis;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
-static SERVER: LazyLock<RedisServer> = LazyLock::new(RedisServer::start);
+static SERVER: LazyLock<Redis> = LazyLock::new(Redis::start);
 
 const START: u64 = 1_767_574_800_000;
 const DAY_MS: u64 = 86_400_000;
@@ -211,7 +211,8 @@ struct Tenant {
     paused: bool,
     live: u64,
     picks: u64,
-    estimate: u64,
+    /// Length of its usual job, if it has a history.
+    estimate: Option<u64>,
     tag: f64,
     noted: Option<u64>,
     tat_minute: f64,
@@ -235,6 +236,8 @@ enum Where {
 struct Model {
     now: u64,
     v: f64,
+    /// Length of everybody's usual job.
+    usual: u64,
     seen: u64,
     hold: u64,
     all_paused: bool,
@@ -256,7 +259,7 @@ impl Tenant {
             paused: false,
             live: 0,
             picks: 0,
-            estimate: 5_000,
+            estimate: None,
             tag: 0.0,
             noted: None,
             tat_minute: 0.0,
@@ -278,6 +281,7 @@ impl Model {
     fn new() -> Self {
         Self {
             now: START,
+            usual: 5_000,
             tenants: vec![Tenant::new(); TENANTS.len()],
             ..Self::default()
         }
@@ -378,9 +382,15 @@ impl Model {
             return Where::Held;
         }
         let slots: u32 = self.workers.values().map(|(_, slots)| slots).sum();
-        let bound = u64::from((slots * 9).div_ceil(10)).max(1);
+        let bound = if slots < 5 { slots } else { slots * 9 / 10 };
+        let busy = self.jobs.values().filter(|job| job.place == Place::Running);
+        let busy = busy.count() as u64;
         let active = |t: &&Tenant| t.noted.is_some_and(|at| at + 600_000 >= self.now);
-        if running >= bound && self.tenants.iter().filter(active).count() >= 2 {
+        let active = self.tenants.iter().filter(active).count();
+        // The last slots are for those that hold less than their part.
+        let part = f64::from(slots) * tenant.quotas.weight.unwrap_or(1.0) / active as f64;
+        if active >= 2 && busy >= u64::from(bound).max(1) && running >= (part.ceil() as u64).max(1)
+        {
             return Where::Over;
         }
         Where::Vt
@@ -749,7 +759,7 @@ impl Model {
                 continue;
             }
             tenant.left[lane] += 1;
-            let estimate = tenant.estimate;
+            let estimate = tenant.estimate.unwrap_or(self.usual);
             job.place = Place::Running;
             job.status = Status::Running;
             job.epoch += 1;
@@ -859,9 +869,12 @@ impl Model {
         }
         let used = self.end_lease(id, true, AttemptOutcome::Succeeded) as f64;
         let tenant = &mut self.tenants[self.jobs[id].tenant];
-        let old = tenant.estimate as f64;
-        let new = (old + (used - old) / 8.0).floor().clamp(100.0, 600_000.0);
-        tenant.estimate = new as u64;
+        let learnt = |old: u64| {
+            let old = old as f64;
+            (old + (used - old) / 8.0).floor().clamp(100.0, 600_000.0) as u64
+        };
+        tenant.estimate = Some(learnt(tenant.estimate.unwrap_or(self.usual)));
+        self.usual = learnt(self.usual);
         self.tell(id, epoch, Told::Succeeded);
         self.conclude(id, Status::Succeeded);
         Settled::Accepted
@@ -1282,8 +1295,7 @@ impl World {
                         let base = self.queue.keys_of(job).base();
                         delete.arg(format!("{base}:{kind}{}", job.short()));
                     }
-                    let mut connection = self.connection().await;
-                    let () = delete.query_async(&mut connection).await.unwrap();
+                    let _: i64 = self.queue.query(&delete).await.unwrap();
                 }
             }
         }
@@ -1298,11 +1310,6 @@ impl World {
         };
         same!(reply.unwrap(), changed, "pause");
         Ok(())
-    }
-
-    async fn connection(&self) -> redis::aio::MultiplexedConnection {
-        let client = self.queue.client();
-        client.get_multiplexed_async_connection().await.unwrap()
     }
 
     /// After each step: nothing contradicts itself, and all counts are the model's.
@@ -1358,19 +1365,15 @@ impl World {
     /// this test takes a token, so none can be on its way.)
     async fn check_bell(&self) -> Result<(), String> {
         let base = self.queue.keys().base();
-        let mut connection = self.connection().await;
-        let (idle, eligible, tokens): (u64, u64, u64) = redis::pipe()
-            .cmd("ZCOUNT")
-            .arg(format!("{base}:idle"))
-            .arg(format!("({}", self.model.now))
-            .arg("+inf")
-            .cmd("ZCARD")
-            .arg(format!("{base}:vt"))
-            .cmd("LLEN")
-            .arg(format!("{base}:bell"))
-            .query_async(&mut connection)
-            .await
-            .unwrap();
+        let ask = async |name: &str, key: &str, more: &[String]| -> u64 {
+            let mut command = redis::cmd(name);
+            command.arg(format!("{base}:{key}")).arg(more);
+            self.queue.query(&command).await.unwrap()
+        };
+        let later = [format!("({}", self.model.now), "+inf".to_owned()];
+        let idle = ask("ZCOUNT", "idle", &later).await;
+        let eligible = ask("ZCARD", "vt", &[]).await;
+        let tokens = ask("LLEN", "bell", &[]).await;
         if idle > 0 && eligible > 0 && tokens == 0 && !self.model.all_paused {
             return Err(format!(
                 "{idle} workers wait, {eligible} tenants could be served, no token"
@@ -1434,12 +1437,9 @@ impl World {
             }
         }
         let base = self.queue.keys().base();
-        let mut connection = self.connection().await;
-        let keys: Vec<String> = redis::cmd("KEYS")
-            .arg(format!("{base}:j*"))
-            .query_async(&mut connection)
-            .await
-            .unwrap();
+        let mut keys = redis::cmd("KEYS");
+        keys.arg(format!("{base}:j*"));
+        let keys: Vec<String> = self.queue.query(&keys).await.unwrap();
         for key in keys {
             let short = key.rsplit(":j").next().unwrap_or_default();
             let alive = self
@@ -1447,9 +1447,9 @@ impl World {
                 .jobs
                 .get(&JobId::from_short(short).unwrap().to_string())
                 .is_some_and(|job| !job.status.is_terminal());
-            let ttl: i64 = redis::cmd("PTTL")
-                .arg(&key)
-                .query_async(&mut connection)
+            let ttl: i64 = self
+                .queue
+                .query(redis::cmd("PTTL").arg(&key))
                 .await
                 .unwrap();
             same!(ttl < 0, alive, "{key} lasts");

@@ -11,11 +11,11 @@ use manimq_shared::job::{
 };
 use manimq_shared::queue::{
     Audit, CancelOutcome, Claim, DeadFilter, Enqueued, EventKind, LEASE, Lease, NewJob, PauseScope,
-    Queue, QuotaPolicy, Quotas, Renewal, Settled, WorkerInfo, failed,
+    Queue, QuotaPolicy, Quotas, Renewal, Rerun, Settled, WorkerInfo, failed,
 };
-use manimq_shared::testing::RedisServer;
+use manimq_shared::testing::Redis;
 
-static SERVER: LazyLock<RedisServer> = LazyLock::new(RedisServer::start);
+static SERVER: LazyLock<Redis> = LazyLock::new(Redis::start);
 
 /// A Monday, midnight UTC.
 const MIDNIGHT: u64 = 1_767_571_200_000;
@@ -67,13 +67,7 @@ impl Bench {
     }
 
     async fn redis<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> T {
-        let mut connection = self
-            .queue
-            .client()
-            .get_multiplexed_async_connection()
-            .await
-            .unwrap();
-        command.query_async(&mut connection).await.unwrap()
+        self.queue.query(command).await.unwrap()
     }
 
     /// Ends a test: nothing may contradict itself.
@@ -612,9 +606,9 @@ async fn no_tenant_takes_the_last_tenth_of_the_slots_while_others_are_active() {
     bench.submit(&heavy, &jobs(&heavy, 60)).await;
     bench.submit(&light, std::slice::from_ref(&light_job)).await;
     let claims = bench.claim(&worker, 30).await;
-    assert_eq!(claims.len(), 19);
+    assert_eq!(claims.len(), 18);
     let of_heavy: Vec<_> = claims.iter().filter(|c| c.tenant == heavy).collect();
-    assert_eq!(of_heavy.len(), 18);
+    assert_eq!(of_heavy.len(), 17);
     bench.audited().await;
     bench
         .queue
@@ -760,7 +754,11 @@ async fn ended_jobs_are_kept_as_long_as_was_set() {
         .unwrap();
     for (claim, keep) in [(&claims[0], 100), (&claims[1], 200)] {
         let keys: Vec<String> = bench
-            .redis(redis::cmd("KEYS").arg(format!("*{}", claim.job.short())))
+            .redis(redis::cmd("KEYS").arg(format!(
+                "{}:*{}",
+                bench.queue.keys_of(claim.job).base(),
+                claim.job.short()
+            )))
             .await;
         assert_eq!(keys.len(), 2, "record and result: {keys:?}");
         for key in keys {
@@ -888,5 +886,125 @@ async fn dead_letters_are_listed_and_run_again_once_or_discarded() {
             .unwrap()
             .is_empty()
     );
+    bench.audited().await;
+}
+
+#[tokio::test]
+async fn a_drained_worker_keeps_its_claims_and_gets_no_more_until_that_is_undone() {
+    let mut bench = Bench::new().await;
+    let (owner, drained, other) = (tenant("a"), worker(4), worker(1));
+    bench.submit(&owner, &jobs(&owner, 2)).await;
+    let claim = bench.claim(&drained, 1).await.pop().unwrap();
+    assert!(bench.queue.drain(drained.id, true).await.unwrap());
+    assert!(!bench.queue.drain(drained.id, true).await.unwrap());
+    let answer = bench.queue.claim(&drained, 3, LEASE).await.unwrap();
+    assert!(answer.claims.is_empty() && answer.drained);
+    let told = bench.queue.stats().await.unwrap();
+    assert!(told.workers[0].draining, "{told:?}");
+    assert_eq!(told.slots_ready(), 0);
+
+    // It keeps what it has, is told with each renewal, and stays drained through a silence.
+    let news = [Renewal {
+        job: claim.job,
+        epoch: claim.epoch,
+        events: vec![],
+    }];
+    for silence in [3, 3, 3] {
+        bench.pass(Duration::from_secs(silence)).await;
+        let renewed = bench.queue.renew_all(&drained, LEASE, &news).await.unwrap();
+        assert_eq!((renewed.leases, renewed.drained), (vec![Lease::Held], true));
+    }
+    let settled = bench
+        .queue
+        .finish(claim.job, claim.epoch, &JobResult::default())
+        .await;
+    assert_eq!(settled.unwrap(), Settled::Accepted);
+    bench.pass(Duration::from_secs(3600)).await;
+    assert!(bench.queue.stats().await.unwrap().workers.is_empty());
+    let renewed = bench.queue.renew_all(&drained, LEASE, &[]).await.unwrap();
+    assert!(renewed.drained);
+    bench.audited().await;
+
+    // Work is there for others, and for itself once it may again.
+    let taken = bench.claim(&other, 1).await.pop().unwrap();
+    let settled = bench.queue.release(taken.job, taken.epoch, "test").await;
+    assert_eq!(settled.unwrap(), Settled::Accepted);
+    assert!(bench.queue.drain(drained.id, false).await.unwrap());
+    assert!(!bench.queue.drain(drained.id, false).await.unwrap());
+    let renewed = bench.queue.renew_all(&drained, LEASE, &[]).await.unwrap();
+    assert!(!renewed.drained);
+    assert_eq!(bench.claim(&drained, 1).await.len(), 1);
+    bench.audited().await;
+}
+
+#[tokio::test]
+async fn a_drained_worker_that_took_a_token_passes_it_on() {
+    let bench = Bench::new().await;
+    let (owner, drained, other) = (tenant("a"), worker(1), worker(1));
+    // Both are parked. The bell's only token goes to the one that is drained meanwhile.
+    assert!(bench.claim(&drained, 1).await.is_empty());
+    assert!(bench.claim(&other, 1).await.is_empty());
+    bench.submit(&owner, &jobs(&owner, 1)).await;
+    let mut bell = bench.queue.bell().await.unwrap();
+    assert!(bell.wait(Duration::from_secs(1)).await.unwrap());
+    bench.queue.drain(drained.id, true).await.unwrap();
+    assert!(bench.claim(&drained, 1).await.is_empty());
+    assert!(bell.wait(Duration::from_secs(1)).await.unwrap());
+    assert_eq!(bench.claim(&other, 1).await.len(), 1);
+    bench.audited().await;
+}
+
+#[tokio::test]
+async fn a_drain_ends_with_its_worker() {
+    let mut bench = Bench::new().await;
+    let (left, silent, next) = (worker(1), worker(1), worker(1));
+    for one in [&left, &silent] {
+        bench.queue.renew_all(one, LEASE, &[]).await.unwrap();
+        bench.queue.drain(one.id, true).await.unwrap();
+    }
+    bench.queue.leave(left.id).await.unwrap();
+    let marks = redis::cmd("ZCARD")
+        .arg(format!("{}:drain", bench.queue.keys().base()))
+        .to_owned();
+    assert_eq!(bench.redis::<u64>(&marks).await, 1);
+    bench.pass(Duration::from_secs(86_400 + 1)).await;
+    bench.queue.drain(next.id, true).await.unwrap();
+    assert_eq!(
+        bench.redis::<u64>(&marks).await,
+        1,
+        "of `silent` nothing is left"
+    );
+    let renewed = bench.queue.renew_all(&silent, LEASE, &[]).await.unwrap();
+    assert!(!renewed.drained);
+    bench.audited().await;
+}
+
+#[tokio::test]
+async fn a_job_that_has_ended_is_run_again_as_a_new_job_and_no_other_is() {
+    let bench = Bench::new().await;
+    let (owner, worker) = (tenant("a"), worker(1));
+    let first = job(&owner);
+    bench.submit(&owner, std::slice::from_ref(&first)).await;
+    let rerun = bench.queue.rerun(first.id).await.unwrap();
+    assert_eq!(rerun, Rerun::NotEnded(Status::Queued));
+    let unknown = JobId::generate(&owner);
+    assert_eq!(bench.queue.rerun(unknown).await.unwrap(), Rerun::NotFound);
+    let claim = bench.claim(&worker, 1).await.pop().unwrap();
+    let result = JobResult::default();
+    bench
+        .queue
+        .finish(claim.job, claim.epoch, &result)
+        .await
+        .unwrap();
+    let Rerun::Asked(second, Enqueued::Accepted) = bench.queue.rerun(first.id).await.unwrap()
+    else {
+        panic!("it was not accepted");
+    };
+    let again = bench.claim(&worker, 1).await.pop().unwrap();
+    assert_eq!(again.job, second);
+    let payload = again.payload.unwrap();
+    assert_eq!(payload.parent, Some(first.id));
+    assert_eq!(payload.request, first.payload.request);
+    assert_eq!(bench.status(first.id).await, Status::Succeeded);
     bench.audited().await;
 }

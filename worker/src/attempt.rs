@@ -16,6 +16,7 @@ use crate::board::Board;
 use crate::convert;
 use crate::leases::{Held, Leases, Verdict};
 use crate::metrics::WorkerMetrics;
+use crate::sandbox::formulas::FormulaStore;
 use crate::sandbox::{
     EventReceiver, EventSender, Limits, RenderError, RenderEvent, RenderRequest, Rendered, Sandbox,
 };
@@ -43,6 +44,8 @@ pub struct Context {
     pub uploader: Uploader,
     /// How strictly the source is checked again.
     pub policy: PolicyMode,
+    /// Formulas of earlier jobs, by tenant.
+    pub formulas: FormulaStore,
     /// What is counted.
     pub metrics: WorkerMetrics,
     /// Cancelled when running renders must end now.
@@ -242,6 +245,7 @@ async fn prepare(
         scene: scene.clone(),
         output: convert::output(&payload.request.output),
         limits: limits(payload.request.timeout_s),
+        formulas: Some(context.formulas.shelf(claim.tenant.to_string())),
         stop: held.stop().child_token(),
     })
 }

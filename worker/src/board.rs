@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use manimq_shared::ids::WorkerId;
 use manimq_shared::queue::WorkerInfo;
+use tokio::sync::watch;
 
 /// What a slot is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,6 +36,8 @@ impl SlotState {
 #[derive(Clone)]
 pub struct Board {
     inner: Arc<Mutex<Inner>>,
+    /// Whether an operator drains this worker.
+    drained: Arc<watch::Sender<bool>>,
     worker: WorkerId,
     host: Arc<str>,
 }
@@ -61,6 +64,7 @@ impl Board {
                 renderer: String::new(),
                 draining: false,
             })),
+            drained: Arc::new(watch::Sender::new(false)),
             worker,
             host: host.into(),
         }
@@ -95,6 +99,32 @@ impl Board {
         self.with(|inner| inner.draining = true);
     }
 
+    /// Says whether an operator drains this worker, as Redis tells it.
+    pub fn set_drained(&self, on: bool) {
+        if self.drained.send_replace(on) != on {
+            tracing::info!(
+                "{}",
+                if on {
+                    "drained by an operator: no more jobs are claimed"
+                } else {
+                    "no longer drained: jobs are claimed again"
+                }
+            );
+        }
+    }
+
+    /// Whether an operator drains this worker.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        *self.drained.borrow()
+    }
+
+    /// Waits until no operator drains this worker.
+    pub async fn undrained(&self) {
+        // The sender lives as long as `self`, so this ends only when it is so.
+        let _ = self.drained.subscribe().wait_for(|on| !on).await;
+    }
+
     /// Number of slots in a state.
     #[must_use]
     pub fn count(&self, state: SlotState) -> usize {
@@ -104,6 +134,7 @@ impl Board {
     /// The worker's sign of life.
     #[must_use]
     pub fn info(&self) -> WorkerInfo {
+        let drained = self.is_drained();
         self.with(|inner| {
             let count = |wanted: &[SlotState]| {
                 let n = inner.slots.iter().filter(|s| wanted.contains(s)).count();
@@ -116,7 +147,7 @@ impl Board {
                 slots: u32::try_from(inner.slots.len()).unwrap_or(u32::MAX),
                 slots_ready: count(&[SlotState::Idle, SlotState::Busy]),
                 slots_busy: count(&[SlotState::Busy]),
-                draining: inner.draining,
+                draining: inner.draining || drained,
                 trouble: inner.trouble.clone(),
                 renderer: inner.renderer.clone(),
             }

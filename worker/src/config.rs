@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use manimq_shared::queue::RedisConfig;
+use manimq_shared::queue::{QueueError, RedisConfig};
 use manimq_shared::scene_policy::PolicyMode;
 
 use crate::sandbox::local::LocalConfig;
@@ -13,7 +13,9 @@ use crate::sandbox::local::LocalConfig;
 /// How to reach the rest of the system, and how much to do at a time.
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
-    /// Where the queue is: redis://HOST:PORT/DB or unix:///PATH
+    /// Where the queue is: redis://HOST:PORT/DB or unix:///PATH; also rediss://,
+    /// redis+sentinel://HOST,HOST/SERVICE and redis+cluster://HOST,HOST. Files for TLS in
+    /// MANIMQ_REDIS_CA_FILE, _CERT_FILE and _KEY_FILE; MANIMQ_REDIS_SENTINEL_PASSWORD
     #[arg(
         long,
         env = "REDIS_URL",
@@ -61,13 +63,15 @@ pub struct RunArgs {
 
 impl RunArgs {
     /// How to reach Redis.
-    #[must_use]
-    pub fn redis(&self) -> RedisConfig {
-        RedisConfig {
+    ///
+    /// # Errors
+    /// If a variable about Redis cannot be read.
+    pub fn redis(&self) -> Result<RedisConfig, QueueError> {
+        Ok(RedisConfig {
             prefix: self.redis_prefix.clone(),
             pool_size: usize::from(self.slots()) + 2,
-            ..RedisConfig::new(self.redis_url.clone())
-        }
+            ..RedisConfig::from_env(self.redis_url.clone())?
+        })
     }
 
     /// Number of slots, after the default.

@@ -1,5 +1,5 @@
 //! Keeps the worker's leases: one call renews all of them, carries the jobs' news up and brings
-//! cancels down.
+//! cancels and drains down.
 //!
 //! It runs on a thread of its own with its own Redis connections, so nothing that a render or an
 //! upload does can starve it (a busy process that misses its renewals is the classic way to run a
@@ -240,10 +240,11 @@ async fn run(queue: &Queue, leases: &Leases, board: &Board, stop: &CancellationT
     let mut last = Instant::now() - RENEW_EVERY;
     let mut failing = false;
     loop {
+        let mut hinted = false;
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep_until(last + RENEW_EVERY) => {}
-            () = hint.hinted() => {}
+            () = hint.hinted() => hinted = true,
             () = leases.news.notified() => tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep_until(last + NEWS_EVERY) => {}
@@ -252,13 +253,15 @@ async fn run(queue: &Queue, leases: &Leases, board: &Board, stop: &CancellationT
         last = Instant::now();
         let renewals = leases.collect();
         // The claims of an idle slot are a sign of life too; then this one is saved.
-        if renewals.is_empty() && board.count(SlotState::Idle) > 0 {
+        let claims = board.count(SlotState::Idle) > 0 && !board.is_drained();
+        if renewals.is_empty() && claims && !hinted {
             continue;
         }
-        match queue.renew(&board.info(), LEASE, &renewals).await {
-            Ok(replies) => {
+        match queue.renew_all(&board.info(), LEASE, &renewals).await {
+            Ok(renewed) => {
                 failing = false;
-                for (renewal, lease) in renewals.iter().zip(replies) {
+                board.set_drained(renewed.drained);
+                for (renewal, lease) in renewals.iter().zip(renewed.leases) {
                     leases.judge(renewal, lease);
                 }
             }

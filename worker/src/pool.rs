@@ -9,6 +9,9 @@
 //! └─ task  server         /metrics, /healthz                      (server.rs)
 //! ```
 //!
+//! An operator's drain is told by `claim` and `renew` (see `Queue::drain`): the claimer waits until it
+//! is over, holding the free slots.
+//!
 //! To stop: `stop` ends the claims; running renders get `drain` to end; then `kill` interrupts
 //! them and their jobs go back to the queue, uncounted.
 
@@ -73,7 +76,15 @@ pub async fn claim_for_slots(
                         }
                     }
                 }
-                if nothing {
+                if claimed.drained {
+                    board.set_drained(true);
+                    // Off the bell, where it would take tokens from those who may claim. The lease
+                    // keeper hears of the end.
+                    tokio::select! {
+                        () = board.undrained() => {}
+                        () = stop.cancelled() => break,
+                    }
+                } else if nothing {
                     let (reply, rung) = oneshot::channel();
                     if waits.send((claimed.wait, reply)).await.is_err() {
                         break;

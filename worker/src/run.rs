@@ -16,6 +16,7 @@ use crate::board::{Board, SlotState};
 use crate::config::{RunArgs, SandboxKind};
 use crate::leases::{self, Leases};
 use crate::metrics::WorkerMetrics;
+use crate::sandbox::formulas::FormulaStore;
 use crate::sandbox::local::LocalSandbox;
 use crate::sandbox::{ConnectError, Sandbox};
 use crate::upload::Uploader;
@@ -78,6 +79,7 @@ where
     let board = Board::new(worker, slots);
     let kill = CancellationToken::new();
     let context = Context {
+        formulas: FormulaStore::default(),
         queue: queue.clone(),
         leases: Leases::default(),
         board: board.clone(),
@@ -96,7 +98,7 @@ where
     let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
     let died = CancellationToken::new();
     let keeper = leases::keep(
-        &args.redis(),
+        &args.redis()?,
         context.leases.clone(),
         board.clone(),
         end.clone(),
@@ -198,7 +200,7 @@ where
 
 /// Connects to Redis, waiting a bounded time for one that is away.
 async fn connect(args: &RunArgs) -> anyhow::Result<Queue> {
-    let config = args.redis();
+    let config = args.redis()?;
     let started = tokio::time::Instant::now();
     let mut told = false;
     loop {

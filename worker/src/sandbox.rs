@@ -11,6 +11,7 @@
 //! | [`fake`] | nowhere: scripted answers, for tests of the pool |
 
 pub mod fake;
+pub mod formulas;
 pub mod local;
 
 use std::fmt;
@@ -22,6 +23,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+use self::formulas::FormulaShelf;
 
 /// One warm place to render in.
 pub trait Sandbox: Send {
@@ -89,6 +92,8 @@ pub struct RenderRequest {
     pub output: OutputSpec,
     /// What it may use.
     pub limits: Limits,
+    /// Where formulas of this tenant's earlier jobs are; `None`: each is set anew.
+    pub formulas: Option<FormulaShelf>,
     /// Cancel this to interrupt the render.
     pub stop: CancellationToken,
 }
@@ -147,9 +152,9 @@ pub enum OutputFormat {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Encoder {
-    /// One continuous stream, x264 `veryfast`. Frames before encoding are the
-    /// `manim` command's, byte for byte. What it does not cover (all but mp4)
-    /// goes through `Manim`.
+    /// One continuous stream: x264 `veryfast`, VP9 `realtime`. Frames before
+    /// encoding are the `manim` command's, byte for byte. What it does not cover
+    /// (a codec or pixel format that the scene itself has chosen) goes through `Manim`.
     Fast,
     /// The `manim` command's own settings and pieces: the file decodes to its frames.
     Manim,
@@ -334,6 +339,8 @@ pub struct Usage {
     pub frames: u64,
     /// Animations played.
     pub animations: u32,
+    /// Formulas that LaTeX was run for; those of earlier jobs are not in it.
+    pub formulas_set: u32,
 }
 
 /// Why a render gave no file.

@@ -14,7 +14,7 @@ use manimq_shared::api::{UploadGrant, UploadGrants, UploadRequest};
 use manimq_shared::ids::{JobId, TenantId, WorkerId};
 use manimq_shared::job::{AttemptOutcome, FailureClass, JobPayload, JobRecord, JobRequest, Status};
 use manimq_shared::queue::{Enqueued, NewJob, Queue};
-use manimq_shared::testing::RedisServer;
+use manimq_shared::testing::Redis;
 use manimq_worker::config::RunArgs;
 use manimq_worker::run::run_with;
 use manimq_worker::sandbox::fake::{FakeSandbox, FakeStep};
@@ -22,7 +22,7 @@ use manimq_worker::sandbox::{ConnectError, FailureClass as Class, RenderError, R
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-static REDIS: LazyLock<RedisServer> = LazyLock::new(RedisServer::start);
+static REDIS: LazyLock<Redis> = LazyLock::new(Redis::start);
 
 /// What the stand-in for the API received, by object key.
 type Stored = Arc<Mutex<HashMap<String, Vec<u8>>>>;
@@ -338,5 +338,59 @@ async fn a_slot_without_a_sandbox_is_not_ready_says_why_and_recovers() {
     assert_eq!(bench.read(id).await.status, Status::Queued);
     *broken.lock().unwrap() = false;
     assert_eq!(bench.ended(id).await.status, Status::Succeeded);
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_an_operator_drains_finishes_what_runs_and_claims_again_only_when_told() {
+    let mut bench = Bench::new().await;
+    let slow = FakeStep::Render {
+        takes: Duration::from_millis(500),
+        content: b"film".to_vec(),
+    };
+    bench.work(vec![slow]);
+    let first = bench.submit().await;
+    bench.running(first).await;
+    let worker = bench.queue.stats().await.unwrap().workers[0].id;
+    assert!(bench.queue.drain(worker, true).await.unwrap());
+    let second = bench.submit().await;
+    let record = bench.ended(first).await;
+    assert_eq!(record.status, Status::Succeeded);
+    assert_eq!(record.attempts.len(), 1);
+
+    // It stays: a slot is free, is heard of, and takes nothing.
+    let idle = async {
+        loop {
+            let stats = bench.queue.stats().await.unwrap();
+            let info = &stats.workers[0];
+            if info.draining && info.slots_busy == 0 && info.slots_ready == 1 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), idle)
+        .await
+        .expect("it drains");
+    assert_eq!(bench.read(second).await.status, Status::Queued);
+
+    assert!(bench.queue.drain(worker, false).await.unwrap());
+    let record = bench.ended(second).await;
+    assert_eq!(record.status, Status::Succeeded);
+    assert_eq!(record.attempts[0].worker, worker);
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_worker_that_is_drained_leaves_new_jobs_to_others_and_stops_when_asked() {
+    let mut bench = Bench::new().await;
+    bench.work(vec![]);
+    let worker = bench.ended(bench.submit().await).await.attempts[0].worker;
+    bench.queue.drain(worker, true).await.unwrap();
+    bench.work(vec![]);
+    for _ in 0..5 {
+        let record = bench.ended(bench.submit().await).await;
+        assert_ne!(record.attempts[0].worker, worker);
+    }
     bench.stop().await;
 }

@@ -8,6 +8,8 @@
 mod attacks;
 #[path = "sandbox/errors.rs"]
 mod errors;
+#[path = "sandbox/examples.rs"]
+mod examples;
 #[path = "sandbox/faithful.rs"]
 mod faithful;
 #[path = "sandbox/lifecycle.rs"]

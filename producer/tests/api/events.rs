@@ -295,21 +295,18 @@ async fn a_stream_that_redis_refuses_to_read_ends() {
     let mut events = follow(&api, job.id, "", None).await;
     events.next().await.unwrap();
     // Another type under the stream's key: Redis answers, but no later answer will be better.
-    let mut redis = api
+    let () = api
         .queue
-        .client()
-        .get_multiplexed_async_connection()
+        .query(redis::cmd("DEL").arg(api.queue.keys_of(job.id).job(job.id)))
         .await
         .unwrap();
-    let () = redis::cmd("DEL")
-        .arg(api.queue.keys_of(job.id).job(job.id))
-        .query_async(&mut redis)
-        .await
-        .unwrap();
-    let () = redis::cmd("SET")
-        .arg(api.queue.keys_of(job.id).job(job.id))
-        .arg("no stream")
-        .query_async(&mut redis)
+    let () = api
+        .queue
+        .query(
+            redis::cmd("SET")
+                .arg(api.queue.keys_of(job.id).job(job.id))
+                .arg("no stream"),
+        )
         .await
         .unwrap();
     assert_eq!(events.rest().await, []);

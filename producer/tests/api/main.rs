@@ -6,5 +6,6 @@ mod events;
 mod files;
 mod jobs;
 mod operation;
+mod sharing;
 mod submit;
 mod support;

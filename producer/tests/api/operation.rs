@@ -110,15 +110,9 @@ async fn a_redis_that_is_full_takes_no_jobs_and_ends_those_it_has() {
     let job = api.submit().await;
     let worker = api.worker();
     let claim = worker.claim().await;
-    let mut connection = api
+    let () = api
         .queue
-        .client()
-        .get_multiplexed_async_connection()
-        .await
-        .unwrap();
-    let () = redis::cmd("CONFIG")
-        .arg(&["SET", "maxmemory", "1"])
-        .query_async(&mut connection)
+        .query(redis::cmd("CONFIG").arg(&["SET", "maxmemory", "1"]))
         .await
         .unwrap();
     let refused = api.post("/v1/jobs", &scene_body(SCENE)).await;
@@ -132,15 +126,9 @@ async fn a_redis_that_is_full_takes_no_jobs_and_ends_those_it_has() {
 async fn a_redis_that_hangs_is_given_up_in_bounded_time() {
     let api = Api::start().await;
     let job = api.submit().await;
-    let mut connection = api
+    let info: String = api
         .queue
-        .client()
-        .get_multiplexed_async_connection()
-        .await
-        .unwrap();
-    let info: String = redis::cmd("INFO")
-        .arg("server")
-        .query_async(&mut connection)
+        .query(redis::cmd("INFO").arg("server"))
         .await
         .unwrap();
     let pid = info
@@ -333,17 +321,9 @@ async fn probes_and_scrapes_are_answered_soon_while_redis_hangs() {
     let api = Api::start().await;
     api.worker().show_up().await;
     assert_eq!(api.get("/readyz").await.status(), StatusCode::OK);
-    let mut redis = api
+    let () = api
         .queue
-        .client()
-        .get_multiplexed_async_connection()
-        .await
-        .unwrap();
-    let () = redis::cmd("CLIENT")
-        .arg("PAUSE")
-        .arg(120_000)
-        .arg("ALL")
-        .query_async(&mut redis)
+        .query(redis::cmd("CLIENT").arg("PAUSE").arg(120_000).arg("ALL"))
         .await
         .unwrap();
     // What was seen before the pause may still be shown.
@@ -553,15 +533,9 @@ async fn a_queue_whose_results_lie_elsewhere_is_refused() {
         assert!(text.contains(words), "{words}: {text}");
     }
     let secret = std::fs::read_to_string(api.data_path("storage.key")).unwrap();
-    let mut redis = api
+    let noted: String = api
         .queue
-        .client()
-        .get_multiplexed_async_connection()
-        .await
-        .unwrap();
-    let noted: String = redis::cmd("GET")
-        .arg(api.queue.keys().store())
-        .query_async(&mut redis)
+        .query(redis::cmd("GET").arg(api.queue.keys().store()))
         .await
         .unwrap();
     assert!(!noted.contains(secret.trim()) && !text.contains(secret.trim()));

@@ -13,6 +13,9 @@ async fn help_reads_as_it_should() {
         ("render", &["render", "--help"]),
         ("up", &["up", "--help"]),
         ("job", &["job", "--help"]),
+        ("admin", &["admin", "--help"]),
+        ("admin-tenants-set", &["admin", "tenants", "set", "--help"]),
+        ("admin-drain", &["admin", "drain", "--help"]),
     ] {
         let said = run(manimq(folder.path()).args(args).env("COLUMNS", "100")).await;
         assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
@@ -33,4 +36,35 @@ async fn help_reads_as_it_should() {
         stale.is_empty(),
         "the help has changed and these have not; look at them with UPDATE_SNAPSHOTS=1 and git diff: {stale:?}"
     );
+}
+
+#[tokio::test]
+async fn each_operator_command_teaches_with_an_example() {
+    let folder = tempfile::tempdir().unwrap();
+    for command in [
+        "queue",
+        "tenants list",
+        "tenants show",
+        "tenants set",
+        "jobs list",
+        "jobs show",
+        "jobs cancel",
+        "jobs rerun",
+        "dead list",
+        "dead redrive",
+        "dead discard",
+        "workers",
+        "audit",
+        "pause",
+        "resume",
+        "drain",
+    ] {
+        let words: Vec<_> = command.split(' ').collect();
+        let mut program = manimq(folder.path());
+        program.arg("admin").args(words).arg("--help");
+        let said = run(program.env("COLUMNS", "100")).await;
+        assert_eq!(said.code, Some(0), "{command}");
+        let example = format!("Example:\n  manimq admin {command}");
+        assert!(said.out.contains(&example), "{command}: {}", said.out);
+    }
 }

@@ -1,6 +1,7 @@
 //! The command line from outside: the real program against a scripted API, and `manimq up` with
 //! real Redis, the real API and a stand-in for the worker.
 
+mod admin;
 mod fake;
 mod help;
 mod render;

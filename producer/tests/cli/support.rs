@@ -96,6 +96,10 @@ impl Live {
         kill_process(Pid::from_raw(self.pid()).unwrap(), signal).unwrap();
     }
 
+    pub fn out(&self) -> String {
+        self.said.lock().unwrap().0.clone()
+    }
+
     pub fn err(&self) -> String {
         self.said.lock().unwrap().1.clone()
     }

@@ -385,24 +385,16 @@ async fn a_redis_of_ones_own_is_used_and_left_alone() {
 async fn the_password_of_redis_is_not_in_the_announcement() {
     let redis = manimq_shared::testing::RedisServer::start();
     let queue = manimq_shared::queue::Queue::new(&redis.config("mq")).unwrap();
-    let mut connection = queue
-        .client()
-        .get_multiplexed_async_connection()
-        .await
-        .unwrap();
     // Any free port: this Redis listens on a socket alone until it is told otherwise.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = free.local_addr().unwrap().port();
     drop(free);
     for (name, value) in [
-        ("requirepass", "hunter2".to_owned()),
         ("port", port.to_string()),
+        ("requirepass", "hunter2".to_owned()),
     ] {
-        let () = redis::cmd("CONFIG")
-            .arg("SET")
-            .arg(name)
-            .arg(value)
-            .query_async(&mut connection)
+        let () = queue
+            .query(redis::cmd("CONFIG").arg("SET").arg(name).arg(value))
             .await
             .unwrap();
     }

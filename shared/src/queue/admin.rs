@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use redis::{FromRedisValue, Value};
 
-use super::{Args, BATCH_MAX, Queue, QueueError, Quotas, timestamp};
-use crate::ids::{JobId, TenantId};
+use super::{Args, BATCH_MAX, Queue, QueueError, Quotas, RedisConfig, timestamp};
+use crate::ids::{JobId, TenantId, WorkerId};
 use crate::job::Lane;
 
 /// What [`Queue::pause`] and [`Queue::resume`] are about.
@@ -72,6 +72,18 @@ pub enum TenantPlace {
 }
 
 impl TenantPlace {
+    /// The name for programs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Eligible => "eligible",
+            Self::AtElasticBound => "at_elastic_bound",
+            Self::LanePaused => "lane_paused",
+            Self::OutOfRenderTime => "out_of_render_time",
+        }
+    }
+
     fn parse(text: &str) -> Self {
         match text {
             "vt" => Self::Eligible,
@@ -91,6 +103,29 @@ pub struct Cursor {
 }
 
 impl Queue {
+    /// Connects to a queue that is there already, with as many shards as it has; `None` if this Redis
+    /// holds none under this prefix. For those who look after a queue and must not begin one by mistake.
+    ///
+    /// # Errors
+    /// As [`Queue::connect`].
+    pub async fn find(config: &RedisConfig) -> Result<Option<Self>, QueueError> {
+        let mut command = redis::cmd("HMGET");
+        let queue = Self::new(config)?;
+        command
+            .arg(queue.keys().shard())
+            .arg("layout")
+            .arg("shards");
+        let (layout, shards): (Option<String>, Option<String>) = queue.query(&command).await?;
+        if layout.is_none() {
+            return Ok(None);
+        }
+        let config = RedisConfig {
+            shards: shards.and_then(|text| text.parse().ok()).or(config.shards),
+            ..config.clone()
+        };
+        Self::connect(&config).await.map(Some)
+    }
+
     /// Checks all that the queue knows twice, changing nothing; with `repair`, puts right what differs
     /// and counts it in the counter `repairs`. Costs Redis about 0.1 ms per 100 items, in short calls.
     ///
@@ -177,6 +212,23 @@ impl Queue {
         let mut changed = false;
         for shard in shards {
             let reply = self.call(shard, "pause", &args.0).await?;
+            changed |= i64::from_redis_value(reply)? == 1;
+        }
+        Ok(changed)
+    }
+
+    /// Drains a worker: it claims no more, finishes what it runs and stays idle. With `on` false it
+    /// claims again. Holds from the reply on, until the worker ends; it keeps the claims that it has.
+    /// False if that was so before. [`Queue::stats`] tells how far it is. A worker that nobody knows is
+    /// drained should it appear within a day.
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`]; safe to repeat.
+    pub async fn drain(&self, worker: WorkerId, on: bool) -> Result<bool, QueueError> {
+        let args = Args::new().show(worker).show(u8::from(on));
+        let mut changed = false;
+        for shard in self.shards() {
+            let reply = self.call(shard, "drain", &args.0).await?;
             changed |= i64::from_redis_value(reply)? == 1;
         }
         Ok(changed)

@@ -1,297 +1,357 @@
-//! How manimq talks to Redis: one place builds clients and pools, with explicit time-outs.
+//! How manimq talks to Redis: one place builds all connections, for one server, for a master that
+//! sentinels watch, and for a Cluster, with explicit time-outs everywhere.
+//!
+//! ```text
+//! Shared ─┬─ Node ──────────── lanes (multiplexed)      every call; one server, or the sentinels' master
+//!         │    └─ Committer ── small pool               calls that are answered once they are kept
+//!         └─ Cluster ─ Node …                           one for each server, found by slot
+//! Blocking ─────────────────── one connection           BLPOP
+//! Hub ──────────────────────── one connection           hints
+//! ```
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+mod cluster;
+mod config;
+mod durable;
+mod link;
+mod node;
+mod retry;
+mod sentinel;
+mod slots;
+mod tls;
+mod url;
 
-use deadpool_redis::{Manager, Pool, PoolError, Runtime};
-use redis::aio::MultiplexedConnection;
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, IntoConnectionInfo as _, Pipeline, RedisError, Value,
-};
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::{MultiplexedConnection, PubSub};
+use redis::{Client, Cmd, Pipeline, RedisError, Value};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+pub use config::{RedisConfig, TlsFiles};
+pub use durable::Kept;
+pub use url::{URL_FORMS, redact};
 
 use super::QueueError;
+use cluster::Cluster;
+use link::late;
+use node::{Failure, Node, Reply, Source, Wire, refusal};
+use retry::{Retry, is_final};
+use sentinel::Sentinels;
+use tls::Maker;
+use url::Place;
 
 /// Longest wait for a connection to be made.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Longest wait for the answer to a command that does not block.
+/// Longest wait for a call that does not block, with all that it takes: connecting, redirections,
+/// further tries.
 pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How to reach Redis.
+/// What a user of Redis must be allowed, for the prefix `mq`, as `ACL SETUSER` takes it. In a Cluster it
+/// is made on each node. On Redis 7.2 or newer with `MANIMQ_REDIS_DURABLE`, `+waitaof` comes in addition.
+pub const ACL_RULES: &str = "~{mq:* &{mq:* +@hash +@set +@sortedset +@string +@stream +@list -@dangerous \
+     +del +exists +expire +persist +pttl +time +publish +subscribe +unsubscribe +ping +fcall +function|load +info \
+     +wait +config|get +cluster|slots +asking";
+
+/// Most connections for calls to one server: the second keeps a large payload from delaying everything.
+const LANES_MAX: usize = 2;
+/// Longest pause of a blocked wait for a slot that is on its way to another server.
+const MOVE_PAUSE: Duration = Duration::from_millis(250);
+
+/// Tells when a connection was lost: others may have lost theirs without knowing it.
 #[derive(Clone)]
-pub struct RedisConfig {
-    /// `redis://host:port/db`, `redis+unix:///path` or `unix:///path`.
-    pub url: String,
-    /// Prefix of all keys; two systems on one Redis differ in it.
-    pub prefix: String,
-    /// Most connections for calls, besides those that block. More than two are never made.
-    pub pool_size: usize,
-    /// Logical shards, 1 to 256; fixed once a queue was begun. `None`: 1.
-    pub shards: Option<u16>,
-}
+struct Unrest(watch::Sender<()>);
 
-impl RedisConfig {
-    /// The usual settings for a URL.
-    #[must_use]
-    pub fn new(url: impl Into<String>) -> Self {
-        Self {
-            url: url.into(),
-            prefix: "mq".to_owned(),
-            pool_size: 8,
-            shards: None,
-        }
-    }
-
-    /// Number of logical shards, 1 to 256.
-    #[must_use]
-    pub fn shards(&self) -> u16 {
-        self.shards.unwrap_or(1).clamp(1, 256)
+impl Unrest {
+    fn stir(&self) {
+        self.0.send_replace(());
     }
 }
 
-impl std::fmt::Debug for RedisConfig {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RedisConfig")
-            .field("url", &redact(&self.url))
-            .field("prefix", &self.prefix)
-            .field("pool_size", &self.pool_size)
-            .field("shards", &self.shards)
-            .finish()
-    }
-}
-
-/// The URL without its user name and password, for messages; of one that is malformed, nothing
-/// before its last `@` is shown.
-#[must_use]
-pub fn redact(url: &str) -> String {
-    let Some(at) = url.rfind('@') else {
-        return url.to_owned();
-    };
-    let is_scheme = |text: &str| text.bytes().all(|b| b.is_ascii_lowercase() || b == b'+');
-    let scheme = url.find("://").filter(|&colon| is_scheme(&url[..colon]));
-    let scheme = scheme.map_or("", |colon| &url[..colon + 3]);
-    format!("{scheme}…@{}", &url[at + 1..])
-}
-
-fn settings(response: Option<Duration>) -> AsyncConnectionConfig {
-    AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(CONNECT_TIMEOUT))
-        .set_response_timeout(response)
-}
-
-/// A client for `url`.
-///
-/// # Errors
-/// [`QueueError::Configuration`] if the URL cannot be read.
-pub fn client(url: &str) -> Result<Client, QueueError> {
-    let normal = url
-        .strip_prefix("unix:")
-        .map(|path| format!("redis+unix://{}", path.trim_start_matches("//")));
-    let normal = normal.as_deref().unwrap_or(url);
-    let invalid = |error: redis::RedisError| {
-        QueueError::Configuration(format!(
-            "the Redis URL {:?} cannot be used ({error}); write redis://HOST:PORT/DB or unix:///PATH in REDIS_URL",
-            redact(url)
-        ))
-    };
-    let info = normal.into_connection_info().map_err(invalid)?;
-    Client::open(info).map_err(invalid)
-}
-
-/// The connections that all non-blocking calls of a process share. Calls of many tasks travel in
-/// one stream each, so they need no pool: a busy process sends many with one system call.
+/// The connections of a process for all calls that do not block.
 ///
 /// A connection's driver is a task of the runtime that first needed it. Who must not be starved
 /// by that runtime (the renewal of leases) makes a queue of its own.
 pub struct Shared {
-    client: Client,
-    /// Makes the connections, with its time-outs. They are taken out of it for good: a pool
-    /// pings on every checkout, which would double the commands that Redis sees.
-    pool: Pool,
-    slots: Vec<Slot>,
-    next: AtomicUsize,
+    topology: Arc<Topology>,
+    durable: bool,
+    unrest: Unrest,
 }
 
-/// Most connections of [`Shared`]: the second keeps a large payload from delaying everything.
-const SHARED_MAX: usize = 2;
-
-#[derive(Default)]
-struct Slot {
-    /// The present connection and its number.
-    current: Mutex<Option<(u64, MultiplexedConnection)>>,
-    /// Held by the one task that connects; the others wait for it and share its failure.
-    connecting: tokio::sync::Mutex<Connecting>,
+enum Topology {
+    /// One server, or the sentinels' master.
+    Single(Node),
+    Cluster(Box<Cluster>),
 }
 
-#[derive(Default)]
-struct Connecting {
-    /// How many connections were made.
-    made: u64,
-    /// When the last try failed, and how.
-    failed: Option<(Instant, String)>,
+impl Topology {
+    fn switches(&self) -> u64 {
+        match self {
+            Self::Single(node) => node.source().switches(),
+            Self::Cluster(_) => 0,
+        }
+    }
 }
 
 impl Shared {
     /// Connects on the first call.
     ///
     /// # Errors
-    /// [`QueueError::Configuration`] if the URL cannot be read.
+    /// [`QueueError::Configuration`] if the URL or a TLS file cannot be used.
     pub fn new(config: &RedisConfig) -> Result<Self, QueueError> {
-        let slots = config.pool_size.clamp(1, SHARED_MAX);
-        let client = client(&config.url)?;
-        let unusable = |error: &dyn std::fmt::Display| {
-            QueueError::Configuration(format!("the Redis URL cannot be used: {error}"))
+        let target = url::read(config)?;
+        let tls = target.tls.as_ref();
+        let servers = Maker::new(&target.login, target.db, tls)?;
+        let lanes = config.pool_size.clamp(1, LANES_MAX);
+        let unrest = Unrest(watch::Sender::new(()));
+        let single = |source| Topology::Single(Node::new(source, lanes, unrest.clone()));
+        let topology = match target.place {
+            Place::Unix(path) => single(Source::Fixed(Box::new(servers.socket(&path)?))),
+            Place::Server(host) => single(Source::Fixed(Box::new(servers.host(&host)?))),
+            Place::Sentinel {
+                sentinels,
+                service,
+                login,
+            } => {
+                let askers = Maker::new(&login, 0, tls)?;
+                let sentinels =
+                    Sentinels::new(&sentinels, service, &askers, servers, unrest.clone())?;
+                single(Source::Sentinels(Arc::new(sentinels)))
+            }
+            Place::Cluster(seeds) => {
+                let cluster = Cluster::new(seeds, servers, lanes, unrest.clone());
+                Topology::Cluster(Box::new(cluster))
+            }
         };
-        let info = client.get_connection_info().clone();
-        let manager = Manager::new_with_config(info, settings(Some(RESPONSE_TIMEOUT)))
-            .map_err(|error| unusable(&error))?;
-        let pool = Pool::builder(manager)
-            .max_size(slots)
-            .create_timeout(Some(CONNECT_TIMEOUT))
-            .runtime(Runtime::Tokio1)
-            .build()
-            .map_err(|error| unusable(&error))?;
         Ok(Self {
-            client,
-            pool,
-            slots: std::iter::repeat_with(Slot::default).take(slots).collect(),
-            next: AtomicUsize::new(0),
+            topology: Arc::new(topology),
+            durable: config.durable,
+            unrest,
         })
     }
 
-    /// The client, for a connection of one's own.
-    pub const fn client(&self) -> &Client {
-        &self.client
+    /// Whether jobs are to be accepted with [`Self::query_durable`].
+    #[must_use]
+    pub const fn durable(&self) -> bool {
+        self.durable
     }
 
-    /// Sends a command. `repeat` says that it may be sent again if the connection broke.
+    /// Sends a command to the server that has its first key, and follows redirections, failovers and
+    /// moving slots. `repeat` says that it may be sent again if the connection broke; what Redis
+    /// refused without doing anything is sent again in any case.
+    ///
+    /// # Errors
+    /// As Redis or the network has it, within [`RESPONSE_TIMEOUT`].
     pub async fn query(&self, command: &Cmd, repeat: bool) -> Result<Value, RedisError> {
-        let slot = self.slot();
-        let (number, mut connection) = self.connection(slot).await?;
-        match connection.send_packed_command(command).await {
-            Err(error) if slot.broke(number, &error) && repeat && !error.is_timeout() => {
-                let (number, mut connection) = self.connection(slot).await?;
-                let outcome = connection.send_packed_command(command).await;
-                if let Err(error) = &outcome {
-                    slot.broke(number, error);
-                }
-                outcome?.extract_error()
-            }
-            outcome => outcome?.extract_error(),
-        }
+        let wire = Wire::One(command);
+        let (value, _) = self
+            .exchange(wire, || slots::slot_of(command), repeat)
+            .await?;
+        Ok(value)
     }
 
-    /// Sends commands in order over one connection; they may be sent again if it broke.
+    /// Like [`Self::query`], and waits until what the command wrote is kept: until a majority of the
+    /// copies (server and replicas) has it, and the disk of the server where that can be waited for.
+    ///
+    /// # Errors
+    /// As [`Self::query`]. That it took effect without a confirmation is no error but
+    /// [`Kept::Unconfirmed`].
+    pub async fn query_durable(
+        &self,
+        command: &Cmd,
+        repeat: bool,
+    ) -> Result<(Value, Kept), RedisError> {
+        let wire = Wire::Durable(command);
+        let (value, kept) = self
+            .exchange(wire, || slots::slot_of(command), repeat)
+            .await?;
+        let kept = kept.unwrap_or_else(|| Kept::Unconfirmed("nobody was asked".to_owned()));
+        Ok((value, kept))
+    }
+
+    /// Sends commands in order over one connection; they may be sent again. In a Cluster, all their keys
+    /// are of one slot.
+    ///
+    /// # Errors
+    /// The first command's that was refused, or as [`Self::query`].
     pub async fn pipeline(&self, commands: &Pipeline) -> Result<Vec<Value>, RedisError> {
-        let slot = self.slot();
-        let (number, mut connection) = self.connection(slot).await?;
-        match commands.query_async(&mut connection).await {
-            Err(error) if slot.broke(number, &error) && !error.is_timeout() => {
-                let (_, mut connection) = self.connection(slot).await?;
-                commands.query_async(&mut connection).await
+        let slot = || commands.cmd_iter().find_map(slots::slot_of);
+        match self.exchange(Wire::Many(commands), slot, true).await?.0 {
+            Value::Array(replies) => Ok(replies),
+            other => Ok(vec![other]),
+        }
+    }
+
+    /// Sends a command that may be sent again to every server that takes writes: to the only one, or
+    /// to all primaries of a Cluster.
+    ///
+    /// # Errors
+    /// The first server's that refused or is away. All others were asked even so.
+    pub async fn every_primary(&self, command: &Cmd) -> Result<Vec<Value>, RedisError> {
+        match &*self.topology {
+            Topology::Single(_) => Ok(vec![self.query(command, true).await?]),
+            Topology::Cluster(cluster) => cluster.every_primary(command, deadline()).await,
+        }
+    }
+
+    /// A connection of its own to wait on the list `key`, for at most `block` at a time.
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`] if Redis cannot be reached; as [`Self::query`] otherwise.
+    pub async fn blocking(&self, key: &str, block: Duration) -> Result<Blocking, QueueError> {
+        let slot = slots::slot_of_key(key.as_bytes());
+        let switches = self.switches();
+        let connecting = timeout_at(deadline(), self.connect(Some(slot)));
+        let connection = connecting
+            .await
+            .unwrap_or_else(|_| Err(late("connecting to Redis", RESPONSE_TIMEOUT)))?
+            .1;
+        Ok(Blocking {
+            connection,
+            key: key.to_owned(),
+            block,
+            switches,
+            topology: Arc::clone(&self.topology),
+        })
+    }
+
+    /// A connection for subscriptions. In a Cluster, to any server: what is published on one reaches all.
+    pub(super) async fn subscriber(&self) -> Result<PubSub, RedisError> {
+        let connecting = timeout_at(deadline(), async {
+            // The role can be asked for on another connection only.
+            let (client, _) = self.connect(None).await?;
+            link::subscribe(&client).await
+        });
+        connecting
+            .await
+            .unwrap_or_else(|_| Err(late("connecting to Redis", RESPONSE_TIMEOUT)))
+    }
+
+    /// Grows when the server may be another: a connection made before is of no more use.
+    pub(super) fn switches(&self) -> u64 {
+        self.topology.switches()
+    }
+
+    /// Tells when any connection was lost.
+    pub(super) fn unrest(&self) -> watch::Receiver<()> {
+        self.unrest.0.subscribe()
+    }
+
+    async fn connect(
+        &self,
+        slot: Option<u16>,
+    ) -> Result<(Client, MultiplexedConnection), RedisError> {
+        match &*self.topology {
+            Topology::Single(node) => node.source().connect().await,
+            Topology::Cluster(cluster) => {
+                let client = cluster.client(slot).await?;
+                match link::connect(&client).await {
+                    Ok(connection) => Ok((client, connection)),
+                    Err(error) => {
+                        cluster.distrust();
+                        Err(error)
+                    }
+                }
             }
-            outcome => outcome,
         }
     }
 
-    fn slot(&self) -> &Slot {
-        let n = self.next.fetch_add(1, Ordering::Relaxed);
-        &self.slots[n % self.slots.len()]
+    async fn exchange(
+        &self,
+        wire: Wire<'_>,
+        slot: impl FnOnce() -> Option<u16>,
+        repeat: bool,
+    ) -> Result<Reply, RedisError> {
+        match &*self.topology {
+            Topology::Single(node) => single(node, wire, repeat, deadline()).await,
+            Topology::Cluster(cluster) => cluster.exchange(wire, slot(), repeat, deadline()).await,
+        }
     }
+}
 
-    async fn connection(&self, slot: &Slot) -> Result<(u64, MultiplexedConnection), RedisError> {
-        if let Some(current) = slot.current() {
-            return Ok(current);
+fn deadline() -> Instant {
+    Instant::now() + RESPONSE_TIMEOUT
+}
+
+/// One call to the only server.
+async fn single(
+    node: &Node,
+    wire: Wire<'_>,
+    repeat: bool,
+    deadline: Instant,
+) -> Result<Reply, RedisError> {
+    let mut retry = Retry::until(deadline, repeat);
+    loop {
+        match node.exchange(wire, false, deadline).await {
+            Ok(reply) => match refusal(&reply.0) {
+                None => return Ok(reply),
+                Some(error) => {
+                    let demoted = error.code() == "READONLY";
+                    let error = error.clone().into();
+                    if !demoted {
+                        return Err(error);
+                    }
+                    // Nothing was done. Who is the master now?
+                    node.forget().await;
+                    retry.soon(error).await?;
+                }
+            },
+            Err(Failure::NotSent(error)) if node.source().moves() && !is_final(&error) => {
+                retry.soon(error).await?;
+            }
+            Err(Failure::NotSent(error)) => return Err(error),
+            Err(Failure::Broke(error)) => retry.sent_again(error)?,
         }
-        let arrived = Instant::now();
-        let mut connecting = slot.connecting.lock().await;
-        if let Some(current) = slot.current() {
-            return Ok(current);
+    }
+}
+
+/// A connection that waits on one list. It must never be shared, and its wait never dropped: an
+/// abandoned one still takes effect on the server.
+pub struct Blocking {
+    connection: MultiplexedConnection,
+    key: String,
+    block: Duration,
+    /// What there were when it was made.
+    switches: u64,
+    topology: Arc<Topology>,
+}
+
+impl Blocking {
+    /// Takes the first element of the list, waiting for one for at most `limit` and never longer than
+    /// was agreed on. `None` if there was none; sooner, while the list is on its way to another server.
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`]: make a new one.
+    pub async fn pop(&mut self, limit: Duration) -> Result<Option<Vec<u8>>, QueueError> {
+        if self.switches != self.topology.switches() {
+            let error = link::passing("Redis has another master now".to_owned());
+            return Err(error.into());
         }
-        // A try that failed while this call waited is its answer too: with a Redis that hangs, a
-        // hundred calls must not try one after the other, each for the whole time-out.
-        if let Some((when, how)) = &connecting.failed
-            && *when >= arrived
-        {
-            return Err(std::io::Error::other(how.clone()).into());
-        }
-        match self.pool.get().await {
-            Ok(connection) => {
-                let connection = deadpool_redis::Connection::take(connection);
-                connecting.made += 1;
-                connecting.failed = None;
-                let current = (connecting.made, connection);
-                *slot.current.lock().expect("no panic while locked") = Some(current.clone());
-                Ok(current)
+        let limit = limit.min(self.block);
+        // 0 would mean "for ever" to Redis.
+        let seconds = limit.as_secs_f64().max(0.001);
+        let mut command = redis::cmd("BLPOP");
+        command.arg(&self.key).arg(seconds);
+        let sending = self.connection.send_packed_command(&command);
+        let end = limit + RESPONSE_TIMEOUT;
+        let reply = link::within(end, "a blocked wait", sending).await;
+        match reply.and_then(Value::extract_error) {
+            Ok(reply) => {
+                let found = redis::FromRedisValue::from_redis_value(reply)?;
+                Ok(Option::<(Vec<u8>, Vec<u8>)>::map(found, |(_, element)| {
+                    element
+                }))
             }
             Err(error) => {
-                let error = match error {
-                    PoolError::Backend(error) => error,
-                    other => std::io::Error::other(other.to_string()).into(),
-                };
-                connecting.failed = Some((Instant::now(), error.to_string()));
-                Err(error)
+                if let Topology::Cluster(cluster) = &*self.topology {
+                    if matches!(error.code(), Some("ASK" | "TRYAGAIN")) {
+                        tokio::time::sleep(limit.min(MOVE_PAUSE)).await;
+                        return Ok(None);
+                    }
+                    cluster.distrust();
+                }
+                Err(error.into())
             }
         }
-    }
-}
-
-impl Slot {
-    fn current(&self) -> Option<(u64, MultiplexedConnection)> {
-        self.current.lock().expect("no panic while locked").clone()
-    }
-
-    /// Whether the error means that connection `number` is of no more use; then nobody gets it again.
-    fn broke(&self, number: u64, error: &RedisError) -> bool {
-        let broke = error.is_io_error()
-            || error.is_timeout()
-            || error.is_connection_dropped()
-            || error.is_unrecoverable_error();
-        if broke {
-            let mut current = self.current.lock().expect("no panic while locked");
-            if current.as_ref().is_some_and(|(n, _)| *n == number) {
-                *current = None;
-            }
-        }
-        broke
-    }
-}
-
-/// A connection of its own for commands that block for at most `block`.
-///
-/// It must never be shared, and its command never dropped: an abandoned blocking command still
-/// takes effect on the server.
-///
-/// # Errors
-/// [`QueueError::Unavailable`] if Redis cannot be reached.
-pub async fn blocking(
-    client: &Client,
-    block: Duration,
-) -> Result<MultiplexedConnection, QueueError> {
-    let settings = settings(Some(block + RESPONSE_TIMEOUT));
-    Ok(client
-        .get_multiplexed_async_connection_with_config(&settings)
-        .await?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_password_in_the_url_is_never_shown() {
-        for url in ["redis://user:secret@host:6379/0", "redis://:secret@h"] {
-            assert!(!redact(url).contains("secret"), "{}", redact(url));
-            assert!(!format!("{:?}", RedisConfig::new(url)).contains("secret"));
-        }
-        for url in ["redis//user:secret@h", "user:secret@h:1", "secret@://h@"] {
-            assert!(!redact(url).contains("secret"), "{}", redact(url));
-        }
-        assert_eq!(redact("redis://h:1"), "redis://h:1");
-        let error = client("http://user:secret@host").unwrap_err().to_string();
-        assert!(
-            !error.contains("secret") && error.contains("REDIS_URL"),
-            "{error}"
-        );
     }
 }

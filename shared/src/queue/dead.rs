@@ -10,6 +10,9 @@ use super::{BATCH_MAX, Enqueued, NewJob, Queue, QueueError, timestamp};
 use crate::ids::{JobId, TenantId, WorkerId};
 use crate::job::{FailureClass, JobPayload};
 
+/// Most dead letters that one call looks at.
+const LOOKED_MAX: usize = 10_000;
+
 /// Which dead letters are meant. The default means all.
 #[derive(Debug, Clone, Default)]
 pub struct DeadFilter {
@@ -50,7 +53,7 @@ pub struct Redriven {
 }
 
 impl Queue {
-    /// A tenant's dead letters, oldest first, at most `limit` (and at most [`BATCH_MAX`] are looked at).
+    /// A tenant's dead letters, oldest first, at most `limit` (and at most 10,000 are looked at).
     ///
     /// # Errors
     /// [`QueueError::Unavailable`], or [`QueueError::Corrupt`] if a record cannot be read.
@@ -77,39 +80,49 @@ impl Queue {
         let bound = |at: Option<Timestamp>, open: &str| {
             at.map_or_else(|| open.to_owned(), |at| at.as_millisecond().to_string())
         };
-        let mut command = redis::cmd("ZRANGEBYSCORE");
-        command
-            .arg(self.keys_of_tenant(tenant).dead(tenant))
-            .arg(bound(filter.since, "-inf"))
-            .arg(bound(filter.until, "+inf"))
-            .arg("WITHSCORES")
-            .arg("LIMIT")
-            .arg(0)
-            .arg(BATCH_MAX);
-        let found: Vec<(String, i64)> =
-            Vec::from_redis_value(self.shared.query(&command, true).await?)?;
         let mut letters = Vec::new();
         let mut gone = Vec::new();
-        for (id, at) in found {
-            let job = JobId::from_short(&id)?;
-            let Some(record) = self.read(job).await? else {
-                gone.push(job);
-                continue;
-            };
-            let error = record.result.and_then(|result| result.error);
-            let class = error.as_ref().map_or(FailureClass::Internal, |e| e.class);
-            if letters.len() == limit || filter.class.is_some_and(|only| only != class) {
-                continue;
+        // Nothing is taken off the list meanwhile by us, so pages by rank miss none.
+        for page in (0..LOOKED_MAX).step_by(BATCH_MAX) {
+            let mut command = redis::cmd("ZRANGEBYSCORE");
+            command
+                .arg(self.keys_of_tenant(tenant).dead(tenant))
+                .arg(bound(filter.since, "-inf"))
+                .arg(bound(filter.until, "+inf"))
+                .arg("WITHSCORES")
+                .arg("LIMIT")
+                .arg(page)
+                .arg(BATCH_MAX);
+            let found: Vec<(String, i64)> =
+                Vec::from_redis_value(self.shared.query(&command, true).await?)?;
+            let is_last = found.len() < BATCH_MAX;
+            for (id, at) in found {
+                if letters.len() == limit {
+                    break;
+                }
+                let job = JobId::from_short(&id)?;
+                let Some(record) = self.read(job).await? else {
+                    gone.push(job);
+                    continue;
+                };
+                let error = record.result.and_then(|result| result.error);
+                let class = error.as_ref().map_or(FailureClass::Internal, |e| e.class);
+                if filter.class.is_some_and(|only| only != class) {
+                    continue;
+                }
+                let letter = DeadLetter {
+                    job,
+                    at: timestamp(at)?,
+                    class,
+                    message: error.map_or_else(String::new, |e| e.message),
+                    attempts: u32::try_from(record.attempts.len()).unwrap_or(u32::MAX),
+                    last_worker: record.attempts.last().map(|attempt| attempt.worker),
+                };
+                letters.push((letter, record.payload));
             }
-            let letter = DeadLetter {
-                job,
-                at: timestamp(at)?,
-                class,
-                message: error.map_or_else(String::new, |e| e.message),
-                attempts: u32::try_from(record.attempts.len()).unwrap_or(u32::MAX),
-                last_worker: record.attempts.last().map(|attempt| attempt.worker),
-            };
-            letters.push((letter, record.payload));
+            if is_last || letters.len() == limit {
+                break;
+            }
         }
         // Their records have ended before them.
         self.discard(tenant, &gone).await?;
@@ -131,7 +144,7 @@ impl Queue {
         limit: usize,
         dry_run: bool,
     ) -> Result<Vec<Redriven>, QueueError> {
-        let dead = self.dead(tenant, filter, limit).await?;
+        let dead = self.dead(tenant, filter, limit.min(BATCH_MAX)).await?;
         if dry_run || dead.is_empty() {
             let told = |(letter, _): (DeadLetter, _)| Redriven {
                 dead: letter.job,

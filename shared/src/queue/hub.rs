@@ -2,6 +2,9 @@
 //!
 //! A hint may be lost (Redis restarts, a cut connection); whoever waits must look for itself
 //! after a bounded time as well. What it saves is the polling in between.
+//!
+//! A connection on which nothing comes may be quiet or dead. It is tried when another connection of
+//! the process was lost, and now and then.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -9,15 +12,18 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use redis::Client;
-
-use super::CONNECT_TIMEOUT;
-use crate::keys::Topic;
+use redis::RedisError;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::RESPONSE_TIMEOUT;
+use super::connection::Shared;
+use crate::keys::Topic;
+
 /// Pause between two tries to connect, growing from the first to the second.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// How often a quiet connection is tried.
+const TRY_EVERY: Duration = Duration::from_secs(60);
 
 type Watchers = Arc<Mutex<HashMap<Topic, watch::Sender<()>>>>;
 /// Length of a job's short form: a message on a channel of jobs is a row of them.
@@ -65,10 +71,10 @@ impl Drop for Watch {
 impl Hub {
     /// Starts the hub's task. It lives until the last clone of the hub is gone.
     #[must_use]
-    pub fn start(client: Client) -> Self {
+    pub fn start(shared: Arc<Shared>) -> Self {
         let watchers = Watchers::default();
         let (changes, receiver) = mpsc::unbounded_channel();
-        let task = tokio::spawn(run(client, Arc::clone(&watchers), receiver));
+        let task = tokio::spawn(run(shared, Arc::clone(&watchers), receiver));
         Self {
             watchers,
             changes,
@@ -98,11 +104,11 @@ impl Hub {
 }
 
 /// Keeps the connection's subscriptions equal to the watchers, and reconnects for ever.
-async fn run(client: Client, watchers: Watchers, mut changes: mpsc::UnboundedReceiver<()>) {
+async fn run(shared: Arc<Shared>, watchers: Watchers, mut changes: mpsc::UnboundedReceiver<()>) {
     let mut pause = RETRY.0;
     loop {
         let began = tokio::time::Instant::now();
-        match follow(&client, &watchers, &mut changes).await {
+        match follow(&shared, &watchers, &mut changes).await {
             Ok(()) => return,
             Err(error) => {
                 // A connection that held for a while starts the pauses anew.
@@ -118,13 +124,12 @@ async fn run(client: Client, watchers: Watchers, mut changes: mpsc::UnboundedRec
 }
 
 async fn follow(
-    client: &Client,
+    shared: &Shared,
     watchers: &Watchers,
     changes: &mut mpsc::UnboundedReceiver<()>,
-) -> Result<(), redis::RedisError> {
-    let connecting = tokio::time::timeout(CONNECT_TIMEOUT, client.get_async_pubsub());
-    let connection = connecting.await.map_err(std::io::Error::from)??;
-    let (mut sink, mut stream) = connection.split();
+) -> Result<(), RedisError> {
+    let (mut unrest, switches) = (shared.unrest(), shared.switches());
+    let (mut sink, mut stream) = shared.subscriber().await?.split();
     let mut subscribed: HashSet<String> = HashSet::new();
     loop {
         let wanted: HashSet<String> = {
@@ -132,18 +137,18 @@ async fn follow(
             watchers.keys().map(|topic| topic.channel.clone()).collect()
         };
         for channel in wanted.difference(&subscribed) {
-            sink.subscribe(channel).await?;
+            within(sink.subscribe(channel)).await?;
             // What happened before the subscription gave no hint: look once.
             wake(watchers, |topic| topic.channel == *channel);
         }
         for channel in subscribed.difference(&wanted) {
-            sink.unsubscribe(channel).await?;
+            within(sink.unsubscribe(channel)).await?;
         }
         subscribed = wanted;
         tokio::select! {
             message = stream.next() => match message {
                 Some(message) => tell(watchers, message.get_channel_name(), message.get_payload_bytes()),
-                None => return Err(redis::RedisError::from(std::io::Error::other("the connection ended"))),
+                None => return Err(std::io::Error::other("the connection ended").into()),
             },
             change = changes.recv() => {
                 if change.is_none() {
@@ -151,8 +156,20 @@ async fn follow(
                 }
                 while changes.try_recv().is_ok() {}
             }
+            _ = unrest.changed() => {
+                if shared.switches() != switches {
+                    return Err(std::io::Error::other("Redis has another master now").into());
+                }
+                within(sink.ping::<redis::Value>()).await.map(drop)?;
+            }
+            () = tokio::time::sleep(TRY_EVERY) => within(sink.ping::<redis::Value>()).await.map(drop)?,
         }
     }
+}
+
+async fn within<T>(call: impl Future<Output = Result<T, RedisError>>) -> Result<T, RedisError> {
+    let answer = tokio::time::timeout(RESPONSE_TIMEOUT, call).await;
+    answer.map_err(std::io::Error::from)?
 }
 
 /// Passes a message on: to those who wait for one of the items in it, and for all of the channel.

@@ -4,7 +4,7 @@ Both draw with Manim's renderer, untouched; they differ after a frame is drawn.
 
 * ``ManimWriter``: the command's own encoder settings, pieces and joining. The
   file decodes to the command's frames, bit for bit.
-* ``StreamWriter``: one x264 stream for the whole scene, on one thread. The
+* ``StreamWriter``: one stream for the whole scene, on threads of its own. The
   frames before encoding are the command's, byte for byte.
 
 The hooks are for Manim 0.22; ``check_hooks`` fails the start on another shape.
@@ -16,25 +16,48 @@ import inspect
 import math
 import time
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
-from queue import Queue
-from threading import Thread
 from typing import Any
 
-import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
 from manim import Scene, config
+from manim.camera.camera import Camera
 from manim.renderer.cairo_renderer import CairoRenderer
 from manim.scene.scene_file_writer import SceneFileWriter
+from manim.utils.color import color_to_int_rgba
 
-STREAM_OPTIONS = {"preset": "veryfast"}
-"""x264 settings of the stream, over Manim's own (crf 23): 2-4 dB below the
-default preset at a level where nobody can see it, at half the time."""
-_QUEUE_FRAMES = 8
+from .stream import Stream
+
+_ONE_THREAD_LINES_MAX = 480
+"""Up to this height x264 spends more on handing work to threads than it gains."""
 
 Report = Callable[[dict[str, Any]], None]
+
+
+_COVERED = frozenset(
+    {("libx264", "yuv420p"), ("libvpx-vp9", "yuv420p"), ("libvpx-vp9", "yuva420p"), ("qtrle", "argb")}
+)
+"""Codecs and pixel formats of Manim's own choice: mp4, mov and gif; webm; with alpha."""
+_MANIM_OPTIONS = frozenset({("crf", "23")})
+"""Encoder options that Manim sets by itself."""
+
+
+def stream_options(spec: Any, gif: bool) -> dict[str, str]:
+    """Encoder settings of the stream: ours, and over them what the scene has chosen.
+
+    x264 ``veryfast`` is 2-4 dB below the default preset at a level where nobody
+    can see it, at half the time; VP9 ``realtime`` 1.5 dB at a quarter.
+    """
+    options: dict[str, str] = {}
+    if spec.codec == "libx264":
+        # The colours of a GIF are counted in this film.
+        options = {"crf": "15" if gif else "23", "preset": "veryfast"}
+        if spec.height <= _ONE_THREAD_LINES_MAX:
+            options["threads"] = "1"
+    elif spec.codec == "libvpx-vp9":
+        options = {"crf": "23", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"}
+    chosen = (option for option in spec.options if option not in _MANIM_OPTIONS)
+    return {**options, **dict(chosen)}
 
 
 class Meter:
@@ -151,96 +174,19 @@ class ManimWriter(SceneFileWriter):
         return pixels.copy()
 
 
-class _Stream:
-    """One encoder on one thread. A picture is converted once, however often it repeats."""
-
-    def __init__(self, path: Path, spec: Any) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._container = av.open(str(path), "w", format=spec.container_format)
-        options = {**dict(spec.options), **STREAM_OPTIONS}
-        self._stream = self._container.add_stream(spec.codec, rate=spec.frame_rate, options=options)
-        self._stream.width, self._stream.height = spec.width, spec.height
-        self._stream.pix_fmt = spec.pixel_format
-        self._time_base = Fraction(spec.frame_rate.denominator, spec.frame_rate.numerator)
-        self._reformatter = VideoReformatter()
-        self._picture = av.VideoFrame(spec.width, spec.height, "rgba")
-        self._line_bytes = spec.width * 4
-        self._pts = 0
-        self._free: Queue[Any] = Queue()
-        self._queue: Queue[tuple[Any, int] | None] = Queue(_QUEUE_FRAMES)
-        self._error: BaseException | None = None
-        self._aborted = False
-        self._thread = Thread(target=self._work, name="stream-encoder", daemon=True)
-        self._thread.start()
-
-    def take(self, pixels: Any) -> Any:
-        """Copy a picture into a buffer that is free again; fresh pages are what costs."""
-        try:
-            buffer = self._free.get_nowait()
-        except Exception:  # noqa: BLE001 - queue.Empty: none is free yet
-            return pixels.copy()
-        if buffer.shape != pixels.shape:
-            return pixels.copy()
-        np.copyto(buffer, pixels)
-        return buffer
-
-    def put(self, pixels: Any, repeat: int) -> None:
-        """Encode a picture ``repeat`` times. It belongs to the stream from here on."""
-        if self._error is not None:
-            raise self._error
-        self._queue.put((pixels, repeat))
-
-    def finish(self) -> None:
-        """Everything out, file closed; raises what went wrong on the thread."""
-        self._queue.put(None)
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-        for packet in self._stream.encode():
-            self._container.mux(packet)
-        self._container.close()
-
-    def abort(self) -> None:
-        """Stop the thread; the file is worthless."""
-        self._aborted = True
-        self._queue.put(None)
-        self._thread.join()
-
-    def _work(self) -> None:
-        while (item := self._queue.get()) is not None:
-            if self._error is not None or self._aborted:
-                continue
-            try:
-                self._encode(*item)
-            except BaseException as error:  # noqa: BLE001 - raised again in the main thread
-                self._error = error
-            self._free.put(item[0])
-
-    def _encode(self, pixels: Any, repeat: int) -> None:
-        plane = self._picture.planes[0]
-        if plane.line_size == self._line_bytes:
-            plane.update(pixels)
-            picture = self._picture
-        else:
-            picture = av.VideoFrame.from_ndarray(pixels, format="rgba")
-        converted = self._reformatter.reformat(picture, format=self._stream.pix_fmt)
-        for _ in range(repeat):
-            converted.pts = self._pts
-            converted.time_base = self._time_base
-            self._pts += 1
-            for packet in self._stream.encode(converted):
-                self._container.mux(packet)
-
-
 class StreamWriter(ManimWriter):
     """All plays into one stream: no pieces, no joining, no waiting between plays."""
 
-    _encoder: _Stream | None = None
+    _encoder: Stream | None = None
+    _film: Path
     _open = False
 
     def open_partial_movie_stream(self, **kwargs: Any) -> None:
         if self._encoder is None:
-            self._encoder = _Stream(self.movie_file_path, self.video_encoder)
+            spec, is_gif = self.video_encoder, self.output_spec.is_gif
+            # A GIF is made of a finished film: its palette is that of all pictures.
+            self._film = self.movie_file_path.with_suffix(f".{spec.container_format}")
+            self._encoder = Stream(self._film, spec, stream_options(spec, is_gif))
         self._open = True
 
     def close_partial_movie_stream(self) -> None:
@@ -258,9 +204,9 @@ class StreamWriter(ManimWriter):
         self.meter.finishing()
         if self._encoder is not None:
             self._encoder.finish()
-            # Manim's own joining adds the sound to a finished silent film: give
-            # it this one, as the only piece, and nothing to join.
-            self.partial_movie_files = [str(self.movie_file_path)]
+            # Manim's own joining makes the GIF of a finished silent film, or adds
+            # the sound to it: give it this one, as the only piece.
+            self.partial_movie_files = [str(self._film)]
             self.combine_to_movie()
         if self.subcaptions:
             self.write_subcaption_file()
@@ -269,8 +215,11 @@ class StreamWriter(ManimWriter):
     def _write_concat_manifest(self, input_files: list[str]) -> None:
         pass
 
-    def combine_files(self, *args: Any, **kwargs: Any) -> None:
-        pass
+    def combine_files(
+        self, input_files: list[str], output_file: Path, create_gif: bool = False, includes_sound: bool = False
+    ) -> None:
+        if create_gif:
+            super().combine_files(input_files, output_file, create_gif, includes_sound)
 
     def abort_encode_jobs(self, reraise_encoder_failures: bool = False) -> None:
         if self._encoder is not None:
@@ -278,17 +227,33 @@ class StreamWriter(ManimWriter):
 
 
 def stream_can(settings: Any) -> bool:
-    """What the stream covers; everything else goes through Manim's own writer."""
-    output = settings.plan.output
+    """What the stream covers: all films that the command makes by itself.
+
+    What is left to Manim's own writer: pictures (nothing is encoded), image
+    sequences, and films whose codec or pixel format the scene has chosen.
+    Films of sections are not made: there is no place for them in a result.
+    """
     encoder = settings.video_encoder
     return (
-        output.is_video
-        and output.format == "mp4"
-        and not output.save_sections
+        settings.plan.output.is_video
         and encoder is not None
-        and encoder.codec == "libx264"
-        and encoder.pixel_format == "yuv420p"
+        and (encoder.codec, encoder.pixel_format) in _COVERED
     )
+
+
+_init_any_background = Camera.init_background
+
+
+def _init_background(self: Camera) -> None:
+    """One colour all over, as Manim makes it, a word and not a byte at a time."""
+    plain = self.background_image is None and self.n_channels == 4 and self.pixel_array_dtype == "uint8"
+    if not plain:
+        _init_any_background(self)
+        return
+    rgba = color_to_int_rgba(self.background_color, self.background_opacity)
+    word = np.array(rgba, np.uint8).view(np.uint32)
+    self.background = np.full((self.pixel_height, self.pixel_width), word).view(np.uint8)
+    self.background = self.background.reshape(self.pixel_height, self.pixel_width, 4)
 
 
 def install(encoder: str, report: Report) -> Meter:
@@ -315,6 +280,7 @@ def install(encoder: str, report: Report) -> Meter:
         self.add_frame(self.get_frame() if take is None else take(self.camera.pixel_array))
 
     CairoRenderer.init_scene = init_scene
+    Camera.init_background = _init_background
     if encoder == "fast":
         CairoRenderer.render = render
     return meter
@@ -330,6 +296,7 @@ def check_hooks() -> None:
         CairoRenderer.freeze_current_frame: ["self", "duration"],
         CairoRenderer.save_static_frame_data: ["self", "scene", "static_mobjects"],
         CairoRenderer.scene_finished: ["self", "scene"],
+        Camera.init_background: ["self"],
         SceneFileWriter.is_already_cached: ["self", "hash_invocation"],
         SceneFileWriter.save_image: ["self", "pixels"],
         SceneFileWriter.begin_animation: ["self", "allow_write", "animation_index", "file_path"],

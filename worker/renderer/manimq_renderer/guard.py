@@ -39,7 +39,7 @@ from .protocol import (
     send,
     try_send,
 )
-from .tex_desk import Client, Desk
+from .tex_desk import RUNS_MAX, Client, Desk, Shelf
 
 GRACE_S = 2.0
 """From asking a job to say where it is until it is killed."""
@@ -110,7 +110,9 @@ class Guard:
         self._progress_sent = 0.0
         self._ending = Ending()
         self._loop = Loop()
-        self._desk = Desk(self._loop, zygote.programs, self._start_tex)
+        shelf = Shelf(lambda message: try_send(channel, message)) if spec.formulas else None
+        self._desk = Desk(self._loop, zygote.programs, self._start_tex, shelf)
+        self._tex_places = False
         self._entropy = os.urandom(32)
         self._scout: Scout | None = None
         self._scout_due: float | None = None
@@ -143,11 +145,10 @@ class Guard:
             send(self._channel, {"type": "interrupted"})
             return
         try:
-            messages = self._verdict()
+            for message, fds in self._verdict():
+                send(self._channel, message, fds)
         finally:
             self._end_probe()
-        for message, fds in messages:
-            send(self._channel, message, fds)
 
     def _fork_scene(self, child: Callable[[], None]) -> int:
         """Fork a process that runs tenant code: the first to go when memory runs out."""
@@ -263,7 +264,10 @@ class Guard:
             message = self._channel.recv(MESSAGE_BYTES_MAX)
         except OSError:
             pass
-        # The only message is "cancel"; an end of file means the worker is gone.
+        if message and (said := json.loads(message))["type"] == "formula":
+            self._desk.take_from_shelf(said["key"], said["svg"])
+            return
+        # What is left is "cancel"; an end of file means the worker is gone.
         self._loop.unwatch(self._channel.fileno())
         self._ending.stop = "canceled"
         if message == b"":
@@ -321,6 +325,8 @@ class Guard:
         elif kind == "tex":
             self._show_sign()
             return self._desk.ask(self._client, event)
+        elif kind == "tex_soon":
+            return self._desk.foresee(event)
         elif kind == "stopped_at":
             self._ending.stopped_at = event
         elif kind == "failed":
@@ -360,11 +366,15 @@ class Guard:
 
     # ------------------------------------------------------------ TeX for job and scout
 
-    def _start_tex(self, request: tex.Request, nice: int) -> tuple[int, int]:
-        walls.mount_tex_folder()
-        directory = os.open(walls.TEX_DIR, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    def _start_tex(self, request: tex.Request, nice: int, place: int) -> tuple[int, int]:
+        if not self._tex_places:
+            walls.mount_tex_places(RUNS_MAX)
+            self._tex_places = True
+        walls.mount_tex_folder(place)
+        folder = walls.tex_folder(place)
+        directory = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         filters = self._zygote.filters
-        return self._fork_apart(lambda: tex.run_confined(request, filters, nice)), directory
+        return self._fork_apart(lambda: tex.run_confined(request, filters, nice, folder)), directory
 
     # ------------------------------------------------------------ the scout
 
@@ -559,6 +569,7 @@ class Guard:
             },
             "frames": media.frames,
             "animations": clean_count(done.get("animations"), COUNT_MAX) or 0,
+            "formulas_set": self._desk.runs,
             "engine": "stream" if done.get("engine") == "stream" else "manim",
             "cpu_s": self._ending.cpu_s,
             "peak_memory_bytes": self._ending.peak_memory_bytes,

@@ -11,13 +11,15 @@ import functools
 import gc
 import hashlib
 import json
+import mmap
 import os
 import random
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any
 
 import manim
@@ -25,7 +27,7 @@ import numpy as np
 from manim import config
 from manim.manager import Manager
 
-from . import engine, failure, linux, scene, tex_client, walls
+from . import engine, failure, formulas, linux, scene, tex_client, walls
 from .protocol import JobSpec, write_all
 
 SETUP_FAILED = 71
@@ -111,10 +113,12 @@ class SceneProcess:
         self._seed()
         self._share_random_numbers()
         self._configure()
-        tex_client.install(self._compile_tex)
+        request = tex_client.install(self._compile_tex)
         sys.argv = ["manim"]
         module = scene.load_module(self._path, text)
-        return scene.choose_scene(module, self._spec.scene)
+        chosen = scene.choose_scene(module, self._spec.scene)
+        self._foresee(text, module, chosen, request)
+        return chosen
 
     def _seed(self) -> None:
         """Random numbers that no other job has, and that job and scout have in common.
@@ -181,14 +185,21 @@ class SceneProcess:
         return answer, bytes(body)
 
 
+    def _foresee(
+        self, text: str, module: ModuleType, chosen: type[manim.Scene], request: Callable[..., dict[str, Any]]
+    ) -> None:
+        """Nothing: a scout comes after the formulas that a job announced."""
+
+
 class _Job(SceneProcess):
     """One render, from the source to the exit status."""
 
     def __init__(self, spec: JobSpec, entropy: bytes) -> None:
         super().__init__(spec, entropy)
         self._began = time.monotonic()
-        # Given back when memory runs out, so that the report still fits.
-        self._reserve: bytearray | None = bytearray(4 * 1024 * 1024)
+        # Given back when memory runs out, so that the report still fits. It is
+        # address space that is limited, so its pages need not be touched.
+        self._reserve: mmap.mmap | None = mmap.mmap(-1, 4 * 1024 * 1024)
 
     def run(self) -> int:
         """Render. Returns the exit status; what happened is said on the event pipe."""
@@ -201,7 +212,9 @@ class _Job(SceneProcess):
         try:
             done = self._render()
         except BaseException as error:  # noqa: BLE001 - every way a scene can end
-            self._reserve = None
+            if self._reserve is not None:
+                self._reserve.close()
+                self._reserve = None
             gc.collect()
             self._say({"e": "failed", **failure.describe(error, self._path)})
             return 1
@@ -213,12 +226,12 @@ class _Job(SceneProcess):
     def _render(self) -> dict[str, Any]:
         meter = engine.install(self._spec.encoder, self._say)
         scene_class = self._load()
-        # From here on as the command does it (manim/cli/render/commands.py).
-        with manim.tempconfig({}):
-            instance = scene_class()
-            Manager(instance)
-            started = time.monotonic()
-            instance.render()
+        # From here on as the command does it (manim/cli/render/commands.py), but
+        # for putting the configuration back: that takes 14 ms, and nobody looks.
+        instance = scene_class()
+        Manager(instance)
+        started = time.monotonic()
+        instance.render()
         final = getattr(instance.renderer.file_writer, "final_file_path", None)
         if final is None:
             raise failure.NotRenderable("every animation of this scene is skipped, so there is no film")
@@ -233,6 +246,13 @@ class _Job(SceneProcess):
             "animations": instance.renderer.num_plays,
             "engine": meter.engine,
         }
+
+    def _foresee(
+        self, text: str, module: ModuleType, chosen: type[manim.Scene], request: Callable[..., dict[str, Any]]
+    ) -> None:
+        """Have the formulas set side by side that the scene will ask for one by one."""
+        for wanted in formulas.foresee(text, module, chosen, request):
+            self._say({"e": "tex_soon", **wanted})
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         # Said before raising: a scene that swallows every exception has still

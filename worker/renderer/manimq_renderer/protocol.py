@@ -2,7 +2,8 @@
 
 * worker -> zygote: one SEQPACKET message per job, ``JobSpec`` as JSON, with
   three descriptors: source, log, channel. Believed.
-* guard <-> worker: JSON messages on the channel. Believed in both directions.
+* guard <-> worker: JSON messages on the channel. Believed in both directions, but
+  for the pictures of formulas in them: TeX that a tenant wrote has made those.
 * job -> guard: lines of JSON on a pipe that scene code can reach. **Hostile**:
   everything read from it goes through the ``clean_*`` functions, which bound
   type, range and length, before it is passed on.
@@ -87,6 +88,8 @@ class JobSpec:
     transparent: bool
     encoder: str
     seed: int | None
+    formulas: bool
+    """Whether the worker keeps formulas of this job's tenant."""
     limits: Limits
 
     @classmethod

@@ -29,8 +29,6 @@ _SVG_FAILED = 3
 
 _ENVIRONMENT = {
     "PATH": _SEARCH_PATH,
-    "HOME": walls.TEX_DIR,
-    "TEXMFVAR": walls.TEX_DIR,
     "TEXMFHOME": "/nonexistent",
     "LANG": "C.UTF-8",
     # Paranoid: no absolute path, no parent folder, no dot file.
@@ -118,11 +116,11 @@ def parse_request(event: dict[str, Any], programs: Programs) -> Request | dict[s
     return Request(text, program, arguments, f"job{extension}", programs.dvisvgm)
 
 
-def run_confined(request: Request, filters: walls.Filters, nice: int) -> None:
-    """Body of the forked child: set the formula in ``TEX_DIR``. Never returns."""
+def run_confined(request: Request, filters: walls.Filters, nice: int, folder: str) -> None:
+    """Body of the forked child: set the formula in ``folder``. Never returns."""
     status = 1
     try:
-        os.chdir(walls.TEX_DIR)
+        os.chdir(folder)
         source = os.open("job.tex", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         os.write(source, request.text.encode(errors="replace"))
         null = os.open("/dev/null", os.O_RDWR)
@@ -130,14 +128,15 @@ def run_confined(request: Request, filters: walls.Filters, nice: int) -> None:
             os.dup2(null, target)
         linux.close_all_from(3)
         linux.prctl(linux.PR_SET_PDEATHSIG, 9)
-        walls.confine_tex(filters, nice)
-        status = _compile(request)
+        walls.confine_tex(filters, nice, folder)
+        status = _compile(request, {**_ENVIRONMENT, "HOME": folder, "TEXMFVAR": folder})
     finally:
         os._exit(status)
 
 
-def _compile(request: Request) -> int:
+def _compile(request: Request, environment: dict[str, str]) -> int:
     if not _run(
+        environment,
         request.program,
         "-no-shell-escape",
         "-interaction=batchmode",
@@ -149,6 +148,7 @@ def _compile(request: Request) -> int:
     # A name that dvisvgm does not know in this list would disable nothing at
     # all, silently: exactly "ps". Manim's own formulas need "dvisvgm:raw".
     if not _run(
+        environment,
         request.dvisvgm,
         "--page=1",
         "--no-fonts",
@@ -162,8 +162,8 @@ def _compile(request: Request) -> int:
     return 0
 
 
-def _run(program: str, *arguments: str) -> bool:
-    pid = os.posix_spawn(program, [os.path.basename(program), *arguments], _ENVIRONMENT)
+def _run(environment: dict[str, str], program: str, *arguments: str) -> bool:
+    pid = os.posix_spawn(program, [os.path.basename(program), *arguments], environment)
     return os.waitpid(pid, 0)[1] == 0
 
 

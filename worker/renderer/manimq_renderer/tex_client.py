@@ -27,25 +27,28 @@ class LatexFailed(ValueError):
         self.errors = errors
 
 
-def install(compile_elsewhere: Compile) -> None:
-    """Replace both references that Manim holds."""
+def install(compile_elsewhere: Compile) -> Callable[..., dict[str, Any]]:
+    """Replace both references that Manim holds. Returns what makes a request of a formula."""
 
-    def tex_to_svg_file(
+    def request(
         expression: str, environment: str | None = None, tex_template: TexTemplate | None = None
-    ) -> Path:
+    ) -> dict[str, Any]:
         template = config["tex_template"] if tex_template is None else tex_template
         if environment is not None:
             text = template.get_texcode_for_expression_in_env(expression, environment)
         else:
             text = template.get_texcode_for_expression(expression)
+        return {"text": text, "compiler": template.tex_compiler, "extension": template.output_format}
+
+    def tex_to_svg_file(
+        expression: str, environment: str | None = None, tex_template: TexTemplate | None = None
+    ) -> Path:
+        wanted = request(expression, environment, tex_template)
         folder = config.get_dir("tex_dir")
-        svg = folder / f"{tex_file_writing.tex_hash(text)}.svg"
+        svg = folder / f"{tex_file_writing.tex_hash(wanted['text'])}.svg"
         if svg.exists():
             return svg
-        compiler = template.tex_compiler
-        header, body = compile_elsewhere(
-            {"e": "tex", "text": text, "compiler": compiler, "extension": template.output_format}
-        )
+        header, body = compile_elsewhere({"e": "tex", **wanted})
         if not header["ok"]:
             prefix = "LaTeX could not set this formula: " if header["kind"] == "error" else ""
             raise LatexFailed(prefix + header["message"], expression, header["errors"])
@@ -55,3 +58,4 @@ def install(compile_elsewhere: Compile) -> None:
 
     tex_mobject.tex_to_svg_file = tex_to_svg_file
     tex_file_writing.tex_to_svg_file = tex_to_svg_file
+    return request

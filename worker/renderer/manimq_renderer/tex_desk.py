@@ -1,27 +1,40 @@
 """Who gets which formula when: the guard's queue in front of ``tex.py``.
 
-A job and its scout ask for the same formulas. Each is set once: a good picture
-is kept for the other one, under the exact request, in this job's guard only.
-The job goes first: a run for the scout is ended when the job needs another
-formula, and made up for later.
+A job and its scout ask for the same formulas, and a job says early which ones it
+will probably want. Each is set once: a good picture is kept, under the exact
+request, in this job's guard, and by the worker for later jobs of the same tenant
+(``Shelf``). Several runs go side by side, each in a folder of its own. Whoever
+waits goes first, the job before its scout: a run that nobody waits for is ended
+when somebody needs its place.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import select
 import signal
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from . import linux, tex, walls
 from .loop import Loop
+from .protocol import MESSAGE_BYTES_MAX
 
 CACHE_BYTES_MAX = 32 * 1024 * 1024
 """Texts and pictures kept for one job; a formula has some 10 KiB."""
+RUNS_MAX = min(4, max(1, len(os.sched_getaffinity(0))))
+"""Formulas set at a time."""
+FORESEEN_MAX = 64
+"""Formulas that a job may announce and that wait to be set."""
+SHELF_BYTES_MAX = 64 * 1024
+"""Largest picture that the worker is given to keep."""
+SHELF_WAIT_S = 0.5
+"""Longest wait for what the worker has kept; then the formula is set here."""
 
 
 class Client:
@@ -41,12 +54,69 @@ class _Run:
     """A formula being set."""
 
     request: tex.Request
-    client: Client
+    client: Client | None
+    """For whom; None for one that was only announced."""
+    place: int
     pid: int
     pidfd: int
     directory: int
     deadline: float
     preempted: bool = False
+
+
+class Shelf:
+    """What the worker keeps of the tenant's formulas, asked over the guard's channel.
+
+    ``send`` passes a message to the worker, or drops it: the shelf is only ever
+    a way to save time. Its own contents are the worker's and are believed.
+    """
+
+    def __init__(self, send: Callable[[dict[str, Any]], None]) -> None:
+        self._send = send
+        self._asked: dict[str, tuple[tex.Request, float]] = {}
+        self._answered: set[str] = set()
+
+    def asks(self, request: tex.Request, now: float) -> bool:
+        """Whether an answer is still to come; asks if nobody has yet."""
+        key = shelf_key(request)
+        if key in self._answered:
+            return False
+        if key not in self._asked:
+            self._asked[key] = (request, now + SHELF_WAIT_S)
+            self._send({"type": "formula_wanted", "key": key})
+        return True
+
+    def answer(self, key: str) -> tex.Request | None:
+        """The worker has answered; for which request."""
+        self._answered.add(key)
+        request, _ = self._asked.pop(key, (None, 0.0))
+        return request
+
+    def deadline(self) -> float | None:
+        """When the first question has waited for long enough."""
+        return min((until for _, until in self._asked.values()), default=None)
+
+    def give_up(self, now: float) -> None:
+        """Wait no more for answers that are late."""
+        for key in [key for key, (_, until) in self._asked.items() if now >= until]:
+            self.answer(key)
+
+    def keep(self, request: tex.Request, svg: bytes) -> None:
+        """A formula was set here: for the tenant's next job."""
+        if len(svg) > SHELF_BYTES_MAX:
+            return
+        try:
+            message = {"type": "formula_made", "key": shelf_key(request), "svg": svg.decode()}
+        except UnicodeDecodeError:
+            return  # not what dvisvgm writes
+        if len(json.dumps(message)) < MESSAGE_BYTES_MAX:
+            self._send(message)
+
+
+def shelf_key(request: tex.Request) -> str:
+    """Everything that decides what a request's picture looks like, in one word."""
+    parts = [request.program, *request.arguments, request.product, request.dvisvgm, request.text]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 class Desk:
@@ -56,16 +126,22 @@ class Desk:
         self,
         loop: Loop,
         programs: tex.Programs,
-        start: Callable[[tex.Request, int], tuple[int, int]],
+        start: Callable[[tex.Request, int, int], tuple[int, int]],
+        shelf: Shelf | None = None,
+        places: int = RUNS_MAX,
     ) -> None:
-        """``start`` forks a run at a nice value, and returns its pid and folder."""
+        """``start`` forks a run in a place and at a nice value, and returns its pid and folder."""
         self._loop = loop
         self._programs = programs
         self._fork = start
+        self._shelf = shelf
+        self._places = places
         self._clients: list[Client] = []
-        self._run: _Run | None = None
+        self._foreseen: deque[tex.Request] = deque()
+        self._runs: list[_Run] = []
         self._cache: dict[tex.Request, bytes] = {}
         self._cache_bytes = 0
+        self._stopped = False
         self.runs = 0
         """TeX runs so far."""
 
@@ -78,8 +154,9 @@ class Desk:
         self._clients.remove(client)
         client.wanted = None
         self._loop.unwatch(client.replies)
-        if self._run is not None and self._run.client is client and not self._is_wanted(self._run.request):
-            self._preempt(self._run)
+        for run in self._runs:
+            if run.client is client and not self._is_wanted(run.request):
+                self._preempt(run)
 
     def ask(self, client: Client, event: dict[str, Any]) -> bool:
         """Take a hostile request. False if the client has not had its last answer yet."""
@@ -94,91 +171,155 @@ class Desk:
             self._answer(client, _found(svg), svg)
             return True
         client.wanted = request
-        run = self._run
-        if run is None:
-            self._start(client)
-        elif run.request != request and self._goes_before(client, run.client):
-            self._preempt(run)
+        self._fill()
         return True
+
+    def foresee(self, event: dict[str, Any]) -> bool:
+        """Take a hostile announcement of a formula. False if there are too many."""
+        request = tex.parse_request(event, self._programs)
+        if isinstance(request, dict):
+            return True  # whoever asks for it in earnest is told
+        if len(self._foreseen) >= FORESEEN_MAX:
+            return False
+        self._foreseen.append(request)
+        self._fill()
+        return True
+
+    def take_from_shelf(self, key: str, svg: str | None) -> None:
+        """The worker's answer."""
+        request = None if self._shelf is None else self._shelf.answer(key)
+        if request is not None and svg is not None:
+            self._take_picture(request, svg.encode())
+        self._fill()
 
     def deadline(self) -> float | None:
         """When ``keep_time`` has something to do."""
-        return None if self._run is None else self._run.deadline
+        due = [run.deadline for run in self._runs]
+        if self._shelf is not None and (late := self._shelf.deadline()) is not None:
+            due.append(late)
+        return min(due, default=None)
 
     def keep_time(self, now: float) -> None:
-        """End a run that takes too long."""
-        if self._run is not None and now >= self._run.deadline:
-            os.kill(self._run.pid, signal.SIGKILL)
-            self._run.deadline = now + 60  # its death comes through the pidfd
+        """End runs that take too long."""
+        for run in self._runs:
+            if now >= run.deadline:
+                os.kill(run.pid, signal.SIGKILL)
+                run.deadline = now + 60  # its death comes through the pidfd
+        if self._shelf is not None:
+            self._shelf.give_up(now)
+            self._fill()
 
     def stop(self) -> None:
         """Start nothing more; what runs is killed, and reaped in ``close``."""
+        self._stopped = True
         for client in self._clients:
             client.wanted = None
-        if self._run is not None:
-            os.kill(self._run.pid, signal.SIGKILL)
+        for run in self._runs:
+            os.kill(run.pid, signal.SIGKILL)
 
     def close(self) -> None:
         """Everything is dead when this returns."""
         self.stop()
-        if self._run is not None:
-            self._loop.unwatch(self._run.pidfd)
-            os.waitpid(self._run.pid, 0)
-            self._run = None
+        for run in self._runs:
+            self._loop.unwatch(run.pidfd)
+            os.waitpid(run.pid, 0)
+        self._runs.clear()
 
     # ------------------------------------------------------------ runs
 
-    def _goes_before(self, one: Client, other: Client) -> bool:
-        if other not in self._clients:
-            return True
-        return self._clients.index(one) < self._clients.index(other)
-
     def _is_wanted(self, request: tex.Request) -> bool:
         return any(client.wanted == request for client in self._clients)
+
+    def _is_running(self, request: tex.Request) -> bool:
+        return any(run.request == request and not run.preempted for run in self._runs)
 
     def _preempt(self, run: _Run) -> None:
         run.preempted = True
         os.kill(run.pid, signal.SIGKILL)
 
-    def _start(self, client: Client) -> None:
-        request = client.wanted
-        assert request is not None and self._run is None
-        pid, directory = self._fork(request, client.nice)
+    def _fill(self) -> None:
+        """Start what can be started: first for those who wait, then what was announced."""
+        now = time.monotonic()
+        for client in self._clients:
+            request = client.wanted
+            if request is None or self._is_running(request) or self._waits_for_shelf(request, now):
+                continue
+            if len(self._runs) < self._places:
+                self._start(request, client)
+            else:
+                self._make_room(client)
+        waiting = list(self._foreseen)
+        self._foreseen.clear()
+        for request in waiting:
+            if request in self._cache or self._is_running(request):
+                continue
+            if self._waits_for_shelf(request, now) or len(self._runs) >= self._places:
+                self._foreseen.append(request)
+            else:
+                self._start(request, None)
+
+    def _waits_for_shelf(self, request: tex.Request, now: float) -> bool:
+        return self._shelf is not None and self._shelf.asks(request, now)
+
+    def _make_room(self, client: Client) -> None:
+        """End a run that is of less use than one for ``client``, if there is one."""
+        if any(run.preempted for run in self._runs):
+            return  # room is coming
+        rank = self._clients.index(client)
+        for run in reversed(self._runs):
+            waiting = [index for index, each in enumerate(self._clients) if each.wanted == run.request]
+            if min(waiting, default=len(self._clients)) > rank:
+                self._preempt(run)
+                return
+
+    def _start(self, request: tex.Request, client: Client | None) -> None:
+        if self._stopped:
+            return
+        place = min(set(range(self._places)) - {run.place for run in self._runs})
+        # What was announced, the job waits for soon: it is the first to have joined.
+        nice = (client or self._clients[0]).nice
+        pid, directory = self._fork(request, nice, place)
         pidfd = os.pidfd_open(pid)
         deadline = time.monotonic() + tex.COMPILE_SECONDS_MAX
-        self._run = _Run(request, client, pid, pidfd, directory, deadline)
+        run = _Run(request, client, place, pid, pidfd, directory, deadline)
+        self._runs.append(run)
         self.runs += 1
-        self._loop.watch(pidfd, select.POLLIN, self._on_dead)
+        self._loop.watch(pidfd, select.POLLIN, lambda: self._on_dead(run))
 
-    def _on_dead(self) -> None:
-        run = self._run
-        assert run is not None
-        self._run = None
+    def _on_dead(self, run: _Run) -> None:
+        self._runs.remove(run)
         self._loop.unwatch(run.pidfd)
         os.close(run.pidfd)
         _, status = os.waitpid(run.pid, 0)
         header, svg = tex.collect(run.directory, status)
         os.close(run.directory)
-        linux.unmount(walls.TEX_DIR)
+        walls.unmount_tex_folder(run.place)
         if header["ok"]:
-            self._keep(run.request, svg)
-        if not (run.preempted and os.WIFSIGNALED(status)):
-            for client in self._clients:
-                # A failure is for the one who started it: it may be of want of
-                # time, and the job must not fail because its scout was slow.
-                if client.wanted == run.request and (header["ok"] or client is run.client):
-                    client.wanted = None
-                    self._answer(client, header, svg)
-        waiting = next((client for client in self._clients if client.wanted is not None), None)
-        if waiting is not None:
-            self._start(waiting)
+            self._take_picture(run.request, svg)
+            if self._shelf is not None:
+                self._shelf.keep(run.request, svg)
+        elif not (run.preempted and os.WIFSIGNALED(status)):
+            # A failure is for the one who started it, what was announced for the
+            # job: it may be of want of time, and the job must not fail because
+            # its scout was slow.
+            client = run.client or self._clients[0]
+            if client in self._clients and client.wanted == run.request:
+                client.wanted = None
+                self._answer(client, header, svg)
+        self._fill()
 
-    def _keep(self, request: tex.Request, svg: bytes) -> None:
-        self._cache[request] = svg
-        self._cache_bytes += len(request.text) + len(svg)
+    def _take_picture(self, request: tex.Request, svg: bytes) -> None:
+        """A good picture: keep it, and give it to those who wait for it."""
+        if request not in self._cache:
+            self._cache[request] = svg
+            self._cache_bytes += len(request.text) + len(svg)
         while self._cache_bytes > CACHE_BYTES_MAX:
             oldest = next(iter(self._cache))
             self._cache_bytes -= len(oldest.text) + len(self._cache.pop(oldest))
+        for client in self._clients:
+            if client.wanted == request:
+                client.wanted = None
+                self._answer(client, _found(svg), svg)
 
     # ------------------------------------------------------------ answers
 

@@ -21,11 +21,12 @@ from .protocol import Limits
 JOB_DIR = "/job"
 """A job's own folder: a fresh tmpfs per job, its working directory."""
 TEX_DIR = "/texjob"
-"""Where TeX runs: a fresh tmpfs per formula."""
+"""Where TeX runs: below it a fresh tmpfs per formula."""
 
-JOB_NICE = 5
-"""Behind the worker, which renews leases, and the guards."""
-SCOUT_NICE = 10
+JOB_NICE = 1
+"""Behind the worker, which renews leases, and the guards: enough for who sleeps
+most of the time, and on a busy machine a job still gets a fair share."""
+SCOUT_NICE = 7
 """A quarter of a job's share where both want the same core."""
 
 _MIB = 1024 * 1024
@@ -96,10 +97,28 @@ def enter_scout_namespaces(disk_bytes: int) -> None:
     mount_job_folders(disk_bytes)
 
 
-def mount_tex_folder() -> None:
-    """A fresh folder for one formula, in place of the last one."""
+def mount_tex_places(count: int) -> None:
+    """Room for so many formulas at a time. It can be written by the guard only."""
     plain = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC | linux.MS_NOSYMFOLLOW
-    linux.mount_tmpfs(TEX_DIR, plain, f"size={64 * _MIB},nr_inodes=1024,mode=700")
+    linux.mount_tmpfs(TEX_DIR, plain, "size=64k,nr_inodes=64,mode=700")
+    for place in range(count):
+        os.mkdir(tex_folder(place))
+
+
+def tex_folder(place: int) -> str:
+    """Where the formula in a place is set."""
+    return f"{TEX_DIR}/{place}"
+
+
+def mount_tex_folder(place: int) -> None:
+    """A fresh folder for one formula."""
+    plain = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC | linux.MS_NOSYMFOLLOW
+    linux.mount_tmpfs(tex_folder(place), plain, f"size={64 * _MIB},nr_inodes=1024,mode=700")
+
+
+def unmount_tex_folder(place: int) -> None:
+    """The formula is set and collected."""
+    linux.unmount(tex_folder(place))
 
 
 def _limit(kind: int, soft: int, hard: int | None = None) -> None:
@@ -168,8 +187,9 @@ def _confine_scene(filters: Filters, limits: Limits, address_space_bytes: int, p
     )
 
 
-def confine_tex(filters: Filters, nice: int) -> None:
-    """For latex and dvisvgm: may start programs below /usr, sees no tenant file."""
+def confine_tex(filters: Filters, nice: int, folder: str) -> None:
+    """For latex and dvisvgm: may start programs below /usr, sees no tenant file
+    and no other formula's folder."""
     os.nice(nice)
     _confine(
         filters.tex,
@@ -179,7 +199,7 @@ def confine_tex(filters: Filters, nice: int) -> None:
             ("/var/lib/texmf", _READ),
             ("/dev/urandom", _READ),
             _DEV_NULL,
-            (TEX_DIR, _WRITE),
+            (folder, _WRITE),
         ],
         cpu_s=10,
         memory_bytes=1024 * _MIB,

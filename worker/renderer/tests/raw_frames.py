@@ -1,4 +1,6 @@
-"""Prints a checksum of every frame before encoding: ``raw_frames.py FILE bare|fast FPS``.
+"""Prints a checksum of every frame before encoding: ``raw_frames.py FILE bare|fast FPS FORMAT``.
+
+``FORMAT`` is Manim's own word, with ``+alpha`` for a transparent film.
 
 ``bare`` is Manim as it is; ``fast`` is our stream writer in the same process
 shape, without a sandbox around it.
@@ -19,10 +21,10 @@ from manim import config  # noqa: E402
 from manim.manager import Manager  # noqa: E402
 from manim.scene.video_segment_encoder import VideoSegmentEncoder  # noqa: E402
 
-from manimq_renderer import engine, scene  # noqa: E402
+from manimq_renderer import engine, scene, stream  # noqa: E402
 
 
-def main(path: str, which: str, fps: str) -> None:
+def main(path: str, which: str, fps: str, kind: str) -> None:
     sums: list[str] = []
 
     def note(pixels: Any, repeat: int) -> None:
@@ -37,13 +39,13 @@ def main(path: str, which: str, fps: str) -> None:
 
         VideoSegmentEncoder.write_frame = noted
     else:
-        encode = engine._Stream._encode
+        put = stream.Stream.put
 
-        def noted_encode(self: Any, pixels: Any, repeat: int) -> None:
+        def noted_put(self: Any, pixels: Any, repeat: int) -> None:
             note(pixels, repeat)
-            encode(self, pixels, repeat)
+            put(self, pixels, repeat)
 
-        engine._Stream._encode = noted_encode
+        stream.Stream.put = noted_put
         engine.install("fast", lambda event: None)
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
@@ -52,13 +54,16 @@ def main(path: str, which: str, fps: str) -> None:
         config.verbosity = "ERROR"
         config.quality = "low_quality"
         config.frame_rate = float(fps)
-        config.format = "mp4"
+        config.format = kind.removesuffix("+alpha")
+        config.transparent = kind.endswith("+alpha")
         config.input_file = path
         module = scene.load_module(path, Path(path).read_text(encoding="utf-8"))
         instance = scene.choose_scene(module, None)()
         Manager(instance)
         instance.render()
+        film = Path(instance.renderer.file_writer.final_file_path)
+        assert film.stat().st_size > 0 and film.suffix == f".{config.format}", film
     print("\n".join(sums))
 
 
-main(*sys.argv[1:4])
+main(*sys.argv[1:5])

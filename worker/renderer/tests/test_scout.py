@@ -11,7 +11,7 @@ from unittest import mock
 from manimq_renderer import tex
 from manimq_renderer.loop import EventPipe, Loop
 from manimq_renderer.progress import Progress
-from manimq_renderer.tex_desk import Client, Desk
+from manimq_renderer.tex_desk import FORESEEN_MAX, Client, Desk, Shelf
 
 
 class Totals(unittest.TestCase):
@@ -104,15 +104,23 @@ class TexForTwo(unittest.TestCase):
     """The desk with a shell in place of LaTeX: it waits, and writes what it was asked."""
 
     def setUp(self) -> None:
-        patch = mock.patch("manimq_renderer.tex_desk.linux.unmount")
+        patch = mock.patch("manimq_renderer.tex_desk.walls.unmount_tex_folder")
         patch.start()
         self.addCleanup(patch.stop)
         self.loop = Loop()
         self.started: list[tuple[str, int]] = []
-        self.desk = Desk(self.loop, tex.Programs("/usr/bin/latex", None, "/usr/bin/dvisvgm"), self.start)
+        self.desk = self.make_desk(places=1)
+
+    def make_desk(self, places: int, shelf: Shelf | None = None) -> Desk:
+        programs = tex.Programs("/usr/bin/latex", None, "/usr/bin/dvisvgm")
+        self.desk = Desk(self.loop, programs, self.start, shelf, places)
         self.job, self.job_reads = self.client(0)
         self.scout, self.scout_reads = self.client(15)
         self.addCleanup(self.desk.close)
+        return self.desk
+
+    def foresee(self, text: str) -> bool:
+        return self.desk.foresee({"text": text, "compiler": "latex", "extension": ".dvi"})
 
     def client(self, nice: int) -> tuple[Client, int]:
         reads, writes = os.pipe()
@@ -122,8 +130,9 @@ class TexForTwo(unittest.TestCase):
         self.addCleanup(os.close, writes)
         return client, reads
 
-    def start(self, request: tex.Request, nice: int) -> tuple[int, int]:
+    def start(self, request: tex.Request, nice: int, place: int) -> tuple[int, int]:
         self.started.append((request.text, nice))
+        self.assertNotIn(place, {run.place for run in self.desk._runs})
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         script = "exit 2" if request.text == "wrong" else f"sleep 0.2; echo '{request.text}' >job.svg"
@@ -188,6 +197,66 @@ class TexForTwo(unittest.TestCase):
         self.until(lambda: self.served(self.job))
         self.assertEqual(self.started, [("s", 15), ("j", 0)])
         self.assertEqual(os.read(self.job_reads, 100), b'{"ok": true, "bytes": 2}\nj\n')
+
+    def test_announced_formulas_are_set_side_by_side_and_each_once(self) -> None:
+        self.make_desk(places=2)
+        for text in "abc":
+            self.assertTrue(self.foresee(text))
+        self.assertEqual([text for text, _ in self.started], ["a", "b"])
+        for text in "abc":
+            self.ask(self.job, text)
+            self.until(lambda: self.served(self.job))
+            self.assertEqual(os.read(self.job_reads, 100), b'{"ok": true, "bytes": 2}\n' + f"{text}\n".encode())
+        self.assertEqual([text for text, _ in self.started], ["a", "b", "c"])
+
+    def test_who_waits_does_not_wait_for_what_was_only_announced(self) -> None:
+        self.make_desk(places=2)
+        for text in "abc":
+            self.foresee(text)
+        self.ask(self.job, "j")
+        self.until(lambda: self.served(self.job))
+        self.assertEqual([text for text, _ in self.started][:3], ["a", "b", "j"])
+
+    def test_the_failure_of_an_announced_formula_is_told_to_the_job_that_waits(self) -> None:
+        self.foresee("wrong")
+        self.ask(self.job, "wrong")
+        self.until(lambda: self.served(self.job))
+        self.assertEqual(len(self.started), 1)
+        self.assertIn(b'"ok": false', os.read(self.job_reads, 1000))
+
+    def test_announcements_are_bounded(self) -> None:
+        taken = [self.foresee(str(number)) for number in range(FORESEEN_MAX + 5)]
+        self.assertFalse(taken[-1])
+        self.assertLessEqual(len(self.desk._foreseen), FORESEEN_MAX)
+
+    def test_a_formula_of_an_earlier_job_is_not_set_again(self) -> None:
+        sent: list[dict[str, object]] = []
+        self.make_desk(1, Shelf(sent.append))
+        self.ask(self.job, "x")
+        self.assertEqual([message["type"] for message in sent], ["formula_wanted"])
+        self.desk.take_from_shelf(str(sent[0]["key"]), "<svg/>")
+        self.until(lambda: self.served(self.job))
+        self.assertEqual(os.read(self.job_reads, 100), b'{"ok": true, "bytes": 6}\n<svg/>')
+        self.assertEqual(self.started, [])
+
+    def test_a_formula_that_nobody_has_is_set_and_handed_over(self) -> None:
+        sent: list[dict[str, object]] = []
+        self.make_desk(1, Shelf(sent.append))
+        self.ask(self.job, "x")
+        self.desk.take_from_shelf(str(sent[0]["key"]), None)
+        self.until(lambda: self.served(self.job))
+        self.assertEqual(self.started, [("x", 0)])
+        self.assertEqual((sent[1]["type"], sent[1]["key"], sent[1]["svg"]), ("formula_made", sent[0]["key"], "x\n"))
+
+    def test_a_worker_that_does_not_answer_is_not_waited_for_long(self) -> None:
+        self.make_desk(1, Shelf(lambda message: None))
+        self.ask(self.job, "x")
+        self.assertEqual(self.started, [])
+        due = self.desk.deadline()
+        assert due is not None
+        self.desk.keep_time(due)
+        self.until(lambda: self.served(self.job))
+        self.assertEqual(self.started, [("x", 0)])
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ mod launch;
 mod logs;
 mod wire;
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -31,8 +32,9 @@ use self::launch::{LaunchSpec, SlotProcess};
 use self::logs::LogText;
 use self::wire::ZygoteMessage;
 use self::wire::{
-    ArtifactMessage, DoneMessage, GuardMessage, JobMessage, LimitsMessage, Seqpacket,
+    ArtifactMessage, DoneMessage, GuardMessage, JobMessage, LimitsMessage, Seqpacket, WorkerMessage,
 };
+use super::formulas::FormulaKey;
 use super::{
     ConnectError, Encoder, EventSender, FailureClass, Limits, OutputFormat, OutputSpec,
     RenderError, RenderEvent, RenderFailure, RenderRequest, Rendered, RenderedFile, Sandbox, Usage,
@@ -52,6 +54,8 @@ const INTERRUPT_TIMEOUT: Duration = Duration::from_secs(5);
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest scene that is passed on. The API refuses far smaller ones.
 const SOURCE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Answers about formulas that wait for a guard: it announces at most 64 at once.
+const ANSWERS_MAX: usize = 128;
 
 /// Where and as whom a local sandbox runs.
 #[derive(Debug, Clone)]
@@ -223,6 +227,7 @@ impl Sandbox for LocalSandbox {
                 wall: VERIFY_TIMEOUT / 2,
                 ..Limits::default()
             },
+            formulas: None,
             stop: tokio_util::sync::CancellationToken::new(),
         };
         let failed = |reason: String| ConnectError::VerificationFailed {
@@ -286,6 +291,7 @@ pub async fn render_file(
         scene,
         output,
         limits: Limits::default(),
+        formulas: None,
         stop: tokio_util::sync::CancellationToken::new(),
     };
     let result = sandbox.render(request, events).await;
@@ -539,6 +545,8 @@ struct Job {
     log: pipe::Receiver,
     text: LogText,
     progress: Option<RenderEvent>,
+    /// Answers about formulas that the guard has not taken yet.
+    answers: VecDeque<Vec<u8>>,
     artifacts: Vec<RenderedFile>,
     /// What the guard said last: the outcome.
     outcome: Option<Result<DoneMessage, RenderFailure>>,
@@ -570,6 +578,7 @@ impl Job {
             log: pipe::Receiver::from_owned_fd(log_read)?,
             text: LogText::default(),
             progress: None,
+            answers: VecDeque::new(),
             artifacts: Vec::new(),
             outcome: None,
             ending: None,
@@ -593,7 +602,7 @@ impl Job {
             tokio::select! {
                 // A guard's last messages come before its end of file.
                 received = self.channel.receive() => match received {
-                    Ok(Some((message, fds))) => self.take(&message, fds, events)?,
+                    Ok(Some((message, fds))) => self.take(&message, fds, request, events)?,
                     Ok(None) => break,
                     Err(error) => return Err(lost(format!("the guard's channel: {error}"))),
                 },
@@ -606,6 +615,16 @@ impl Job {
                     }
                     Ok(_) | Err(_) => self.log_open = false,
                 },
+                // In a turn of its own, so that neither side waits for the other to read.
+                sent = self.channel.send(self.answers.front().map_or(&[], Vec::as_slice), &[]),
+                    if !self.answers.is_empty() =>
+                {
+                    self.answers.pop_front();
+                    // A guard that has just ended needs no answer.
+                    if sent.is_err() {
+                        self.answers.clear();
+                    }
+                }
                 _ = tick.tick() => self.publish(events),
                 () = request.stop.cancelled(), if self.ending.is_none() => {
                     self.end(Ending::Interrupted, &mut deadline).await?;
@@ -629,7 +648,10 @@ impl Job {
         if self.ending.is_none() {
             self.ending = Some(why);
             *deadline = tokio::time::Instant::now() + INTERRUPT_TIMEOUT;
-            match self.channel.send(br#"{"type":"cancel"}"#, &[]).await {
+            self.answers.clear();
+            let cancel = serde_json::to_vec(&WorkerMessage::Cancel)
+                .map_err(|error| lost(error.to_string()))?;
+            match self.channel.send(&cancel, &[]).await {
                 Ok(()) => {}
                 // It has just ended by itself.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
@@ -643,6 +665,7 @@ impl Job {
         &mut self,
         message: &[u8],
         fds: Vec<OwnedFd>,
+        request: &RenderRequest,
         events: &EventSender,
     ) -> Result<(), RenderError> {
         let message = serde_json::from_slice(message)
@@ -665,7 +688,29 @@ impl Job {
             GuardMessage::Failed(failure) => self.outcome = Some(Err(failure)),
             GuardMessage::Done(done) => self.outcome = Some(Ok(done)),
             GuardMessage::Interrupted => {}
+            GuardMessage::FormulaWanted { key } => self.answer(request, &key)?,
+            GuardMessage::FormulaMade { key, svg } => {
+                if let (Some(shelf), Some(key)) = (&request.formulas, FormulaKey::parse(&key)) {
+                    shelf.put(key, &svg);
+                }
+            }
         }
+        Ok(())
+    }
+
+    /// Says whether a formula was set for this tenant before, with its picture.
+    fn answer(&mut self, request: &RenderRequest, key: &str) -> Result<(), RenderError> {
+        if self.answers.len() >= ANSWERS_MAX {
+            return Ok(()); // the guard waits a moment, then sets it
+        }
+        let kept = request.formulas.as_ref().zip(FormulaKey::parse(key));
+        let picture = kept.and_then(|(shelf, key)| shelf.get(key));
+        let svg = picture.as_deref();
+        let message = serde_json::to_vec(&WorkerMessage::Formula { key, svg })
+            .map_err(|error| lost(error.to_string()))?;
+        // Pictures come in messages of the same limit, so they fit.
+        debug_assert!(message.len() < wire::MESSAGE_BYTES_MAX);
+        self.answers.push_back(message);
         Ok(())
     }
 
@@ -721,7 +766,7 @@ impl Job {
                     && !streamed
                     && request.output.format != OutputFormat::Png
                 {
-                    vec!["rendered with Manim's own writer: the fast one does not cover this output yet".into()]
+                    vec!["rendered with Manim's own writer: the fast one does not cover the codec that the scene has chosen".into()]
                 } else {
                     Vec::new()
                 };
@@ -733,6 +778,7 @@ impl Job {
                         peak_memory_bytes: done.peak_memory_bytes,
                         frames: done.frames,
                         animations: done.animations,
+                        formulas_set: done.formulas_set,
                     },
                     warnings,
                 })
@@ -792,6 +838,7 @@ fn job_message(request: &RenderRequest) -> JobMessage<'_> {
         transparent,
         encoder,
         seed,
+        formulas: request.formulas.is_some(),
         limits: LimitsMessage {
             wall_s: limits.wall.min(WALL_MAX).as_secs_f64(),
             cpu_s: limits.cpu.as_secs().max(1),

@@ -510,16 +510,12 @@ impl Driver {
             Fault::Pause(long) => self.pause(pick, long).await,
             Fault::Clock(skew_ms) => {
                 self.note("moved clock", &format!("{skew_ms} ms"));
-                let mut set = redis::cmd("MSET");
                 for shard in 0..self.redis.config(PREFIX).shards() {
-                    let keys = Keys::new(PREFIX, shard);
-                    set.arg(library::skew_key(keys.base())).arg(skew_ms);
+                    let key = library::skew_key(Keys::new(PREFIX, shard).base());
+                    let mut set = redis::cmd("SET");
+                    set.arg(key).arg(skew_ms);
+                    let () = self.queue.query(&set).await.expect("Redis is there");
                 }
-                let connection = self.queue.client().get_multiplexed_async_connection().await;
-                let mut connection = connection.expect("Redis is there");
-                set.query_async::<()>(&mut connection)
-                    .await
-                    .expect("Redis is there");
             }
         }
     }

@@ -57,11 +57,9 @@ pub struct Hung(Pid);
 impl Hung {
     /// Stops the server that answers this queue; `None` if it does not.
     pub async fn hang(queue: &Queue) -> Option<Self> {
-        let connection = queue.client().get_multiplexed_async_connection();
-        let mut connection = connection.await.ok()?;
         let mut info = redis::cmd("INFO");
         info.arg("server");
-        let info: String = info.query_async(&mut connection).await.ok()?;
+        let info: String = queue.query(&info).await.ok()?;
         let mut lines = info.lines();
         let pid = lines.find_map(|line| line.strip_prefix("process_id:"))?;
         let pid = Pid::from_raw(pid.trim().parse().ok()?)?;

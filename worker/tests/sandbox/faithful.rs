@@ -112,6 +112,70 @@ fn the_fast_film_plays_and_has_the_right_size_rate_and_length() {
 }
 
 #[test]
+fn every_format_goes_through_the_stream() {
+    let formats = [
+        (OutputFormat::Mp4, false, "h264", "yuv420p"),
+        (OutputFormat::Mov, false, "h264", "yuv420p"),
+        (OutputFormat::Mov, true, "qtrle", "argb"),
+        (OutputFormat::Webm, false, "vp9", "yuv420p"),
+        (OutputFormat::Gif, false, "gif", "bgra"),
+    ];
+    let source = std::fs::read_to_string(scene_path("sections.py")).expect("a scene");
+    for (format, transparent, codec, pixels) in formats {
+        let mut request = request_for(&source);
+        request.output = OutputSpec {
+            format,
+            transparent,
+            encoder: Encoder::Fast,
+            ..OutputSpec::default()
+        };
+        let rendered = render(request).expect("a film");
+        assert_eq!(rendered.warnings, Vec::<String>::new(), "{format:?}");
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = save(&rendered, folder.path());
+        let found = ffprobe(&path, "stream=codec_name,pix_fmt,nb_read_frames");
+        for line in [
+            format!("codec_name={codec}"),
+            format!("pix_fmt={pixels}"),
+            format!("nb_read_frames={}", rendered.artifacts[0].frames),
+        ] {
+            assert!(
+                found.lines().any(|l| l == line),
+                "{line} is not in\n{found}"
+            );
+        }
+        let kinds = output_of(
+            std::process::Command::new("ffprobe")
+                .args([
+                    "-v",
+                    "error",
+                    "-show_entries",
+                    "stream=codec_type",
+                    "-of",
+                    "csv=p=0",
+                ])
+                .arg(&path),
+        );
+        let sound = format != OutputFormat::Gif;
+        assert_eq!(kinds.contains("audio"), sound, "{format:?}: {kinds}");
+    }
+}
+
+#[test]
+fn a_codec_that_the_scene_has_chosen_is_used_and_told() {
+    let mut request = request_for(
+        "from manim import *\nconfig.pixel_format = 'yuv444p'\nclass A(Scene):\n\
+         \x20   def construct(self):\n        self.wait(0.2)\n",
+    );
+    request.output.encoder = Encoder::Fast;
+    let rendered = render(request).expect("a film");
+    assert_eq!(rendered.warnings.len(), 1, "{:?}", rendered.warnings);
+    let folder = tempfile::tempdir().expect("a folder");
+    let found = ffprobe(&save(&rendered, folder.path()), "stream=pix_fmt");
+    assert_eq!(found.trim(), "pix_fmt=yuv444p");
+}
+
+#[test]
 fn the_fast_film_may_have_sound() {
     let request = constructing(
         r#"

@@ -176,6 +176,7 @@ pub fn request_for(source: &str) -> RenderRequest {
             wall: Duration::from_secs(60),
             ..Limits::default()
         },
+        formulas: None,
         stop: CancellationToken::new(),
     }
 }

@@ -3,7 +3,8 @@
 -- ARGV  1 worker  2 its id as 16 bytes  3 n  4 lease ms  5 longest wait ms if nothing is found
 --       6 slots that the worker offers to the elastic bound (0 if it drains)  7 its renderer, 8 bytes
 --       8 worker's info (JSON)  9.. one fresh random lease token of 16 bytes per job
--- Returns  {ms until something may become due (0: look again at once),
+-- Returns  {ms until something may become due (0: look again at once; -1: an operator drains this worker:
+--           nothing is claimed, ask `renew` until that is over),
 --           id, front of the record as it is now, record as it was (with its payload) or '', …}
 -- Also promotes and reaps a few, and parks the worker in `idle` when there was nothing.
 --
@@ -57,6 +58,18 @@ local function forget_worker(S, worker)
   set_shard(S, 'slots', shard(S).slots - slots)
 end
 
+-- A worker's slots, as the elastic bound counts them.
+local function offer(S, worker, slots)
+  local old = tonumber(redis.call('HGET', S.base .. ':wkn', worker)) or -1
+  if old == slots then return false end
+  redis.call('HSET', S.base .. ':wkn', worker, int(slots))
+  set_shard(S, 'slots', shard(S).slots + slots - math.max(old, 0))
+  return true
+end
+
+-- Whether an operator drains a worker.
+local function is_drained(S, worker) return redis.call('ZSCORE', S.base .. ':drain', worker) and true or false end
+
 -- Forgets a few workers whose last sign of life is too old.
 local function forget_gone(S)
   local silent_since = int(S.now - WORKER_TTL_MS)
@@ -68,19 +81,14 @@ local function seen(S, worker, info, slots, renderer)
   local base = S.base
   redis.call('ZADD', base .. ':wks', S.stamp, worker)
   redis.call('SET', base .. ':wk:' .. worker, info, 'PX', int(WORKER_TTL_MS))
-  local old = tonumber(redis.call('HGET', base .. ':wkn', worker)) or -1
-  if old ~= slots then
-    redis.call('HSET', base .. ':wkn', worker, int(slots))
-    set_shard(S, 'slots', shard(S).slots + slots - math.max(old, 0))
-    if renderer ~= NO_RENDERER then set_shard(S, 'renderer', renderer) end
-  end
+  if offer(S, worker, slots) and renderer ~= NO_RENDERER then set_shard(S, 'renderer', renderer) end
 end
 
 -- Looks again at a few tenants that wait for a time, for slots or for a lane.
 local function readmit(S)
   local base, s = S.base, shard(S)
   for _, name in ipairs(redis.call('ZRANGEBYSCORE', base .. ':gate', '-inf', S.stamp, 'LIMIT', '0', '10')) do tenant(S, name).recheck = true end
-  for _, name in ipairs(redis.call('ZRANGE', base .. ':over', '0', '9')) do tenant(S, name).recheck = true end
+  for _, name in ipairs(redis.call('ZRANGE', base .. ':over', '0', '49')) do tenant(S, name).recheck = true end
   if s.generation > 0 then
     for _, name in ipairs(redis.call('ZRANGEBYSCORE', base .. ':held', '-inf', '(' .. int(s.generation), 'LIMIT', '0', '50')) do tenant(S, name).recheck = true end
   end
@@ -103,7 +111,7 @@ end
 -- queued -> running for one job that was just read from its stream. Returns the head of its record.
 local function start(S, t, id, job, claimant)
   job[ST], job[EP], job[AT], job[WK], job[LT] = RUNS, job[EP] + 1, job[AT] + 1, claimant.raw, claimant.token
-  job[SA], job[CH], job[RD], job[RV] = S.now, math.floor(t.a[ESTIMATE]), claimant.renderer, job[RV] + 1
+  job[SA], job[CH], job[RD], job[RV] = S.now, usual(S, t), claimant.renderer, job[RV] + 1
   job[AO], job[AC] = 0, 0
   set_flag(job, HAS_START)
   if job[DL] > 0 then
@@ -112,7 +120,7 @@ local function start(S, t, id, job, claimant)
   end
   local now = struct.pack(HEAD_CLAIM, unpack(job, 1, CLAIM_FIELDS))
   redis.call('SETRANGE', S.base .. ':j' .. id, '0', now)
-  t.a[RUNNING] = t.a[RUNNING] + 1
+  t.a[RUNNING], S.busy = t.a[RUNNING] + 1, nil
   local leased = S.leased
   leased[#leased + 1] = claimant.until_text
   leased[#leased + 1] = id
@@ -128,6 +136,14 @@ transition('claim', { 'allow-oom' }, function(keys, args)
   local worker, n, lease_ms, wait_ms = args[1], math.min(tonumber(args[3]), BUDGET), tonumber(args[4]), tonumber(args[5])
   hear(S, lease_ms)
   forget_gone(S)
+  if is_drained(S, worker) then
+    seen(S, worker, args[8], 0, args[7])
+    redis.call('ZREM', base .. ':idle', worker)
+    -- It may have come because of a token on which it must not act: pass the baton.
+    if redis.call('ZCARD', base .. ':vt') > 0 then S.ring = 1 end
+    flush(S)
+    return { -1 }
+  end
   local sign = redis.call('ZSCORE', base .. ':wks', worker)
   if not sign or now - tonumber(sign) >= SIGN_MS or redis.call('HGET', base .. ':wkn', worker) ~= args[6] then seen(S, worker, args[8], tonumber(args[6]), args[7]) end
   promote(S, 10)
@@ -145,15 +161,17 @@ transition('claim', { 'allow-oom' }, function(keys, args)
     if not name or claims >= n or budget <= 0 then break end
     budget = budget - 1
     local t = tenant(S, name)
-    note_active(S, t)
     place(S, t)
     if t.a[PLACE] == VT and t.a[SCORE] == tag then
+      -- That it is active may be what puts it at the elastic bound.
+      note_active(S, t)
+      place(S, t)
+    end
+    if t.a[PLACE] == VT and t.a[SCORE] == tag then
       -- How often in a row this tenant has the least tag.
-      local step, most = math.floor(t.a[ESTIMATE]) / (t.quotas.weight or DEFAULT_WEIGHT), 1
+      local step, most = usual(S, t) / (t.quotas.weight or DEFAULT_WEIGHT), 1
       local room = math.min(n - claims, (t.quotas.running or DEFAULT_RUNNING_MAX) - t.a[RUNNING])
-      if room > 1 and t.a[RUNNING] + room > elastic_bound(S) and others_are_active(S) then
-        room = math.max(1, elastic_bound(S) - t.a[RUNNING])
-      end
+      if room > 1 then room = math.min(room, elastic_room(S, t)) end
       local at = tag + step
       while most < room and (not rival or at < rival_tag or (at == rival_tag and name < rival)) do
         most = most + 1

@@ -68,6 +68,31 @@ transition('pause', { 'allow-oom' }, function(keys, args)
   return changed and 1 or 0
 end)
 
+-- drain: a worker shall claim no more, finish what it runs and stay idle; or claim again.
+-- KEYS  1 base of the shard
+-- ARGV  1 worker  2 '1' drain, '0' undo
+-- Returns  1 if that changed something, else 0
+-- Holds from the reply on: `claim` gives it nothing, and `renew` tells it so. What it runs it keeps.
+-- The note lasts until the worker leaves or has been silent for a day, so one that was cut off for a
+-- while is still drained when it is back.
+
+transition('drain', { 'allow-oom' }, function(keys, args)
+  local S = open(keys[1])
+  local base, worker, on = S.base, args[1], args[2] == '1'
+  redis.call('ZREMRANGEBYSCORE', base .. ':drain', '-inf', int(S.now - DAY_MS))
+  local changed = is_drained(S, worker) ~= on
+  if on then
+    redis.call('ZADD', base .. ':drain', S.stamp, worker)
+    redis.call('ZREM', base .. ':idle', worker)
+    if redis.call('HEXISTS', base .. ':wkn', worker) == 1 then offer(S, worker, 0) end
+  else
+    redis.call('ZREM', base .. ':drain', worker)
+  end
+  flush(S)
+  redis.call('PUBLISH', string.match(base, '^{.*:') .. 'ctl}:' .. worker, '')
+  return changed and 1 or 0
+end)
+
 -- retention: how long ended jobs are kept. Holds for jobs that end from now on.
 -- KEYS  1 base of the shard
 -- ARGV  1 seconds for succeeded  2 seconds for all others

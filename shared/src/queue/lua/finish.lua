@@ -5,9 +5,11 @@
 -- Safe to repeat: the same epoch finishing twice gets the same answer and writes nothing.
 
 -- How an attempt's usual length is learnt: weight of the newest job, 1/8.
-local function learn(t, used)
-  local old = t.a[ESTIMATE]
-  t.a[ESTIMATE] = math.max(ESTIMATE_MIN_MS, math.min(ESTIMATE_MAX_MS, math.floor(old + (used - old) / 8)))
+local function learnt(old, used) return math.max(ESTIMATE_MIN_MS, math.min(ESTIMATE_MAX_MS, math.floor(old + (used - old) / 8))) end
+
+local function learn(S, t, used)
+  t.a[ESTIMATE] = learnt(usual(S, t), used)
+  set_shard(S, 'usual', learnt(shard(S).usual, used))
 end
 
 transition('finish', { 'allow-oom' }, function(keys, args)
@@ -26,7 +28,7 @@ transition('finish', { 'allow-oom' }, function(keys, args)
         conclude(S, t, id, job, CANCELED, nil, BY_CANCEL, 0, TOLD_CANCELED)
         replies[i] = 'canceled'
       else
-        learn(t, used)
+        learn(S, t, used)
         conclude(S, t, id, job, SUCCEEDED, args[o + 3], BY_SUCCESS, 0, TOLD_OK)
         replies[i] = 'ok'
       end

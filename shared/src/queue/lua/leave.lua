@@ -7,6 +7,7 @@ transition('leave', { 'allow-oom' }, function(keys, args)
   local S = open(keys[1])
   forget_worker(S, args[1])
   redis.call('ZREM', S.base .. ':idle', args[1])
+  redis.call('ZREM', S.base .. ':drain', args[1])
   redis.call('DEL', S.base .. ':wk:' .. args[1])
   -- It may have taken a token that it will not act on: pass the baton.
   if redis.call('ZCARD', S.base .. ':vt') > 0 then S.ring = 1 end

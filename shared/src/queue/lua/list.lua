@@ -16,7 +16,7 @@ transition('tenants', { 'no-writes' }, function(keys, args)
     local t = tenant(S, names[i])
     local a, ready = t.a, 0
     for lane = 1, 4 do ready = ready + waiting(t, lane) end
-    reply[#reply + 1] = { t.name, names[i + 1], a[LIVE], a[RUNNING], ready, a[FOLLOWING], a[ESTIMATE], metered(S, t), a[PAUSED],
+    reply[#reply + 1] = { t.name, names[i + 1], a[LIVE], a[RUNNING], ready, a[FOLLOWING], usual(S, t), metered(S, t), a[PAUSED],
       string.sub(PLACES[a[PLACE]] or ':', 2), redis.call('ZCARD', tenant_key(S.base, t.name) .. ':dead') }
   end
   return reply

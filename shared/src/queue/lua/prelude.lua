@@ -36,20 +36,21 @@ local EVENTS_MAX, ATTEMPTS_MAX = 2000, 100
 local FOLLOWERS_MAX = 8
 -- Limits of a tenant for which nothing else is set.
 local DEFAULT_QUEUED_MAX, DEFAULT_RUNNING_MAX, DEFAULT_WEIGHT = 1000, 1000000, 1
--- Charge for a claim whose tenant has no history, slot-milliseconds, and the clamp of estimates.
+-- Charge for a claim of a tenant without history when nobody has one, slot-milliseconds, and the clamp of
+-- estimates.
 local ESTIMATE_DEFAULT_MS, ESTIMATE_MIN_MS, ESTIMATE_MAX_MS = 5000, 100, 600000
 -- Every AGEING-th pick of a tenant takes the lowest lane that has work, so none starves.
 local AGEING = 8
--- Elastic bound: no tenant holds more than this share of the live slots, rounded up, while at
--- least two tenants were active within ACTIVE_MS. Activity is noted once per ACTIVE_STEP_MS.
-local ELASTIC_SHARE, ACTIVE_MS, ACTIVE_STEP_MS = 0.9, 600000, 10000
+-- Elastic bound: while at least two tenants were active within ACTIVE_MS, slots beyond this share of the
+-- live ones are for tenants that hold less than their part. Activity is noted once per ACTIVE_STEP_MS.
+local ELASTIC_SHARE, RESERVE_FROM, ACTIVE_MS, ACTIVE_STEP_MS = 0.9, 5, 600000, 10000
 local MINUTE_MS, DAY_MS = 60000, 86400000
 -- Lanes in the order of their claim: returned jobs first. A job's record holds the index.
 local LANES = { 'f', '0', '1', '2' }
 local RETURNED = 1
 
 -- A tenant's state is one array, packed with cmsgpack: jobs not ended; picks; usual length of a
--- job, ms; virtual tag; where it waits and with which score; when its activity was last noted;
+-- job, ms (0: not known); virtual tag; where it waits and with which score; when its activity was last noted;
 -- theoretical arrival times of the two submit rates; day and milliseconds of the render meter;
 -- jobs that run; whether it is paused; jobs that wait for another's render; its quotas (a map, or
 -- 0); then for each lane how many entries went in, how many went out, and the number of the last
@@ -169,7 +170,7 @@ local function open(base)
   return { base = base, now = now, stamp = int(now), tenants = {}, list = {}, counts = {}, ended = {}, leased = {}, hints = {}, ring = 0 }
 end
 
-local SHARD_FIELDS = { 'V', 'slots', 'paused', 'generation', 'seen', 'hold', 'keep_ok', 'keep_other', 'renderer' }
+local SHARD_FIELDS = { 'V', 'slots', 'paused', 'generation', 'seen', 'hold', 'keep_ok', 'keep_other', 'renderer', 'usual' }
 
 -- The shard's own state, read once per call and only when needed.
 local function shard(S)
@@ -180,7 +181,7 @@ local function shard(S)
       V = tonumber(v[1]) or 0, slots = tonumber(v[2]) or 0, generation = tonumber(v[4]) or 0,
       seen = tonumber(v[5]) or 0, hold = tonumber(v[6]) or 0,
       keep_ok = tonumber(v[7]) or KEEP_SUCCEEDED_S, keep_other = tonumber(v[8]) or KEEP_OTHER_S,
-      renderer = v[9] or NO_RENDERER,
+      renderer = v[9] or NO_RENDERER, usual = tonumber(v[10]) or ESTIMATE_DEFAULT_MS,
       -- Digits of the paused lanes; `a` pauses all. Returned jobs are paused by `a` only.
       all_paused = string.find(lanes, 'a', 1, true) ~= nil,
       lane_paused = { false, string.find(lanes, '0', 1, true), string.find(lanes, '1', 1, true), string.find(lanes, '2', 1, true) },
@@ -199,7 +200,7 @@ local function set_shard(S, field, value)
 end
 
 local function new_state()
-  return { 0, 0, ESTIMATE_DEFAULT_MS, 0, NOWHERE, 0, -ACTIVE_STEP_MS, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+  return { 0, 0, 0, 0, NOWHERE, 0, -ACTIVE_STEP_MS, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 end
 
 local NO_QUOTAS = {}
@@ -234,17 +235,23 @@ local function note_active(S, t)
   end
 end
 
--- Most jobs that one tenant may run now, by the elastic bound. Rounded up: of fewer than ten slots
--- none is kept free, since one idle slot would be more than the tenth that a burst of others needs.
-local function elastic_bound(S)
-  return math.max(1, math.ceil(shard(S).slots * ELASTIC_SHARE))
+-- Length of a tenant's usual job: its own, or everybody's as long as it has no history.
+local function usual(S, t)
+  local own = t.a[ESTIMATE]
+  return own > 0 and own or shard(S).usual
 end
 
-local function others_are_active(S)
-  if S.crowded == nil then
-    S.crowded = redis.call('ZCOUNT', S.base .. ':tns', S.now - ACTIVE_MS, '+inf') >= 2
-  end
-  return S.crowded
+-- How many more jobs a tenant may start before the elastic bound stops it; 0 or less: it does.
+-- Fair order alone cannot help a light tenant while every slot holds a long job: so the last slots are
+-- only for tenants that hold less than their part of all. With fewer than five slots none is kept back.
+local function elastic_room(S, t)
+  if S.crowded == nil then S.crowded = redis.call('ZCOUNT', S.base .. ':tns', int(S.now - ACTIVE_MS), '+inf') end
+  if S.crowded < 2 then return DEFAULT_RUNNING_MAX end
+  if not S.busy then S.busy = redis.call('ZCARD', S.base .. ':lease') + #S.leased / 2 - #S.ended end
+  local slots = shard(S).slots
+  local common = slots < RESERVE_FROM and slots or math.floor(slots * ELASTIC_SHARE)
+  local part = slots * (t.quotas.weight or DEFAULT_WEIGHT) / S.crowded
+  return math.max(math.max(1, common) - S.busy, math.max(1, math.ceil(part)) - t.a[RUNNING])
 end
 
 -- Render milliseconds that count for today (UTC).
@@ -278,7 +285,7 @@ local function belongs(S, t)
     return GATE, (math.floor(S.now / DAY_MS) + 1) * DAY_MS
   end
   if open_lanes <= 0 then return HELD, s.generation end
-  if busy >= elastic_bound(S) and others_are_active(S) then return OVER, S.now end
+  if elastic_room(S, t) <= 0 then return OVER, S.now end
   return VT, math.max(a[TAG], s.V)
 end
 
@@ -329,6 +336,7 @@ local function flush(S)
     redis.call('ZADD', base .. ':lease', unpack(S.leased))
     S.leased = {}
   end
+  S.busy = nil
   for i = 1, #S.list do
     local t = S.list[i]
     for lane, entries in pairs(t.entries) do
@@ -554,7 +562,7 @@ local function stop_asked(job) return job[CX] > 0 and not (has(job, GHOST) and h
 local function end_lease(S, t, id, job, charged)
   drop_entry(t, job[SL], job[SQ])
   S.ended[#S.ended + 1] = id
-  t.a[RUNNING] = t.a[RUNNING] - 1
+  t.a[RUNNING], S.busy = t.a[RUNNING] - 1, nil
   local used = math.max(0, S.now - job[SA])
   charge(t, (charged and used or 0) - job[CH])
   if charged then meter(S, t, used) end
@@ -591,7 +599,7 @@ local function answered(job, epoch) return job and job[FO] == epoch and ANSWERS[
 
 -- Hints a worker to renew now. Its channel has no shard in its name: a worker listens to all of them.
 local function tell_worker(base, job)
-  redis.call('PUBLISH', string.match(base, '^{(.*):%d+}$') .. ':ctl:' .. worker_name(job[WK]), '')
+  redis.call('PUBLISH', string.match(base, '^{.*:') .. 'ctl}:' .. worker_name(job[WK]), '')
 end
 
 -- Ends what still goes on for others only, when the last of them has left.

@@ -27,7 +27,7 @@ local function expected(S, t, job, position)
   local rivals = math.max(1, redis.call('ZCARD', S.base .. ':vt') + redis.call('ZCARD', S.base .. ':over'))
   local share = math.min(t.quotas.running or DEFAULT_RUNNING_MAX, math.max(1, math.floor(s.slots / rivals)))
   if ahead < free and a[RUNNING] + ahead < share then return 0 end
-  return math.ceil((ahead + 1) / math.max(1, share) * a[ESTIMATE])
+  return math.ceil((ahead + 1) / math.max(1, share) * usual(S, t))
 end
 
 transition('read', { 'no-writes' }, function(keys, args)

@@ -3,7 +3,8 @@
 -- ARGV  1 worker  2 its id as 16 bytes  3 lease ms  4 worker's info (JSON)
 --       5 slots that it offers to the elastic bound (0 if it drains)  6 its renderer, 8 bytes
 --       7 number of jobs, then for each job: id, epoch, number of events, then for each event: kind, data (JSON)
--- Returns  for each job 'ok' | 'cancel' (stop it, then finish it as canceled) | 'lost' (not yours any more: stop, tell nobody)
+-- Returns  for each job 'ok' | 'cancel' (stop it, then finish it as canceled) | 'lost' (not yours any more: stop, tell nobody);
+--          last '1' if an operator drains this worker (it may claim nothing, and goes on calling this), else '0'
 -- Also promotes and reaps a few, and looks at tenants that have been quiet. A job that is `lost` is not written to.
 
 transition('renew', { 'allow-oom' }, function(keys, args)
@@ -12,7 +13,9 @@ transition('renew', { 'allow-oom' }, function(keys, args)
   local jobs = tonumber(args[7])
   if jobs > BUDGET then return redis.error_reply('ERR renew takes at most ' .. BUDGET .. ' jobs') end
   hear(S, lease_ms)
-  seen(S, args[1], args[4], tonumber(args[5]), args[6])
+  local drained = is_drained(S, args[1])
+  if drained then redis.call('ZADD', base .. ':drain', S.stamp, args[1]) end
+  seen(S, args[1], args[4], drained and 0 or tonumber(args[5]), args[6])
   forget_gone(S)
   local replies, o, until_text = {}, 8, int(now + lease_ms)
   for i = 1, jobs do
@@ -62,5 +65,6 @@ transition('renew', { 'allow-oom' }, function(keys, args)
   reap(S, 10)
   rest(S, 2)
   flush(S)
+  replies[jobs + 1] = drained and '1' or '0'
   return replies
 end)

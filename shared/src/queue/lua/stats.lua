@@ -1,7 +1,7 @@
 -- stats: what a probe, a scrape or an autoscaler asks. Changes nothing.
 -- KEYS  1 base of the shard
 -- Returns  {counters as flat list, delayed jobs, leases, live workers' info (JSON each), paused lanes,
---           tenants in vt, over, held, gate}
+--           tenants in vt, over, held, gate, workers that an operator drains}
 -- Jobs that are ready are not counted anywhere: they are what was submitted, less what ended, runs,
 -- waits for a time or waits for another's render (`following`).
 
@@ -14,5 +14,6 @@ transition('stats', { 'no-writes' }, function(keys)
   local reply = { redis.call('HGETALL', base .. ':ct'), redis.call('ZCARD', base .. ':due'),
     redis.call('ZCARD', base .. ':lease'), infos, redis.call('HGET', base .. ':sh', 'paused') or '' }
   for place = VT, GATE do reply[#reply + 1] = redis.call('ZCARD', base .. PLACES[place]) end
+  reply[#reply + 1] = redis.call('ZRANGEBYSCORE', base .. ':drain', '-inf', '+inf', 'LIMIT', 0, 1000)
   return reply
 end)

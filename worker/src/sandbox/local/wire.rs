@@ -14,7 +14,7 @@ use tokio::io::unix::AsyncFd;
 use crate::sandbox::{Progress, RenderFailure, Timings, Versions};
 
 /// Longest message either side sends. Mirrors `protocol.py`.
-const MESSAGE_BYTES_MAX: usize = 128 * 1024;
+pub(super) const MESSAGE_BYTES_MAX: usize = 128 * 1024;
 /// Descriptors in one message, at most.
 const MESSAGE_FDS_MAX: usize = 4;
 
@@ -47,6 +47,8 @@ pub(super) struct JobMessage<'a> {
     pub transparent: bool,
     pub encoder: crate::sandbox::Encoder,
     pub seed: Option<u64>,
+    /// Whether a [`GuardMessage::FormulaWanted`] is answered.
+    pub formulas: bool,
     pub limits: LimitsMessage,
 }
 
@@ -71,7 +73,26 @@ pub(super) enum GuardMessage {
     Artifact(ArtifactMessage),
     Failed(RenderFailure),
     Interrupted,
+    /// Has this tenant's formula been set before? Answered by a [`WorkerMessage::Formula`].
+    FormulaWanted {
+        key: String,
+    },
+    /// It has now.
+    FormulaMade {
+        key: String,
+        svg: String,
+    },
     Done(DoneMessage),
+}
+
+/// What a guard is told.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum WorkerMessage<'a> {
+    /// End the job.
+    Cancel,
+    /// The answer to a [`GuardMessage::FormulaWanted`].
+    Formula { key: &'a str, svg: Option<&'a str> },
 }
 
 #[derive(Debug, Deserialize)]
@@ -93,6 +114,7 @@ pub(super) struct DoneMessage {
     pub frames: u64,
     pub animations: u32,
     pub engine: String,
+    pub formulas_set: u32,
     pub cpu_s: f64,
     pub peak_memory_bytes: u64,
 }

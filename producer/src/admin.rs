@@ -1,0 +1,250 @@
+//! `manimq admin`: look after a queue, by speaking to its Redis. No API is needed.
+//!
+//! One file per command; each answers with a text for people and a JSON document for programs.
+
+mod audit;
+mod dead;
+mod jobs;
+mod pause;
+mod queue;
+mod show;
+mod table;
+mod tenants;
+mod workers;
+
+use std::io::Write as _;
+
+use clap::{Args, Subcommand};
+use manimq_shared::ids::TenantId;
+use manimq_shared::queue::{Cursor, Queue, QueueError, RedisConfig, TenantState, redact};
+use serde_json::Value;
+
+use crate::exit::{Exit, Failure};
+use crate::serve::redis_prefix;
+use crate::term::Paint;
+
+/// Flags of `manimq admin`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  manimq admin queue --watch
+  manimq admin tenants set acme --running-max 4 --queued-max default
+  manimq admin --redis-url redis://10.0.0.5 dead list --json
+
+Each command has an example: `manimq admin help COMMAND`.
+Exit status: 0 done, 1 not all could be done (audit: something is wrong), 2 wrong command,
+3 refused by a quota, 6 Redis cannot be reached.")]
+pub struct AdminArgs {
+    #[command(subcommand)]
+    action: Action,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Which queue, and how to answer.
+#[derive(Debug, Args)]
+struct Place {
+    /// Redis of the queue: redis://HOST:PORT/DB, unix:///PATH, rediss://, redis+sentinel://,
+    /// redis+cluster://
+    #[arg(
+        long,
+        env = "REDIS_URL",
+        default_value = "redis://127.0.0.1:6379/0",
+        hide_env_values = true,
+        global = true,
+        value_name = "URL",
+        help_heading = "Queue"
+    )]
+    redis_url: String,
+    /// Start of all Redis keys of the queue
+    #[arg(long, env = "MANIMQ_REDIS_PREFIX", default_value = "mq", value_parser = redis_prefix,
+          global = true, value_name = "PREFIX", help_heading = "Queue")]
+    redis_prefix: String,
+    /// Answer with one JSON document, errors too
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// The queue at a glance: jobs, slots, pauses, counters
+    Queue(queue::QueueArgs),
+    /// Tenants: list, show, set quotas
+    Tenants(tenants::TenantsArgs),
+    /// Jobs: list, show, cancel, rerun
+    Jobs(jobs::JobsArgs),
+    /// Dead letters, jobs that failed by no fault of their author: list, redrive, discard
+    Dead(dead::DeadArgs),
+    /// The live workers
+    #[command(
+        after_help = "Example:\n  manimq admin workers --json | jq '.workers[] | select(.slots_ready == 0)'"
+    )]
+    Workers,
+    /// Check that the queue contradicts itself nowhere
+    Audit(audit::AuditArgs),
+    /// Start no more jobs of a tenant, of a lane or at all; what runs goes on
+    #[command(
+        after_help = "Running it again changes nothing.\n\nExample:\n  manimq admin pause --lane batch"
+    )]
+    Pause(pause::PauseArgs),
+    /// Undo a pause of the same scope
+    #[command(
+        after_help = "Running it again changes nothing.\n\nExample:\n  manimq admin resume --lane batch"
+    )]
+    Resume(pause::PauseArgs),
+    /// Ask workers to claim no more, finish what runs and stay idle
+    Drain(workers::DrainArgs),
+}
+
+/// What a command has to say.
+struct Answer {
+    text: String,
+    json: Value,
+    exit: Exit,
+}
+
+impl Answer {
+    /// All went well.
+    fn ok(text: impl Into<String>, json: Value) -> Self {
+        Self {
+            text: text.into(),
+            json,
+            exit: Exit::Ok,
+        }
+    }
+}
+
+/// Runs the command.
+pub async fn run(args: AdminArgs) -> Exit {
+    let AdminArgs { action, place } = args;
+    match act(action, &place).await {
+        Ok(answer) => {
+            if place.json {
+                print(&format!("{:#}\n", answer.json));
+            } else {
+                print(&answer.text);
+            }
+            answer.exit
+        }
+        Err(failure) => {
+            if place.json {
+                print(&format!("{:#}\n", failure.to_json()));
+            } else {
+                eprint!("{}", failure.report(Paint::stderr()));
+            }
+            failure.exit
+        }
+    }
+}
+
+async fn act(action: Action, place: &Place) -> Result<Answer, Failure> {
+    let paint = Paint::stdout();
+    if let Action::Queue(args) = &action {
+        args.check(place)?;
+    }
+    let queue = &place.open().await?;
+    match action {
+        Action::Queue(args) => args.run(queue, place, paint).await,
+        Action::Tenants(args) => args.run(queue, paint).await,
+        Action::Jobs(args) => args.run(queue, paint).await,
+        Action::Dead(args) => args.run(queue, paint).await,
+        Action::Workers => workers::list(queue, paint).await,
+        Action::Audit(args) => args.run(queue, paint).await,
+        Action::Pause(args) => args.run(queue, true).await,
+        Action::Resume(args) => args.run(queue, false).await,
+        Action::Drain(args) => args.run(queue).await,
+    }
+}
+
+/// Writes to standard output. A reader who has gone away (`| head`) is no failure.
+fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+impl Place {
+    /// The queue, which must be there: a wrong address must not make a new one.
+    async fn open(&self) -> Result<Queue, Failure> {
+        let config = RedisConfig {
+            prefix: self.redis_prefix.clone(),
+            pool_size: 2,
+            ..RedisConfig::from_env(self.redis_url.clone())
+        };
+        let found = Queue::find(&config).await.map_err(|error| match error {
+            error @ QueueError::Unavailable(_) => Failure::from(error).with_place(&self.redis_url),
+            other => other.into(),
+        })?;
+        found.ok_or_else(|| {
+            Failure::new(
+                Exit::Usage,
+                "no-queue",
+                format!(
+                    "there is no queue with the prefix {} in Redis at {}",
+                    self.redis_prefix,
+                    redact(&self.redis_url)
+                ),
+            )
+            .hint(
+                "give --redis-url and --redis-prefix (or REDIS_URL and MANIMQ_REDIS_PREFIX) as `manimq serve` has them;\n\
+                 a queue begins with the first start of `manimq serve` or `manimq up`",
+            )
+        })
+    }
+}
+
+impl Failure {
+    fn with_place(mut self, url: &str) -> Self {
+        self.message = format!("Redis at {}: {}", redact(url), self.message);
+        self
+    }
+}
+
+impl From<QueueError> for Failure {
+    fn from(error: QueueError) -> Self {
+        match &error {
+            QueueError::Unavailable(cause) => Self::new(
+                Exit::Unreachable,
+                "redis-unreachable",
+                format!("{error}: {cause}"),
+            )
+            .hint("start Redis, or name the one that runs with --redis-url or REDIS_URL; then repeat the command"),
+            QueueError::Configuration(_) => Self::new(Exit::Usage, "redis-unusable", error),
+            QueueError::Corrupt(_) => Self::new(Exit::Failed, "queue-corrupt", error)
+                .hint("look at what is wrong with `manimq admin audit`"),
+        }
+    }
+}
+
+/// Goes through all tenants until `visit` wants no more.
+async fn each_tenant(
+    queue: &Queue,
+    mut visit: impl FnMut(TenantState) -> bool,
+) -> Result<(), QueueError> {
+    let mut page = Some(Cursor::default());
+    while let Some(cursor) = page {
+        let (tenants, next) = queue.tenants(&cursor).await?;
+        for tenant in tenants {
+            if !visit(tenant) {
+                return Ok(());
+            }
+        }
+        page = next;
+    }
+    Ok(())
+}
+
+/// The tenants that `wanted` picks.
+async fn tenants_where(
+    queue: &Queue,
+    wanted: impl Fn(&TenantState) -> bool,
+) -> Result<Vec<TenantId>, QueueError> {
+    let mut found = Vec::new();
+    each_tenant(queue, |state| {
+        if wanted(&state) {
+            found.push(state.tenant);
+        }
+        true
+    })
+    .await?;
+    Ok(found)
+}

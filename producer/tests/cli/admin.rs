@@ -1,0 +1,812 @@
+//! `manimq admin` against a Redis of its own, with a queue of known content.
+
+use std::time::Duration;
+
+use manimq_shared::ids::{JobId, TenantId, WorkerId};
+use manimq_shared::job::{FailureClass, JobError, JobPayload, JobResult, Status};
+use manimq_shared::queue::{
+    Claim, Enqueued, LEASE, NewJob, Queue, RedisConfig, Settled, WorkerInfo, failed,
+};
+use manimq_shared::testing::RedisServer;
+use serde_json::{Value, json};
+
+use crate::support::{Said, eventually, manimq, run};
+
+/// Longer than any test.
+const LONG: Duration = Duration::from_secs(3600);
+
+struct Bench {
+    redis: RedisServer,
+    queue: Queue,
+    folder: tempfile::TempDir,
+    worker: WorkerInfo,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        Self::with_shards(1).await
+    }
+
+    async fn with_shards(shards: u16) -> Self {
+        let redis = RedisServer::start();
+        let config = RedisConfig {
+            shards: Some(shards),
+            ..redis.config("mq")
+        };
+        Self {
+            queue: Queue::connect(&config).await.unwrap(),
+            redis,
+            folder: tempfile::tempdir().unwrap(),
+            worker: worker("render-1"),
+        }
+    }
+
+    /// `manimq admin …`, for people.
+    async fn admin(&self, args: &[&str]) -> Said {
+        let mut command = manimq(self.folder.path());
+        command.arg("admin").args(args);
+        run(command.env("REDIS_URL", self.redis.url())).await
+    }
+
+    /// `manimq admin … --json`: exit status and document.
+    async fn json(&self, args: &[&str]) -> (i32, Value) {
+        let said = self.admin(&[args, &["--json"]].concat()).await;
+        assert_eq!(said.err, "", "{args:?}");
+        let document = serde_json::from_str(&said.out)
+            .unwrap_or_else(|error| panic!("{args:?}: {error}: {}", said.out));
+        (said.code.unwrap(), document)
+    }
+
+    /// `manimq admin …` that must go well, without a word on standard error and without colours.
+    async fn good(&self, args: &[&str]) -> String {
+        let said = self.admin(args).await;
+        assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{args:?}");
+        assert!(!said.out.contains('\x1b'), "{args:?}");
+        said.out
+    }
+
+    async fn submit(&self, owner: &str) -> JobId {
+        let job = job(owner);
+        self.submit_job(owner, &job).await;
+        job.id
+    }
+
+    async fn submit_job(&self, owner: &str, job: &NewJob) {
+        let replies = self
+            .queue
+            .enqueue(&tenant(owner), std::slice::from_ref(job))
+            .await;
+        assert_eq!(replies.unwrap(), [Enqueued::Accepted]);
+    }
+
+    async fn claim(&self) -> Claim {
+        let claimed = self.queue.claim(&self.worker, 1, LONG).await.unwrap();
+        claimed.claims.into_iter().next().expect("a job is ready")
+    }
+
+    /// The worker says that it lives.
+    async fn heard(&self) {
+        self.queue.renew(&self.worker, LONG, &[]).await.unwrap();
+    }
+
+    /// Makes a dead letter.
+    async fn dies(&self, owner: &str, class: FailureClass, message: &str) -> JobId {
+        let id = self.submit(owner).await;
+        let error = failed(JobError::new(class, message));
+        eventually("it is given up", async || {
+            let claimed = self.queue.claim(&self.worker, 1, LONG).await.unwrap();
+            let claim = claimed.claims.into_iter().next()?;
+            assert_eq!(claim.job, id);
+            let settled = self.queue.fail(id, claim.epoch, &error, 0.0).await.unwrap();
+            (settled == Settled::Accepted).then_some(())
+        })
+        .await;
+        id
+    }
+
+    async fn status(&self, id: JobId) -> Status {
+        self.queue.read(id).await.unwrap().unwrap().status
+    }
+}
+
+fn tenant(name: &str) -> TenantId {
+    name.parse().unwrap()
+}
+
+fn worker(host: &str) -> WorkerInfo {
+    WorkerInfo {
+        id: WorkerId::generate(),
+        host: host.to_owned(),
+        version: "0.1.0".to_owned(),
+        slots: 2,
+        slots_ready: 2,
+        slots_busy: 0,
+        draining: false,
+        trouble: None,
+        renderer: String::new(),
+    }
+}
+
+fn job(owner: &str) -> NewJob {
+    let request = serde_json::from_value(json!({
+        "input": {"kind": "code", "source": "SECRET = 1", "scene": "Intro"}
+    }))
+    .unwrap();
+    NewJob {
+        id: JobId::generate(&tenant(owner)),
+        payload: JobPayload {
+            request,
+            parent: None,
+            traceparent: None,
+        },
+        delay: Duration::ZERO,
+        idempotency: None,
+        render: None,
+    }
+}
+
+/// The line of a table that begins with `start`, its columns one space apart.
+fn line(text: &str, start: &str) -> String {
+    let found = text.lines().find(|line| line.starts_with(start));
+    let found = found.unwrap_or_else(|| panic!("no {start:?} in: {text}"));
+    found.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[tokio::test]
+async fn the_queue_is_told_at_a_glance() {
+    let bench = Bench::new().await;
+    bench.heard().await;
+    bench.submit("acme").await;
+    let _ = bench.claim().await;
+    bench.submit("acme").await;
+    bench.submit("acme").await;
+    let mut later = job("acme");
+    later.delay = LONG;
+    bench.submit_job("acme", &later).await;
+    bench.good(&["pause", "--lane", "batch"]).await;
+    bench.heard().await;
+    let text = bench.good(&["queue"]).await;
+    assert_eq!(
+        line(&text, "jobs"),
+        "jobs 2 ready, 1 delayed, 1 running, 0 following"
+    );
+    assert_eq!(line(&text, "workers"), "workers 1");
+    assert_eq!(line(&text, "slots"), "slots 2: 0 busy, 2 idle, 0 not ready");
+    assert_eq!(line(&text, "paused"), "paused lane batch");
+    assert!(line(&text, "so far").starts_with("so far 4 submitted, 0 succeeded, 0 failed"));
+    bench.heard().await;
+    let (code, document) = bench.json(&["queue"]).await;
+    assert_eq!(code, 0);
+    assert_eq!(
+        document["jobs"],
+        json!({"ready": 2, "delayed": 1, "running": 1, "following": 0})
+    );
+    assert_eq!(document["workers"], json!({"live": 1, "draining": 0}));
+    assert_eq!(
+        document["slots"],
+        json!({"total": 2, "ready": 2, "busy": 0})
+    );
+    assert_eq!(
+        document["paused"],
+        json!({"all": false, "lanes": ["batch"]})
+    );
+    for counter in ["submitted", "succeeded", "failed", "canceled", "expired"]
+        .iter()
+        .chain(&["cached", "coalesced", "leases_lost", "repairs"])
+    {
+        let expected = if *counter == "submitted" { 4 } else { 0 };
+        assert_eq!(document["counters"][counter], expected, "{counter}");
+    }
+}
+
+#[tokio::test]
+async fn a_watched_queue_is_told_again_until_it_is_interrupted() {
+    let bench = Bench::new().await;
+    let mut command = manimq(bench.folder.path());
+    command
+        .args(["admin", "queue", "--watch"])
+        .env("REDIS_URL", bench.redis.url());
+    let live = crate::support::Live::start(&mut command);
+    eventually("it looked twice", async || {
+        (live.out().matches("0 ready").count() >= 2).then_some(())
+    })
+    .await;
+    live.signal(rustix::process::Signal::INT);
+    assert_eq!(live.ended().await.code, Some(0));
+    let (code, document) = bench.json(&["queue", "--watch"]).await;
+    assert_eq!((code, &document["error"]["type"]), (2, &json!("usage")));
+}
+
+#[tokio::test]
+async fn tenants_of_all_shards_are_listed_up_to_the_limit() {
+    let bench = Bench::with_shards(4).await;
+    let names = ["ada", "ben", "cleo", "dan", "eve"];
+    for name in names {
+        bench.submit(name).await;
+    }
+    bench.submit("eve").await;
+    let text = bench.good(&["tenants", "list"]).await;
+    assert_eq!(
+        line(&text, "TENANT"),
+        "TENANT READY RUNNING OPEN DEAD USUAL JOB TODAY LAST ACTIVE STATE"
+    );
+    assert!(line(&text, "eve").starts_with("eve 2 0 2 0 5 s 0 s "));
+    assert!(line(&text, "eve").ends_with("next may start"));
+    let (_, document) = bench.json(&["tenants", "list"]).await;
+    let listed = document["tenants"].as_array().unwrap();
+    let mut found: Vec<_> = listed
+        .iter()
+        .map(|one| one["tenant"].as_str().unwrap())
+        .collect();
+    found.sort_unstable();
+    assert_eq!(found, names);
+    assert_eq!(document["more"], false);
+    let (_, document) = bench.json(&["tenants", "list", "--limit", "2"]).await;
+    assert_eq!(document["tenants"].as_array().unwrap().len(), 2);
+    assert_eq!(document["more"], true);
+    let text = bench.good(&["tenants", "list", "--limit", "2"]).await;
+    assert!(text.ends_with("and more: --limit 20\n"), "{text}");
+}
+
+#[tokio::test]
+async fn quotas_change_where_they_are_named_and_old_and_new_are_told() {
+    let bench = Bench::new().await;
+    let text = bench
+        .good(&[
+            "tenants",
+            "set",
+            "acme",
+            "--running-max",
+            "4",
+            "--weight",
+            "2.5",
+            "--quality-max",
+            "4k",
+            "--code",
+            "false",
+        ])
+        .await;
+    assert_eq!(line(&text, "running_max"), "running_max default → 4");
+    assert_eq!(line(&text, "code"), "code default → false");
+    let (code, document) = bench
+        .json(&[
+            "tenants",
+            "set",
+            "acme",
+            "--running-max",
+            "6",
+            "--code",
+            "default",
+            "--queued-max",
+            "50",
+            "--submits-per-minute",
+            "7",
+            "--submits-per-day",
+            "8",
+            "--render-s-per-day",
+            "9",
+            "--timeout-s-max",
+            "10",
+            "--source-bytes-max",
+            "11",
+        ])
+        .await;
+    assert_eq!(code, 0);
+    assert_eq!(document["old"]["running_max"], 4);
+    assert_eq!(document["old"]["code"], false);
+    assert_eq!(
+        document["new"],
+        json!({
+            "queued_max": 50, "running_max": 6, "submits_per_minute": 7, "submits_per_day": 8,
+            "render_s_per_day": 9, "weight": 2.5, "quality_max": "4k", "timeout_s_max": 10,
+            "source_bytes_max": 11, "code": null,
+        })
+    );
+    assert_eq!(document["changed"].as_array().unwrap().len(), 8);
+    let again = bench
+        .good(&["tenants", "set", "acme", "--running-max", "6"])
+        .await;
+    assert_eq!(again, "acme: nothing changed, it was so before\n");
+
+    let shown = bench.good(&["tenants", "show", "acme"]).await;
+    assert_eq!(line(&shown, "quality_max"), "quality_max 4k");
+    assert_eq!(line(&shown, "code"), "code default");
+    let (_, shown) = bench.json(&["tenants", "show", "acme"]).await;
+    assert_eq!(shown["quotas"], document["new"]);
+    assert_eq!(shown["place"], "idle");
+    let (code, unknown) = bench.json(&["tenants", "show", "nobody"]).await;
+    assert_eq!(
+        (code, &unknown["error"]["type"]),
+        (1, &json!("no-such-tenant"))
+    );
+}
+
+#[tokio::test]
+async fn a_wrong_quota_is_refused_by_name_and_changes_nothing() {
+    let bench = Bench::new().await;
+    for (args, words) in [
+        (&["--weight", "0"][..], "weight 0 is not in 0.001 to 1000"),
+        (&["--submits-per-minute", "0"], "at least 1"),
+        (
+            &["--running-max", "many"],
+            "invalid digit found in string; or write `default`",
+        ),
+        (&["--quality-max", "ultra"], "\"ultra\" is not one of low"),
+        (&["--code", "perhaps"], "--code"),
+        (&[], "--running-max"),
+    ] {
+        let said = bench
+            .admin(&[&["tenants", "set", "acme"], args].concat())
+            .await;
+        assert_eq!(said.code, Some(2), "{args:?}");
+        assert!(said.err.contains(words), "{args:?}: {}", said.err);
+    }
+    let said = bench
+        .admin(&["tenants", "set", "Acme!", "--code", "true"])
+        .await;
+    assert_eq!(said.code, Some(2));
+    assert!(said.err.contains("Acme!"), "{}", said.err);
+    let quotas = bench.queue.quotas(&tenant("acme")).await.unwrap();
+    assert_eq!(quotas, manimq_shared::queue::Quotas::default());
+}
+
+#[tokio::test]
+async fn jobs_are_listed_by_where_they_are() {
+    let bench = Bench::with_shards(2).await;
+    let running = bench.submit("acme").await;
+    let _ = bench.claim().await;
+    let ready = bench.submit("acme").await;
+    let other = bench.submit("beta").await;
+    let mut later = job("acme");
+    later.delay = LONG;
+    bench.submit_job("acme", &later).await;
+    let text = bench.good(&["jobs", "list"]).await;
+    let note = format!("on {}, lease ends in", bench.worker.id);
+    let shown = line(&text, &running.to_string());
+    assert!(
+        shown.contains("acme running normal medium 1") && shown.contains(&note),
+        "{text}"
+    );
+    assert!(line(&text, &ready.to_string()).ends_with("place 1 in its lane"));
+    assert!(line(&text, &later.id.to_string()).contains("delayed"));
+    assert!(line(&text, &other.to_string()).contains("beta ready"));
+
+    let ids = async |args: &[&str]| {
+        let (code, document) = bench.json(&[&["jobs", "list"], args].concat()).await;
+        assert_eq!(code, 0);
+        let jobs = document["jobs"].as_array().unwrap().iter();
+        jobs.map(|job| job["id"].as_str().unwrap().parse().unwrap())
+            .collect::<Vec<JobId>>()
+    };
+    let acme = ids(&["--tenant", "acme"]).await;
+    assert_eq!(acme, [running, ready, later.id]);
+    assert_eq!(ids(&["--status", "running"]).await, [running]);
+    assert_eq!(ids(&["--status", "delayed"]).await, [later.id]);
+    let beta = ids(&["--tenant", "beta", "--status", "ready"]).await;
+    assert_eq!(beta, [other]);
+    assert_eq!(ids(&["--tenant", "nobody"]).await, []);
+    let (_, document) = bench.json(&["jobs", "list", "--limit", "1"]).await;
+    assert_eq!(document["more"], true);
+    assert_eq!(document["jobs"][0]["worker"], json!(bench.worker.id));
+    assert!(document["jobs"][0]["lease_until"].is_string());
+    let text = bench.good(&["jobs", "list", "--tenant", "nobody"]).await;
+    assert_eq!(text, "no such jobs\n");
+}
+
+#[tokio::test]
+async fn a_job_is_shown_without_its_source_unless_that_is_asked_for() {
+    let bench = Bench::new().await;
+    let id = bench.submit("acme").await;
+    let _ = bench.claim().await;
+    let name = id.to_string();
+    let text = bench.good(&["jobs", "show", &name]).await;
+    assert_eq!(line(&text, "status"), "status running");
+    assert!(text.contains("Intro, medium mp4, source of 10 bytes"));
+    assert!(text.contains(&format!("on {}", bench.worker.id)));
+    assert!(!text.contains("SECRET"));
+    let (_, document) = bench.json(&["jobs", "show", &name]).await;
+    assert_eq!(document["tenant"], "acme");
+    assert_eq!(document["request"]["input"]["source_bytes"], 10);
+    assert_eq!(document["request"]["input"].get("source"), None);
+    assert_eq!(document["attempts"][0]["n"], 1);
+    let text = bench.good(&["jobs", "show", &name, "--source"]).await;
+    assert!(text.contains("SECRET = 1"));
+    let (_, document) = bench.json(&["jobs", "show", &name, "--source"]).await;
+    assert_eq!(document["request"]["input"]["source"], "SECRET = 1");
+
+    let unknown = JobId::generate(&tenant("acme")).to_string();
+    let said = bench.admin(&["jobs", "show", &unknown]).await;
+    assert_eq!(said.code, Some(1));
+    assert!(said.err.contains(&unknown) && said.err.contains("hint:"));
+    let said = bench.admin(&["jobs", "show", "7"]).await;
+    assert_eq!(said.code, Some(2));
+}
+
+#[tokio::test]
+async fn jobs_are_canceled_and_each_is_told_what_became_of_it() {
+    let bench = Bench::new().await;
+    let running = bench.submit("acme").await;
+    let _ = bench.claim().await;
+    let ready = bench.submit("acme").await;
+    let (one, two) = (running.to_string(), ready.to_string());
+    let text = bench.good(&["jobs", "cancel", &one, &two]).await;
+    assert_eq!(
+        text,
+        format!("{one}: it runs; its worker is told to stop\n{two}: canceled\n")
+    );
+    assert_eq!(bench.status(ready).await, Status::Canceled);
+    let unknown = JobId::generate(&tenant("acme")).to_string();
+    let (code, document) = bench.json(&["jobs", "cancel", &two, &unknown]).await;
+    assert_eq!(code, 1);
+    let outcomes = [
+        &document["jobs"][0]["outcome"],
+        &document["jobs"][1]["outcome"],
+    ];
+    assert_eq!(outcomes, ["already_ended", "not_found"]);
+}
+
+#[tokio::test]
+async fn a_job_that_has_ended_runs_again_as_another_and_refusals_say_why() {
+    let bench = Bench::new().await;
+    let id = bench.submit("acme").await;
+    let name = id.to_string();
+    let said = bench.admin(&["jobs", "rerun", &name]).await;
+    assert_eq!(said.code, Some(1));
+    assert!(said.out.contains("has not ended (queued)"), "{}", said.out);
+    let claim = bench.claim().await;
+    let result = JobResult::default();
+    let settled = bench.queue.finish(id, claim.epoch, &result).await;
+    assert_eq!(settled.unwrap(), Settled::Accepted);
+    let (code, document) = bench.json(&["jobs", "rerun", &name]).await;
+    assert_eq!(
+        (code, &document["jobs"][0]["outcome"]),
+        (0, &json!("accepted"))
+    );
+    let again: JobId = serde_json::from_value(document["jobs"][0]["job"].clone()).unwrap();
+    let record = bench.queue.read(again).await.unwrap().unwrap();
+    assert_eq!(record.payload.parent, Some(id));
+    assert_eq!(record.status, Status::Queued);
+    let text = bench.good(&["jobs", "rerun", &name]).await;
+    assert!(text.starts_with(&format!("{name}: runs again as job_")));
+    bench
+        .good(&["tenants", "set", "acme", "--queued-max", "2"])
+        .await;
+    let said = bench.admin(&["jobs", "rerun", &name]).await;
+    assert_eq!(said.code, Some(3));
+    assert!(said.out.contains("refused: 2 of 2 jobs"), "{}", said.out);
+}
+
+#[tokio::test]
+async fn dead_letters_are_listed_run_again_and_discarded() {
+    let bench = Bench::new().await;
+    let full = bench
+        .dies("acme", FailureClass::Storage, "the store is full")
+        .await;
+    let bug = bench
+        .dies("acme", FailureClass::Internal, "a bug\nmore")
+        .await;
+    let beta = bench.dies("beta", FailureClass::Storage, "no store").await;
+    let text = bench.good(&["dead", "list"]).await;
+    let shown = line(&text, &full.to_string());
+    assert!(
+        shown.contains("storage 3") && shown.ends_with("the store is full"),
+        "{text}"
+    );
+    assert!(line(&text, &bug.to_string()).ends_with("a bug"));
+    assert!(line(&text, &beta.to_string()).contains("beta"));
+    let (_, document) = bench
+        .json(&["dead", "list", "--tenant", "acme", "--class", "internal"])
+        .await;
+    assert_eq!(document["dead"].as_array().unwrap().len(), 1);
+    assert_eq!(document["dead"][0]["job"], json!(bug));
+    assert_eq!(document["dead"][0]["message"], "a bug\nmore");
+    let (_, document) = bench.json(&["dead", "list", "--limit", "2"]).await;
+    assert_eq!(document["more"], true);
+    let since = ["dead", "list", "--since", "2999-01-01T00:00:00Z"];
+    assert_eq!(bench.good(&since).await, "no dead letters\n");
+    let since = bench.good(&["dead", "list", "--since", "1h"]).await;
+    assert_eq!(since.lines().count(), 4);
+    let said = bench.admin(&["dead", "list", "--since", "soon"]).await;
+    assert_eq!(said.code, Some(2));
+    assert!(
+        said.err.contains("'soon'") && said.err.contains("2h"),
+        "{}",
+        said.err
+    );
+
+    let storage = ["dead", "redrive", "--class", "storage"];
+    let (code, document) = bench.json(&[&storage[..], &["--dry-run"]].concat()).await;
+    assert_eq!((code, &document["accepted"]), (0, &json!(0)));
+    let dry = document["redriven"].as_array().unwrap();
+    assert!(dry.len() == 2 && dry.iter().all(|one| one["outcome"] == "dry_run"));
+    // One tenant's refusal keeps its letter and no other's.
+    bench.submit("beta").await;
+    bench
+        .good(&["tenants", "set", "beta", "--queued-max", "1"])
+        .await;
+    let (code, document) = bench.json(&storage).await;
+    assert_eq!(code, 3);
+    assert_eq!(
+        (&document["accepted"], &document["refused"]),
+        (&json!(1), &json!(1))
+    );
+    let redriven = document["redriven"].as_array().unwrap();
+    let again = redriven
+        .iter()
+        .find(|one| one["dead"] == json!(full))
+        .unwrap();
+    let again: JobId = serde_json::from_value(again["job"].clone()).unwrap();
+    let record = bench.queue.read(again).await.unwrap().unwrap();
+    assert_eq!(record.payload.parent, Some(full));
+    let text = bench
+        .good(&["dead", "redrive", "--tenant", "acme", "--class", "storage"])
+        .await;
+    assert_eq!(text, "no dead letters\n");
+    let text = bench.good(&["dead", "redrive", "--tenant", "acme"]).await;
+    assert!(
+        text.ends_with("1 dead letter run again, 0 refused\n"),
+        "{text}"
+    );
+
+    let said = bench
+        .admin(&["dead", "discard", "--tenant", "acme", &full.to_string()])
+        .await;
+    assert_eq!(said.code, Some(1), "it is on the list no more");
+    let (code, document) = bench
+        .json(&["dead", "discard", "--tenant", "beta", "--all"])
+        .await;
+    assert_eq!((code, &document["discarded"]), (0, &json!(1)));
+    assert_eq!(bench.good(&["dead", "list"]).await, "no dead letters\n");
+    let text = bench
+        .good(&["dead", "discard", "--tenant", "beta", "--all"])
+        .await;
+    assert_eq!(text, "0 dead letters of beta discarded\n");
+}
+
+#[tokio::test]
+async fn more_dead_letters_than_one_call_takes_are_all_found_and_run_again() {
+    let bench = Bench::new().await;
+    let error = failed(JobError::new(FailureClass::Internal, "a bug"));
+    let jobs: Vec<_> = (0..130).map(|_| job("acme")).collect();
+    for some in jobs.chunks(100) {
+        bench.queue.enqueue(&tenant("acme"), some).await.unwrap();
+    }
+    let mut dead = 0;
+    while dead < jobs.len() {
+        let claimed = bench.queue.claim(&bench.worker, 100, LEASE).await.unwrap();
+        for claim in claimed.claims {
+            let settled = bench.queue.fail(claim.job, claim.epoch, &error, 0.0).await;
+            dead += usize::from(settled.unwrap() == Settled::Accepted);
+        }
+    }
+    let (_, document) = bench.json(&["dead", "list", "--limit", "1000"]).await;
+    assert_eq!(document["dead"].as_array().unwrap().len(), 130);
+    let (code, document) = bench.json(&["dead", "redrive", "--limit", "120"]).await;
+    assert_eq!((code, &document["accepted"]), (0, &json!(120)));
+    let (_, document) = bench.json(&["dead", "list"]).await;
+    assert_eq!(document["dead"].as_array().unwrap().len(), 10);
+}
+
+#[tokio::test]
+async fn workers_are_listed_drained_and_let_go_on() {
+    let mut bench = Bench::with_shards(2).await;
+    assert!(bench.good(&["workers"]).await.contains("no worker is live"));
+    assert!(
+        bench
+            .good(&["drain", "--all"])
+            .await
+            .contains("no worker is live")
+    );
+    bench.worker.slots_busy = 1;
+    let mut sick = worker("render-2");
+    sick.slots_ready = 0;
+    sick.trouble = Some("bubblewrap is missing\u{1b}[2J".to_owned());
+    let heard = async || {
+        for worker in [&bench.worker, &sick] {
+            bench.queue.renew(worker, LONG, &[]).await.unwrap();
+        }
+    };
+    heard().await;
+    let text = bench.good(&["workers"]).await;
+    let (one, two) = (bench.worker.id.to_string(), sick.id.to_string());
+    assert_eq!(
+        line(&text, &one),
+        format!("{one} render-1 0.1.0 2 2 1 working")
+    );
+    let shown = line(&text, &two);
+    assert!(
+        shown.ends_with("2 0 0 not ready bubblewrap is missing\\u{1b}[2J"),
+        "{shown}"
+    );
+
+    heard().await;
+    let text = bench.good(&["drain", &one]).await;
+    assert_eq!(text, format!("{one} claims no more; 1 render goes on\n"));
+    bench.submit("acme").await;
+    let claimed = bench.queue.claim(&bench.worker, 1, LONG).await.unwrap();
+    assert!(claimed.claims.is_empty() && claimed.drained);
+    heard().await;
+    let (_, document) = bench.json(&["workers"]).await;
+    let shown = document["workers"].as_array().unwrap();
+    let shown = shown
+        .iter()
+        .find(|worker| worker["id"] == json!(one))
+        .unwrap();
+    assert_eq!(
+        (&shown["state"], &shown["draining"]),
+        (&json!("draining"), &json!(true))
+    );
+    heard().await;
+    let text = bench.good(&["queue"]).await;
+    assert_eq!(line(&text, "workers"), "workers 2, of which 1 drain");
+
+    heard().await;
+    let (code, document) = bench.json(&["drain", "--all"]).await;
+    assert_eq!(code, 0);
+    let mut changed: Vec<_> = document["workers"].as_array().unwrap().iter().collect();
+    changed.sort_by_key(|worker| worker["host"].to_string());
+    assert_eq!(
+        (&changed[0]["changed"], &changed[1]["changed"]),
+        (&json!(false), &json!(true))
+    );
+    heard().await;
+    let text = bench.good(&["drain", "--undo", &one]).await;
+    assert_eq!(text, format!("{one} claims again\n"));
+    let claimed = bench.queue.claim(&bench.worker, 1, LONG).await.unwrap();
+    assert_eq!(claimed.claims.len(), 1);
+
+    heard().await;
+    let said = bench.admin(&["drain", &one, "wk_nobody"]).await;
+    assert_eq!(said.code, Some(2));
+    assert!(
+        said.err.contains("\"wk_nobody\"") && said.err.contains("hint:"),
+        "{}",
+        said.err
+    );
+    let said = bench.admin(&["drain", "wk_"]).await;
+    assert!(said.err.contains("2 live workers"), "{}", said.err);
+    let claimed = bench.queue.claim(&bench.worker, 1, LONG).await.unwrap();
+    assert!(!claimed.drained, "a wrong name changes nothing");
+    assert_eq!(bench.admin(&["drain"]).await.code, Some(2));
+}
+
+#[tokio::test]
+async fn an_audit_tells_what_is_wrong_and_repairs_it_when_asked() {
+    let bench = Bench::new().await;
+    bench.submit("acme").await;
+    let text = bench.good(&["audit"]).await;
+    assert!(text.ends_with("checked: nothing is wrong\n"), "{text}");
+    let (code, document) = bench.json(&["audit"]).await;
+    assert_eq!((code, &document["clean"]), (0, &json!(true)));
+    // Somebody takes the tenant out of the index, so that its job would never start.
+    let _: i64 = bench
+        .redis
+        .ask(redis::cmd("DEL").arg(format!("{}:vt", bench.queue.keys().base())));
+    let said = bench.admin(&["audit"]).await;
+    assert_eq!((said.code, said.err.as_str()), (Some(1), ""));
+    assert!(
+        said.out.contains("wrong: ") && said.out.contains("acme"),
+        "{}",
+        said.out
+    );
+    let (code, document) = bench.json(&["audit"]).await;
+    assert_eq!((code, &document["clean"]), (1, &json!(false)));
+    assert!(!document["violations"].as_array().unwrap().is_empty());
+    let (code, document) = bench.json(&["audit", "--repair"]).await;
+    assert_eq!((code, &document["clean"]), (0, &json!(true)));
+    assert!(
+        document["repaired"][0].as_str().unwrap().contains("acme"),
+        "{document}"
+    );
+    assert!(
+        bench
+            .good(&["audit", "--repair"])
+            .await
+            .contains("nothing is wrong")
+    );
+    let _ = bench.claim().await;
+}
+
+#[tokio::test]
+async fn pauses_hold_until_they_are_resumed_and_repeating_them_changes_nothing() {
+    let bench = Bench::with_shards(2).await;
+    bench.submit("acme").await;
+    for (scope, words) in [
+        (&["--tenant", "acme"][..], "tenant acme"),
+        (&["--lane", "normal"], "lane normal"),
+        (&["--all"], "everything"),
+    ] {
+        let pause = [&["pause"], scope].concat();
+        let resume = [&["resume"], scope].concat();
+        assert_eq!(
+            bench.good(&pause).await,
+            format!("{words}: paused; what runs goes on\n")
+        );
+        assert_eq!(
+            bench.good(&pause).await,
+            format!("{words}: was paused already\n")
+        );
+        let claimed = bench.queue.claim(&bench.worker, 1, LONG).await.unwrap();
+        assert!(claimed.claims.is_empty(), "{words}");
+        let (code, document) = bench.json(&resume).await;
+        assert_eq!(code, 0);
+        assert_eq!(
+            (&document["paused"], &document["changed"]),
+            (&json!(false), &json!(true))
+        );
+        assert_eq!(
+            bench.good(&resume).await,
+            format!("{words}: was not paused\n")
+        );
+    }
+    let _ = bench.claim().await;
+    for wrong in [
+        &["pause"][..],
+        &["pause", "--all", "--lane", "batch"],
+        &["pause", "--lane", "fast"],
+    ] {
+        assert_eq!(bench.admin(wrong).await.code, Some(2), "{wrong:?}");
+    }
+}
+
+/// Each command once, harmless on an empty queue.
+const COMMANDS: [&[&str]; 11] = [
+    &["queue"],
+    &["tenants", "list"],
+    &["tenants", "set", "acme", "--code", "true"],
+    &["jobs", "list"],
+    &["dead", "list"],
+    &["dead", "redrive"],
+    &["workers"],
+    &["audit"],
+    &["pause", "--all"],
+    &["resume", "--all"],
+    &["drain", "--all"],
+];
+
+#[tokio::test]
+async fn without_redis_each_command_says_so_and_what_to_do() {
+    let mut bench = Bench::new().await;
+    bench.redis.kill();
+    for args in COMMANDS {
+        let said = bench.admin(args).await;
+        assert_eq!((said.code, said.out.as_str()), (Some(6), ""), "{args:?}");
+        assert!(said.err.starts_with("error: Redis at "), "{}", said.err);
+        assert!(said.err.contains("hint: start Redis") && said.err.contains("REDIS_URL"));
+        let (code, document) = bench.json(args).await;
+        assert_eq!(code, 6);
+        assert_eq!(document["error"]["type"], "redis-unreachable");
+        assert_eq!(document["exit_code"], 6);
+    }
+}
+
+#[tokio::test]
+async fn a_redis_without_this_queue_is_named_and_none_begins_there() {
+    let bench = Bench::new().await;
+    let keys: Vec<String> = bench.redis.ask(redis::cmd("KEYS").arg("*"));
+    for args in COMMANDS {
+        let said = bench
+            .admin(&[args, &["--redis-prefix", "other"]].concat())
+            .await;
+        assert_eq!(said.code, Some(2), "{args:?}");
+        assert!(
+            said.err.contains("no queue with the prefix other")
+                && said.err.contains("--redis-prefix"),
+            "{}",
+            said.err
+        );
+    }
+    assert_eq!(
+        bench.redis.ask::<Vec<String>>(redis::cmd("KEYS").arg("*")),
+        keys
+    );
+    let said = bench
+        .admin(&["queue", "--redis-url", "http://x:secret@y"])
+        .await;
+    assert_eq!(said.code, Some(2));
+    assert!(
+        said.err.contains("redis://") && !said.err.contains("secret"),
+        "{}",
+        said.err
+    );
+}

@@ -1,0 +1,64 @@
+//! The promises of fairness, kept by the real queue in simulated time.
+
+#[path = "../examples/fairness/mod.rs"]
+#[allow(dead_code, reason = "the example measures more than is promised")]
+mod fairness;
+
+use std::sync::LazyLock;
+
+use fairness::scenarios::{Behind, Contest, Flood, Policy, quantile};
+use fairness::sim::Length;
+use manimq_shared::testing::RedisServer;
+
+static SERVER: LazyLock<RedisServer> = LazyLock::new(RedisServer::start);
+
+#[tokio::test]
+async fn light_tenants_hardly_wait_while_another_tenant_floods_the_queue() {
+    let flood = Flood::classic(1.0);
+    let load = flood.load(1);
+    let fifo = flood.measure(&Policy::Fifo.run(&SERVER, &load).await);
+    let ours = flood.measure(&Policy::Manimq.run(&SERVER, &load).await);
+    // First in, first out, they wait for hours: the load is a flood indeed.
+    assert!(quantile(&fifo.light_waits_s, 0.5) > 1000.0);
+    let (p50, p99) = (
+        quantile(&ours.light_waits_s, 0.5),
+        quantile(&ours.light_waits_s, 0.99),
+    );
+    // Measured: 0 and 3 s.
+    assert!(p50 < 1.0 && p99 < 30.0, "p50 {p50} s, p99 {p99} s");
+    // And it is not bought with idle slots: the bound alone may cost a tenth.
+    assert!(ours.utilisation > 0.9, "{}", ours.utilisation);
+    assert!(
+        ours.heavy_jobs_per_hour > 0.9 * 45.0 * 6.0,
+        "{}",
+        ours.heavy_jobs_per_hour
+    );
+}
+
+#[tokio::test]
+async fn backlogged_tenants_get_slot_time_by_their_weights_however_long_their_jobs_are() {
+    let contest = Contest {
+        minutes: 20,
+        ..Contest::weights()
+    };
+    let shares = contest.measure(&Policy::Manimq.run(&SERVER, &contest.load(1)).await);
+    for (got, entitled) in shares.got.iter().zip(&shares.entitled) {
+        assert!((got - entitled).abs() < 0.03, "{shares:?}");
+    }
+    assert!(shares.jain > 0.99, "{shares:?}");
+}
+
+#[tokio::test]
+async fn ten_jobs_behind_ten_thousand_of_another_take_little_longer_than_alone() {
+    let behind = Behind {
+        slots: 50,
+        length: Length::Even(4_000, 6_000),
+        ahead: 10_000,
+        known: true,
+    };
+    let alone = Behind { ahead: 0, ..behind };
+    let took = behind.measure(&Policy::Manimq.run(&SERVER, &behind.load(1)).await);
+    let floor = alone.measure(&Policy::Manimq.run(&SERVER, &alone.load(1)).await);
+    // Measured: 1.15.
+    assert!(took <= 1.5 * floor, "{took} s behind, {floor} s alone");
+}

@@ -1,0 +1,100 @@
+//! Renders one file many times in one warm sandbox and prints how long each took:
+//! `time_render FILE.py RUNS low|medium|high [fast|manim] [FORMAT]`.
+//!
+//! The sandbox alone, without queue and storage: what a render costs from the
+//! request to the open file.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use manimq_worker::sandbox::formulas::FormulaStore;
+use manimq_worker::sandbox::local::{LocalConfig, LocalSandbox};
+use manimq_worker::sandbox::{
+    Encoder, EventSender, Limits, OutputFormat, OutputSpec, RenderEvent, RenderRequest, Sandbox,
+};
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [file, runs, quality, rest @ ..] = arguments.as_slice() else {
+        anyhow::bail!("usage: time_render FILE.py RUNS low|medium|high [fast|manim] [FORMAT]");
+    };
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let from_env =
+        |name: &str, default: PathBuf| std::env::var_os(name).map_or(default, PathBuf::from);
+    let config = LocalConfig::new(
+        from_env("MANIMQ_PYTHON_ENV", here.join("../.manimq/python")),
+        from_env("MANIMQ_RENDERER_DIR", here.join("renderer")),
+        std::process::id() % 1_000_000,
+    );
+    let (width, height, fps) = match quality.as_str() {
+        "low" => (854, 480, 15.0),
+        "medium" => (1280, 720, 30.0),
+        "high" => (1920, 1080, 60.0),
+        other => anyhow::bail!("no quality {other}: low, medium or high"),
+    };
+    let output = OutputSpec {
+        width,
+        height,
+        fps,
+        encoder: match rest.first().map(String::as_str) {
+            Some("manim") => Encoder::Manim,
+            _ => Encoder::Fast,
+        },
+        format: match rest.get(1).map(String::as_str) {
+            Some("webm") => OutputFormat::Webm,
+            Some("mov") => OutputFormat::Mov,
+            Some("gif") => OutputFormat::Gif,
+            Some("png") => OutputFormat::Png,
+            _ => OutputFormat::Mp4,
+        },
+        ..OutputSpec::default()
+    };
+    let source: std::sync::Arc<str> = std::fs::read_to_string(file)?.into();
+    let mut sandbox = LocalSandbox::connect(config).await?;
+    // As a worker has it; without, each run sets its formulas anew.
+    let shelf = std::env::var_os("KEEP_FORMULAS").map(|_| FormulaStore::default().shelf("bench"));
+    let mut walls = Vec::new();
+    for run in 0..runs.parse()? {
+        sandbox.reset().await?;
+        let (events, mut incoming) = EventSender::channel(64);
+        let printer = tokio::spawn(async move {
+            while let Some(event) = incoming.recv().await {
+                if let RenderEvent::Log { text, .. } = event {
+                    print!("{text}");
+                }
+            }
+        });
+        let request = RenderRequest {
+            job_id: format!("run-{run}"),
+            attempt: 1,
+            file_name: "scene.py".into(),
+            source: source.clone(),
+            scene: None,
+            output: output.clone(),
+            limits: Limits::default(),
+            formulas: shelf.clone(),
+            stop: tokio_util::sync::CancellationToken::new(),
+        };
+        let began = Instant::now();
+        let rendered = sandbox.render(request, events).await?;
+        let wall = began.elapsed().as_secs_f64();
+        printer.await?;
+        let timings = rendered.timings;
+        println!(
+            "{:.1} ms; {timings:?} cpu {:.3} s, {} MiB",
+            wall * 1e3,
+            rendered.usage.cpu_s,
+            rendered.usage.peak_memory_bytes >> 20
+        );
+        walls.push(wall);
+    }
+    sandbox.close().await;
+    walls.sort_by(f64::total_cmp);
+    println!(
+        "median {:.1} ms of {}",
+        walls[walls.len() / 2] * 1e3,
+        walls.len()
+    );
+    Ok(())
+}

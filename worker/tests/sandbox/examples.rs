@@ -1,0 +1,162 @@
+//! Manim's own documented examples, all that ship in the docstrings of the
+//! installed package, come out as from the `manim` command.
+//!
+//! Stills and films of `encoder: manim` decode to equal frames; films of
+//! `encoder: fast` are equal before they are encoded (`tests/examples.py`).
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use manimq_worker::sandbox::{OutputFormat, RenderError};
+
+use crate::support::*;
+
+/// One in so many belongs to the sample.
+const SAMPLE: usize = 10;
+/// Examples that differ, and why.
+const EXCEPTIONS: &[(&str, &str)] = &[
+    (
+        "ImportNetworkxGraph",
+        "draws random numbers at module level, before Manim seeds them",
+    ),
+    (
+        "ConvexHullExample",
+        "the command itself draws its sets in another order from run to run",
+    ),
+    (
+        "ConvexHull3DExample",
+        "the command itself draws its sets in another order from run to run",
+    ),
+    (
+        "MyScene",
+        "an empty scene: the command leaves a picture where we say that there is no film",
+    ),
+];
+
+#[derive(serde::Deserialize)]
+struct Example {
+    number: usize,
+    name: String,
+    file: String,
+    still: bool,
+    source: String,
+}
+
+/// What the command and the stream, outside of the sandbox, made of an example.
+#[derive(serde::Deserialize)]
+struct Made {
+    number: usize,
+    /// What went wrong with the command; empty if it made a file.
+    bare: String,
+    /// The same of the stream.
+    fast: String,
+    frames: usize,
+    /// Whether the frames of both were equal before they were encoded.
+    equal: bool,
+}
+
+fn script() -> Command {
+    let mut command = Command::new(python_env().join("bin/python3"));
+    command
+        .arg("-B")
+        .arg(renderer_dir().join("tests/examples.py"));
+    command
+}
+
+fn examples() -> Vec<Example> {
+    output_of(script().arg("list"))
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("an example"))
+        .collect()
+}
+
+/// Why an example's result is not that of the command.
+fn difference(example: &Example, made: &Made, folder: &Path) -> Option<String> {
+    let mut request = request_for(&example.source);
+    request.scene = Some(example.name.clone());
+    request.output.seed = Some(0);
+    request.limits.wall = Duration::from_secs(240);
+    if example.still {
+        request.output.format = OutputFormat::Png;
+    }
+    let result = render(request);
+    if !made.bare.is_empty() {
+        // What the command cannot render either, we must not pretend to.
+        return match result {
+            Err(RenderError::Failed(_)) => None,
+            other => Some(format!("the command fails, and we give {other:?}")),
+        };
+    }
+    if !example.still && !made.equal {
+        return Some(format!(
+            "the stream's frames are not the command's {}: {}",
+            made.frames, made.fast
+        ));
+    }
+    let rendered = match result {
+        Ok(rendered) => rendered,
+        Err(error) => return Some(format!("only the command renders it: {error}")),
+    };
+    let suffix = if example.still { "png" } else { "mp4" };
+    let bare = folder.join(format!("{}/bare.{suffix}", made.number));
+    let place = tempfile::tempdir().expect("a folder");
+    let (ours, theirs) = (
+        frame_sums(&save(&rendered, place.path())),
+        frame_sums(&bare),
+    );
+    (ours != theirs).then(|| format!("{} decoded frames, and {}", ours.len(), theirs.len()))
+}
+
+fn are_as_from_the_command(wanted: impl Fn(usize) -> bool) {
+    let all = examples();
+    assert!(all.len() > 350, "only {} examples were found", all.len());
+    let folder = tempfile::tempdir().expect("a folder");
+    let chosen: Vec<&Example> = all.iter().filter(|each| wanted(each.number)).collect();
+    let mut child = script()
+        .arg("render")
+        .arg(folder.path())
+        .args(chosen.iter().map(|each| each.number.to_string()))
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python starts");
+    let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let (mut count, mut both_fail) = (0, 0);
+    let mut wrong = Vec::new();
+    for line in lines {
+        let made: Made = serde_json::from_str(&line.expect("a line")).expect("a result");
+        let example = &all[made.number];
+        count += 1;
+        both_fail += usize::from(!made.bare.is_empty());
+        if EXCEPTIONS.iter().any(|(name, _)| *name == example.name) {
+            continue;
+        }
+        if let Some(what) = difference(example, &made, folder.path()) {
+            wrong.push(format!("{} ({}): {what}", example.name, example.file));
+        }
+        // Hundreds of films would fill the disk.
+        let _ = std::fs::remove_dir_all(folder.path().join(made.number.to_string()));
+    }
+    assert!(child.wait().expect("ended").success());
+    assert_eq!(count, chosen.len());
+    tell(&format!(
+        "{count} examples, {both_fail} that the command cannot render here either, {} wrong",
+        wrong.len()
+    ));
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn a_sample_of_the_documented_examples_is_as_from_the_command() {
+    are_as_from_the_command(|number| number % SAMPLE == 3);
+}
+
+#[test]
+fn all_documented_examples_are_as_from_the_command() {
+    if std::env::var_os("MANIMQ_SOAK_EXAMPLES").is_none_or(|value| value != "1") {
+        tell("only with MANIMQ_SOAK_EXAMPLES=1: all documented examples");
+        return;
+    }
+    are_as_from_the_command(|_| true);
+}
