@@ -6,7 +6,7 @@ use redis::{Client, RedisResult};
 
 use super::certificates::Certificates;
 use super::process::{Process, ask, local, on_port, until};
-use super::server::PortServer;
+use super::server::{PortServer, RedisServer};
 use crate::queue::RedisConfig;
 
 /// The name under which the sentinels know the master.
@@ -149,6 +149,22 @@ impl SentinelSet {
         self.server(false).process.freeze();
     }
 
+    /// Cuts the replica off and stops it: from now on only the master has what is written.
+    ///
+    /// # Panics
+    /// If the master does not answer.
+    pub fn strand_replica(&self) {
+        self.freeze_replica();
+        let mut command = redis::cmd("CLIENT");
+        command.arg("KILL").arg("TYPE").arg("replica");
+        let _: redis::Value = self.server(true).ask(&command).expect("it answers");
+    }
+
+    /// Lets the replica go on.
+    pub fn thaw_replica(&self) {
+        self.server(false).process.thaw();
+    }
+
     /// Lets all go on.
     pub fn thaw(&self) {
         for server in &self.servers {
@@ -162,6 +178,25 @@ impl SentinelSet {
         let mut servers = self.servers.iter_mut();
         let server = servers.find(|server| server.told_port() == master);
         server.expect("one of the two").process.kill();
+    }
+
+    /// A server of its own with what the server at `port` has on disk, while that one is killed or
+    /// stopped.
+    #[must_use]
+    pub fn copy_of(&self, port: u16) -> RedisServer {
+        let mut servers = self.servers.iter();
+        let server = servers.find(|server| server.told_port() == port);
+        RedisServer::start_on_copy(server.expect("one of the two").process.folder())
+    }
+
+    /// Starts the server at `port` again after [`Self::kill_master`]: it becomes a replica of the other.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn revive(&mut self, port: u16) {
+        let mut servers = self.servers.iter_mut();
+        let server = servers.find(|server| server.told_port() == port);
+        server.expect("one of the two").restart();
     }
 
     /// Makes the replica the master while all are well, as an operator does before work on a machine.

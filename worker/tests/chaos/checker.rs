@@ -95,6 +95,32 @@ impl Final {
         }
     }
 
+    /// Whether all that `old` says is still so, and only more has happened.
+    fn continues(&self, old: &Self) -> bool {
+        let same_attempts = old.tries.iter().enumerate().all(|(i, old)| {
+            self.tries.get(i).is_some_and(|new| {
+                let same =
+                    (new.epoch, new.worker, new.from_ms) == (old.epoch, old.worker, old.from_ms);
+                let ended = old.outcome.is_some();
+                same && (!ended || (new.outcome, new.to_ms) == (old.outcome, old.to_ms))
+            })
+        });
+        let cancels = |job: &Self| {
+            let asked = job
+                .steps
+                .iter()
+                .filter(|(_, s)| *s == Step::CancelRequested);
+            asked.count()
+        };
+        let ended = old.status.is_terminal();
+        let same_end = (self.status, self.steps.last()) == (old.status, old.steps.last());
+        same_attempts
+            && cancels(self) >= cancels(old)
+            && self.created_ms == old.created_ms
+            && (!ended || same_end)
+            && (old.rendered_by.is_none() || self.rendered_by == old.rendered_by)
+    }
+
     /// The attempts as their claims were written down: when, epoch, worker.
     fn runs(&self) -> impl Iterator<Item = (u64, Epoch, WorkerId)> {
         self.steps.iter().filter_map(|(ms, step)| match step {
@@ -160,8 +186,39 @@ pub struct Evidence {
     pub clock_moved: bool,
     /// Longest time for which the machine did not let the driver run.
     pub stall: Duration,
+    /// Jobs counted as accepted only when Redis had confirmed that they are kept.
+    pub durable: bool,
     /// Accepted jobs that Redis itself lost in a failover, as its old primary shows.
     pub lost_by_redis: BTreeSet<JobId>,
+    /// Jobs of which it lost something that it had acknowledged: what their workers and producers were
+    /// told is not compared.
+    pub rewound: BTreeSet<JobId>,
+}
+
+/// What Redis itself lost when a replica took a master's place.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Loss {
+    /// Jobs that are gone.
+    pub lost: BTreeSet<JobId>,
+    /// Jobs whose last steps are gone.
+    pub rewound: BTreeSet<JobId>,
+}
+
+/// Compares what replaced masters had with what there is in the end.
+pub fn loss(had: &[BTreeMap<JobId, Final>], have: &BTreeMap<JobId, Final>) -> Loss {
+    let mut loss = Loss::default();
+    for (id, old) in had.iter().flatten() {
+        match have.get(id) {
+            None => {
+                loss.lost.insert(*id);
+            }
+            Some(new) if !new.continues(old) => {
+                loss.rewound.insert(*id);
+            }
+            Some(_) => {}
+        }
+    }
+    loss
 }
 
 /// A broken promise.
@@ -329,6 +386,12 @@ impl<'a> View<'a> {
         jobs.filter_map(|(job, seen)| Some((*job, seen, self.evidence.jobs.get(job)?)))
     }
 
+    /// Those of them of which Redis forgot nothing.
+    fn remembered(&self) -> impl Iterator<Item = (JobId, &Seen<'a>, &'a Final)> {
+        let rewound = &self.evidence.rewound;
+        self.known().filter(|(id, ..)| !rewound.contains(id))
+    }
+
     fn figures(&self) -> Figures {
         let mut figures = Figures {
             accepted: self.seen.values().filter(|s| s.accepted.is_some()).count(),
@@ -358,7 +421,8 @@ fn every_accepted_job_ended_once(view: &View<'_>, violations: &mut Violations) {
     let lost = &view.evidence.lost_by_redis;
     for (id, seen) in &view.seen {
         let known = view.evidence.jobs.contains_key(id);
-        if seen.accepted.is_some() && !known && !lost.contains(id) {
+        let excused = lost.contains(id) && !view.evidence.durable;
+        if seen.accepted.is_some() && !known && !excused {
             wrong(violations, *id, "was accepted and is lost");
         }
         if known && lost.contains(id) {
@@ -396,6 +460,9 @@ fn epochs_grow_and_have_one_holder(view: &View<'_>, violations: &mut Violations)
         if job.rendered_by.is_none() && !shown {
             wrong(violations, id, "its attempts are not its claims");
         }
+        if view.evidence.rewound.contains(&id) {
+            continue;
+        }
         for (what, seen) in [("claimed", &seen.claimed), ("started", &seen.started)] {
             let mut once = BTreeSet::new();
             for (who, epoch) in seen {
@@ -416,7 +483,11 @@ fn epochs_grow_and_have_one_holder(view: &View<'_>, violations: &mut Violations)
 fn published_once(view: &View<'_>, violations: &mut Violations) {
     for (id, seen, job) in view.known() {
         let last = job.tries.last().map(|t| t.epoch);
-        let told = seen.ended.iter().filter(|(.., word)| *word == SUCCEEDED);
+        let compared = !view.evidence.rewound.contains(&id);
+        let told = seen
+            .ended
+            .iter()
+            .filter(|(.., word)| compared && *word == SUCCEEDED);
         let told: Vec<_> = told.map(|(who, epoch, _)| (*who, *epoch)).collect();
         if told.len() > 1 {
             wrong(violations, id, format!("was published by all of {told:?}"));
@@ -462,7 +533,7 @@ fn published_once(view: &View<'_>, violations: &mut Violations) {
 
 /// The worker's word for the end of an attempt, against the queue's.
 fn answers_are_true(view: &View<'_>, violations: &mut Violations) {
-    for (id, seen, job) in view.known() {
+    for (id, seen, job) in view.remembered() {
         for (who, epoch, word) in &seen.ended {
             let Some(attempt) = job.tries.iter().find(|t| t.epoch == *epoch) else {
                 continue; // told above
@@ -497,7 +568,7 @@ fn answers_are_true(view: &View<'_>, violations: &mut Violations) {
 }
 
 fn cancels_hold(view: &View<'_>, violations: &mut Violations) {
-    for (id, seen, job) in view.known() {
+    for (id, seen, job) in view.remembered() {
         // What goes on for others may start after its own cancel; and who waits for another's
         // render is shown that one's steps.
         let alone = job.rendered_by.is_none() && !view.led.contains_key(&id);
@@ -654,7 +725,7 @@ fn dead_workers_jobs_run_again_in_time(
             deaths.push((*worker, target, record.at_us));
         }
     }
-    for (id, _, job) in view.known() {
+    for (id, _, job) in view.remembered() {
         for (i, (claimed, step)) in job.steps.iter().enumerate() {
             let Step::Running { epoch, worker } = step else {
                 continue;

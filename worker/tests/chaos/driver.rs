@@ -3,26 +3,26 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use manimq_shared::ids::{JobId, TenantId};
 use manimq_shared::job::Lane;
 use manimq_shared::keys::Keys;
-use manimq_shared::queue::{Enqueued, PauseScope, Queue, QueueError, Quotas, Stats};
+use manimq_shared::queue::{Enqueued, PauseScope, Queue, QueueError, Quotas, RedisConfig, Stats};
 use rustix::process::Signal;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::checker::{self, Caps, Evidence, FROZEN, Figures, Final, KILLED, Violation};
+use crate::checker::{self, Caps, Evidence, FROZEN, Figures, Final, KILLED, Loss, Violation};
 use crate::dice::Dice;
 use crate::history::{Answer, Fate, History, Order, Recipe, What, now_us, read};
 use crate::library;
-use crate::part::{Part, Role};
+use crate::part::{Part, Role, Task};
 use crate::plan::{Caller, FROZEN_FOR, Fault, Mix, Planned, Then};
 use crate::proxy::{Mode, Proxy};
 use crate::store::{Store, Trap};
-use crate::topology::{Hung, Topology};
+use crate::topology::{Down, Topology};
 use crate::{producer, worker};
 
 /// How often the driver looks around.
@@ -55,6 +55,8 @@ pub struct Scenario {
     pub mix: Mix,
     /// Another function library under the name of ours.
     pub library: Option<String>,
+    /// Producers take a job for accepted only when Redis confirmed that it is kept.
+    pub durable: bool,
 }
 
 /// How a run ended.
@@ -87,7 +89,9 @@ impl Outcome {
             .map(|(f, n)| format!("{n} {f}"))
             .collect();
         format!(
-            "{accepted} jobs accepted, {by_status:?}; {shared} without a render of their own, {attempts} attempts, {leases_lost} leases lost, {zombies} zombies refused; of the jobs of the dead {} were queued again within {} ms, {} ran again within {} ms; faults: {}; the driver stalled for at most {:?}",
+            "{accepted} jobs accepted, {by_status:?}; {shared} without a render of their own, {attempts} attempts, {leases_lost} leases lost, {zombies} zombies refused; Redis lost {} jobs and forgot something of {}; of the jobs of the dead {} were queued again within {} ms, {} ran again within {} ms; faults: {}; the driver stalled for at most {:?}",
+            self.evidence.lost_by_redis.len(),
+            self.evidence.rewound.len(),
             requeued.count,
             requeued.longest_ms,
             again.count,
@@ -131,9 +135,18 @@ enum State {
 struct Place {
     part: Part,
     state: State,
-    proxy: Proxy,
+    /// Only before a standalone Redis.
+    proxy: Option<Proxy>,
     /// Since when the way is held or closed.
     held_since: Option<u64>,
+}
+
+impl Place {
+    fn proxy(&self) -> &Proxy {
+        self.proxy
+            .as_ref()
+            .expect("a plan that cuts has a standalone Redis")
+    }
 }
 
 /// What the driver will do by itself: mostly to end what it began.
@@ -146,8 +159,7 @@ enum Due {
     Thaw(usize),
     /// The place's way is free again.
     Free(usize, Then),
-    StartRedis,
-    ContinueRedis(Hung),
+    BringBack(Down),
     Resume(usize),
 }
 
@@ -164,7 +176,10 @@ struct Driver {
     began: Instant,
     dice: Dice,
     history: History,
-    redis: Topology,
+    redis: Arc<Mutex<Topology>>,
+    config: RedisConfig,
+    /// Something that the server has to get over.
+    recovering: Option<tokio::task::JoinHandle<()>>,
     queue: Queue,
     store: Store,
     tenants: Vec<TenantId>,
@@ -215,11 +230,10 @@ impl Driver {
             .keep();
         let redis = tokio::task::block_in_place(scenario.redis);
         let config = redis.config(PREFIX);
-        if let Some(code) = &scenario.library {
-            let client = redis::Client::open(config.url.clone()).expect("a URL");
-            library::load(&client, code).await.expect("a library");
-        }
         let queue = Queue::connect(&config).await.expect("Redis is there");
+        if let Some(code) = &scenario.library {
+            library::load(&queue, code).await.expect("a library");
+        }
         let store = Store::start(queue.clone()).await;
         let mut dice = Dice::new(scenario.seed);
         dice.roll();
@@ -245,14 +259,23 @@ impl Driver {
             faults: BTreeMap::new(),
             violations: Vec::new(),
             audited: Instant::now(),
-            redis,
+            redis: Arc::new(Mutex::new(redis)),
+            config,
+            recovering: None,
             folder,
             scenario,
         };
         driver.set_quotas().await;
+        let socket = driver.topology().socket();
+        let withholds = driver.scenario.library.is_some();
         for index in 0..driver.scenario.workers + driver.scenario.producers {
-            let proxy = Proxy::start(&driver.redis.socket()).await;
-            let part = driver.part(index, &proxy.url(), None);
+            let proxy = match &socket {
+                Some(socket) => Some(Proxy::start(socket, withholds).await),
+                None => None,
+            };
+            let url = proxy.as_ref().map(Proxy::url);
+            let url = url.unwrap_or_else(|| driver.config.url.clone());
+            let part = driver.part(index, &url, None);
             driver.places.push(Place {
                 part,
                 state: State::Up,
@@ -296,6 +319,10 @@ impl Driver {
         }
     }
 
+    fn topology(&self) -> MutexGuard<'_, Topology> {
+        self.redis.lock().expect("no panic while locked")
+    }
+
     /// Starts a process for a place.
     fn part(&mut self, index: usize, url: &str, heir_of: Option<PathBuf>) -> Part {
         let number = self.started;
@@ -316,7 +343,15 @@ impl Driver {
             });
             (format!("producer-{number}"), role)
         };
-        let part = Part::start(&self.folder, &who, url, PREFIX, role);
+        let task = Task {
+            who,
+            parent: rustix::process::getpid().as_raw_nonzero().get(),
+            redis_url: url.to_owned(),
+            redis_prefix: PREFIX.to_owned(),
+            durable: self.scenario.durable,
+            role,
+        };
+        let part = Part::start(&self.folder, &task);
         self.histories.push(part.history());
         part
     }
@@ -342,7 +377,10 @@ impl Driver {
                 self.begin(planned).await;
             }
             self.look_around().await;
-            let calm = plan.is_empty() && self.due.is_empty() && self.baits.is_empty();
+            let calm = plan.is_empty()
+                && self.due.is_empty()
+                && self.baits.is_empty()
+                && self.recovering.is_none();
             if calm && now >= end {
                 return;
             }
@@ -356,6 +394,15 @@ impl Driver {
         while let Some(i) = self.due.iter().position(|(when, _)| *when <= now) {
             let (_, due) = self.due.swap_remove(i);
             self.end(due).await;
+        }
+        if self
+            .recovering
+            .as_ref()
+            .is_some_and(|task| task.is_finished())
+            && let Some(task) = self.recovering.take()
+        {
+            task.await.expect("the server comes back");
+            self.redis_is_back();
         }
         self.spring_traps(now);
         self.note_silence();
@@ -439,6 +486,7 @@ impl Driver {
                 | Fault::Clock(_)
                 | Fault::KillRedis(_)
                 | Fault::HangRedis(_)
+                | Fault::MoveSlot
         );
         // A Redis that hangs would hold the driver up, and with it everything else.
         if needs_redis && self.redis_away_since.is_some() {
@@ -470,20 +518,20 @@ impl Driver {
                 if let Some(index) = self.target(pick, caller == Caller::Worker) {
                     let who = self.places[index].part.who.clone();
                     self.note("lost answer", &format!("{who}: {function}"));
-                    self.places[index].proxy.lose_answer(function);
+                    self.places[index].proxy().lose_answer(function);
                 }
             }
             Fault::Cut => {
                 if let Some(index) = self.reachable(pick) {
                     let who = self.places[index].part.who.clone();
                     self.note("cut", &who);
-                    self.places[index].proxy.cut();
+                    self.places[index].proxy().cut();
                 }
             }
             Fault::CutAll => {
                 self.note("cut from all", "redis");
                 for place in &self.places {
-                    place.proxy.cut();
+                    place.proxy().cut();
                 }
             }
             Fault::Refuse(long) => self.hold(pick, Mode::Refuse, long, Then::Passes).await,
@@ -492,25 +540,26 @@ impl Driver {
             }
             Fault::HoldAll(long, then) => self.hold(pick, Mode::HoldAll, long, then).await,
             Fault::KillRedis(long) => {
-                self.redis_away_since = Some(now_us());
-                self.note("killed Redis", "redis");
-                tokio::task::block_in_place(|| self.redis.kill());
-                self.later(long, Due::StartRedis);
+                self.redis_goes_away("killed Redis");
+                let down = tokio::task::block_in_place(|| self.topology().kill(pick));
+                self.later(long, Due::BringBack(down));
             }
             Fault::HangRedis(long) => {
-                let since = now_us();
-                let Some(hung) = Hung::hang(&self.queue).await else {
-                    self.later(LOOK_EVERY, Due::Begin(planned));
-                    return;
-                };
-                self.redis_away_since = Some(since);
-                self.note("hung Redis", "redis");
-                self.later(long, Due::ContinueRedis(hung));
+                self.redis_goes_away("hung Redis");
+                let down = tokio::task::block_in_place(|| self.topology().freeze(pick));
+                self.later(long, Due::BringBack(down));
+            }
+            Fault::MoveSlot => {
+                let shards = self.config.shards();
+                let shard = u16::try_from(pick % u64::from(shards)).expect("a shard");
+                let base = Keys::new(PREFIX, shard).base().to_owned();
+                self.redis_goes_away("moved slot");
+                self.recover(move |redis| redis.move_slot(&base));
             }
             Fault::Pause(long) => self.pause(pick, long).await,
             Fault::Clock(skew_ms) => {
                 self.note("moved clock", &format!("{skew_ms} ms"));
-                for shard in 0..self.redis.config(PREFIX).shards() {
+                for shard in 0..self.config.shards() {
                     let key = library::skew_key(Keys::new(PREFIX, shard).base());
                     let mut set = redis::cmd("SET");
                     set.arg(key).arg(skew_ms);
@@ -538,9 +587,9 @@ impl Driver {
         self.note(&format!("{mode:?}"), &who);
         let place = &mut self.places[index];
         place.held_since = Some(now_us());
-        place.proxy.set(mode);
+        place.proxy().set(mode);
         if mode == Mode::Refuse {
-            place.proxy.cut();
+            place.proxy().cut();
         }
         self.later(long, Due::Free(index, then));
         if self.is_worker(index) && self.redis_away_since.is_none() {
@@ -683,22 +732,15 @@ impl Driver {
             Due::Free(index, then) => {
                 let place = &mut self.places[index];
                 if then == Then::IsCut {
-                    place.proxy.cut();
+                    place.proxy().cut();
                 }
-                place.proxy.set(Mode::Pass);
+                place.proxy().set(Mode::Pass);
                 if let Some(since) = place.held_since.take() {
                     let who = place.part.who.clone();
                     self.cut_off.push((who, since, now_us()));
                 }
             }
-            Due::StartRedis => {
-                tokio::task::block_in_place(|| self.redis.restart());
-                self.redis_is_back();
-            }
-            Due::ContinueRedis(hung) => {
-                hung.go_on();
-                self.redis_is_back();
-            }
+            Due::BringBack(down) => self.recover(move |redis| redis.bring_back(down)),
             Due::Resume(index) => {
                 let (scope, since) = self.paused[index].clone();
                 if self.redis_away_since.is_some() || self.queue.resume(&scope).await.is_err() {
@@ -708,6 +750,18 @@ impl Driver {
                 }
             }
         }
+    }
+
+    fn redis_goes_away(&mut self, fault: &str) {
+        self.redis_away_since = Some(now_us());
+        self.note(fault, "redis");
+    }
+
+    /// Has the server do something that takes its time.
+    fn recover(&mut self, what: impl FnOnce(&mut Topology) + Send + 'static) {
+        let redis = Arc::clone(&self.redis);
+        let task = move || what(&mut redis.lock().expect("no panic while locked"));
+        self.recovering = Some(tokio::task::spawn_blocking(task));
     }
 
     fn redis_is_back(&mut self) {
@@ -731,7 +785,8 @@ impl Driver {
     }
 
     fn start_again(&mut self, index: usize, heir_of: Option<PathBuf>) {
-        let url = self.places[index].proxy.url();
+        let url = self.places[index].proxy.as_ref().map(Proxy::url);
+        let url = url.unwrap_or_else(|| self.config.url.clone());
         let part = self.part(index, &url, heir_of);
         let place = &mut self.places[index];
         // A way that is held is held for the next one from now on.
@@ -797,14 +852,14 @@ impl Driver {
         records.sort_by_key(|record| record.at_us);
         let asked: BTreeSet<JobId> = records.iter().filter_map(|r| r.what.job()).collect();
         let mut jobs = BTreeMap::new();
-        for job in asked {
-            match self.look_up(job).await {
+        for job in &asked {
+            match look_up(&self.queue, *job).await {
                 Ok(Some(found)) => {
-                    jobs.insert(job, found);
+                    jobs.insert(*job, found);
                 }
                 Ok(None) => {}
                 Err(error) => self.violations.push(Violation {
-                    job: Some(job),
+                    job: Some(*job),
                     text: format!("cannot be read: {error}"),
                 }),
             }
@@ -813,9 +868,40 @@ impl Driver {
             self.violations.push(fault_of(&format!("stats: {error}")));
             Stats::default()
         });
-        for key in self.store.rewritten() {
-            let text = format!("two contents were stored as {key}");
-            self.violations.push(fault_of(&text));
+        if let Some(code) = &self.scenario.library
+            && !library::is_there(&self.queue, code).await
+        {
+            let text = "the functions were replaced by others: the run proves nothing";
+            self.violations.push(fault_of(text));
+        }
+        let mut replaced = Vec::new();
+        for config in self.topology().copies(PREFIX) {
+            replaced.push(Queue::new(&config).expect("a URL"));
+        }
+        let mut had = Vec::new();
+        for queue in replaced {
+            let mut found = BTreeMap::new();
+            for job in &asked {
+                match look_up(&queue, *job).await {
+                    Ok(Some(there)) => {
+                        found.insert(*job, there);
+                    }
+                    Ok(None) => {}
+                    Err(error) => {
+                        let text = format!("{job} in a replaced master: {error}");
+                        self.violations.push(fault_of(&text));
+                    }
+                }
+            }
+            had.push(found);
+        }
+        let Loss { lost, rewound } = checker::loss(&had, &jobs);
+        for (job, key) in self.store.refused() {
+            // An epoch is given again when Redis forgot the first time.
+            if !rewound.contains(&job) {
+                let text = format!("two contents came for {key}");
+                self.violations.push(fault_of(&text));
+            }
         }
         let evidence = Evidence {
             records,
@@ -828,7 +914,9 @@ impl Driver {
             pauses: std::mem::take(&mut self.pauses),
             clock_moved: !self.scenario.mix.clock.is_empty(),
             stall: watch.longest(),
-            lost_by_redis: BTreeSet::new(),
+            durable: self.scenario.durable,
+            lost_by_redis: lost,
+            rewound,
         };
         let (found, figures) = checker::check(&evidence);
         self.violations.extend(found);
@@ -840,14 +928,15 @@ impl Driver {
             folder: self.folder,
         }
     }
+}
 
-    async fn look_up(&self, job: JobId) -> Result<Option<Final>, QueueError> {
-        let Some(record) = self.queue.read(job).await? else {
-            return Ok(None);
-        };
-        let events = self.queue.events(job, None, 10_000).await?;
-        Ok(Some(Final::new(&record, &events)))
-    }
+/// A job as the queue tells it.
+async fn look_up(queue: &Queue, job: JobId) -> Result<Option<Final>, QueueError> {
+    let Some(record) = queue.read(job).await? else {
+        return Ok(None);
+    };
+    let events = queue.events(job, None, 10_000).await?;
+    Ok(Some(Final::new(&record, &events)))
 }
 
 /// Measures for how long this process was not let run.

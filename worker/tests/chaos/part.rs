@@ -12,6 +12,7 @@ use crate::history::History;
 use crate::{producer, worker};
 
 const TASK: &str = "MANIMQ_CHAOS_TASK";
+const HISTORY: &str = "MANIMQ_CHAOS_HISTORY";
 const TEST: &str = "a_process_of_a_run_does_its_task";
 
 /// What a process is told.
@@ -23,7 +24,7 @@ pub struct Task {
     pub parent: i32,
     pub redis_url: String,
     pub redis_prefix: String,
-    pub history: PathBuf,
+    pub durable: bool,
     pub role: Role,
 }
 
@@ -45,7 +46,8 @@ pub fn run() {
     if rustix::process::getppid() != Pid::from_raw(task.parent) {
         return;
     }
-    let history = History::open(&task.history, &task.who);
+    let history = std::env::var_os(HISTORY).expect("a file for the history");
+    let history = History::open(Path::new(&history), &task.who);
     match task.role.clone() {
         Role::Worker(role) => worker::run(&task, &role, history),
         Role::Producer(role) => producer::run(&task, role, &history),
@@ -63,21 +65,15 @@ pub struct Part {
 impl Part {
     /// Starts a process. Call it on a thread that lives as long as the run: the signal that ends
     /// the process with its parent belongs to the thread that started it.
-    pub fn start(folder: &Path, who: &str, url: &str, prefix: &str, role: Role) -> Self {
+    pub fn start(folder: &Path, task: &Task) -> Self {
+        let who = &task.who;
         let history = folder.join(format!("{who}.jsonl"));
         let log = folder.join(format!("{who}.log"));
-        let task = Task {
-            who: who.to_owned(),
-            parent: rustix::process::getpid().as_raw_nonzero().get(),
-            redis_url: url.to_owned(),
-            redis_prefix: prefix.to_owned(),
-            history: history.clone(),
-            role,
-        };
         let output = File::create(&log).expect("a file for the log");
         let child = Command::new(std::env::current_exe().expect("this program"))
             .args([TEST, "--exact", "--nocapture"])
-            .env(TASK, serde_json::to_string(&task).unwrap())
+            .env(TASK, serde_json::to_string(task).unwrap())
+            .env(HISTORY, &history)
             .env("RUST_BACKTRACE", "0")
             .stdin(std::process::Stdio::null())
             .stdout(output.try_clone().expect("a file for the log"))

@@ -35,6 +35,8 @@ pub enum Fault {
     KillRedis(Duration),
     /// Redis stops answering for so long.
     HangRedis(Duration),
+    /// The slot of a shard moves to another node of the Cluster.
+    MoveSlot,
     /// An operator pauses something for so long.
     Pause(Duration),
     /// The server's clock is off by so many milliseconds from now on.
@@ -81,6 +83,7 @@ pub struct Mix {
     pub holds: u64,
     pub redis_kills: u64,
     pub redis_hangs: u64,
+    pub slot_moves: u64,
     pub pauses: u64,
     /// Where the server's clock goes, in milliseconds from the true time.
     pub clock: Vec<i64>,
@@ -150,6 +153,7 @@ impl Mix {
         spread(self.redis_hangs, share(70), &mut |dice| {
             Fault::HangRedis(dice.ms(500, 6_000))
         });
+        spread(self.slot_moves, share(90), &mut |_| Fault::MoveSlot);
         spread(self.pauses, share(90), &mut |dice| {
             Fault::Pause(dice.ms(200, 1_500))
         });

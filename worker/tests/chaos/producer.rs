@@ -104,6 +104,7 @@ pub fn run(task: &Task, role: Role, history: &History) {
         let mut term = signal(SignalKind::terminate()).expect("a signal handler");
         let config = RedisConfig {
             prefix: task.redis_prefix.clone(),
+            durable: task.durable,
             ..RedisConfig::new(task.redis_url.clone())
         };
         let queue = answer(async || Queue::connect(&config).await).await;
