@@ -5,7 +5,8 @@ use std::time::Duration;
 use manimq_shared::ids::{Epoch, JobId, TenantId, WorkerId};
 use manimq_shared::job::{AttemptOutcome, FailureClass, Status};
 
-use crate::checker::{Caps, Evidence, Final, KILLED, Loss, Step, Try, check, loss};
+use crate::checker::{KILLED, check};
+use crate::evidence::{Caps, Evidence, Final, Loss, Step, Try, loss};
 use crate::history::{Answer, CancelAnswer, Fate, Order, Recipe, Record, What};
 use crate::{producer, store};
 
