@@ -168,7 +168,7 @@ impl Place {
         let config = RedisConfig {
             prefix: self.redis_prefix.clone(),
             pool_size: 2,
-            ..RedisConfig::from_env(self.redis_url.clone())
+            ..RedisConfig::from_env(self.redis_url.clone())?
         };
         let found = Queue::find(&config).await.map_err(|error| match error {
             error @ QueueError::Unavailable(_) => Failure::from(error).with_place(&self.redis_url),

@@ -129,6 +129,26 @@ fn accepted(replies: &[Enqueued]) -> usize {
 }
 
 #[tokio::test]
+async fn many_jobs_of_a_lane_that_expire_before_anybody_claimed_there_all_end() {
+    let mut bench = Bench::new().await;
+    let owner = tenant("a");
+    let late: Vec<NewJob> = (0..5)
+        .map(|_| {
+            let mut job = job(&owner);
+            job.payload.request.deadline_s = Some(10);
+            job
+        })
+        .collect();
+    bench.submit(&owner, &late).await;
+    bench.pass(Duration::from_secs(20)).await;
+    bench.queue.promote(10).await.unwrap();
+    for job in &late {
+        assert_eq!(bench.status(job.id).await, Status::Expired);
+    }
+    bench.audited().await;
+}
+
+#[tokio::test]
 async fn a_repeated_enqueue_neither_restarts_the_job_nor_lets_its_payload_expire() {
     let bench = Bench::new().await;
     let (owner, worker) = (tenant("a"), worker(4));

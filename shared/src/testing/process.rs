@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 /// Runs the server for as long as the test process holds the other end of standard input: a
 /// server in a `static` is never dropped, and a test may be killed.
-const KEEPER: &str = r#"trap '' INT HUP
+const KEEPER: &str = r#"trap '' INT HUP TERM
 folder=$1; shift
 "$@" & server=$!
 echo $server >"$folder/pid.new" && mv "$folder/pid.new" "$folder/pid"

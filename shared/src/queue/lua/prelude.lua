@@ -315,7 +315,10 @@ end
 local TRIM_FROM = 4
 local function trim(stream, entries, served)
   if #entries < TRIM_FROM then return entries end
-  local first = redis.call('XPENDING', stream, GROUP)[2]
+  -- The group is there once somebody claimed from the stream.
+  local pending = redis.pcall('XPENDING', stream, GROUP)
+  if pending.err then return entries end
+  local first = pending[2]
   first = first and tonumber(string.match(first, '^%d+')) or served + 1
   redis.call('XTRIM', stream, 'MINID', int(first))
   local others = {}
