@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use manimq_shared::ids::TenantId;
 use manimq_shared::queue::{PauseScope, Queue, QueueError, Quotas, RedisConfig};
-use rustix::process::Signal;
 
 pub use self::outcome::Outcome;
 use crate::checker::Violation;
@@ -447,7 +446,7 @@ impl Driver {
     async fn end_places(&mut self, from: usize, to: usize) {
         for place in &mut self.places[from..to] {
             place.state = State::Down;
-            place.part.signal(Signal::TERM);
+            place.part.ask_to_end(END_MAX).await;
         }
         for index in from..to {
             let part = &mut self.places[index].part;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::history::History;
 use crate::{producer, worker};
@@ -46,11 +47,28 @@ pub fn run() {
     if rustix::process::getppid() != Pid::from_raw(task.parent) {
         return;
     }
-    let history = std::env::var_os(HISTORY).expect("a file for the history");
-    let history = History::open(Path::new(&history), &task.who);
-    match task.role.clone() {
-        Role::Worker(role) => worker::run(&task, &role, history),
-        Role::Producer(role) => producer::run(&task, role, &history),
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let ended = runtime.block_on(async {
+        // Before there is a history, see [`Part::listens`].
+        let term = signal(SignalKind::terminate()).expect("a signal handler");
+        let history = std::env::var_os(HISTORY).expect("a file for the history");
+        let history = History::open(Path::new(&history), &task.who);
+        match task.role.clone() {
+            Role::Worker(role) => worker::run(&task, &role, history, term).await,
+            Role::Producer(role) => {
+                producer::run(&task, role, &history, term).await;
+                Ok(())
+            }
+        }
+    });
+    runtime.shutdown_background();
+    if let Err(error) = ended {
+        eprintln!("error: {error:#}");
+        std::process::exit(1);
     }
 }
 
@@ -93,6 +111,20 @@ impl Part {
         let _ = rustix::process::kill_process(pid.expect("a process id"), signal);
     }
 
+    /// Whether SIGTERM asks it to end well. A process that was just started would die of it.
+    pub fn listens(&self) -> bool {
+        self.history.exists()
+    }
+
+    /// SIGTERM, as soon as it listens; returns after `limit` even so.
+    pub async fn ask_to_end(&mut self, limit: Duration) {
+        let began = Instant::now();
+        while !self.listens() && self.ended().is_none() && began.elapsed() < limit {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.signal(Signal::TERM);
+    }
+
     /// `kill -9`, and waits until it is gone.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
@@ -131,5 +163,37 @@ impl Part {
 impl Drop for Part {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_is_asked_to_end_while_it_starts_ends_well() {
+    let redis = manimq_shared::testing::RedisServer::start_durable();
+    let folder = tempfile::tempdir().expect("a folder");
+    for n in 0..5 {
+        let role = Role::Producer(producer::Role {
+            seed: n,
+            tenants: vec!["a".parse().expect("a name")],
+            pause_ms: 1,
+            heir_of: None,
+        });
+        let config = redis.config("start");
+        let task = Task {
+            who: format!("producer-{n}"),
+            parent: rustix::process::getpid().as_raw_nonzero().get(),
+            redis_url: config.url,
+            redis_prefix: config.prefix,
+            durable: false,
+            role,
+        };
+        let mut part = Part::start(folder.path(), &task);
+        let limit = Duration::from_secs(60);
+        part.ask_to_end(limit).await;
+        let ended = part.end(limit).await;
+        assert!(
+            ended.is_some_and(|status| status.success()),
+            "{ended:?}: {}",
+            part.last_words()
+        );
     }
 }

@@ -51,6 +51,10 @@ impl Driver {
             }
             Fault::DrainWorker => {
                 if let Some(index) = self.target(pick, true) {
+                    if !self.places[index].part.listens() {
+                        self.later(LOOK_EVERY, Due::Begin(planned));
+                        return;
+                    }
                     let who = self.places[index].part.who.clone();
                     self.note("drained", &who);
                     self.places[index].state = State::Down;
