@@ -1006,6 +1006,9 @@ struct World {
 
 impl World {
     async fn new() -> Self {
+        // What earlier worlds left: a look at all keys would go through it, too.
+        let flush = redis::cmd("FLUSHALL");
+        SERVER.every_primary(&flush).await.unwrap();
         let prefix = format!("m{}", WorkerId::generate());
         let queue = Queue::connect_with_test_clock(&SERVER.config(&prefix))
             .await
@@ -1477,16 +1480,19 @@ fn runtime() -> tokio::runtime::Runtime {
 
 #[test]
 fn the_queue_answers_as_its_model_and_never_contradicts_itself() {
-    let steps: usize = std::env::var("MANIMQ_SOAK_STEPS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(10_000);
+    let steps: usize = match std::env::var("MANIMQ_SOAK_STEPS") {
+        Ok(text) if !text.is_empty() => text.parse().unwrap_or_else(|_| {
+            panic!("MANIMQ_SOAK_STEPS={text}: write a whole number of steps, such as 1000000")
+        }),
+        _ => 10_000,
+    };
     let config = Config {
         cases: u32::try_from(steps.div_ceil(STEPS_PER_CASE)).unwrap(),
         max_shrink_iters: 400,
         failure_persistence: None,
         ..Config::default()
     };
+    println!("{} cases of {STEPS_PER_CASE} steps", config.cases);
     let runtime = runtime();
     let commands = prop::collection::vec(command(), STEPS_PER_CASE);
     let outcome = TestRunner::new(config).run(&commands, |commands| {
