@@ -78,8 +78,8 @@ impl Topology {
             }
             Self::Sentinel(set, _) => {
                 let port = strand(set, pick);
-                set.kill_master();
-                set.thaw_replica();
+                set.kill_at(port);
+                set.thaw_other(port);
                 port
             }
             Self::Cluster(set) => {
@@ -100,8 +100,8 @@ impl Topology {
             }
             Self::Sentinel(set, _) => {
                 let port = strand(set, pick);
-                set.freeze_master();
-                set.thaw_replica();
+                set.freeze_at(port);
+                set.thaw_other(port);
                 port
             }
             Self::Cluster(set) => {
@@ -172,9 +172,9 @@ impl Down {
 
 /// Has the master take writes for a moment that nobody else has. Returns its port.
 fn strand(set: &SentinelSet, pick: u64) -> u16 {
-    set.strand_replica();
+    let port = set.strand_replica();
     std::thread::sleep(Duration::from_millis(pick % 500));
-    set.master_port()
+    port
 }
 
 /// One of the three nodes.
