@@ -397,6 +397,16 @@ impl Model {
         Where::Vt
     }
 
+    /// What the tenant with the least of is served next. Behind the virtual time it may be by what its
+    /// running jobs and one more are charged.
+    fn score(&self, t: usize) -> f64 {
+        let tenant = &self.tenants[t];
+        let charge = tenant.estimate.unwrap_or(0) as f64;
+        let weight = tenant.quotas.weight.unwrap_or(1.0);
+        let behind = (self.running(t) + 1) as f64 * charge / weight;
+        tenant.tag.max(self.v - behind)
+    }
+
     fn push(&mut self, id: &str, lane: usize) {
         let job = self.jobs.get_mut(id).expect("there");
         let tenant = &mut self.tenants[job.tenant];
@@ -716,14 +726,13 @@ impl Model {
         self.reap(10);
         let mut claims = Vec::new();
         while !self.all_paused && claims.len() < n {
-            let score = |model: &Self, t: usize| model.tenants[t].tag.max(model.v);
             let Some(t) = (0..TENANTS.len())
                 .filter(|&t| self.belongs(t) == Where::Vt)
-                .min_by(|&a, &b| score(self, a).total_cmp(&score(self, b)))
+                .min_by(|&a, &b| self.score(a).total_cmp(&self.score(b)))
             else {
                 break;
             };
-            let tag = score(self, t);
+            let tag = self.score(t);
             self.note_active(t);
             if self.belongs(t) != Where::Vt {
                 continue;

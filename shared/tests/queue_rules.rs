@@ -608,6 +608,109 @@ async fn weights_share_the_slots() {
     bench.audited().await;
 }
 
+impl Bench {
+    /// The next job in the fair order runs for five seconds. Whose was it?
+    async fn serve_one(&mut self, pool: &WorkerInfo) -> TenantId {
+        let next = self.claim(pool, 1).await.remove(0);
+        self.pass(Duration::from_secs(5)).await;
+        let nothing = JobResult::default();
+        let settled = self.queue.finish(next.job, next.epoch, &nothing).await;
+        assert_eq!(settled.unwrap(), Settled::Accepted);
+        next.tenant
+    }
+
+    /// Tenants whose usual job takes five seconds.
+    async fn with_history<const N: usize>(&mut self, pool: &WorkerInfo) -> [TenantId; N] {
+        let tenants = std::array::from_fn(|i| tenant(&format!("t{i}")));
+        for owner in &tenants {
+            self.submit(owner, &jobs(owner, 1)).await;
+            self.serve_one(pool).await;
+        }
+        tenants
+    }
+}
+
+#[tokio::test]
+async fn what_a_tenant_was_charged_in_vain_is_served_to_it_before_others_go_on() {
+    let mut bench = Bench::new().await;
+    let pool = worker(10_000);
+    let [a, b] = bench.with_history(&pool).await;
+    bench.submit(&a, &jobs(&a, 20)).await;
+    bench.submit(&b, &jobs(&b, 20)).await;
+    let mut of_b = vec![];
+    for _ in 0..8 {
+        of_b.extend(bench.claim(&pool, 1).await.pop().filter(|c| c.tenant == b));
+    }
+    assert_eq!(of_b.len(), 4, "they take turns");
+    // Three of its four jobs come back without having run: it is three jobs behind.
+    for claim in &of_b[..3] {
+        let given_back = bench.queue.release(claim.job, claim.epoch, "drain").await;
+        assert_eq!(given_back.unwrap(), Settled::Accepted);
+    }
+    for _ in 0..3 {
+        assert_eq!(bench.claim(&pool, 1).await[0].tenant, b);
+    }
+    let mut next = bench.claim(&pool, 1).await;
+    next.extend(bench.claim(&pool, 1).await);
+    assert_ne!(next[0].tenant, next[1].tenant, "and then they take turns");
+    bench.audited().await;
+}
+
+#[tokio::test]
+async fn refunds_do_not_make_a_tenant_run_ahead_by_more_than_its_charge() {
+    let mut bench = Bench::new().await;
+    let pool = worker(10_000);
+    let [a, b] = bench.with_history(&pool).await;
+    bench.submit(&a, &jobs(&a, 40)).await;
+    // Again and again it is charged for twenty jobs, while nobody else is there, and gets it all back.
+    for round in 0..10 {
+        let claims = bench.claim(&pool, 20).await;
+        assert_eq!(claims.len(), 20);
+        if round == 9 {
+            bench.submit(&b, &jobs(&b, 20)).await;
+        }
+        for claim in &claims {
+            let given_back = bench.queue.release(claim.job, claim.epoch, "drain").await;
+            assert_eq!(given_back.unwrap(), Settled::Accepted);
+        }
+    }
+    // It has two hundred jobs' charges back, and is no more than one job ahead of the other.
+    let mut lead = 0i32;
+    for _ in 0..30 {
+        let next = bench.claim(&pool, 1).await.remove(0);
+        lead += if next.tenant == a { 1 } else { -1 };
+        assert!((-1..=1).contains(&lead), "{lead} jobs ahead");
+    }
+    bench.audited().await;
+}
+
+#[tokio::test]
+async fn tenants_that_come_and_go_do_not_starve_one_that_always_has_work() {
+    let mut bench = Bench::new().await;
+    let pool = worker(10_000);
+    let tenants: [TenantId; 10] = bench.with_history(&pool).await;
+    let (stays, others) = tenants.split_last().unwrap();
+    bench.submit(stays, &jobs(stays, 50)).await;
+    for owner in others {
+        bench.submit(owner, &jobs(owner, 1)).await;
+    }
+    let mut served = 0;
+    for _ in 0..100 {
+        let next = bench.serve_one(&pool).await;
+        if next == *stays {
+            served += 1;
+        } else {
+            // It has nothing more and comes again: whatever that gives it, it is one job at most.
+            bench.submit(&next, &jobs(&next, 1)).await;
+        }
+    }
+    assert!(
+        (9..=11).contains(&served),
+        "{served} of 100, a tenth is due"
+    );
+    bench.audited().await;
+}
+
 #[tokio::test]
 async fn no_tenant_takes_the_last_tenth_of_the_slots_while_others_are_active() {
     let bench = Bench::new().await;

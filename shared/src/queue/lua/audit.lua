@@ -77,8 +77,8 @@ local function parts(S, repair, cursor)
       end
     end
     local least = redis.call('ZRANGE', base .. ':vt', 0, 0, 'WITHSCORES')
-    if least[2] and tonumber(least[2]) < shard(S).V then
-      wrong('vt: ' .. least[1] .. ' has tag ' .. least[2] .. ', below the virtual time', function() tenant(S, least[1]).recheck = true end)
+    if least[2] and tonumber(least[2]) < least_tag(S, tenant(S, least[1])) then
+      wrong('vt: ' .. least[1] .. ' has tag ' .. least[2] .. ', too far below the virtual time', function() tenant(S, least[1]).recheck = true end)
     end
   end
 

@@ -268,8 +268,13 @@ end
 -- Jobs that wait in a lane's stream.
 local function waiting(t, lane) return t.a[ENTERED + lane] - t.a[LEFT + lane] end
 
+-- The least virtual tag with which a tenant is served: behind V by what its running jobs and one more are
+-- charged. So what comes back of a charge counts, and nobody saves up more, whether by refunds or by being away.
+local function least_tag(S, t)
+  return shard(S).V - (t.a[RUNNING] + 1) * t.a[ESTIMATE] / (t.quotas.weight or DEFAULT_WEIGHT)
+end
+
 -- Where a tenant belongs: the one predicate of eligibility. Returns place and score.
--- On (re)entry to `vt` the tag is at least V, so a tenant that was away has no claim on the past.
 local function belongs(S, t)
   local a, all, open_lanes = t.a, 0, 0
   local s = shard(S)
@@ -286,7 +291,7 @@ local function belongs(S, t)
   end
   if open_lanes <= 0 then return HELD, s.generation end
   if elastic_room(S, t) <= 0 then return OVER, S.now end
-  return VT, math.max(a[TAG], s.V)
+  return VT, math.max(a[TAG], least_tag(S, t))
 end
 
 -- Puts a tenant where it belongs. True if it became eligible by that.
