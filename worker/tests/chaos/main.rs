@@ -300,6 +300,7 @@ fn a_queue_without_the_epoch_check_is_caught() {
         return;
     }
     let outcome = outcome("mutant", zombies(seed(), Some(library::without_fencing())));
+    let folder = outcome.folder.clone();
     let text = outcome
         .verdict()
         .expect_err("a zombie that publishes is caught");
@@ -307,4 +308,5 @@ fn a_queue_without_the_epoch_check_is_caught() {
         text.contains("was told that epoch 1 is published"),
         "{text}"
     );
+    let _ = std::fs::remove_dir_all(folder);
 }
