@@ -217,6 +217,15 @@ impl ClusterSet {
         self.nodes[node].process.kill();
     }
 
+    /// Starts a node again after [`Self::kill_node`], and waits until the Cluster works.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn restart_node(&mut self, node: usize) {
+        self.nodes[node].restart();
+        self.wait_until_it_works();
+    }
+
     /// Stops a node where it is.
     pub fn freeze_node(&self, node: usize) {
         self.nodes[node].process.freeze();
@@ -239,6 +248,10 @@ impl ClusterSet {
         for node in &mut self.nodes {
             node.restart();
         }
+        self.wait_until_it_works();
+    }
+
+    fn wait_until_it_works(&self) {
         until("the Cluster works", || {
             self.nodes.iter().all(|node| {
                 let info: RedisResult<String> = node.ask(redis::cmd("CLUSTER").arg("INFO"));

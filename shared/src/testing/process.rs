@@ -18,8 +18,9 @@ read -r word
 kill -9 $server; wait $server 2>/dev/null
 [ "$word" = keep ] || rm -rf "$folder""#;
 
-/// Longest wait for a server, or for several, to come into a state.
-const STATE_LIMIT: Duration = Duration::from_secs(60);
+/// Longest wait for a server, or for several, to come into a state, on a machine that stands still
+/// for seconds.
+const STATE_LIMIT: Duration = Duration::from_secs(180);
 /// Longest wait for one answer of a server.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// Ports that servers take: below those that the system hands out by itself.

@@ -6,7 +6,7 @@ use redis::{Client, RedisResult};
 
 use super::certificates::Certificates;
 use super::process::{Process, ask, local, on_port, until};
-use super::server::PortServer;
+use super::server::{PortServer, RedisServer};
 use crate::queue::RedisConfig;
 
 /// The name under which the sentinels know the master.
@@ -14,6 +14,9 @@ const SERVICE: &str = "mymaster";
 /// After this long without an answer a sentinel holds a server for dead. Less would make a busy
 /// machine fail over by itself.
 const DOWN_AFTER_MS: u32 = 2000;
+/// For so long a sentinel does nothing after the machine did not let it run for two seconds; 30 s
+/// by itself, and again with each such stall.
+const TILT_MS: u32 = 3000;
 
 /// Two servers and three sentinels.
 pub struct SentinelSet {
@@ -68,6 +71,11 @@ impl SentinelSet {
                 is("num-slaves", "1") && is("num-other-sentinels", "2") && is("flags", "master")
             })
         });
+        let mut command = redis::cmd("SENTINEL");
+        command.arg("DEBUG").arg("tilt-period").arg(TILT_MS);
+        for (_, port) in &set.sentinels {
+            let () = ask(&client(*port, &set.password), &command).expect("it knows the setting");
+        }
         set
     }
 
@@ -116,10 +124,23 @@ impl SentinelSet {
 
     fn server(&self, is_master: bool) -> &PortServer {
         let master = self.master_port();
+        if is_master {
+            self.at(master)
+        } else {
+            self.other(master)
+        }
+    }
+
+    fn at(&self, port: u16) -> &PortServer {
         let mut servers = self.servers.iter();
-        servers
-            .find(|server| (server.told_port() == master) == is_master)
-            .expect("one of the two")
+        let server = servers.find(|server| server.told_port() == port);
+        server.expect("one of the two")
+    }
+
+    fn other(&self, port: u16) -> &PortServer {
+        let mut servers = self.servers.iter();
+        let server = servers.find(|server| server.told_port() != port);
+        server.expect("one of the two")
     }
 
     /// Whether the server at the port that is the master, or at the other one, calls itself a master,
@@ -149,6 +170,38 @@ impl SentinelSet {
         self.server(false).process.freeze();
     }
 
+    /// Cuts the replica off and stops it: from now on only the master has what is written. Returns the
+    /// master's port, for what is done next: the sentinels may change their mind meanwhile.
+    ///
+    /// # Panics
+    /// If the master does not answer.
+    #[must_use]
+    pub fn strand_replica(&self) -> u16 {
+        let master = self.master_port();
+        self.other(master).process.freeze();
+        let mut command = redis::cmd("CLIENT");
+        command.arg("KILL").arg("TYPE").arg("replica");
+        let _: redis::Value = self.at(master).ask(&command).expect("it answers");
+        master
+    }
+
+    /// Stops the server at `port` where it is.
+    pub fn freeze_at(&self, port: u16) {
+        self.at(port).process.freeze();
+    }
+
+    /// Kills the server at `port`, with what only it has, until [`Self::revive`].
+    pub fn kill_at(&mut self, port: u16) {
+        let mut servers = self.servers.iter_mut();
+        let server = servers.find(|server| server.told_port() == port);
+        server.expect("one of the two").process.kill();
+    }
+
+    /// Lets the server go on that is not at `port`.
+    pub fn thaw_other(&self, port: u16) {
+        self.other(port).process.thaw();
+    }
+
     /// Lets all go on.
     pub fn thaw(&self) {
         for server in &self.servers {
@@ -158,10 +211,24 @@ impl SentinelSet {
 
     /// Kills the master for good, with what only it has.
     pub fn kill_master(&mut self) {
-        let master = self.master_port();
+        self.kill_at(self.master_port());
+    }
+
+    /// A server of its own with what the server at `port` has on disk, while that one is killed or
+    /// stopped.
+    #[must_use]
+    pub fn copy_of(&self, port: u16) -> RedisServer {
+        RedisServer::start_on_copy(self.at(port).process.folder())
+    }
+
+    /// Starts the server at `port` again after [`Self::kill_at`]: it becomes a replica of the other.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn revive(&mut self, port: u16) {
         let mut servers = self.servers.iter_mut();
-        let server = servers.find(|server| server.told_port() == master);
-        server.expect("one of the two").process.kill();
+        let server = servers.find(|server| server.told_port() == port);
+        server.expect("one of the two").restart();
     }
 
     /// Makes the replica the master while all are well, as an operator does before work on a machine.

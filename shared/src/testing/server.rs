@@ -1,6 +1,6 @@
 //! One server.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use redis::{Client, Cmd, FromRedisValue};
 
@@ -34,17 +34,31 @@ impl RedisServer {
     /// If it does not start.
     #[must_use]
     pub fn start_with(append_only: bool, settings: &[&str]) -> Self {
+        let process = Process::start(|folder| with(on_socket(folder, append_only), settings));
+        let server = Self {
+            process,
+            tls_port: None,
+        };
+        server.must_answer();
+        server
+    }
+
+    /// Starts a server of its own on a copy of what another has on disk, such as one that is dead or
+    /// stopped.
+    ///
+    /// # Panics
+    /// If it does not start, or the other keeps nothing on disk.
+    #[must_use]
+    pub(super) fn start_on_copy(of: &Path) -> Self {
         let process = Process::start(|folder| {
-            let socket = folder.join("s").display().to_string();
-            let place = [
-                "--port",
-                "0",
-                "--unixsocketperm",
-                "700",
-                "--unixsocket",
-                &socket,
-            ];
-            with(with(usual(folder, append_only), &place), settings)
+            let name = "appendonlydir";
+            std::fs::create_dir(folder.join(name)).expect("a folder");
+            for file in std::fs::read_dir(of.join(name)).expect("an append-only file") {
+                let file = file.expect("a file");
+                let copy = folder.join(name).join(file.file_name());
+                std::fs::copy(file.path(), copy).expect("a copy");
+            }
+            on_socket(folder, true)
         });
         let server = Self {
             process,
@@ -146,6 +160,13 @@ impl RedisServer {
     pub fn thaw(&self) {
         self.process.thaw();
     }
+}
+
+/// Settings of a server on a Unix socket in its folder.
+fn on_socket(folder: &Path, append_only: bool) -> Vec<String> {
+    let socket = folder.join("s").display().to_string();
+    let place = ["--port", "0", "--unixsocketperm", "700", "--unixsocket"];
+    with(with(usual(folder, append_only), &place), &[&socket])
 }
 
 /// A server on a port of 127.0.0.1, as sets are made of; the next port is for TLS, if that is wanted.

@@ -18,151 +18,17 @@ use std::fmt;
 use std::time::Duration;
 
 use manimq_shared::ids::{Epoch, JobId, TenantId, WorkerId};
-use manimq_shared::job::{AttemptOutcome, FailureClass, JobRecord, Status};
-use manimq_shared::queue::{EventKind, JobEvent, LEASE, Stats};
-use serde_json::Value;
+use manimq_shared::job::{AttemptOutcome, FailureClass, Status};
+use manimq_shared::queue::LEASE;
 
-use crate::history::{Answer, CancelAnswer, Fate, Order, Record, What};
+use crate::evidence::{Evidence, Final, Step, Try};
+use crate::history::{Answer, CancelAnswer, Fate, Order, What};
 use crate::store;
 
 /// How long after a worker's death its jobs wait at most: the lease and a round of renewals.
 const AGAIN_MAX: Duration = LEASE.saturating_add(Duration::from_secs(3));
 /// How long the reaper holds back after nobody was heard of.
 const GRACE: Duration = LEASE.checked_div(2).unwrap();
-
-/// What happened to a job, as the queue wrote it down in the transition itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
-    Running { epoch: Epoch, worker: WorkerId },
-    CancelRequested,
-    Queued,
-    Done(Status),
-}
-
-/// An attempt, as the queue tells it.
-#[derive(Debug, Clone)]
-pub struct Try {
-    pub epoch: Epoch,
-    pub worker: WorkerId,
-    pub outcome: Option<AttemptOutcome>,
-    /// When it was claimed, and when it ended.
-    pub from_ms: u64,
-    pub to_ms: u64,
-}
-
-/// A job at the end of the run, as the queue tells it.
-#[derive(Debug, Clone)]
-pub struct Final {
-    pub tenant: TenantId,
-    pub status: Status,
-    pub created_ms: u64,
-    pub tries: Vec<Try>,
-    /// When (by the server's clock), what.
-    pub steps: Vec<(u64, Step)>,
-    /// Name, key and SHA-256 of its files.
-    pub files: Vec<(String, String, String)>,
-    pub class: Option<FailureClass>,
-    /// The job whose render is this one's, too. Then the steps are that job's, but for the end.
-    pub rendered_by: Option<JobId>,
-}
-
-impl Final {
-    pub fn new(record: &JobRecord, events: &[JobEvent]) -> Self {
-        let ms = |at: jiff::Timestamp| u64::try_from(at.as_millisecond()).unwrap_or(0);
-        let result = record.result.clone().unwrap_or_default();
-        let file = |file: &manimq_shared::job::StoredArtifact| {
-            (file.name.clone(), file.key.clone(), file.sha256.clone())
-        };
-        Self {
-            tenant: record.tenant.clone(),
-            status: record.status,
-            created_ms: ms(record.created_at),
-            tries: record
-                .attempts
-                .iter()
-                .map(|attempt| Try {
-                    epoch: attempt.epoch,
-                    worker: attempt.worker,
-                    outcome: attempt.outcome,
-                    from_ms: ms(attempt.started_at),
-                    to_ms: attempt.ended_at.map_or(u64::MAX, ms),
-                })
-                .collect(),
-            steps: events.iter().filter_map(step).collect(),
-            files: result.artifacts.iter().map(file).collect(),
-            class: result.error.map(|error| error.class),
-            rendered_by: record.rendered_by,
-        }
-    }
-
-    /// The attempts as their claims were written down: when, epoch, worker.
-    fn runs(&self) -> impl Iterator<Item = (u64, Epoch, WorkerId)> {
-        self.steps.iter().filter_map(|(ms, step)| match step {
-            Step::Running { epoch, worker } => Some((*ms, *epoch, *worker)),
-            _ => None,
-        })
-    }
-
-    /// When the attempt that began at step `i` was over.
-    fn over(&self, i: usize) -> Option<u64> {
-        let after = self.steps[i + 1..].iter();
-        let mut ends = after.filter(|(_, step)| matches!(step, Step::Queued | Step::Done(_)));
-        ends.next().map(|(ms, _)| *ms)
-    }
-}
-
-/// What an event says of the job's status; `None` for progress and the like.
-fn step(event: &JobEvent) -> Option<(u64, Step)> {
-    let ms = event.id.split('-').next()?.parse().ok()?;
-    let data: Value = serde_json::from_str(&event.data).ok()?;
-    let status: Option<Status> = data["status"].as_str().and_then(|text| text.parse().ok());
-    let step = match event.kind {
-        EventKind::Done => Step::Done(status?),
-        EventKind::Status if data["cancel_requested"] == Value::Bool(true) => Step::CancelRequested,
-        EventKind::Status => match status? {
-            Status::Running => Step::Running {
-                epoch: Epoch(data["epoch"].as_u64()?),
-                worker: data["worker"].as_str()?.parse().ok()?,
-            },
-            Status::Queued => Step::Queued,
-            _ => return None,
-        },
-        EventKind::Progress | EventKind::Log | EventKind::Warning => return None,
-    };
-    Some((ms, step))
-}
-
-/// Limits of a tenant that the run set.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Caps {
-    pub queued: Option<usize>,
-    pub running: Option<usize>,
-}
-
-/// All that is known of a run.
-#[derive(Default)]
-pub struct Evidence {
-    /// Of all processes, by time.
-    pub records: Vec<Record>,
-    /// Every job that anybody tried to submit, if the queue knows it.
-    pub jobs: BTreeMap<JobId, Final>,
-    pub stats: Stats,
-    /// SHA-256 of what was stored, by key.
-    pub stored: BTreeMap<String, String>,
-    pub caps: HashMap<TenantId, Caps>,
-    /// When Redis was away or no worker could be heard of, microseconds.
-    pub outages: Vec<(u64, u64)>,
-    /// When a process was cut off from Redis.
-    pub cut_off: Vec<(String, u64, u64)>,
-    /// When the operator had paused something.
-    pub pauses: Vec<(u64, u64)>,
-    /// The server's clock was moved: its times cannot be compared with ours.
-    pub clock_moved: bool,
-    /// Longest time for which the machine did not let the driver run.
-    pub stall: Duration,
-    /// Accepted jobs that Redis itself lost in a failover, as its old primary shows.
-    pub lost_by_redis: BTreeSet<JobId>,
-}
 
 /// A broken promise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -329,6 +195,12 @@ impl<'a> View<'a> {
         jobs.filter_map(|(job, seen)| Some((*job, seen, self.evidence.jobs.get(job)?)))
     }
 
+    /// Those of them of which Redis forgot nothing.
+    fn remembered(&self) -> impl Iterator<Item = (JobId, &Seen<'a>, &'a Final)> {
+        let rewound = &self.evidence.rewound;
+        self.known().filter(|(id, ..)| !rewound.contains(id))
+    }
+
     fn figures(&self) -> Figures {
         let mut figures = Figures {
             accepted: self.seen.values().filter(|s| s.accepted.is_some()).count(),
@@ -358,7 +230,8 @@ fn every_accepted_job_ended_once(view: &View<'_>, violations: &mut Violations) {
     let lost = &view.evidence.lost_by_redis;
     for (id, seen) in &view.seen {
         let known = view.evidence.jobs.contains_key(id);
-        if seen.accepted.is_some() && !known && !lost.contains(id) {
+        let excused = lost.contains(id) && !view.evidence.durable;
+        if seen.accepted.is_some() && !known && !excused {
             wrong(violations, *id, "was accepted and is lost");
         }
         if known && lost.contains(id) {
@@ -396,6 +269,9 @@ fn epochs_grow_and_have_one_holder(view: &View<'_>, violations: &mut Violations)
         if job.rendered_by.is_none() && !shown {
             wrong(violations, id, "its attempts are not its claims");
         }
+        if view.evidence.rewound.contains(&id) {
+            continue;
+        }
         for (what, seen) in [("claimed", &seen.claimed), ("started", &seen.started)] {
             let mut once = BTreeSet::new();
             for (who, epoch) in seen {
@@ -416,7 +292,11 @@ fn epochs_grow_and_have_one_holder(view: &View<'_>, violations: &mut Violations)
 fn published_once(view: &View<'_>, violations: &mut Violations) {
     for (id, seen, job) in view.known() {
         let last = job.tries.last().map(|t| t.epoch);
-        let told = seen.ended.iter().filter(|(.., word)| *word == SUCCEEDED);
+        let compared = !view.evidence.rewound.contains(&id);
+        let told = seen
+            .ended
+            .iter()
+            .filter(|(.., word)| compared && *word == SUCCEEDED);
         let told: Vec<_> = told.map(|(who, epoch, _)| (*who, *epoch)).collect();
         if told.len() > 1 {
             wrong(violations, id, format!("was published by all of {told:?}"));
@@ -462,7 +342,7 @@ fn published_once(view: &View<'_>, violations: &mut Violations) {
 
 /// The worker's word for the end of an attempt, against the queue's.
 fn answers_are_true(view: &View<'_>, violations: &mut Violations) {
-    for (id, seen, job) in view.known() {
+    for (id, seen, job) in view.remembered() {
         for (who, epoch, word) in &seen.ended {
             let Some(attempt) = job.tries.iter().find(|t| t.epoch == *epoch) else {
                 continue; // told above
@@ -497,7 +377,7 @@ fn answers_are_true(view: &View<'_>, violations: &mut Violations) {
 }
 
 fn cancels_hold(view: &View<'_>, violations: &mut Violations) {
-    for (id, seen, job) in view.known() {
+    for (id, seen, job) in view.remembered() {
         // What goes on for others may start after its own cancel; and who waits for another's
         // render is shown that one's steps.
         let alone = job.rendered_by.is_none() && !view.led.contains_key(&id);
@@ -654,7 +534,7 @@ fn dead_workers_jobs_run_again_in_time(
             deaths.push((*worker, target, record.at_us));
         }
     }
-    for (id, _, job) in view.known() {
+    for (id, _, job) in view.remembered() {
         for (i, (claimed, step)) in job.steps.iter().enumerate() {
             let Step::Running { epoch, worker } = step else {
                 continue;

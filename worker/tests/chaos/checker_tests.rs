@@ -5,7 +5,8 @@ use std::time::Duration;
 use manimq_shared::ids::{Epoch, JobId, TenantId, WorkerId};
 use manimq_shared::job::{AttemptOutcome, FailureClass, Status};
 
-use crate::checker::{Caps, Evidence, Final, KILLED, Step, Try, check};
+use crate::checker::{KILLED, check};
+use crate::evidence::{Caps, Evidence, Final, Loss, Step, Try, loss};
 use crate::history::{Answer, CancelAnswer, Fate, Order, Recipe, Record, What};
 use crate::{producer, store};
 
@@ -195,6 +196,51 @@ fn a_job_that_redis_lost_is_no_fault_but_only_if_it_is_gone() {
     run.evidence.jobs.clear();
     run.evidence.stats.counters.clear();
     assert_eq!(check(&run.evidence).0, []);
+    run.evidence.durable = true;
+    run.is_told("was accepted and is lost");
+}
+
+#[test]
+fn what_a_replaced_master_had_and_nobody_has_any_more_is_what_redis_lost() {
+    let mut run = Run::honest();
+    let job = run.job;
+    let had = [run.evidence.jobs.clone()];
+    assert_eq!(loss(&had, &run.evidence.jobs), Loss::default());
+    // The second attempt was claimed again.
+    run.end().tries[1].from_ms += 1;
+    let found = loss(&had, &run.evidence.jobs);
+    assert_eq!((found.lost.len(), found.rewound.contains(&job)), (0, true));
+    // More has happened since.
+    let mut old = had[0].clone();
+    let earlier = old.get_mut(&job).expect("the job");
+    earlier.tries.truncate(1);
+    earlier.steps.truncate(2);
+    earlier.status = Status::Queued;
+    assert_eq!(loss(&[old], &had[0]), Loss::default());
+    // It is gone.
+    let found = loss(&had, &Default::default());
+    assert_eq!((found.lost.contains(&job), found.rewound.len()), (true, 0));
+}
+
+#[test]
+fn of_a_job_that_redis_forgot_in_part_only_what_it_says_now_is_judged() {
+    let mut run = Run::honest();
+    let (job, epoch) = (run.job, Epoch(1));
+    let outcome = "succeeded".to_owned();
+    run.saw(
+        26,
+        "a",
+        What::Ended {
+            job,
+            epoch,
+            outcome,
+        },
+    );
+    run.is_told("a was told that epoch 1 is published");
+    run.evidence.rewound.insert(job);
+    assert_eq!(check(&run.evidence).0, []);
+    run.evidence.stored.clear();
+    run.is_told("is not stored");
 }
 
 #[test]

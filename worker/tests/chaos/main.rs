@@ -11,16 +11,21 @@ mod checker;
 mod checker_tests;
 mod dice;
 mod driver;
+mod evidence;
 mod history;
 mod library;
 mod part;
 mod plan;
 mod producer;
 mod proxy;
+mod stall;
 mod store;
 mod topology;
 mod worker;
 
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use dice::Dice;
@@ -91,16 +96,18 @@ fn everything(seed: u64, length: Duration) -> Scenario {
             drains: times(2),
             freezes: times(2),
             producer_kills: times(2),
+            lost_answers: times(16),
             cuts: times(12),
             cuts_of_all: times(2),
             refusals: times(2),
-            holds: times(12),
+            holds: times(8),
             redis_kills: times(2),
             redis_hangs: times(1),
             pauses: times(2),
-            clock: Vec::new(),
+            ..Mix::default()
         },
         library: library::by_hand(),
+        durable: false,
     }
 }
 
@@ -118,11 +125,13 @@ fn jumps(seed: u64, length: Duration, clock: Vec<i64>) -> Scenario {
         pause_ms: 150,
         mix: Mix {
             kills: times(3),
+            lost_answers: times(6),
             cuts: times(6),
             clock,
             ..Mix::default()
         },
         library: Some(library::with_skew()),
+        durable: false,
     }
 }
 
@@ -142,18 +151,113 @@ fn zombies(seed: u64, library: Option<String>) -> Scenario {
             ..Mix::default()
         },
         library,
+        durable: false,
     }
+}
+
+/// A master behind sentinels dies or hangs, and its replica takes its place; each time that takes
+/// half a minute.
+fn failovers(seed: u64, length: Duration) -> Scenario {
+    let times = |n: u64| (n * length.as_secs()).div_ceil(30);
+    Scenario {
+        seed,
+        redis: Topology::sentinel,
+        length,
+        quiet_max: Duration::from_secs(120),
+        workers: 4,
+        slots: 2,
+        producers: 3,
+        pause_ms: 200,
+        mix: Mix {
+            kills: times(3),
+            drains: times(1),
+            producer_kills: times(2),
+            redis_kills: length.as_secs().div_ceil(60),
+            redis_hangs: length.as_secs() / 60,
+            ..Mix::default()
+        },
+        library: None,
+        durable: false,
+    }
+}
+
+/// Slots of a Cluster move while its nodes die and hang.
+fn moves(seed: u64, length: Duration) -> Scenario {
+    let times = |n: u64| (n * length.as_secs()).div_ceil(30);
+    Scenario {
+        seed,
+        redis: Topology::cluster,
+        length,
+        quiet_max: Duration::from_secs(120),
+        workers: 4,
+        slots: 2,
+        producers: 3,
+        pause_ms: 100,
+        mix: Mix {
+            kills: times(3),
+            drains: times(1),
+            producer_kills: times(2),
+            redis_kills: times(2),
+            redis_hangs: times(1),
+            slot_moves: times(10),
+            ..Mix::default()
+        },
+        library: None,
+        durable: false,
+    }
+}
+
+type Run = (&'static str, fn() -> Scenario);
+
+/// The runs of the short form.
+const SHORT: [Run; 4] = [
+    ("chaos", || everything(seed(), Duration::from_secs(26))),
+    ("clock", || {
+        let clock = vec![15_000, -7_000, 8_000, 0];
+        jumps(seed(), Duration::from_secs(20), clock)
+    }),
+    ("failover", || failovers(seed(), Duration::from_secs(10))),
+    ("moves", || moves(seed(), Duration::from_secs(15))),
+];
+
+/// They mostly wait: if all are asked for, all run at once, however few threads the tests have.
+static STARTED: LazyLock<Mutex<HashMap<&str, JoinHandle<()>>>> = LazyLock::new(|| {
+    let some = std::env::args().skip(1).any(|arg| !arg.starts_with('-'));
+    let all = SHORT.iter().filter(|_| !some);
+    let start = |&(name, scenario): &Run| (name, std::thread::spawn(move || run(name, scenario())));
+    Mutex::new(all.map(start).collect())
+});
+
+/// Waits for the run of that name, or runs it.
+fn short(name: &str) {
+    let started = STARTED.lock().expect("no panic while locked").remove(name);
+    if let Some(run) = started {
+        run.join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        return;
+    }
+    let (name, scenario) = SHORT.iter().find(|(n, _)| *n == name).expect("its name");
+    run(name, scenario());
 }
 
 #[test]
 fn whatever_dies_freezes_or_is_cut_off_each_accepted_job_ends_once_and_is_published_at_most_once() {
-    run("chaos", everything(seed(), Duration::from_secs(26)));
+    short("chaos");
 }
 
 #[test]
 fn a_server_clock_that_jumps_loses_no_job_and_publishes_none_twice() {
-    let clock = vec![15_000, -7_000, 8_000, 0];
-    run("clock", jumps(seed(), Duration::from_secs(20), clock));
+    short("clock");
+}
+
+#[test]
+fn a_failover_loses_exactly_what_redis_lost() {
+    short("failover");
+}
+
+#[test]
+fn slots_that_move_and_nodes_that_die_lose_no_job() {
+    short("moves");
 }
 
 /// Round after round for `MANIMQ_SOAK_CHAOS` seconds, and each at least once.
@@ -166,7 +270,7 @@ fn rounds_of_chaos_for_as_long_as_asked_break_no_promise() {
     let mut seed = seed();
     loop {
         // The first round of a soak with this seed is this round again.
-        println!("MANIMQ_SOAK_CHAOS=1 MANIMQ_CHAOS_SEED={seed} repeats the next two:");
+        println!("MANIMQ_SOAK_CHAOS=1 MANIMQ_CHAOS_SEED={seed} repeats the next five:");
         let mut dice = Dice::new(seed);
         let length = dice.ms(30_000, 120_000);
         run("soak", everything(seed, length));
@@ -175,6 +279,13 @@ fn rounds_of_chaos_for_as_long_as_asked_break_no_promise() {
             .collect();
         clock.push(0);
         run("soak clock", jumps(seed, length, clock));
+        run("soak failover", failovers(seed, length));
+        let mut durable = failovers(seed, length);
+        durable.durable = true;
+        // In a short round a master only dies; here it hangs, and comes back without knowing.
+        std::mem::swap(&mut durable.mix.redis_kills, &mut durable.mix.redis_hangs);
+        run("soak durable failover", durable);
+        run("soak moves", moves(seed, length));
         if Instant::now() >= end {
             return;
         }
@@ -189,6 +300,7 @@ fn a_queue_without_the_epoch_check_is_caught() {
         return;
     }
     let outcome = outcome("mutant", zombies(seed(), Some(library::without_fencing())));
+    let folder = outcome.folder.clone();
     let text = outcome
         .verdict()
         .expect_err("a zombie that publishes is caught");
@@ -196,4 +308,5 @@ fn a_queue_without_the_epoch_check_is_caught() {
         text.contains("was told that epoch 1 is published"),
         "{text}"
     );
+    let _ = std::fs::remove_dir_all(folder);
 }

@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::history::History;
 use crate::{producer, worker};
 
 const TASK: &str = "MANIMQ_CHAOS_TASK";
+const HISTORY: &str = "MANIMQ_CHAOS_HISTORY";
 const TEST: &str = "a_process_of_a_run_does_its_task";
 
 /// What a process is told.
@@ -23,7 +25,7 @@ pub struct Task {
     pub parent: i32,
     pub redis_url: String,
     pub redis_prefix: String,
-    pub history: PathBuf,
+    pub durable: bool,
     pub role: Role,
 }
 
@@ -45,10 +47,28 @@ pub fn run() {
     if rustix::process::getppid() != Pid::from_raw(task.parent) {
         return;
     }
-    let history = History::open(&task.history, &task.who);
-    match task.role.clone() {
-        Role::Worker(role) => worker::run(&task, &role, history),
-        Role::Producer(role) => producer::run(&task, role, &history),
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let ended = runtime.block_on(async {
+        // Before there is a history, see [`Part::listens`].
+        let term = signal(SignalKind::terminate()).expect("a signal handler");
+        let history = std::env::var_os(HISTORY).expect("a file for the history");
+        let history = History::open(Path::new(&history), &task.who);
+        match task.role.clone() {
+            Role::Worker(role) => worker::run(&task, &role, history, term).await,
+            Role::Producer(role) => {
+                producer::run(&task, role, &history, term).await;
+                Ok(())
+            }
+        }
+    });
+    runtime.shutdown_background();
+    if let Err(error) = ended {
+        eprintln!("error: {error:#}");
+        std::process::exit(1);
     }
 }
 
@@ -63,21 +83,15 @@ pub struct Part {
 impl Part {
     /// Starts a process. Call it on a thread that lives as long as the run: the signal that ends
     /// the process with its parent belongs to the thread that started it.
-    pub fn start(folder: &Path, who: &str, url: &str, prefix: &str, role: Role) -> Self {
+    pub fn start(folder: &Path, task: &Task) -> Self {
+        let who = &task.who;
         let history = folder.join(format!("{who}.jsonl"));
         let log = folder.join(format!("{who}.log"));
-        let task = Task {
-            who: who.to_owned(),
-            parent: rustix::process::getpid().as_raw_nonzero().get(),
-            redis_url: url.to_owned(),
-            redis_prefix: prefix.to_owned(),
-            history: history.clone(),
-            role,
-        };
         let output = File::create(&log).expect("a file for the log");
         let child = Command::new(std::env::current_exe().expect("this program"))
             .args([TEST, "--exact", "--nocapture"])
-            .env(TASK, serde_json::to_string(&task).unwrap())
+            .env(TASK, serde_json::to_string(task).unwrap())
+            .env(HISTORY, &history)
             .env("RUST_BACKTRACE", "0")
             .stdin(std::process::Stdio::null())
             .stdout(output.try_clone().expect("a file for the log"))
@@ -95,6 +109,20 @@ impl Part {
     pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         let _ = rustix::process::kill_process(pid.expect("a process id"), signal);
+    }
+
+    /// Whether SIGTERM asks it to end well. A process that was just started would die of it.
+    pub fn listens(&self) -> bool {
+        self.history.exists()
+    }
+
+    /// SIGTERM, as soon as it listens; returns after `limit` even so.
+    pub async fn ask_to_end(&mut self, limit: Duration) {
+        let began = Instant::now();
+        while !self.listens() && self.ended().is_none() && began.elapsed() < limit {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.signal(Signal::TERM);
     }
 
     /// `kill -9`, and waits until it is gone.
@@ -135,5 +163,37 @@ impl Part {
 impl Drop for Part {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_is_asked_to_end_while_it_starts_ends_well() {
+    let redis = manimq_shared::testing::RedisServer::start_durable();
+    let folder = tempfile::tempdir().expect("a folder");
+    for n in 0..5 {
+        let role = Role::Producer(producer::Role {
+            seed: n,
+            tenants: vec!["a".parse().expect("a name")],
+            pause_ms: 1,
+            heir_of: None,
+        });
+        let config = redis.config("start");
+        let task = Task {
+            who: format!("producer-{n}"),
+            parent: rustix::process::getpid().as_raw_nonzero().get(),
+            redis_url: config.url,
+            redis_prefix: config.prefix,
+            durable: false,
+            role,
+        };
+        let mut part = Part::start(folder.path(), &task);
+        let limit = Duration::from_secs(60);
+        part.ask_to_end(limit).await;
+        let ended = part.end(limit).await;
+        assert!(
+            ended.is_some_and(|status| status.success()),
+            "{ended:?}: {}",
+            part.last_words()
+        );
     }
 }

@@ -19,6 +19,8 @@ pub enum Fault {
     /// SIGSTOP for two leases, in the middle of an upload; then it comes back as a zombie.
     FreezeWorker,
     KillProducer,
+    /// The answer to the next call of this function is lost, to a worker or to a producer.
+    LoseAnswer(&'static str, Caller),
     /// Connections of one process are cut.
     Cut,
     /// The same for all processes.
@@ -33,11 +35,32 @@ pub enum Fault {
     KillRedis(Duration),
     /// Redis stops answering for so long.
     HangRedis(Duration),
+    /// The slot of a shard moves to another node of the Cluster.
+    MoveSlot,
     /// An operator pauses something for so long.
     Pause(Duration),
     /// The server's clock is off by so many milliseconds from now on.
     Clock(i64),
 }
+
+/// Who calls a function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caller {
+    Worker,
+    Producer,
+}
+
+/// Functions whose answers are lost, as they are named in a call.
+const ANSWERS: [(&str, Caller); 8] = [
+    ("_finish", Caller::Worker),
+    ("_finish", Caller::Worker),
+    ("_finish", Caller::Worker),
+    ("_fail", Caller::Worker),
+    ("_claim", Caller::Worker),
+    ("_renew", Caller::Worker),
+    ("_enqueue", Caller::Producer),
+    ("_cancel", Caller::Producer),
+];
 
 /// How a connection that was held goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,12 +76,14 @@ pub struct Mix {
     pub drains: u64,
     pub freezes: u64,
     pub producer_kills: u64,
+    pub lost_answers: u64,
     pub cuts: u64,
     pub cuts_of_all: u64,
     pub refusals: u64,
     pub holds: u64,
     pub redis_kills: u64,
     pub redis_hangs: u64,
+    pub slot_moves: u64,
     pub pauses: u64,
     /// Where the server's clock goes, in milliseconds from the true time.
     pub clock: Vec<i64>,
@@ -98,6 +123,10 @@ impl Mix {
         spread(self.producer_kills, share(100), &mut |_| {
             Fault::KillProducer
         });
+        spread(self.lost_answers, share(100), &mut |dice| {
+            let (function, caller) = *dice.pick(&ANSWERS).expect("some");
+            Fault::LoseAnswer(function, caller)
+        });
         spread(self.cuts, share(100), &mut |_| Fault::Cut);
         spread(self.cuts_of_all, share(100), &mut |_| Fault::CutAll);
         spread(self.refusals, share(90), &mut |dice| {
@@ -124,6 +153,7 @@ impl Mix {
         spread(self.redis_hangs, share(70), &mut |dice| {
             Fault::HangRedis(dice.ms(500, 6_000))
         });
+        spread(self.slot_moves, share(90), &mut |_| Fault::MoveSlot);
         spread(self.pauses, share(90), &mut |dice| {
             Fault::Pause(dice.ms(200, 1_500))
         });

@@ -7,7 +7,7 @@ use manimq_shared::ids::{JobId, TenantId};
 use manimq_shared::job::{JobPayload, JobRequest, Lane};
 use manimq_shared::queue::{Enqueued, NewJob, Queue, QueueError, RedisConfig, RenderKey};
 use serde::{Deserialize, Serialize};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::Signal;
 
 use crate::dice::Dice;
 use crate::history::{Answer, Fate, History, Order, Recipe, What, now_us, read};
@@ -95,39 +95,33 @@ async fn answer<T>(mut call: impl AsyncFnMut() -> Result<T, QueueError>) -> T {
 }
 
 /// Submits until SIGTERM; what it has begun then is answered before it ends.
-pub fn run(task: &Task, role: Role, history: &History) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    runtime.block_on(async {
-        let mut term = signal(SignalKind::terminate()).expect("a signal handler");
-        let config = RedisConfig {
-            prefix: task.redis_prefix.clone(),
-            ..RedisConfig::new(task.redis_url.clone())
-        };
-        let queue = answer(async || Queue::connect(&config).await).await;
-        let mut producer = Producer {
-            queue,
-            history,
-            dice: Dice::new(role.seed),
-            who: task.who.clone(),
-            keys: 0,
-            known: Vec::new(),
-            cancels: Vec::new(),
-        };
-        if let Some(path) = &role.heir_of {
-            producer.inherit(&read(path)).await;
+pub async fn run(task: &Task, role: Role, history: &History, mut term: Signal) {
+    let config = RedisConfig {
+        prefix: task.redis_prefix.clone(),
+        durable: task.durable,
+        ..RedisConfig::new(task.redis_url.clone())
+    };
+    let queue = answer(async || Queue::connect(&config).await).await;
+    let mut producer = Producer {
+        queue,
+        history,
+        dice: Dice::new(role.seed),
+        who: task.who.clone(),
+        keys: 0,
+        known: Vec::new(),
+        cancels: Vec::new(),
+    };
+    if let Some(path) = &role.heir_of {
+        producer.inherit(&read(path)).await;
+    }
+    loop {
+        producer.step(&role.tenants).await;
+        let pause = producer.dice.ms(1, role.pause_ms);
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            _ = term.recv() => return,
         }
-        loop {
-            producer.step(&role.tenants).await;
-            let pause = producer.dice.ms(1, role.pause_ms);
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                _ = term.recv() => return,
-            }
-        }
-    });
+    }
 }
 
 struct Producer<'a> {

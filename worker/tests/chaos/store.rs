@@ -43,8 +43,8 @@ struct Armed {
 struct Inner {
     /// SHA-256 of what was stored, by key.
     stored: BTreeMap<String, String>,
-    /// Keys under which different contents were stored.
-    rewritten: Vec<String>,
+    /// Jobs and keys for which other contents came than were stored.
+    refused: Vec<(JobId, String)>,
     traps: HashMap<JobId, Armed>,
     uploads: u64,
 }
@@ -117,9 +117,9 @@ impl Store {
         self.shared.lock().stored.clone()
     }
 
-    /// Keys under which different contents were stored.
-    pub fn rewritten(&self) -> Vec<String> {
-        self.shared.lock().rewritten.clone()
+    /// Jobs and keys for which other contents came than were stored.
+    pub fn refused(&self) -> Vec<(JobId, String)> {
+        self.shared.lock().refused.clone()
     }
 }
 
@@ -161,9 +161,11 @@ async fn take(
         }
         let hash = sha2::Sha256::digest(&body);
         let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-        let earlier = inner.stored.insert(key.clone(), hash.clone());
-        if earlier.is_some_and(|earlier| earlier != hash) {
-            inner.rewritten.push(key);
+        // As the real one: what is stored never changes, and the same again is accepted.
+        let stored = inner.stored.entry(key.clone()).or_insert(hash.clone());
+        if *stored != hash {
+            inner.refused.push((job, key));
+            return StatusCode::CONFLICT;
         }
         inner.traps.remove(&job)
     };

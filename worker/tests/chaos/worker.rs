@@ -14,7 +14,7 @@ use manimq_worker::sandbox::{
     Sandbox, Versions,
 };
 use serde::{Deserialize, Serialize};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
@@ -42,7 +42,12 @@ struct Cli {
 }
 
 /// Works until SIGTERM.
-pub fn run(task: &Task, role: &Role, history: History) {
+pub async fn run(
+    task: &Task,
+    role: &Role,
+    history: History,
+    mut term: Signal,
+) -> anyhow::Result<()> {
     tracing_subscriber::registry()
         .with(LevelFilter::INFO)
         .with(Recorder(history))
@@ -70,27 +75,14 @@ pub fn run(task: &Task, role: &Role, history: History) {
         "off",
     ])
     .args;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    let ended = runtime.block_on(async {
-        let stop = CancellationToken::new();
-        let mut term = signal(SignalKind::terminate()).expect("a signal handler");
-        let told = stop.clone();
-        tokio::spawn(async move {
-            term.recv().await;
-            told.cancel();
-        });
-        let connect = |_| std::future::ready(Ok(NoRender(FakeSandbox::new([]))));
-        run_with(args, connect, stop, CancellationToken::new()).await
+    let stop = CancellationToken::new();
+    let told = stop.clone();
+    tokio::spawn(async move {
+        term.recv().await;
+        told.cancel();
     });
-    runtime.shutdown_background();
-    if let Err(error) = ended {
-        eprintln!("error: {error:#}");
-        std::process::exit(1);
-    }
+    let connect = |_| std::future::ready(Ok(NoRender(FakeSandbox::new([]))));
+    run_with(args, connect, stop, CancellationToken::new()).await
 }
 
 /// The sandbox of a run: does what the job's [`Recipe`] says.
