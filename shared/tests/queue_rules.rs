@@ -24,6 +24,7 @@ const START: u64 = MIDNIGHT + 3_600_000;
 /// A queue of its own, with its clock at [`START`].
 struct Bench {
     queue: Queue,
+    prefix: String,
     now: u64,
 }
 
@@ -34,7 +35,15 @@ impl Bench {
             .await
             .unwrap();
         queue.set_test_clock(START).await.unwrap();
-        Self { queue, now: START }
+        let now = START;
+        Self { queue, prefix, now }
+    }
+
+    /// As another process has it: nothing is shared but Redis.
+    async fn another(&self) -> Queue {
+        Queue::connect_with_test_clock(&SERVER.config(&self.prefix))
+            .await
+            .unwrap()
     }
 
     async fn pass(&mut self, time: Duration) {
@@ -440,9 +449,13 @@ async fn submits_per_minute_are_exact_for_many_racing_producers() {
         ..Quotas::default()
     };
     bench.queue.set_quotas(&owner, &quotas).await.unwrap();
+    let mut producers = Vec::new();
+    for _ in 0..8 {
+        producers.push(bench.another().await);
+    }
     let tasks: Vec<_> = (0..40)
-        .map(|_| {
-            let (queue, owner) = (bench.queue.clone(), owner.clone());
+        .map(|i| {
+            let (queue, owner) = (producers[i % 8].clone(), owner.clone());
             tokio::spawn(async move {
                 queue
                     .enqueue(&owner, &[job(&owner)])
@@ -480,6 +493,86 @@ async fn submits_per_minute_are_exact_for_many_racing_producers() {
         ]
     );
     assert_eq!(bench.queue.stats().await.unwrap().counters["submitted"], 9);
+    bench.audited().await;
+}
+
+#[tokio::test]
+async fn submits_that_come_together_share_calls_and_each_gets_its_own_answers() {
+    let bench = Bench::new().await;
+    let owners: Vec<_> = (0..8).map(|i| tenant(&format!("t{i}"))).collect();
+    let quotas = Quotas {
+        queued_max: Some(2),
+        ..Quotas::default()
+    };
+    bench.queue.set_quotas(&owners[3], &quotas).await.unwrap();
+    let mut count = redis::cmd("INFO");
+    count.arg("commandstats");
+    let calls = async || {
+        let text: String = bench.redis(&count).await;
+        let line = text.lines().find(|l| l.starts_with("cmdstat_fcall:"));
+        let calls = line.and_then(|l| l.split_once("calls=")?.1.split(',').next()?.parse().ok());
+        calls.unwrap_or(0_u64)
+    };
+    let before = calls().await;
+    // All are called before the first of them goes on its way.
+    let submits = (0..96).map(|i| {
+        let owner = &owners[i % 8];
+        let some = jobs(owner, 1 + i % 3);
+        let queue = &bench.queue;
+        async move { (i, queue.enqueue(owner, &some).await.unwrap(), some) }
+    });
+    let answers = futures_util::future::join_all(submits).await;
+    let made = calls().await - before;
+    assert!(made <= 8, "{made} calls for 96 submits of 192 jobs");
+    let mut full = 0;
+    for (i, replies, some) in answers {
+        assert_eq!(replies.len(), 1 + i % 3);
+        for (reply, job) in replies.iter().zip(&some) {
+            let record = bench.queue.read(job.id).await.unwrap();
+            match reply {
+                Enqueued::Accepted => assert_eq!(record.unwrap().tenant, owners[i % 8]),
+                Enqueued::Full { limit: 2, .. } if i % 8 == 3 => {
+                    assert!(record.is_none());
+                    full += 1;
+                }
+                other => panic!("submit {i}: {other:?}"),
+            }
+        }
+    }
+    assert_eq!(full, 24 - 2);
+    bench.audited().await;
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_takes_nobody_elses_submit_with_it() {
+    let bench = Bench::new().await;
+    let owner = tenant("a");
+    let some = jobs(&owner, 40);
+    let mut tasks: Vec<_> = some
+        .iter()
+        .map(|job| {
+            let (queue, owner, job) = (bench.queue.clone(), owner.clone(), job.clone());
+            tokio::spawn(async move { queue.enqueue(&owner, &[job]).await.unwrap() })
+        })
+        .collect();
+    // Each has made its submit, and none has an answer.
+    tokio::task::yield_now().await;
+    let stay = tasks.split_off(20);
+    for task in &tasks {
+        task.abort();
+    }
+    for task in stay {
+        assert_eq!(task.await.unwrap(), [Enqueued::Accepted]);
+    }
+    let waiting = bench.queue.stats().await.unwrap().ready;
+    assert!((20..=40).contains(&waiting), "{waiting}");
+    // Whoever comes next is served, too.
+    assert_eq!(
+        bench.submit(&owner, &some).await.len(),
+        40,
+        "those that are there already among them"
+    );
+    assert_eq!(bench.queue.stats().await.unwrap().ready, 40);
     bench.audited().await;
 }
 

@@ -123,12 +123,16 @@ local function parts(S, repair, cursor)
       local group = try_call('XPENDING', stream, GROUP)
       local delivered = not group.err and group[1] or 0
       in_streams = in_streams + delivered
-      if length - delivered ~= counted then
-        wrong('tenant ' .. name .. ': ' .. counted .. ' jobs counted ready in lane ' .. LANES[lane] .. ', ' .. (length - delivered) .. ' are', function()
-          a[LEFT + lane] = a[ENTERED + lane] - (length - delivered)
+      local ready = length - delivered - a[STALE + lane]
+      if ready ~= counted then
+        wrong('tenant ' .. name .. ': ' .. counted .. ' jobs counted ready in lane ' .. LANES[lane] .. ', ' .. ready .. ' are', function()
+          trim(S, t, lane, NOTHING)
+          a[STALE + lane] = 0
+          a[LEFT + lane] = a[ENTERED + lane] - (call('XLEN', stream) - delivered)
           t.recheck = true
         end)
       end
+      if a[STALE + lane] > TRIM_FROM + BUDGET then wrong('tenant ' .. name .. ': lane ' .. LANES[lane] .. ' keeps ' .. a[STALE + lane] .. ' entries that are done with') end
       if not group.err and type(group[4]) == 'table' and (#group[4] > 1 or group[4][1][1] ~= CONSUMER) then
         wrong('tenant ' .. name .. ': lane ' .. lane .. ' has a strange consumer')
       end
@@ -168,22 +172,24 @@ local function parts(S, repair, cursor)
     local t = tenant(S, name)
     local number = tonumber(match(entry, '^%d+'))
     local here = { [TN] = name, [SL] = lane, [SQ] = number }
+    local is_its_own = job and job[SQ] == number and job[SL] == lane and job[TN] == name
+    local delivered = pending(here)
+    -- Done with, and not yet trimmed.
+    if number <= t.a[SERVED + lane] and not delivered and not (is_its_own and job[ST] <= RUNS) then return end
     local function remove()
-      if not pending(here) then t.a[LEFT + lane] = t.a[LEFT + lane] + 1 end
-      drop_entry(t, lane, number)
-      t.recheck = true
+      if delivered then drop_entry(t, lane, number) else withdraw_entry(t, lane, number) end
     end
-    if not job or job[SQ] ~= number or job[SL] ~= lane or job[TN] ~= name then
+    if not is_its_own then
       wrong('stream: entry ' .. entry .. ' of ' .. name .. ' is not where its job ' .. tostring(id) .. ' says', remove)
     elseif job[ST] == RUNS then
-      if not pending(here) then wrong('stream: ' .. id .. ' runs and its entry is not delivered') end
+      if not delivered then wrong('stream: ' .. id .. ' runs and its entry is not delivered') end
       if not call('ZSCORE', base .. ':lease', id) then
         wrong('lease: ' .. id .. ' runs without one', function() call('ZADD', base .. ':lease', S.stamp, id) end)
       end
       led(id, job)
     elseif job[ST] ~= QUEUED then
       wrong('stream: ' .. id .. ' is ' .. STATUS[job[ST]] .. ' and still has an entry', remove)
-    elseif pending(here) then
+    elseif delivered then
       wrong('stream: ' .. id .. ' is queued and its entry was delivered')
     else
       if number <= t.a[SERVED + lane] then wrong('stream: ' .. id .. ' is queued as ' .. number .. ', and ' .. t.a[SERVED + lane] .. ' was served') end

@@ -236,9 +236,9 @@ local function take(S, n, claimant, claims, reply)
     budget = budget - 1
     step_off(line, was_back)
     local t = tenant(S, name)
-    -- That it is active may be what puts it at the elastic bound.
-    note_active(S, t)
     local where, score = belongs(S, t)
+    -- That it is active may be what puts it at the elastic bound.
+    if where == VT and score == tag and note_active(S, t) then where, score = belongs(S, t) end
     if where == VT and score == tag then
       -- How often in a row this tenant has the least tag.
       local rival, rival_tag = first_of(line)

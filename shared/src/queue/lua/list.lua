@@ -36,7 +36,12 @@ transition('jobs', { 'no-writes' }, function(keys, args)
   while lane <= 4 do
     local room = most - #reply + 1
     local entries = call('XRANGE', stream_key(base, name, lane), after ~= '' and '(' .. after or '-', '+', 'COUNT', int(room))
-    for i = 1, #entries do reply[#reply + 1] = entries[i][2][2] end
+    for i = 1, #entries do
+      local id = entries[i][2][2]
+      -- Entries of jobs that have ended may still be there.
+      local status = string.byte(call('GETRANGE', job_key(base, id), '1', '1'))
+      if status == QUEUED or status == RUNS then reply[#reply + 1] = id end
+    end
     if #entries == room then
       reply[1] = lane .. ' ' .. entries[room][1]
       return reply

@@ -61,17 +61,17 @@ local RETURNED = 1
 -- A tenant's state is one string of fixed form: jobs not ended; picks; usual length of a job, ms (0: not
 -- known); virtual tag; where it waits and with which score; when its activity was last noted; theoretical
 -- arrival times of the two submit rates; day and milliseconds of the render meter; jobs that run; whether it
--- is paused; jobs that wait for another's render; for each lane how many entries went in, how many went out, and
--- the number of the last that was handed out; its quotas (-1: the default; weight 0: the default). A newer
+-- is paused; jobs that wait for another's render; for each lane how many entries went in, how many went out,
+-- the number of the last that was handed out, and how many that are done with are still in the stream; its quotas (-1: the default; weight 0: the default). A newer
 -- version may append to it, and an older one leaves that as it is.
-local STATE = '<I4I4I4dBdi6ddI4I6I4BI4I6I6I6I6I6I6I6I6I6I6I6I6i6i6i6i6i6di6i6i6i6'
+local STATE = '<I4I4I4dBdi6ddI4I6I4BI4I6I6I6I6I6I6I6I6I6I6I6I6I2I2I2I2i6i6i6i6i6di6i6i6i6'
 local LIVE, PICKS, ESTIMATE, TAG, PLACE, SCORE, NOTED = 1, 2, 3, 4, 5, 6, 7
 local TAT_MINUTE, TAT_DAY, METER_DAY, METER_MS = 8, 9, 10, 11
 local RUNNING, PAUSED, FOLLOWING = 12, 13, 14
 -- Added to a lane's index (1 to 4).
-local ENTERED, LEFT, SERVED = 14, 18, 22
-local QUEUED_MAX, RUNNING_MAX, PER_MINUTE, PER_DAY, RENDER_S, WEIGHT = 27, 28, 29, 30, 31, 32
-local QUALITY_MAX, TIMEOUT_MAX, SOURCE_MAX, CODE_MAX, STATE_FIELDS = 33, 34, 35, 36, 36
+local ENTERED, LEFT, SERVED, STALE = 14, 18, 22, 26
+local QUEUED_MAX, RUNNING_MAX, PER_MINUTE, PER_DAY, RENDER_S, WEIGHT = 31, 32, 33, 34, 35, 36
+local QUALITY_MAX, TIMEOUT_MAX, SOURCE_MAX, CODE_MAX, STATE_FIELDS = 37, 38, 39, 40, 40
 
 -- A shard's state, likewise: virtual time; slots of the live workers; generation of lane pauses; when a worker
 -- was last heard of; until when the reaper holds back; seconds that succeeded and other jobs are kept; the newest renderer;
@@ -216,7 +216,7 @@ local function all_paused(S) return shard(S)[STOPPED] >= ALL end
 local function lane_paused(S, lane) return lane > RETURNED and band(shard(S)[STOPPED], 2 ^ (lane - 2)) ~= 0 end
 
 local function new_state()
-  return { 0, 0, 0, 0, NOWHERE, 0, -ACTIVE_STEP_MS, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  return { 0, 0, 0, 0, NOWHERE, 0, -ACTIVE_STEP_MS, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
     -1, -1, -1, -1, -1, 0, -1, -1, -1, -1 }
 end
 
@@ -250,14 +250,15 @@ local function virtual(t, ms) return floor(ms * 1000 / weight(t) + 0.5) end
 local function count(S, field, by) S.counts[field] = (S.counts[field] or 0) + by end
 
 -- Notes that a tenant is active: for the elastic bound, for lists of tenants, and so that `rest`
--- looks at it when it has been quiet for long.
+-- looks at it when it has been quiet for long. True if that was news.
 local function note_active(S, t)
   local a = t.a
   if S.now - a[NOTED] >= ACTIVE_STEP_MS then
-    if S.now - a[NOTED] >= ACTIVE_MS then call('ZADD', S.base .. ':rest', S.now + ACTIVE_MS, t.name) end
+    if S.now - a[NOTED] >= ACTIVE_MS then call('ZADD', S.base .. ':rest', int(S.now + ACTIVE_MS), t.name) end
     a[NOTED] = S.now
     S.crowded = nil
-    call('ZADD', S.base .. ':tns', S.now, t.name)
+    call('ZADD', S.base .. ':tns', S.stamp, t.name)
+    return true
   end
 end
 
@@ -342,22 +343,23 @@ local function ring(base, n, now)
   for _ = 1, min(n, parked) do call('RPUSH', base .. ':bell', '1') end
 end
 
--- Removes ended entries from the front of a stream, and returns those that are not there. XDEL walks
--- through a node of a hundred entries for each that it takes out; XTRIM takes out all at once.
-local TRIM_FROM = 4
-local function trim(stream, entries, served)
-  if #entries < TRIM_FROM then return entries end
+-- A stream keeps up to so many entries that are done with: XDEL walks through a node of a hundred entries
+-- for each that it takes out, XTRIM takes out all at once.
+local TRIM_FROM = 16
+
+-- Takes out of a stream what is done with: all before the first that is pending, and of the rest `entries`.
+local function trim(S, t, lane, entries)
+  local a, stream = t.a, stream_key(S.base, t.name, lane)
   -- The group is there once somebody claimed from the stream.
   local pending = try_call('XPENDING', stream, GROUP)
-  if pending.err then return entries end
-  local first = pending[2]
-  first = first and tonumber(match(first, '^%d+')) or served + 1
-  call('XTRIM', stream, 'MINID', int(first))
-  local others = {}
+  local first = not pending.err and pending[2]
+  first = first and tonumber(match(first, '^%d+')) or a[SERVED + lane] + 1
+  local gone, others = call('XTRIM', stream, 'MINID', int(first)), {}
   for i = 1, #entries do
     if tonumber(match(entries[i], '^%d+')) >= first then others[#others + 1] = entries[i] end
   end
-  return others
+  if #others > 0 then gone = gone + call('XDEL', stream, spread(others)) end
+  a[STALE + lane] = max(0, a[STALE + lane] - gone)
 end
 
 local NOTHING = {}
@@ -375,11 +377,17 @@ local function flush(S)
   end
   for i = 1, #S.list do
     local t = S.list[i]
-    for lane, entries in pairs(t.entries or NOTHING) do
-      local stream = stream_key(base, t.name, lane)
-      call('XACK', stream, GROUP, spread(entries))
-      entries = trim(stream, entries, t.a[SERVED + lane])
-      if #entries > 0 then call('XDEL', stream, spread(entries)) end
+    for lane, entries in pairs(t.withdrawn or NOTHING) do call('XDEL', stream_key(base, t.name, lane), spread(entries)) end
+    if t.entries then
+      for lane = 1, 4 do
+        local entries = t.entries[lane] or NOTHING
+        if #entries > 0 then
+          call('XACK', stream_key(base, t.name, lane), GROUP, spread(entries))
+          t.a[STALE + lane] = t.a[STALE + lane] + #entries
+        end
+        local stale = t.a[STALE + lane]
+        if stale >= TRIM_FROM or (stale > 0 and t.a[RUNNING] == 0 and waiting(t, lane) == 0) then trim(S, t, lane, entries) end
+      end
     end
     local entered = false
     if t.recheck or (t.pushed > 0 and t.a[PLACE] ~= VT) then entered = place(S, t) end
@@ -491,13 +499,7 @@ local function push(S, t, lane, id)
   return number
 end
 
--- Marks a stream entry, delivered or not, for removal.
-local function drop_entry(t, lane, number)
-  local of = t.entries
-  if not of then
-    of = {}
-    t.entries = of
-  end
+local function add_entry(of, lane, number)
   local entries = of[lane]
   if not entries then
     entries = {}
@@ -506,12 +508,24 @@ local function drop_entry(t, lane, number)
   entries[#entries + 1] = int(number) .. '-0'
 end
 
+-- Marks a stream entry that was delivered as done with.
+local function drop_entry(t, lane, number)
+  t.entries = t.entries or {}
+  add_entry(t.entries, lane, number)
+end
+
+-- Marks a stream entry that was not delivered for removal.
+local function withdraw_entry(t, lane, number)
+  t.withdrawn = t.withdrawn or {}
+  add_entry(t.withdrawn, lane, number)
+  t.a[LEFT + lane] = t.a[LEFT + lane] + 1
+  t.recheck = true
+end
+
 -- Takes a queued job out of where it waits: stream or `due`.
 local function withdraw(S, t, id, job)
   if job[SQ] > 0 then
-    drop_entry(t, job[SL], job[SQ])
-    t.a[LEFT + job[SL]] = t.a[LEFT + job[SL]] + 1
-    t.recheck = true
+    withdraw_entry(t, job[SL], job[SQ])
   else
     call('ZREM', S.base .. ':due', id)
   end
