@@ -22,7 +22,7 @@
 //! | `:over` | zset | tenants at the elastic bound of slots | |
 //! | `:held` | zset | tenants with work in paused lanes only, by the generation of the pauses | |
 //! | `:gate` | zset | tenants that wait for a time (render seconds of the day), ms | |
-//! | `:sh` | hash | the shard: data `layout` and number of `shards`, newest `renderer`, virtual time `V`, live `slots`, `paused` lanes, `generation` of lane pauses, when a worker was last `seen`, until when the reaper must `hold`, retention `keep_ok` `keep_other` in seconds | always |
+//! | `:sh` | hash | the shard: data `layout` and number of `shards`, newest `renderer`, virtual time `V`, live `slots`, what is `away` and `others` in other shards, `paused` lanes, `generation` of lane pauses, when a worker was last `seen`, until when the reaper must `hold`, retention `keep_ok` `keep_other` in seconds | always |
 //! | `:lease` | zset | running jobs by lease end, ms | |
 //! | `:due` | zset | jobs that wait for a time, ms | |
 //! | `:dl` | zset | jobs with a deadline that have never run, ms | |
@@ -30,6 +30,7 @@
 //! | `:idle` | zset | parked workers, by when they look again by themselves | |
 //! | `:wks` | zset | live workers by last sign of life | |
 //! | `:wkn` | hash | slots that each live worker offers | |
+//! | `:wka` | hash | jobs that each live worker runs for other shards; only if there are several | |
 //! | `:drain` | zset | workers that an operator drains, by last sign of life | until they leave or were silent for a day |
 //! | `:wk:<worker>` | string | what a worker says of itself, JSON | 15 s after its last call |
 //! | `:uq:<tenant>:<key>` | string | idempotency: job id and body fingerprint | with the job, at most 24 h beyond its end |

@@ -7,8 +7,8 @@ use std::time::Duration;
 use manimq_shared::ids::{Epoch, JobId, TenantId, WorkerId};
 use manimq_shared::job::{JobPayload, JobRequest, JobResult};
 use manimq_shared::queue::{
-    BATCH_MAX, Enqueued, LEASE, Lease, NewJob, Queue, Quotas, RENEW_EVERY, Renewal, Settled,
-    WorkerInfo,
+    BATCH_MAX, Enqueued, LEASE, Lease, NewJob, Queue, Quotas, RENEW_EVERY, RedisConfig, Renewal,
+    Settled, WorkerInfo,
 };
 use manimq_shared::testing::RedisServer;
 
@@ -44,8 +44,17 @@ pub struct Manimq {
 
 impl Manimq {
     /// A queue of its own on `server`, with workers of at most `slots_each` slots.
-    pub async fn new(server: &RedisServer, load: &Load, slots_each: usize, bound: bool) -> Self {
-        let config = server.config(&format!("f{}", WorkerId::generate()));
+    pub async fn new(
+        server: &RedisServer,
+        load: &Load,
+        slots_each: usize,
+        bound: bool,
+        shards: u16,
+    ) -> Self {
+        let config = RedisConfig {
+            shards: Some(shards),
+            ..server.config(&format!("f{}", WorkerId::generate()))
+        };
         let queue = Queue::connect_with_test_clock(&config)
             .await
             .expect("a queue");
@@ -160,14 +169,19 @@ impl Manimq {
 
     /// Whether somebody rang.
     async fn rung(&mut self) -> bool {
-        let mut command = redis::cmd("LPOP");
-        command.arg(self.queue.keys().bell());
-        let token: Option<String> = self
-            .queue
-            .query(&command)
-            .await
-            .expect("a look at the bell");
-        token.is_some()
+        for keys in self.queue.all_keys() {
+            let mut command = redis::cmd("LPOP");
+            command.arg(keys.bell());
+            let token: Option<String> = self
+                .queue
+                .query(&command)
+                .await
+                .expect("a look at the bell");
+            if token.is_some() {
+                return true;
+            }
+        }
+        false
     }
 }
 

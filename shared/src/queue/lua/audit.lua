@@ -76,6 +76,13 @@ local function parts(S, repair, cursor)
         wrong('totals: workers offer ' .. slots .. ' slots, ' .. shard(S).slots .. ' are counted', function() set_shard(S, 'slots', slots) end)
       end
     end
+    if redis.call('HLEN', base .. ':wka') <= BUDGET then
+      local away = 0
+      for _, n in ipairs(redis.call('HVALS', base .. ':wka')) do away = away + tonumber(n) end
+      if away ~= shard(S).away then
+        wrong('totals: workers run ' .. away .. ' jobs of other shards, ' .. shard(S).away .. ' are counted', function() set_shard(S, 'away', away) end)
+      end
+    end
     local least = redis.call('ZRANGE', base .. ':vt', 0, 0, 'WITHSCORES')
     if least[2] and tonumber(least[2]) < least_tag(S, tenant(S, least[1])) then
       wrong('vt: ' .. least[1] .. ' has tag ' .. least[2] .. ', too far below the virtual time', function() tenant(S, least[1]).recheck = true end)

@@ -56,6 +56,11 @@ local function forget_worker(S, worker)
   redis.call('HDEL', S.base .. ':wkn', worker)
   redis.call('ZREM', S.base .. ':wks', worker)
   set_shard(S, 'slots', shard(S).slots - slots)
+  local away = tonumber(redis.call('HGET', S.base .. ':wka', worker)) or 0
+  if away > 0 then
+    redis.call('HDEL', S.base .. ':wka', worker)
+    set_shard(S, 'away', shard(S).away - away)
+  end
 end
 
 -- A worker's slots, as the elastic bound counts them.

@@ -170,7 +170,7 @@ local function open(base)
   return { base = base, now = now, stamp = int(now), tenants = {}, list = {}, counts = {}, ended = {}, leased = {}, hints = {}, ring = 0 }
 end
 
-local SHARD_FIELDS = { 'V', 'slots', 'paused', 'generation', 'seen', 'hold', 'keep_ok', 'keep_other', 'renderer', 'usual' }
+local SHARD_FIELDS = { 'V', 'slots', 'paused', 'generation', 'seen', 'hold', 'keep_ok', 'keep_other', 'renderer', 'usual', 'away', 'others' }
 
 -- The shard's own state, read once per call and only when needed.
 local function shard(S)
@@ -182,6 +182,8 @@ local function shard(S)
       seen = tonumber(v[5]) or 0, hold = tonumber(v[6]) or 0,
       keep_ok = tonumber(v[7]) or KEEP_SUCCEEDED_S, keep_other = tonumber(v[8]) or KEEP_OTHER_S,
       renderer = v[9] or NO_RENDERER, usual = tonumber(v[10]) or ESTIMATE_DEFAULT_MS,
+      -- Jobs that the workers run for other shards, and tenants active there, as last told (see `elsewhere`).
+      away = tonumber(v[11]) or 0, others = tonumber(v[12]) or 0,
       -- Digits of the paused lanes; `a` pauses all. Returned jobs are paused by `a` only.
       all_paused = string.find(lanes, 'a', 1, true) ~= nil,
       lane_paused = { false, string.find(lanes, '0', 1, true), string.find(lanes, '1', 1, true), string.find(lanes, '2', 1, true) },
@@ -241,13 +243,16 @@ local function usual(S, t)
   return own > 0 and own or shard(S).usual
 end
 
+-- Tenants of this shard that were active lately.
+local function active_here(S) return redis.call('ZCOUNT', S.base .. ':tns', int(S.now - ACTIVE_MS), '+inf') end
+
 -- How many more jobs a tenant may start before the elastic bound stops it; 0 or less: it does.
 -- Fair order alone cannot help a light tenant while every slot holds a long job: so the last slots are
 -- only for tenants that hold less than their part of all. With fewer than five slots none is kept back.
 local function elastic_room(S, t)
-  if S.crowded == nil then S.crowded = redis.call('ZCOUNT', S.base .. ':tns', int(S.now - ACTIVE_MS), '+inf') end
+  if S.crowded == nil then S.crowded = active_here(S) + shard(S).others end
   if S.crowded < 2 then return DEFAULT_RUNNING_MAX end
-  if not S.busy then S.busy = redis.call('ZCARD', S.base .. ':lease') + #S.leased / 2 - #S.ended end
+  if not S.busy then S.busy = redis.call('ZCARD', S.base .. ':lease') + #S.leased / 2 - #S.ended + shard(S).away end
   local slots = shard(S).slots
   local common = slots < RESERVE_FROM and slots or math.floor(slots * ELASTIC_SHARE)
   local part = slots * (t.quotas.weight or DEFAULT_WEIGHT) / S.crowded

@@ -23,7 +23,7 @@ local function expected(S, t, job, position)
   if s.slots == 0 or s.all_paused or s.lane_paused[job[SL]] or a[PAUSED] == 1 then return -1 end
   local ahead = position - 1
   for lane = 1, job[SL] - 1 do ahead = ahead + waiting(t, lane) end
-  local free = s.slots - redis.call('ZCARD', S.base .. ':lease')
+  local free = s.slots - redis.call('ZCARD', S.base .. ':lease') - s.away
   local rivals = math.max(1, redis.call('ZCARD', S.base .. ':vt') + redis.call('ZCARD', S.base .. ':over'))
   local share = math.min(t.quotas.running or DEFAULT_RUNNING_MAX, math.max(1, math.floor(s.slots / rivals)))
   if ahead < free and a[RUNNING] + ahead < share then return 0 end
