@@ -6,8 +6,9 @@ mod fairness;
 
 use std::sync::LazyLock;
 
-use fairness::scenarios::{Behind, Contest, Flood, Policy, quantile};
-use fairness::sim::Length;
+use fairness::queue::Manimq;
+use fairness::scenarios::{Behind, Contest, Flood, Policy, WARM, quantile};
+use fairness::sim::{self, Length, Load, Ms, Random, Source, Tenant};
 use manimq_shared::ids::TenantId;
 use manimq_shared::testing::RedisServer;
 
@@ -116,4 +117,95 @@ async fn tenants_in_different_shards_get_equal_numbers_of_starts() {
     let shares = contest.measure(&jobs);
     // Measured: 0.9998; in a ring 0.56.
     assert!(shares.jain > 0.99, "{shares:?}");
+}
+
+/// How long the first tenant's jobs waited, and how long that was guessed at their submit, seconds;
+/// without those of the first ten minutes.
+async fn guesses(load: &Load) -> Vec<(f64, f64)> {
+    let mut queue = Manimq::new(&SERVER, load, 10, true, 1).await;
+    queue.ask_of(0);
+    let jobs = sim::run(load, &mut queue).await;
+    let later = queue
+        .guesses()
+        .iter()
+        .filter(|(job, _)| jobs[*job].submitted >= WARM);
+    let pairs = later.map(|&(job, guess)| {
+        let guess = guess.expect("workers are there").as_secs_f64();
+        let wait = jobs[job].wait().expect("it is awaited");
+        (guess, wait as f64 / 1e3)
+    });
+    pairs.collect()
+}
+
+/// Every guess is within this factor of what happened, give or take this many seconds.
+fn assert_near(guesses: &[(f64, f64)], factor: f64, slack_s: f64) {
+    for (guess, wait) in guesses {
+        let near = *guess <= wait * factor + slack_s && *wait <= guess * factor + slack_s;
+        assert!(near, "guessed {guess} s, waited {wait} s; all: {guesses:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_expected_wait_of_a_tenant_that_is_alone_is_near_what_happens() {
+    let length = Length::Even(4_000, 6_000);
+    let mut random = Random::new(1, 1);
+    let known = (0..20).map(|i| (i * 10_000, length.draw(&mut random)));
+    let mut jobs: Vec<(Ms, Ms)> = known.collect();
+    jobs.extend((0..100).map(|_| (WARM, length.draw(&mut random))));
+    let load = Load {
+        tenants: vec![Tenant {
+            name: "alone".to_owned(),
+            weight: 1.0,
+            source: Source::Timed(jobs),
+            awaited: true,
+        }],
+        slots: 8,
+        until: WARM,
+    };
+    let guesses = guesses(&load).await;
+    assert_eq!(guesses.len(), 100);
+    // Up to 60 s. What is left is at most half a job.
+    assert_near(&guesses, 1.1, 5.0);
+}
+
+#[tokio::test]
+async fn the_expected_wait_behind_ten_thousand_jobs_of_another_is_near_what_happens() {
+    let behind = Behind {
+        slots: 8,
+        length: Length::Even(4_000, 6_000),
+        ahead: 10_000,
+        known: true,
+    };
+    let guesses = guesses(&behind.load(1)).await;
+    assert_eq!(guesses.len(), 10);
+    assert_near(&guesses, 1.5, 2.5);
+}
+
+#[tokio::test]
+async fn the_expected_wait_of_a_light_tenant_tells_of_the_long_jobs_that_hold_all_slots() {
+    // Too few slots for the elastic bound, and jobs of a minute in all of them.
+    let mut random = Random::new(1, 1);
+    let length = Length::Even(50_000, 70_000);
+    let heavy = (0..120).map(|_| (0, length.draw(&mut random))).collect();
+    let light = (0..40).map(|i| (WARM + i * 23_000, 5_000)).collect();
+    let tenant = |name: &str, jobs| Tenant {
+        name: name.to_owned(),
+        weight: 1.0,
+        source: Source::Timed(jobs),
+        awaited: true,
+    };
+    let load = Load {
+        tenants: vec![tenant("light", light), tenant("heavy", heavy)],
+        slots: 4,
+        until: WARM,
+    };
+    let guesses = guesses(&load).await;
+    assert_eq!(guesses.len(), 40);
+    // Nothing but the tenants' usual jobs is known: off by less than half of a long one, and by half on the
+    // whole. (By its own usual job alone, a job that waited for 52 s was promised a start in 2 s.)
+    assert_near(&guesses, 1.5, 25.0);
+    let guessed: f64 = guesses.iter().map(|pair| pair.0).sum();
+    let waited: f64 = guesses.iter().map(|pair| pair.1).sum();
+    let factor = guessed / waited;
+    assert!((1.0 / 1.5..1.5).contains(&factor), "{factor}: {guesses:?}");
 }

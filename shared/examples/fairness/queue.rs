@@ -40,6 +40,10 @@ pub struct Manimq {
     /// Which worker runs a job, and under which lease.
     running: HashMap<usize, (usize, JobId, Epoch)>,
     now: Ms,
+    /// Of whose jobs it is asked, right after their submit, when they may be expected to start.
+    asked: Option<usize>,
+    /// What was answered.
+    guesses: Vec<(usize, Option<Duration>)>,
 }
 
 impl Manimq {
@@ -107,7 +111,21 @@ impl Manimq {
             ids: HashMap::new(),
             running: HashMap::new(),
             now: 0,
+            asked: None,
+            guesses: Vec::new(),
         }
+    }
+
+    /// From now on each job of this tenant is asked for when it may be expected to start.
+    #[allow(dead_code, reason = "a test asks, the experiment does not")]
+    pub fn ask_of(&mut self, tenant: usize) {
+        self.asked = Some(tenant);
+    }
+
+    /// Jobs that were asked for, with the wait that was guessed, if any.
+    #[allow(dead_code, reason = "a test asks, the experiment does not")]
+    pub fn guesses(&self) -> &[(usize, Option<Duration>)] {
+        &self.guesses
     }
 
     /// Ends a run: nothing in the queue may contradict itself.
@@ -222,6 +240,13 @@ impl Scheduler for Manimq {
                 replies.iter().all(|reply| *reply == Enqueued::Accepted),
                 "{replies:?}"
             );
+            if self.asked == Some(tenant) {
+                for (new, &job) in new.iter().zip(batch) {
+                    let record = self.queue.read(new.id).await.expect("read");
+                    let guess = record.expect("it was accepted").expected_wait;
+                    self.guesses.push((job, guess));
+                }
+            }
         }
     }
 
