@@ -3,8 +3,15 @@
 //! `cargo run --release -p manimq-shared --example queue_bench -- [--json] [--rounds N] [--jobs N] [--profile]`
 //! starts a private redis-server on a Unix socket (no persistence). Every figure is the median of
 //! the rounds; floor and queue take turns in each round, so that a busy neighbour hits both.
+//!
+//! With `--memory [--jobs N] [--tenants N]` it does something else: that many jobs wait at once, all
+//! run, and are forgotten. Exit status 1 if anything of them is left.
+
+#[path = "queue_bench/memory.rs"]
+mod memory;
 
 use std::collections::BTreeMap;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use manimq_shared::ids::{JobId, TenantId, WorkerId};
@@ -112,11 +119,15 @@ impl Bench {
             .expect("CONFIG RESETSTAT");
     }
 
-    async fn flush(&self) {
-        let () = redis::cmd("FLUSHALL")
+    async fn ask<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> T {
+        command
             .query_async(&mut self.connection.clone())
             .await
-            .expect("FLUSHALL");
+            .expect("Redis answers")
+    }
+
+    async fn flush(&self) {
+        let () = self.ask(&redis::cmd("FLUSHALL")).await;
     }
 }
 
@@ -468,11 +479,21 @@ async fn latency(bench: &Bench, figures: &mut Figures, note: impl Fn(&mut Figure
     );
 }
 
+/// A number from 1 to ten million.
 fn argument(name: &str, default: usize) -> usize {
-    let mut args = std::env::args().skip_while(|arg| arg != name);
-    args.nth(1)
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(default)
+    let Some(at) = std::env::args().position(|arg| arg == name) else {
+        return default;
+    };
+    let text = std::env::args().nth(at + 1).unwrap_or_default();
+    let number = text.parse().ok().filter(|n| (1..=10_000_000).contains(n));
+    number.unwrap_or_else(|| {
+        eprintln!("error: {name} {text}: give a number from 1 to 10,000,000");
+        std::process::exit(2)
+    })
+}
+
+fn flag(name: &str) -> bool {
+    std::env::args().any(|arg| arg == name)
 }
 
 fn median(values: &[f64]) -> f64 {
@@ -482,7 +503,16 @@ fn median(values: &[f64]) -> f64 {
 }
 
 #[tokio::main]
-async fn main() {
+async fn main() -> ExitCode {
+    if flag("--memory") {
+        let (n, tenants) = (argument("--jobs", 1_000_000), argument("--tenants", 100));
+        let clean = memory::measure(n, tenants).await;
+        return if clean {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        };
+    }
     let (rounds, n) = (argument("--rounds", 5), argument("--jobs", 20_000));
     let n = n.div_ceil(BATCH_MAX).max(1) * BATCH_MAX;
     let mut figures = Figures::new();
@@ -491,7 +521,7 @@ async fn main() {
         floor(&bench, n, &mut figures).await;
         for tenants in TENANTS {
             ours(&bench, n, tenants, &mut figures).await;
-            if std::env::args().any(|arg| arg == "--profile") {
+            if flag("--profile") {
                 bench
                     .print_profile(&format!("{tenants} tenants, {n} jobs"))
                     .await;
@@ -502,10 +532,10 @@ async fn main() {
         .iter()
         .map(|(name, values)| (name.as_str(), median(values)))
         .collect();
-    if std::env::args().any(|arg| arg == "--json") {
+    if flag("--json") {
         let report = serde_json::json!({ "rounds": rounds, "jobs": n, "medians": medians, "samples": figures });
         println!("{report:#}");
-        return;
+        return ExitCode::SUCCESS;
     }
     for (name, value) in &medians {
         // What the floor did for the same, if it has the like.
@@ -519,4 +549,5 @@ async fn main() {
             _ => println!("{value:>12.1}                 {name}"),
         }
     }
+    ExitCode::SUCCESS
 }

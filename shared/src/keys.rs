@@ -13,8 +13,8 @@
 //! | `:g<job>` | string | [`Progress`](crate::job::Progress) of the attempt that runs, JSON | until the attempt ends |
 //! | `:f<job>` | list | jobs that wait for its render; at most 8 | until it ends |
 //! | `:k:<tenant>:<render key>` | string | the job that answers for a piece of work | until that job's retention ends |
-//! | `:t:<tenant>` | string | a tenant's state and quotas (cmsgpack, see `prelude.lua`) | while it is active or has settings |
-//! | `:t:<tenant>:q<lane>` | stream | ready jobs, entry `<number>-0`; `f` returned, `0` `1` `2` the lanes; pending = running | until the tenant was quiet for 10 minutes |
+//! | `:t:<tenant>` | string | a tenant's state and quotas, see `prelude.lua` | while it is active or has settings |
+//! | `:t:<tenant>:q<lane>` | stream | ready jobs, entry `<number>-0`; `f` returned, `0` `1` `2` the lanes; pending = running; up to 16 that are done with | until the tenant was quiet for 10 minutes |
 //! | `:t:<tenant>:dead` | zset | dead letters by time | with the last of them |
 //! | `:tns` | zset | tenants by when they were last active | with the tenant's state |
 //! | `:rest` | zset | the same tenants by when to look whether they left for good, ms | with the tenant's state |
@@ -22,14 +22,16 @@
 //! | `:over` | zset | tenants at the elastic bound of slots | |
 //! | `:held` | zset | tenants with work in paused lanes only, by the generation of the pauses | |
 //! | `:gate` | zset | tenants that wait for a time (render seconds of the day), ms | |
-//! | `:sh` | hash | the shard: data `layout` and number of `shards`, newest `renderer`, virtual time `V`, live `slots`, `paused` lanes, `generation` of lane pauses, when a worker was last `seen`, until when the reaper must `hold`, retention `keep_ok` `keep_other` in seconds | always |
+//! | `:s` | string | the shard's state: virtual time, live slots, pauses, retention and so on, see `prelude.lua` | always |
+//! | `:sh` | hash | data `layout` and number of `shards`, on which all processes must agree | always |
 //! | `:lease` | zset | running jobs by lease end, ms | |
 //! | `:due` | zset | jobs that wait for a time, ms | |
 //! | `:dl` | zset | jobs with a deadline that have never run, ms | |
 //! | `:bell` | list | one token per piece of work for a parked worker | |
 //! | `:idle` | zset | parked workers, by when they look again by themselves | |
 //! | `:wks` | zset | live workers by last sign of life | |
-//! | `:wkn` | hash | slots that each live worker offers | |
+//! | `:wkn` | hash | slots that each live worker offers, and its last sign of life, ms | |
+//! | `:wka` | hash | jobs that each live worker runs for other shards; only if there are several | |
 //! | `:drain` | zset | workers that an operator drains, by last sign of life | until they leave or were silent for a day |
 //! | `:wk:<worker>` | string | what a worker says of itself, JSON | 15 s after its last call |
 //! | `:uq:<tenant>:<key>` | string | idempotency: job id and body fingerprint | with the job, at most 24 h beyond its end |
@@ -111,7 +113,7 @@ impl Keys {
         }
     }
 
-    /// The state of the shard itself.
+    /// What all processes must agree on.
     #[must_use]
     pub fn shard(&self) -> String {
         format!("{}:sh", self.base)
@@ -129,7 +131,7 @@ impl Keys {
         format!("{}:store", self.base)
     }
 
-    /// A tenant's hash.
+    /// A tenant's state.
     #[must_use]
     pub fn tenant(&self, tenant: &TenantId) -> String {
         format!("{}:t:{tenant}", self.base)

@@ -13,12 +13,13 @@ mod quota;
 mod record;
 mod rerun;
 mod submit;
+mod turns;
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -48,6 +49,7 @@ use crate::job::{
 use crate::keys::Keys;
 use record::Record;
 use submit::Submits;
+use turns::Turns;
 
 /// How long a claim stays valid without a renewal.
 pub const LEASE: Duration = Duration::from_secs(12);
@@ -421,6 +423,9 @@ impl Stats {
     }
 }
 
+/// A shard has not said yet how many of its tenants are active.
+const UNKNOWN: u64 = u64::MAX;
+
 /// A handle on the queue; clones share its connections, whose driver runs on the runtime that
 /// called first.
 #[derive(Clone)]
@@ -428,8 +433,9 @@ pub struct Queue {
     shared: Arc<Shared>,
     /// One per shard.
     keys: Arc<[Keys]>,
-    /// The shard at which the next claim begins.
-    turn: Arc<AtomicUsize>,
+    turns: Arc<Turns>,
+    /// For each shard how many of its tenants were active lately, as its last renewal said.
+    active: Arc<[AtomicU64]>,
     library: &'static Library,
     submits: Arc<Submits>,
 }
@@ -439,13 +445,21 @@ impl Queue {
     ///
     /// # Errors
     /// [`QueueError::Configuration`] if the URL cannot be read.
+    ///
+    /// # Panics
+    /// If the operating system has no random source.
     pub fn new(config: &RedisConfig) -> Result<Self, QueueError> {
+        let mut seed = [0; 8];
+        getrandom::fill(&mut seed).expect("the operating system has a random source");
         Ok(Self {
             shared: Arc::new(Shared::new(config)?),
             keys: (0..config.shards())
                 .map(|n| Keys::new(&config.prefix, n))
                 .collect(),
-            turn: Arc::new(AtomicUsize::new(0)),
+            turns: Arc::new(Turns::new(u64::from_le_bytes(seed))),
+            active: (0..config.shards())
+                .map(|_| AtomicU64::new(UNKNOWN))
+                .collect(),
             library: &LIBRARY,
             submits: Arc::new(Submits::new(config.shards().into())),
         })
@@ -721,15 +735,13 @@ impl Queue {
         n: usize,
         lease: Duration,
     ) -> Result<Claimed, QueueError> {
-        let first = self.turn.fetch_add(1, Ordering::Relaxed);
         let mut claimed = Claimed {
             claims: Vec::new(),
             wait: PARK,
             drained: false,
         };
-        // Fair within a shard; between shards each is the first in turn.
-        for i in self.shards() {
-            let shard = (first + i) % self.keys.len();
+        // Fair within a shard; each shard with work is the first one equally often.
+        for (i, shard) in self.turns.next(self.keys.len()).into_iter().enumerate() {
             let wanted = n.min(BATCH_MAX) - claimed.claims.len();
             if i > 0 && wanted == 0 {
                 break;
@@ -872,7 +884,8 @@ impl Queue {
                     .count();
                 let (now, later) = rest.split_at(fits.max(1).min(rest.len()));
                 let some: Vec<&Renewal> = now.iter().map(|&i| &jobs[i]).collect();
-                let renewed = self.renew_of(shard, worker, lease, &some).await?;
+                let away = jobs.len() - ours.len();
+                let renewed = self.renew_of(shard, worker, lease, &some, away).await?;
                 drained |= renewed.drained;
                 for (&i, lease) in now.iter().zip(renewed.leases) {
                     leases[i] = lease;
@@ -886,13 +899,26 @@ impl Queue {
         Ok(Renewed { leases, drained })
     }
 
+    /// Tenants active lately in the other shards, once all of these have said so.
+    fn active_elsewhere(&self, shard: usize) -> Option<u64> {
+        let others = self.shards().filter(|other| *other != shard);
+        others
+            .map(|other| Some(self.active[other].load(Ordering::Relaxed)).filter(|n| *n != UNKNOWN))
+            .sum()
+    }
+
     async fn renew_of(
         &self,
         shard: usize,
         worker: &WorkerInfo,
         lease: Duration,
         jobs: &[&Renewal],
+        away: usize,
     ) -> Result<Renewed, QueueError> {
+        let (away, others) = match self.keys.len() {
+            1 => (String::new(), None),
+            _ => (away.to_string(), self.active_elsewhere(shard)),
+        };
         let mut args = Args::new()
             .show(worker.id)
             .bytes(worker.id.as_bytes())
@@ -900,6 +926,8 @@ impl Queue {
             .json(worker)?
             .show(worker.slots_offered())
             .bytes(&worker.renderer_digest())
+            .text(&away)
+            .text(&others.map_or(String::new(), |others| others.to_string()))
             .show(jobs.len());
         for job in jobs {
             // Of more than one call takes, the oldest are left out.
@@ -914,6 +942,8 @@ impl Queue {
         }
         let mut replies: Vec<String> =
             Vec::from_redis_value(self.call(shard, "renew", &args.0).await?)?;
+        let active = replies.pop().and_then(|text| text.parse().ok());
+        self.active[shard].store(active.unwrap_or(UNKNOWN), Ordering::Relaxed);
         let drained = replies.pop().as_deref() == Some("1");
         let leases = replies
             .iter()

@@ -7,8 +7,8 @@ use std::time::Duration;
 use manimq_shared::ids::{Epoch, JobId, TenantId, WorkerId};
 use manimq_shared::job::{JobPayload, JobRequest, JobResult};
 use manimq_shared::queue::{
-    BATCH_MAX, Enqueued, LEASE, Lease, NewJob, Queue, Quotas, RENEW_EVERY, Renewal, Settled,
-    WorkerInfo,
+    BATCH_MAX, Enqueued, LEASE, Lease, NewJob, Queue, Quotas, RENEW_EVERY, RedisConfig, Renewal,
+    Settled, WorkerInfo,
 };
 use manimq_shared::testing::RedisServer;
 
@@ -40,12 +40,25 @@ pub struct Manimq {
     /// Which worker runs a job, and under which lease.
     running: HashMap<usize, (usize, JobId, Epoch)>,
     now: Ms,
+    /// Of whose jobs it is asked, right after their submit, when they may be expected to start.
+    asked: Option<usize>,
+    /// What was answered.
+    guesses: Vec<(usize, Option<Duration>)>,
 }
 
 impl Manimq {
     /// A queue of its own on `server`, with workers of at most `slots_each` slots.
-    pub async fn new(server: &RedisServer, load: &Load, slots_each: usize, bound: bool) -> Self {
-        let config = server.config(&format!("f{}", WorkerId::generate()));
+    pub async fn new(
+        server: &RedisServer,
+        load: &Load,
+        slots_each: usize,
+        bound: bool,
+        shards: u16,
+    ) -> Self {
+        let config = RedisConfig {
+            shards: Some(shards),
+            ..server.config(&format!("f{}", WorkerId::generate()))
+        };
         let queue = Queue::connect_with_test_clock(&config)
             .await
             .expect("a queue");
@@ -98,7 +111,21 @@ impl Manimq {
             ids: HashMap::new(),
             running: HashMap::new(),
             now: 0,
+            asked: None,
+            guesses: Vec::new(),
         }
+    }
+
+    /// From now on each job of this tenant is asked for when it may be expected to start.
+    #[allow(dead_code, reason = "a test asks, the experiment does not")]
+    pub fn ask_of(&mut self, tenant: usize) {
+        self.asked = Some(tenant);
+    }
+
+    /// Jobs that were asked for, with the wait that was guessed, if any.
+    #[allow(dead_code, reason = "a test asks, the experiment does not")]
+    pub fn guesses(&self) -> &[(usize, Option<Duration>)] {
+        &self.guesses
     }
 
     /// Ends a run: nothing in the queue may contradict itself.
@@ -160,14 +187,19 @@ impl Manimq {
 
     /// Whether somebody rang.
     async fn rung(&mut self) -> bool {
-        let mut command = redis::cmd("LPOP");
-        command.arg(self.queue.keys().bell());
-        let token: Option<String> = self
-            .queue
-            .query(&command)
-            .await
-            .expect("a look at the bell");
-        token.is_some()
+        for keys in self.queue.all_keys() {
+            let mut command = redis::cmd("LPOP");
+            command.arg(keys.bell());
+            let token: Option<String> = self
+                .queue
+                .query(&command)
+                .await
+                .expect("a look at the bell");
+            if token.is_some() {
+                return true;
+            }
+        }
+        false
     }
 }
 
@@ -208,6 +240,13 @@ impl Scheduler for Manimq {
                 replies.iter().all(|reply| *reply == Enqueued::Accepted),
                 "{replies:?}"
             );
+            if self.asked == Some(tenant) {
+                for (new, &job) in new.iter().zip(batch) {
+                    let record = self.queue.read(new.id).await.expect("read");
+                    let guess = record.expect("it was accepted").expected_wait;
+                    self.guesses.push((job, guess));
+                }
+            }
         }
     }
 

@@ -37,6 +37,11 @@ impl Policy {
 
     /// All jobs of a load, run under this policy.
     pub async fn run(self, server: &RedisServer, load: &Load) -> Vec<Job> {
+        self.run_in_shards(1, server, load).await
+    }
+
+    /// The same, with the tenants spread over so many shards of the queue.
+    pub async fn run_in_shards(self, shards: u16, server: &RedisServer, load: &Load) -> Vec<Job> {
         match self {
             Self::Fifo => sim::run(load, &mut Fifo::new(load.slots)).await,
             Self::RoundRobin => {
@@ -45,7 +50,7 @@ impl Policy {
             }
             Self::Unbounded | Self::Manimq => {
                 let bound = self == Self::Manimq;
-                let mut queue = Manimq::new(server, load, SLOTS_EACH, bound).await;
+                let mut queue = Manimq::new(server, load, SLOTS_EACH, bound, shards).await;
                 let jobs = sim::run(load, &mut queue).await;
                 queue.close().await;
                 jobs

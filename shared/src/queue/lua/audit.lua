@@ -76,6 +76,13 @@ local function parts(S, repair, cursor)
         wrong('totals: workers offer ' .. slots .. ' slots, ' .. shard(S)[SLOTS] .. ' are counted', function() set_shard(S, SLOTS, slots) end)
       end
     end
+    if call('HLEN', base .. ':wka') <= BUDGET then
+      local away = 0
+      for _, n in ipairs(call('HVALS', base .. ':wka')) do away = away + tonumber(n) end
+      if away ~= shard(S)[AWAY] then
+        wrong('totals: workers run ' .. away .. ' jobs of other shards, ' .. shard(S)[AWAY] .. ' are counted', function() set_shard(S, AWAY, away) end)
+      end
+    end
     local least = call('ZRANGE', base .. ':vt', 0, 0, 'WITHSCORES')
     if least[2] and tonumber(least[2]) < least_tag(S, tenant(S, least[1])) then
       wrong('vt: ' .. least[1] .. ' has tag ' .. least[2] .. ', too far below the virtual time', function() tenant(S, least[1]).recheck = true end)

@@ -71,6 +71,11 @@ local function forget_worker(S, worker)
   call('HDEL', S.base .. ':wkn', worker)
   call('ZREM', S.base .. ':wks', worker)
   set_shard(S, SLOTS, shard(S)[SLOTS] - slots)
+  local away = tonumber(call('HGET', S.base .. ':wka', worker)) or 0
+  if away > 0 then
+    call('HDEL', S.base .. ':wka', worker)
+    set_shard(S, AWAY, shard(S)[AWAY] - away)
+  end
 end
 
 -- Whether an operator drains a worker.

@@ -76,10 +76,11 @@ local QUALITY_MAX, TIMEOUT_MAX, SOURCE_MAX, CODE_MAX, STATE_FIELDS = 37, 38, 39,
 -- A shard's state, likewise: virtual time; slots of the live workers; generation of lane pauses; when a worker
 -- was last heard of; until when the reaper holds back; seconds that succeeded and other jobs are kept; the newest renderer;
 -- everybody's usual job, ms; when a claim last swept; what is paused (ALL, or the lanes 1, 2, 4);
--- whether tenants may be in `over`, `held` or `gate`.
-local SHARD = '<dI4I4I6I6I6I6c8I4I6BB'
+-- whether tenants may be in `over`, `held` or `gate`; jobs that the workers run for other shards, and tenants
+-- active there, as last told (see `elsewhere`).
+local SHARD = '<dI4I4I6I6I6I6c8I4I6BBI4I4'
 local VIRTUAL, SLOTS, GENERATION, SEEN, HOLD, KEEP_OK, KEEP_OTHER, RENDERER = 1, 2, 3, 4, 5, 6, 7, 8
-local USUAL, SWEPT, STOPPED, ASIDE, SHARD_FIELDS = 9, 10, 11, 12, 12
+local USUAL, SWEPT, STOPPED, ASIDE, AWAY, OTHERS, SHARD_FIELDS = 9, 10, 11, 12, 13, 14, 14
 local ALL = 8
 -- Where a tenant is: in exactly one of these zsets, or in none because nothing of it may start.
 local NOWHERE, VT, OVER, HELD, GATE = 0, 1, 2, 3, 4
@@ -200,7 +201,7 @@ local function shard(S)
   local s = S.shard
   if not s then
     local v = call('GET', S.base .. ':s')
-    s = v and { struct_unpack(SHARD, v) } or { 0, 0, 0, 0, 0, KEEP_SUCCEEDED_S, KEEP_OTHER_S, NO_RENDERER, ESTIMATE_DEFAULT_MS, 0, 0, 0 }
+    s = v and { struct_unpack(SHARD, v) } or { 0, 0, 0, 0, 0, KEEP_SUCCEEDED_S, KEEP_OTHER_S, NO_RENDERER, ESTIMATE_DEFAULT_MS, 0, 0, 0, 0, 0 }
     S.shard, S.shard_rest = s, v and sub(v, s[SHARD_FIELDS + 1]) or ''
   end
   return s
@@ -268,13 +269,16 @@ local function usual(S, t)
   return own > 0 and own or shard(S)[USUAL]
 end
 
+-- Tenants of this shard that were active lately.
+local function active_here(S) return call('ZCOUNT', S.base .. ':tns', int(S.now - ACTIVE_MS), '+inf') end
+
 -- How many more jobs a tenant may start before the elastic bound stops it; 0 or less: it does.
 -- Fair order alone cannot help a light tenant while every slot holds a long job: so the last slots are
 -- only for tenants that hold less than their part of all. With fewer than five slots none is kept back.
 local function elastic_room(S, t)
-  if S.crowded == nil then S.crowded = call('ZCOUNT', S.base .. ':tns', int(S.now - ACTIVE_MS), '+inf') end
+  if S.crowded == nil then S.crowded = active_here(S) + shard(S)[OTHERS] end
   if S.crowded < 2 then return DEFAULT_RUNNING_MAX end
-  if not S.busy then S.busy = call('ZCARD', S.base .. ':lease') + #S.leased / 2 - #S.ended end
+  if not S.busy then S.busy = call('ZCARD', S.base .. ':lease') + #S.leased / 2 - #S.ended + shard(S)[AWAY] end
   local slots = shard(S)[SLOTS]
   local common = slots < RESERVE_FROM and slots or floor(slots * ELASTIC_SHARE)
   local part = slots * weight(t) / S.crowded

@@ -2,22 +2,40 @@
 -- KEYS  1 base of the shard
 -- ARGV  1 worker  2 its id as 16 bytes  3 lease ms  4 worker's info (JSON)
 --       5 slots that it offers to the elastic bound (0 if it drains)  6 its renderer, 8 bytes
---       7 number of jobs, then for each job: id, epoch, number of events, then for each event: kind, data (JSON)
+--       7 jobs that it runs for other shards, '' if there is only one shard
+--       8 tenants that were active lately in the other shards, '' if it does not know
+--       9 number of jobs, then for each job: id, epoch, number of events, then for each event: kind, data (JSON)
 -- Returns  for each job 'ok' | 'cancel' (stop it, then finish it as canceled) | 'lost' (not yours any more: stop, tell nobody);
---          last '1' if an operator drains this worker (it may claim nothing, and goes on calling this), else '0'
+--          then '1' if an operator drains this worker (it may claim nothing, and goes on calling this), else '0';
+--          last how many tenants of this shard were active lately (0 if there is only one shard)
 -- Also promotes and reaps a few, and looks at tenants that have been quiet. A job that is `lost` is not written to.
+
+-- The slots are one pool for all shards, so the elastic bound of each needs to know what the others have. Their
+-- workers tell, with each renewal: a few seconds late.
+local function elsewhere(S, worker, away, others)
+  local old = tonumber(call('HGET', S.base .. ':wka', worker)) or 0
+  if away ~= old then
+    call('HSET', S.base .. ':wka', worker, int(away))
+    set_shard(S, AWAY, shard(S)[AWAY] + away - old)
+    -- Who waited for slots may have some now.
+    if away < old and call('ZCARD', S.base .. ':over') > 0 then S.ring = 1 end
+  end
+  if others then set_shard(S, OTHERS, others) end
+  S.busy, S.crowded = nil, nil
+end
 
 transition('renew', { 'allow-oom' }, function(keys, args)
   local S = open(keys[1])
   local base, raw, lease_ms, now = S.base, args[2], tonumber(args[3]), S.now
-  local jobs = tonumber(args[7])
+  local jobs = tonumber(args[9])
   if jobs > BUDGET then return redis.error_reply('ERR renew takes at most ' .. BUDGET .. ' jobs') end
   hear(S, lease_ms)
   local drained = is_drained(S, args[1])
   if drained then call('ZADD', base .. ':drain', S.stamp, args[1]) end
   seen(S, args[1], args[4], drained and 0 or tonumber(args[5]), args[6])
   forget_gone(S)
-  local replies, o, until_text = {}, 8, int(now + lease_ms)
+  if args[7] ~= '' then elsewhere(S, args[1], tonumber(args[7]), tonumber(args[8])) end
+  local replies, o, until_text = {}, 10, int(now + lease_ms)
   for i = 1, jobs do
     local id, epoch, events = args[o], tonumber(args[o + 1]), tonumber(args[o + 2])
     o = o + 3
@@ -66,5 +84,6 @@ transition('renew', { 'allow-oom' }, function(keys, args)
   rest(S, 2)
   flush(S)
   replies[jobs + 1] = drained and '1' or '0'
+  replies[jobs + 2] = args[7] ~= '' and int(active_here(S)) or '0'
   return replies
 end)
