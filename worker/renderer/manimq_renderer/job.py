@@ -69,11 +69,10 @@ def main(
 
 def settle(fds: Descriptors) -> None:
     """Leave a fresh fork with its own descriptors, folder and environment."""
-    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
     _arrange_descriptors(fds)
     os.chdir(walls.JOB_DIR)
     os.environ.clear()
-    os.environ.update(PATH="/usr/bin:/bin", HOME=walls.JOB_DIR, LANG="C.UTF-8", TMPDIR="/tmp")
+    os.environ.update(PATH="/usr/bin:/bin", HOME=walls.JOB_DIR, LANG="C.UTF-8", TMPDIR=walls.TMP_DIR)
 
 
 def _arrange_descriptors(fds: Descriptors) -> None:

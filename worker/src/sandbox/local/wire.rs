@@ -60,6 +60,11 @@ pub(super) struct LimitsMessage {
     pub memory_bytes: u64,
     pub output_bytes: u64,
     pub disk_bytes: u64,
+    pub disk_files: u64,
+    pub open_files: u64,
+    pub threads: u64,
+    pub frames: u64,
+    pub pixels: u64,
     pub stall_s: Option<f64>,
 }
 
