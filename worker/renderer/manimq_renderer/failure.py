@@ -10,7 +10,9 @@ import builtins
 import difflib
 import errno
 import linecache
+import os
 import re
+import resource
 import traceback
 from collections import deque
 from types import FrameType, TracebackType
@@ -38,6 +40,10 @@ class NotRenderable(Exception):
         super().__init__(message)
         self.scenes = scenes or []
         self.hint = hint
+
+
+class LimitReached(Exception):
+    """A limit that the renderer itself looks after, with what to say of it."""
 
 
 def describe(error: BaseException, path: str) -> dict[str, Any]:
@@ -141,6 +147,8 @@ def _special(error: BaseException, chain: list[BaseException], path: str) -> dic
             "scenes": error.scenes,
             "hint": error.hint,
         }
+    if isinstance(error, LimitReached):
+        return {"class": "output_limit", "message": str(error)}
     if isinstance(error, Stopped):
         return {"class": "timeout", "message": str(error)}
     for each in chain:
@@ -153,9 +161,23 @@ def _special(error: BaseException, chain: list[BaseException], path: str) -> dic
                 "latex": {"formula": each.formula, "errors": each.errors},
             }
         number = getattr(each, "errno", None)
+        if isinstance(each, OSError) and number == errno.ENOMEM:
+            return {"class": "out_of_memory", "message": "the render reached its memory limit"}
         if isinstance(each, OSError) and number in (errno.EFBIG, errno.ENOSPC, errno.EDQUOT):
-            what = "a file" if number == errno.EFBIG else "its folder"
-            return {"class": "output_limit", "message": f"the render filled {what} up to the limit ({each})"}
+            return {"class": "output_limit", "message": f"{_what_is_full(number)} ({each})"}
+        if isinstance(each, OSError) and number == errno.EMFILE:
+            limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+            return {
+                "class": "sandbox_denied",
+                "message": f"the render has more files open than the limit of {limit}",
+                "hint": "close files when they are read: with open(…) as file",
+            }
+        if isinstance(each, RuntimeError) and str(each) == "can't start new thread":
+            return {
+                "class": "sandbox_denied",
+                "message": "the render started more threads than it may have",
+                "hint": "a scene needs no threads of its own",
+            }
         if isinstance(each, OSError) and number in (errno.EPERM, errno.EACCES, errno.EROFS):
             return {
                 "class": "sandbox_denied",
@@ -187,6 +209,16 @@ def _special(error: BaseException, chain: list[BaseException], path: str) -> dic
         return {"class": "validation", "message": str(error)}
     hint = _nearest(error)
     return {"hint": hint} if hint else {}
+
+
+def _what_is_full(number: int) -> str:
+    if number == errno.EFBIG:
+        return "the render wrote a file larger than its limit"
+    try:
+        full_of_names = os.statvfs(".").f_ffree == 0
+    except OSError:
+        full_of_names = False
+    return "the render made more files than its limit" if full_of_names else "the render filled its folder up to the limit"
 
 
 def _nearest(error: BaseException) -> str | None:

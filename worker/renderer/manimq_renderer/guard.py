@@ -274,6 +274,13 @@ class Guard:
         now = time.monotonic()
         self._watch_due = now + max(watch.EVERY_S, 10 * (now - began))
 
+    def _too_many_frames(self) -> dict[str, Any]:
+        return {
+            "class": "output_limit",
+            "message": f"the render has more frames than the limit of {self._spec.limits.frames}",
+            "hint": "shorten the scene, or ask for fewer frames a second",
+        }
+
     def _end_at_limit(self, failure: dict[str, Any]) -> None:
         """End a job that has passed a limit, with what it is told."""
         if self._ending.stop is None:
@@ -364,6 +371,8 @@ class Guard:
             self._show_sign()
             self._progress.count(event, self._last_sign)
             self._progress_changed()
+            if self._progress.frames > self._spec.limits.frames:
+                self._end_at_limit(self._too_many_frames())
         elif kind == "stage":
             self._show_sign()
             stage = event.get("stage")
@@ -568,6 +577,8 @@ class Guard:
         if ending.stop == "protocol":
             return {"class": "sandbox_denied", "message": "; ".join(ending.notes)}
         if ending.failed is not None:
+            if ending.failed.get("class") == "out_of_memory":
+                return {**ending.failed, "message": self._memory_message()}
             return ending.failed
         if os.WIFSIGNALED(ending.status):
             return self._killed(os.WTERMSIG(ending.status))
@@ -589,14 +600,14 @@ class Guard:
             message = f"the render used its {limits.cpu_s} s of CPU time"
             return {**where, "class": "timeout", "message": message}
         if number == signal.SIGKILL or ending.peak_memory_bytes > 0.6 * limits.memory_bytes:
-            reached = ending.peak_memory_bytes // 2**20
-            return {
-                **where,
-                "class": "out_of_memory",
-                "message": f"the render reached {reached} MiB of memory and was stopped "
-                f"(limit {limits.memory_bytes // 2**20} MiB)",
-            }
+            return {**where, "class": "out_of_memory", "message": self._memory_message()}
         return {**where, "class": "scene_error", "message": f"the Python process crashed ({name})"}
+
+    def _memory_message(self) -> str:
+        reached = self._ending.peak_memory_bytes // 2**20
+        limit = self._spec.limits.memory_bytes // 2**20
+        # What was asked for and never touched counts too, so less may have been resident.
+        return f"the render reached its memory limit of {limit} MiB (it had {reached} MiB in use)"
 
     def _crash_location(self) -> dict[str, Any] | None:
         """The innermost frame of the user's file in what faulthandler wrote."""
@@ -608,6 +619,14 @@ class Guard:
         kind = self._spec.format
         fd = collect.open_output(self._job_dir, self._output_path(), self._spec.limits.output_bytes)
         media = self._probe(fd)
+        limits = self._spec.limits
+        if media.frames > limits.frames:
+            raise collect.Refused("output_limit", self._too_many_frames()["message"])
+        if media.width * media.height > limits.pixels:
+            raise collect.Refused(
+                "output_limit",
+                f"the pictures have {media.width}×{media.height} pixels, and {limits.pixels} pixels are the limit",
+            )
         artifact = {
             "type": "artifact",
             "name": f"{'image' if kind == 'png' else 'video'}.{kind}",

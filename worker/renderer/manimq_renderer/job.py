@@ -215,16 +215,31 @@ class _Job(SceneProcess):
                 self._reserve.close()
                 self._reserve = None
             gc.collect()
-            self._say({"e": "failed", **failure.describe(error, self._path)})
+            self._say({"e": "failed", **self._describe(error)})
             return 1
         finally:
             self._flush()
         self._say({"e": "done", **done})
         return 0
 
+    def _check_size(self) -> None:
+        """A courtesy with a clear error: the guard looks at the finished file."""
+        width, height, limit = config.pixel_width, config.pixel_height, self._spec.limits.pixels
+        if width * height > limit:
+            raise failure.LimitReached(
+                f"the scene sets pictures of {width}×{height} pixels, and {limit} pixels are the limit"
+            )
+
+    def _describe(self, error: BaseException) -> dict[str, Any]:
+        try:
+            return failure.describe(error, self._path)
+        except Exception:  # noqa: BLE001 - a tenant's own class can make anything of itself
+            return {"class": "scene_error", "message": "the scene raised an exception that cannot be described"}
+
     def _render(self) -> dict[str, Any]:
         meter = engine.install(self._spec.encoder, self._say)
         scene_class = self._load()
+        self._check_size()
         # From here on as the command does it (manim/cli/render/commands.py), but
         # for putting the configuration back: that takes 14 ms, and nobody looks.
         instance = scene_class()

@@ -677,6 +677,12 @@ fn check(request: &RenderRequest) -> Result<(), RenderError> {
     if !(1..=16384).contains(&width) || !(1..=16384).contains(&height) {
         return invalid("width and height must be between 1 and 16384 pixels");
     }
+    if u64::from(width) * u64::from(height) > request.limits.pixels {
+        return invalid(&format!(
+            "pictures of {width}×{height} pixels are too large: {} pixels are the limit",
+            request.limits.pixels
+        ));
+    }
     if !fps.is_finite() || !(0.01..=1000.0).contains(&fps) {
         return invalid("the frame rate must be between 0.01 and 1000");
     }
