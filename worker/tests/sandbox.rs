@@ -22,6 +22,8 @@ mod limits;
 mod progress;
 #[path = "sandbox/renderer.rs"]
 mod renderer;
+#[path = "sandbox/soak.rs"]
+mod soak;
 #[path = "sandbox/support.rs"]
 mod support;
 #[path = "sandbox/tex.rs"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import difflib
 import errno
+import inspect
 import linecache
 import os
 import re
@@ -17,6 +18,8 @@ import traceback
 from collections import deque
 from types import FrameType, TracebackType
 from typing import Any
+
+import manim
 
 from .tex_client import LatexFailed
 
@@ -207,8 +210,29 @@ def _special(error: BaseException, chain: list[BaseException], path: str) -> dic
         }
     if isinstance(error, ValueError) and "does not support an alpha channel" in str(error):
         return {"class": "validation", "message": str(error)}
+    for each in chain:
+        if (found := _asset(each)) is not None:
+            return found
     hint = _nearest(error)
     return {"hint": hint} if hint else {}
+
+
+def _asset(error: BaseException) -> dict[str, Any] | None:
+    """A file that is not there, by its name alone: where Manim has looked says nothing to a user."""
+    if not isinstance(error, OSError):
+        return None
+    said = re.fullmatch(r"From: .*?, could not find (.*) at either of these locations: .*", str(error), re.DOTALL)
+    if said:
+        name = said[1]
+    elif error.errno == errno.ENOENT and isinstance(error.filename, str):
+        name = error.filename
+    else:
+        return None
+    return {
+        "message": f"there is no file {name!r}",
+        "hint": "a scene is rendered away from your machine and has no other files than its own source: "
+        "draw it, or write it in the scene first",
+    }
 
 
 def _what_is_full(number: int) -> str:
@@ -232,6 +256,8 @@ def _nearest(error: BaseException) -> str | None:
             if last is not None:
                 names.update(last.tb_frame.f_locals, last.tb_frame.f_globals)
             return _did_you_mean(error.name, names)
+        if isinstance(error, TypeError):
+            return _nearest_argument(error)
         if isinstance(error, AttributeError) and error.name:
             return _did_you_mean(error.name, set(dir(error.obj)))
         if isinstance(error, ImportError) and error.name and (
@@ -245,6 +271,30 @@ def _nearest(error: BaseException) -> str | None:
     except Exception:  # noqa: BLE001 - tenant objects: a hint is never worth a failure
         return None
     return None
+
+
+def _nearest_argument(error: TypeError) -> str | None:
+    said = re.search(r"(?:(\w+)\.)?(\w+)\(\) got an unexpected keyword argument '(\w+)'", str(error))
+    if not said:
+        return None
+    owner, function, wrong = said.groups()
+    names: set[str] = set()
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    if last is not None:
+        # A constructor passes on what it does not know: every base has names to offer.
+        target = last.tb_frame.f_locals.get("self")
+        classes = list(type(target).__mro__) if function == "__init__" and target is not None else []
+        scope = {**vars(manim), **last.tb_frame.f_globals}
+        if isinstance(scope.get(owner), type):
+            classes += scope[owner].__mro__
+        functions = [vars(each).get(function) for each in classes] or [scope.get(function)]
+        for each in functions:
+            code = getattr(inspect.unwrap(each) if callable(each) else each, "__code__", None)
+            if code is not None:
+                names.update(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
+    return _did_you_mean(wrong, names - {"self", wrong})
 
 
 def _did_you_mean(name: str, names: set[str]) -> str | None:

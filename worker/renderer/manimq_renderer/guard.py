@@ -37,6 +37,7 @@ from .protocol import (
     clean_count,
     clean_failure,
     clean_seconds,
+    clean_texts,
     send,
     try_send,
 )
@@ -647,6 +648,7 @@ class Guard:
             "frames": media.frames,
             "animations": clean_count(done.get("animations"), COUNT_MAX) or 0,
             "formulas_set": self._desk.runs,
+            "warnings": clean_texts(done.get("warnings"), 5, 300),
             "engine": "stream" if done.get("engine") == "stream" else "manim",
             "cpu_s": self._ending.cpu_s,
             "peak_memory_bytes": self._ending.peak_memory_bytes,

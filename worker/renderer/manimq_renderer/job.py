@@ -27,7 +27,7 @@ import numpy as np
 from manim import config
 from manim.manager import Manager
 
-from . import engine, failure, formulas, linux, scene, tex_client, walls
+from . import engine, failure, fonts, formulas, linux, scene, tex_client, walls
 from .protocol import JobSpec, write_all
 
 SETUP_FAILED = 71
@@ -238,6 +238,8 @@ class _Job(SceneProcess):
 
     def _render(self) -> dict[str, Any]:
         meter = engine.install(self._spec.encoder, self._say)
+        missing_fonts = fonts.MissingFonts()
+        manim.logger.addFilter(missing_fonts)
         scene_class = self._load()
         self._check_size()
         # From here on as the command does it (manim/cli/render/commands.py), but
@@ -259,6 +261,7 @@ class _Job(SceneProcess):
             "frames": meter.frames,
             "animations": instance.renderer.num_plays,
             "engine": meter.engine,
+            "warnings": missing_fonts.warnings,
         }
 
     def _foresee(

@@ -89,6 +89,19 @@ def refusal(kind: str, message: str, errors: list[str] | None = None) -> dict[st
     return {"ok": False, "kind": kind, "message": message, "errors": errors or []}
 
 
+def _missing(compiler: str, programs: Programs) -> str:
+    if compiler == "xelatex" and programs.latex is not None and programs.dvisvgm is not None:
+        return (
+            "xelatex is not installed on this worker, so this template cannot be used; use one for latex, "
+            "such as Manim's own, or have texlive-xetex installed on the worker"
+        )
+    missing = "dvisvgm" if programs.dvisvgm is None else compiler
+    return (
+        f"{missing} is not installed on this worker, so Tex and MathTex cannot be rendered; "
+        "the worker was set up with --no-latex: run deploy/setup without it, or use Text instead"
+    )
+
+
 def parse_request(event: dict[str, Any], programs: Programs) -> Request | dict[str, Any]:
     """Check what a job asks for. Returns the request, or the refusal to send back."""
     text = event.get("text")
@@ -106,13 +119,7 @@ def parse_request(event: dict[str, Any], programs: Programs) -> Request | dict[s
             "refused", f"the sandbox runs latex (.dvi) and xelatex (.xdv), not {shown}"
         )
     if program is None or programs.dvisvgm is None:
-        missing = compiler if program is None else "dvisvgm"
-        return refusal(
-            "missing",
-            f"{missing} is not installed on this worker, so Tex and MathTex cannot be rendered; "
-            "the worker was set up with --no-latex: run deploy/setup without it, "
-            "or use Text instead",
-        )
+        return refusal("missing", _missing(compiler, programs))
     return Request(text, program, arguments, f"job{extension}", programs.dvisvgm)
 
 

@@ -98,7 +98,7 @@ def _warm_up() -> None:
     from manim import config
     from PIL import Image
 
-    from . import engine, failure, formulas, scene, tex_client  # noqa: F401 - warm for every job
+    from . import engine, failure, fonts, formulas, scene, tex_client  # noqa: F401 - warm for every job
 
     engine.check_hooks()
     Image.preinit()  # the probe of a picture cannot load plug-ins behind its walls

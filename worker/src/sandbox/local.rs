@@ -921,14 +921,10 @@ impl Job {
             (None, Some(Ok(done))) if !self.artifacts.is_empty() => {
                 let streamed = done.engine == "stream";
                 let wanted_stream = request.output.encoder == Encoder::Fast;
-                let warnings = if wanted_stream
-                    && !streamed
-                    && request.output.format != OutputFormat::Png
-                {
-                    vec!["rendered with Manim's own writer: the fast one does not cover the codec that the scene has chosen".into()]
-                } else {
-                    Vec::new()
-                };
+                let mut warnings = done.warnings;
+                if wanted_stream && !streamed && request.output.format != OutputFormat::Png {
+                    warnings.push("rendered with Manim's own writer: the fast one does not cover the codec that the scene has chosen".into());
+                }
                 Ok(Rendered {
                     artifacts: self.artifacts,
                     timings: done.timings,

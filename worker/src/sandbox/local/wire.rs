@@ -119,6 +119,8 @@ pub(super) struct DoneMessage {
     pub frames: u64,
     pub animations: u32,
     pub engine: String,
+    /// For the user, from the scene's own process: bounded and harmless.
+    pub warnings: Vec<String>,
     pub formulas_set: u32,
     pub cpu_s: f64,
     pub peak_memory_bytes: u64,
