@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use manimq_shared::queue::{QueueError, RedisConfig};
+use manimq_shared::queue::{QueueError, RedisConfig, RenderLimits};
 use manimq_shared::scene_policy::PolicyMode;
 
 use crate::sandbox::local::{Level, LocalConfig};
@@ -55,6 +55,19 @@ pub struct RunArgs {
     /// How strictly scene code is checked before it runs: enforce, warn or off. The sandbox holds either way
     #[arg(long, env = "MANIMQ_SCENE_POLICY", default_value_t = PolicyMode::Enforce)]
     pub scene_policy: PolicyMode,
+
+    /// What one render may use, as NAME=VALUE,…: cpu_s, memory_mib, output_mib, disk_mib, disk_files,
+    /// open_files, threads, frames, pixels, log_kib. A tenant's own (`manimq admin tenants limits`)
+    /// come before these, and before those by default:
+    /// memory_mib=2048,output_mib=256,disk_mib=768,disk_files=8192,open_files=256,threads=512,frames=216000,pixels=33177600,log_kib=16384
+    #[arg(
+        long,
+        env = "MANIMQ_LIMITS",
+        value_name = "LIMITS",
+        default_value_t,
+        hide_default_value = true
+    )]
+    pub limits: RenderLimits,
 
     /// The sandbox's settings.
     #[command(flatten)]
