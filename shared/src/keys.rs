@@ -15,6 +15,7 @@
 //! | `:k:<tenant>:<render key>` | string | the job that answers for a piece of work | until that job's retention ends |
 //! | `:t:<tenant>` | string | a tenant's state and quotas, see `prelude.lua` | while it is active or has settings |
 //! | `:t:<tenant>:q<lane>` | stream | ready jobs, entry `<number>-0`; `f` returned, `0` `1` `2` the lanes; pending = running; up to 16 that are done with | until the tenant was quiet for 10 minutes |
+//! | `:t:<tenant>:limits` | string | ceilings of its renders, `name=value,…`; no function reads it | while it has some |
 //! | `:t:<tenant>:dead` | zset | dead letters by time | with the last of them |
 //! | `:tns` | zset | tenants by when they were last active | with the tenant's state |
 //! | `:rest` | zset | the same tenants by when to look whether they left for good, ms | with the tenant's state |
@@ -135,6 +136,12 @@ impl Keys {
     #[must_use]
     pub fn tenant(&self, tenant: &TenantId) -> String {
         format!("{}:t:{tenant}", self.base)
+    }
+
+    /// Ceilings of a tenant's renders.
+    #[must_use]
+    pub fn limits(&self, tenant: &TenantId) -> String {
+        format!("{}:t:{tenant}:limits", self.base)
     }
 
     /// A tenant's dead letters.

@@ -9,6 +9,7 @@ mod connection;
 mod dead;
 mod hub;
 mod library;
+mod limits;
 mod quota;
 mod record;
 mod rerun;
@@ -39,6 +40,7 @@ pub use connection::{
 pub use dead::{DeadFilter, DeadLetter, Redriven};
 pub use hub::{Hub, Watch};
 pub use library::{LAYOUT, LIBRARY, Library};
+pub use limits::{RenderLimit, RenderLimits};
 pub use quota::{Allowance, QuotaPolicy, Quotas};
 pub use rerun::Rerun;
 

@@ -8,11 +8,14 @@ use manimq_shared::job::{
     ArtifactRole, FailureClass, JobError, JobInput, JobPayload, JobRequest, JobResult, Progress,
     Stage, StoredArtifact,
 };
-use manimq_shared::queue::{Claim, EventKind, LEASE, Queue, QueueError, Renewal, Settled, failed};
+use manimq_shared::queue::{
+    Claim, EventKind, LEASE, Queue, QueueError, RenderLimit, RenderLimits, Renewal, Settled, failed,
+};
 use manimq_shared::scene_policy::{self, CheckError, PolicyMode};
 use tokio_util::sync::CancellationToken;
 
 use crate::board::Board;
+use crate::ceilings::Ceilings;
 use crate::convert;
 use crate::leases::{Held, Leases, Verdict};
 use crate::metrics::WorkerMetrics;
@@ -44,6 +47,8 @@ pub struct Context {
     pub uploader: Uploader,
     /// How strictly the source is checked again.
     pub policy: PolicyMode,
+    /// What one render of a tenant may use.
+    pub ceilings: Ceilings,
     /// Formulas of earlier jobs, by tenant.
     pub formulas: FormulaStore,
     /// What is counted.
@@ -237,6 +242,17 @@ async fn prepare(
             }
             other => JobError::new(FailureClass::Internal, other.to_string()),
         })?;
+    let ceilings = context.ceilings.of(&context.queue, &claim.tenant).await;
+    let ceilings = ceilings.map_err(|error| {
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "cannot read the limits of a tenant"
+        );
+        JobError::new(
+            FailureClass::Internal,
+            "the worker could not read what this render may use",
+        )
+    })?;
     Ok(RenderRequest {
         job_id: claim.job.to_string(),
         attempt: claim.attempt,
@@ -244,7 +260,7 @@ async fn prepare(
         source: Arc::from(checked.source.as_str()),
         scene: scene.clone(),
         output: convert::output(&payload.request.output),
-        limits: limits(payload.request.timeout_s),
+        limits: limits(payload.request.timeout_s, &ceilings),
         formulas: Some(context.formulas.shelf(claim.tenant.to_string())),
         stop: held.stop().child_token(),
     })
@@ -252,12 +268,29 @@ async fn prepare(
 
 /// What one attempt may use. Drawing and encoding run side by side, so the processor time that
 /// goes with a wall time is about twice as much; it must never be what ends an honest render.
-fn limits(timeout_s: u32) -> Limits {
+fn limits(timeout_s: u32, ceilings: &RenderLimits) -> Limits {
+    const KIB: u64 = 1024;
+    const MIB: u64 = 1024 * KIB;
     let wall = Duration::from_secs(u64::from(timeout_s));
+    let usual = Limits::default();
+    let of = |limit, unit: u64, usual: u64| {
+        ceilings
+            .get(limit)
+            .map_or(usual, |value| u64::from(value) * unit)
+    };
     Limits {
         wall,
-        cpu: wall * 4,
-        ..Limits::default()
+        cpu: Duration::from_secs(of(RenderLimit::CpuSeconds, 1, wall.as_secs() * 4)),
+        memory_bytes: of(RenderLimit::MemoryMib, MIB, usual.memory_bytes),
+        output_bytes: of(RenderLimit::OutputMib, MIB, usual.output_bytes),
+        disk_bytes: of(RenderLimit::DiskMib, MIB, usual.disk_bytes),
+        disk_files: of(RenderLimit::DiskFiles, 1, usual.disk_files),
+        open_files: of(RenderLimit::OpenFiles, 1, usual.open_files),
+        threads: of(RenderLimit::Threads, 1, usual.threads),
+        frames: of(RenderLimit::Frames, 1, usual.frames),
+        pixels: of(RenderLimit::Pixels, 1, usual.pixels),
+        log_bytes: of(RenderLimit::LogKib, KIB, usual.log_bytes),
+        stall: usual.stall,
     }
 }
 
@@ -450,9 +483,26 @@ mod tests {
     use manimq_shared::job::TIMEOUT_S_MAX;
 
     #[test]
+    fn a_ceiling_takes_the_place_of_the_default_and_the_rest_stays() {
+        let ceilings = "cpu_s=7,memory_mib=100,log_kib=3".parse().expect("limits");
+        let limits = limits(60, &ceilings);
+        assert_eq!(limits.cpu, Duration::from_secs(7));
+        assert_eq!(limits.memory_bytes, 100 << 20);
+        assert_eq!(limits.log_bytes, 3 << 10);
+        assert_eq!(limits.frames, Limits::default().frames);
+        let none = super::limits(60, &RenderLimits::default());
+        let usual = Limits {
+            wall: Duration::from_secs(60),
+            cpu: Duration::from_secs(240),
+            ..Limits::default()
+        };
+        assert_eq!(none, usual);
+    }
+
+    #[test]
     fn processor_time_never_ends_a_render_before_its_wall_time() {
         for timeout_s in [1, 600, TIMEOUT_S_MAX] {
-            let limits = limits(timeout_s);
+            let limits = limits(timeout_s, &RenderLimits::default());
             assert_eq!(limits.wall.as_secs(), u64::from(timeout_s));
             assert!(limits.cpu >= limits.wall * 2);
         }

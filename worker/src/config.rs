@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use manimq_shared::queue::{QueueError, RedisConfig};
+use manimq_shared::queue::{QueueError, RedisConfig, RenderLimits};
 use manimq_shared::scene_policy::PolicyMode;
 
-use crate::sandbox::local::LocalConfig;
+use crate::sandbox::local::{Level, LocalConfig};
 
 /// How to reach the rest of the system, and how much to do at a time.
 #[derive(Debug, Clone, Args)]
@@ -56,6 +56,19 @@ pub struct RunArgs {
     #[arg(long, env = "MANIMQ_SCENE_POLICY", default_value_t = PolicyMode::Enforce)]
     pub scene_policy: PolicyMode,
 
+    /// What one render may use, as NAME=VALUE,…: cpu_s, memory_mib, output_mib, disk_mib, disk_files,
+    /// open_files, threads, frames, pixels, log_kib. A tenant's own (`manimq admin tenants limits`)
+    /// come before these, and before those by default:
+    /// memory_mib=2048,output_mib=256,disk_mib=768,disk_files=8192,open_files=256,threads=512,frames=216000,pixels=33177600,log_kib=16384
+    #[arg(
+        long,
+        env = "MANIMQ_LIMITS",
+        value_name = "LIMITS",
+        default_value_t,
+        hide_default_value = true
+    )]
+    pub limits: RenderLimits,
+
     /// The sandbox's settings.
     #[command(flatten)]
     pub sandbox: SandboxArgs,
@@ -87,8 +100,19 @@ impl RunArgs {
 /// Where scenes run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum SandboxKind {
-    /// On this host, behind bubblewrap, namespaces, Landlock and seccomp
+    /// On this host, behind namespaces (level full), Landlock, seccomp and resource limits
     Local,
+}
+
+/// Walls around a scene.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LevelChoice {
+    /// The highest that can be had here; a warning says so where that is not full
+    Auto,
+    /// bubblewrap: namespaces and memory file systems for each job, and all that container has
+    Full,
+    /// For an unprivileged container: Landlock, seccomp, resource limits, a user per slot if root
+    Container,
 }
 
 /// What every command that opens a sandbox takes.
@@ -97,6 +121,15 @@ pub struct SandboxArgs {
     /// Where scenes run
     #[arg(long, env = "MANIMQ_SANDBOX", value_enum, default_value = "local")]
     pub sandbox: SandboxKind,
+
+    /// Walls that must stand around a scene; the worker does not start with fewer than asked for
+    #[arg(long, env = "MANIMQ_SANDBOX_LEVEL", value_enum, default_value = "auto")]
+    pub sandbox_level: LevelChoice,
+
+    /// Where jobs keep their files at level container; best a file system in memory with a limit
+    /// of its own [default: $TMPDIR or /tmp]
+    #[arg(long, env = "MANIMQ_SANDBOX_DIR", value_name = "FOLDER")]
+    pub sandbox_dir: Option<PathBuf>,
 
     /// Python environment with Manim, as `deploy/setup` makes it [default: .manimq/python of the
     /// checkout that this program was built in, or of the current folder]
@@ -119,6 +152,12 @@ impl SandboxArgs {
         let index = u32::try_from(index).unwrap_or(u32::MAX);
         LocalConfig {
             uid_base: self.sandbox_uid_base,
+            level: match self.sandbox_level {
+                LevelChoice::Auto => None,
+                LevelChoice::Full => Some(Level::Full),
+                LevelChoice::Container => Some(Level::Container),
+            },
+            folder: self.sandbox_dir.clone().unwrap_or_else(std::env::temp_dir),
             ..LocalConfig::new(
                 in_checkout(self.python_env.as_deref(), ".manimq/python"),
                 in_checkout(self.renderer_dir.as_deref(), "worker/renderer"),

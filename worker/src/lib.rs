@@ -4,6 +4,7 @@
 
 pub mod attempt;
 pub mod board;
+pub mod ceilings;
 pub mod config;
 pub mod convert;
 pub mod leases;

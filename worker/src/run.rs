@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::attempt::Context;
 use crate::board::{Board, SlotState};
+use crate::ceilings::Ceilings;
 use crate::config::{RunArgs, SandboxKind};
 use crate::leases::{self, Leases};
 use crate::metrics::WorkerMetrics;
@@ -85,6 +86,7 @@ where
         board: board.clone(),
         uploader: Uploader::new(&args.api_url)?,
         policy: args.scene_policy,
+        ceilings: Ceilings::new(args.limits),
         metrics: WorkerMetrics::default(),
         kill: kill.clone(),
     };

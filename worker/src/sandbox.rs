@@ -171,8 +171,19 @@ pub struct Limits {
     pub memory_bytes: u64,
     /// Largest single file, the result included → `output_limit`.
     pub output_bytes: u64,
-    /// The job's folder, kept in memory: pieces and result together → `output_limit`.
+    /// The job's folder: pieces and result together → `output_limit`. At level `full`
+    /// it is in memory and the limit exact; at level `container` it is watched.
     pub disk_bytes: u64,
+    /// Files and folders in it → `output_limit`.
+    pub disk_files: u64,
+    /// Files open at a time → `sandbox_denied`.
+    pub open_files: u64,
+    /// Threads at a time; a job has no other processes → `sandbox_denied`.
+    pub threads: u64,
+    /// Frames drawn → `output_limit`.
+    pub frames: u64,
+    /// Pixels of a picture, whatever size the scene sets → `output_limit`.
+    pub pixels: u64,
     /// Text on stdout and stderr before the job is ended → `output_limit`.
     /// The first 1 MiB of it is kept.
     pub log_bytes: u64,
@@ -189,6 +200,13 @@ impl Default for Limits {
             memory_bytes: 2048 * MIB,
             output_bytes: 256 * MIB,
             disk_bytes: 768 * MIB,
+            disk_files: 8192,
+            open_files: 256,
+            threads: 512,
+            // An hour at 60 frames a second.
+            frames: 216_000,
+            // 8K.
+            pixels: 7680 * 4320,
             log_bytes: 16 * MIB,
             stall: None,
         }

@@ -4,7 +4,7 @@ use crate::config::{SandboxArgs, SandboxKind};
 use crate::sandbox::Sandbox as _;
 use crate::sandbox::local::LocalSandbox;
 
-/// Opens a sandbox, tries its walls and a tiny render, and prints its versions as JSON.
+/// Opens a sandbox, tries its walls and a tiny render, and prints its versions and level as JSON.
 ///
 /// # Errors
 /// What is missing or does not hold, with the remedy.
@@ -13,9 +13,11 @@ pub async fn verify(args: &SandboxArgs) -> anyhow::Result<()> {
         SandboxKind::Local => LocalSandbox::connect(args.local(0)).await?,
     };
     let verified = sandbox.verify().await;
-    let versions = serde_json::to_string_pretty(sandbox.versions())?;
+    let mut report = serde_json::to_value(sandbox.versions())?;
+    report["level"] = sandbox.level().as_str().into();
+    let report = serde_json::to_string_pretty(&report)?;
     sandbox.close().await;
     verified?;
-    println!("{versions}");
+    println!("{report}");
     Ok(())
 }

@@ -109,7 +109,16 @@ impl Bench {
         C: Fn(usize) -> F + Clone + Send + 'static,
         F: Future<Output = Result<FakeSandbox, ConnectError>> + Send + 'static,
     {
-        let args = Cli::parse_from([
+        self.work_given(&[], connect);
+    }
+
+    /// With more flags.
+    fn work_given<C, F>(&mut self, more: &[&str], connect: C)
+    where
+        C: Fn(usize) -> F + Clone + Send + 'static,
+        F: Future<Output = Result<FakeSandbox, ConnectError>> + Send + 'static,
+    {
+        let flags = [
             "worker",
             "--redis-url",
             &REDIS.url(),
@@ -123,8 +132,8 @@ impl Bench {
             "127.0.0.1:0",
             "--drain-timeout",
             "100ms",
-        ])
-        .args;
+        ];
+        let args = Cli::parse_from(flags.iter().chain(more)).args;
         let stop = CancellationToken::new();
         let hurry = CancellationToken::new();
         let task = tokio::spawn(run_with(args, connect, stop.clone(), hurry));
@@ -212,6 +221,45 @@ fn sha256(bytes: &[u8]) -> String {
     use sha2::Digest as _;
     let hash = sha2::Sha256::digest(bytes);
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenants_ceilings_come_before_the_workers_and_those_before_the_defaults() {
+    let mut bench = Bench::new().await;
+    let tenant = TenantId::default();
+    let ceilings = "memory_mib=100,frames=77".parse().unwrap();
+    bench
+        .queue
+        .set_render_limits(&tenant, &ceilings)
+        .await
+        .unwrap();
+    bench.work_given(&["--limits", "frames=5,threads=33"], |_| {
+        std::future::ready(Ok(FakeSandbox::new([FakeStep::TellLimits])))
+    });
+    let id = bench.submit().await;
+    let told = bench.ended(id).await.result.unwrap().error.unwrap().message;
+    for limit in [
+        "memory_bytes: 104857600",
+        "frames: 77",
+        "threads: 33",
+        "disk_files: 8192",
+    ] {
+        assert!(told.contains(limit), "{limit} is not in {told}");
+    }
+    bench
+        .queue
+        .set_render_limits(&tenant, &"".parse().unwrap())
+        .await
+        .unwrap();
+    assert!(
+        bench
+            .queue
+            .render_limits(&tenant)
+            .await
+            .unwrap()
+            .is_default()
+    );
+    bench.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,8 @@
 
 #[path = "sandbox/attacks.rs"]
 mod attacks;
+#[path = "sandbox/container.rs"]
+mod container;
 #[path = "sandbox/errors.rs"]
 mod errors;
 #[path = "sandbox/examples.rs"]
@@ -20,6 +22,8 @@ mod limits;
 mod progress;
 #[path = "sandbox/renderer.rs"]
 mod renderer;
+#[path = "sandbox/soak.rs"]
+mod soak;
 #[path = "sandbox/support.rs"]
 mod support;
 #[path = "sandbox/tex.rs"]

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use clap::{Args, Subcommand};
 use manimq_shared::ids::TenantId;
 use manimq_shared::job::Quality;
-use manimq_shared::queue::{Queue, Quotas, TenantPlace, TenantState};
+use manimq_shared::queue::{Queue, Quotas, RenderLimits, TenantPlace, TenantState};
 use serde_json::{Value, json};
 
 use super::show::{ago, or_dash, span};
@@ -65,7 +65,26 @@ Example:
         #[command(flatten)]
         change: Box<Change>,
     },
+    /// Show or change what one render of a tenant may use; what is not named stays
+    #[command(after_help = LIMITS_HELP)]
+    Limits {
+        /// Its name; need not have submitted anything yet
+        tenant: TenantId,
+        /// NAME=VALUE, several with commas between; without it, what there is
+        #[arg(default_value = "", hide_default_value = true)]
+        change: String,
+    },
 }
+
+/// What one render may use beside its time: each with what a worker gives by itself.
+const LIMITS_HELP: &str = "\
+Each limit takes a whole number or `default`, which is what the worker gives (MANIMQ_LIMITS, or by
+itself): cpu_s 4 × the time limit, memory_mib 2048, output_mib 256, disk_mib 768, disk_files 8192,
+open_files 256, threads 512, frames 216000, pixels 33177600, log_kib 16384.
+Renders that begin after a few seconds have them.
+
+Example:
+  manimq admin tenants limits acme memory_mib=1024,frames=18000";
 
 /// A new value, or the queue's default.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -168,6 +187,7 @@ impl TenantsArgs {
             Action::List { limit } => list(queue, limit as usize, paint).await,
             Action::Show { tenant } => show(queue, &tenant, paint).await,
             Action::Set { tenant, change } => set(queue, &tenant, &change, paint).await,
+            Action::Limits { tenant, change } => limits(queue, &tenant, &change, paint).await,
         }
     }
 }
@@ -291,6 +311,40 @@ async fn show(queue: &Queue, name: &TenantId, paint: Paint) -> Result<Answer, Fa
     let mut json = view(&tenant);
     json["quotas"] = quotas;
     Ok(Answer::ok(facts(paint, &lines), json))
+}
+
+async fn limits(
+    queue: &Queue,
+    tenant: &TenantId,
+    change: &str,
+    paint: Paint,
+) -> Result<Answer, Failure> {
+    let old = queue.render_limits(tenant).await?;
+    let new = old.changed(change).map_err(|problem| {
+        Failure::usage(format!("limits of {tenant}: {problem}"))
+            .hint("nothing was changed; see `manimq admin tenants limits --help`")
+    })?;
+    if new != old {
+        queue.set_render_limits(tenant, &new).await?;
+    }
+    let text = |value: Option<u32>| value.map_or("default".to_owned(), |value| value.to_string());
+    let lines: Vec<_> = old
+        .each()
+        .zip(new.each())
+        .map(|((name, old), (_, new))| {
+            let arrow = if old == new {
+                text(new)
+            } else {
+                format!("{} → {}", text(old), text(new))
+            };
+            (name, arrow)
+        })
+        .collect();
+    let all = |limits: RenderLimits| limits.each().collect::<std::collections::BTreeMap<_, _>>();
+    Ok(Answer::ok(
+        facts(paint, &lines),
+        json!({ "tenant": tenant, "old": all(old), "new": all(new) }),
+    ))
 }
 
 async fn set(

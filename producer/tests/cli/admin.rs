@@ -750,10 +750,11 @@ async fn pauses_hold_until_they_are_resumed_and_repeating_them_changes_nothing()
 }
 
 /// Each command once, harmless on an empty queue.
-const COMMANDS: [&[&str]; 11] = [
+const COMMANDS: [&[&str]; 12] = [
     &["queue"],
     &["tenants", "list"],
     &["tenants", "set", "acme", "--code", "true"],
+    &["tenants", "limits", "acme", "frames=1"],
     &["jobs", "list"],
     &["dead", "list"],
     &["dead", "redrive"],
@@ -809,4 +810,27 @@ async fn a_redis_without_this_queue_is_named_and_none_begins_there() {
         "{}",
         said.err
     );
+}
+
+#[tokio::test]
+async fn what_a_render_of_a_tenant_may_use_is_shown_and_changed() {
+    let bench = Bench::new().await;
+    let text = bench.good(&["tenants", "limits", "acme"]).await;
+    assert!(
+        text.contains("memory_mib") && text.contains("default"),
+        "{text}"
+    );
+    let text = bench
+        .good(&["tenants", "limits", "acme", "memory_mib=512,frames=900"])
+        .await;
+    assert!(text.contains("default → 512"), "{text}");
+    let (_, document) = bench
+        .json(&["tenants", "limits", "acme", "frames=default"])
+        .await;
+    assert_eq!(document["old"]["frames"], 900);
+    assert_eq!(document["new"]["frames"], serde_json::Value::Null);
+    assert_eq!(document["new"]["memory_mib"], 512);
+    let (code, error) = bench.json(&["tenants", "limits", "acme", "memory=1"]).await;
+    assert_eq!(code, 2, "{error}");
+    assert!(error.to_string().contains("there is no limit"), "{error}");
 }

@@ -46,6 +46,7 @@ async fn each_operator_command_teaches_with_an_example() {
         "tenants list",
         "tenants show",
         "tenants set",
+        "tenants limits",
         "jobs list",
         "jobs show",
         "jobs cancel",

@@ -125,7 +125,6 @@ def run_probe(
         for target, fd in parked.items():
             os.dup2(fd, target)
         linux.close_all_from(6)
-        linux.prctl(linux.PR_SET_PDEATHSIG, 9)
         walls.confine_probe(filters, address_space_bytes)
         if os.read(4, 1) == b"g":
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, dir_fd=3)

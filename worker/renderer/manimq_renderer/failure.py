@@ -9,12 +9,17 @@ from __future__ import annotations
 import builtins
 import difflib
 import errno
+import inspect
 import linecache
+import os
 import re
+import resource
 import traceback
 from collections import deque
 from types import FrameType, TracebackType
 from typing import Any
+
+import manim
 
 from .tex_client import LatexFailed
 
@@ -38,6 +43,10 @@ class NotRenderable(Exception):
         super().__init__(message)
         self.scenes = scenes or []
         self.hint = hint
+
+
+class LimitReached(Exception):
+    """A limit that the renderer itself looks after, with what to say of it."""
 
 
 def describe(error: BaseException, path: str) -> dict[str, Any]:
@@ -141,6 +150,8 @@ def _special(error: BaseException, chain: list[BaseException], path: str) -> dic
             "scenes": error.scenes,
             "hint": error.hint,
         }
+    if isinstance(error, LimitReached):
+        return {"class": "output_limit", "message": str(error)}
     if isinstance(error, Stopped):
         return {"class": "timeout", "message": str(error)}
     for each in chain:
@@ -153,9 +164,23 @@ def _special(error: BaseException, chain: list[BaseException], path: str) -> dic
                 "latex": {"formula": each.formula, "errors": each.errors},
             }
         number = getattr(each, "errno", None)
+        if isinstance(each, OSError) and number == errno.ENOMEM:
+            return {"class": "out_of_memory", "message": "the render reached its memory limit"}
         if isinstance(each, OSError) and number in (errno.EFBIG, errno.ENOSPC, errno.EDQUOT):
-            what = "a file" if number == errno.EFBIG else "its folder"
-            return {"class": "output_limit", "message": f"the render filled {what} up to the limit ({each})"}
+            return {"class": "output_limit", "message": f"{_what_is_full(number)} ({each})"}
+        if isinstance(each, OSError) and number == errno.EMFILE:
+            limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+            return {
+                "class": "sandbox_denied",
+                "message": f"the render has more files open than the limit of {limit}",
+                "hint": "close files when they are read: with open(…) as file",
+            }
+        if isinstance(each, RuntimeError) and str(each) == "can't start new thread":
+            return {
+                "class": "sandbox_denied",
+                "message": "the render started more threads than it may have",
+                "hint": "a scene needs no threads of its own",
+            }
         if isinstance(each, OSError) and number in (errno.EPERM, errno.EACCES, errno.EROFS):
             return {
                 "class": "sandbox_denied",
@@ -185,8 +210,39 @@ def _special(error: BaseException, chain: list[BaseException], path: str) -> dic
         }
     if isinstance(error, ValueError) and "does not support an alpha channel" in str(error):
         return {"class": "validation", "message": str(error)}
+    for each in chain:
+        if (found := _asset(each)) is not None:
+            return found
     hint = _nearest(error)
     return {"hint": hint} if hint else {}
+
+
+def _asset(error: BaseException) -> dict[str, Any] | None:
+    """A file that is not there, by its name alone: where Manim has looked says nothing to a user."""
+    if not isinstance(error, OSError):
+        return None
+    said = re.fullmatch(r"From: .*?, could not find (.*) at either of these locations: .*", str(error), re.DOTALL)
+    if said:
+        name = said[1]
+    elif error.errno == errno.ENOENT and isinstance(error.filename, str):
+        name = error.filename
+    else:
+        return None
+    return {
+        "message": f"there is no file {name!r}",
+        "hint": "a scene is rendered away from your machine and has no other files than its own source: "
+        "draw it, or write it in the scene first",
+    }
+
+
+def _what_is_full(number: int) -> str:
+    if number == errno.EFBIG:
+        return "the render wrote a file larger than its limit"
+    try:
+        full_of_names = os.statvfs(".").f_ffree == 0
+    except OSError:
+        full_of_names = False
+    return "the render made more files than its limit" if full_of_names else "the render filled its folder up to the limit"
 
 
 def _nearest(error: BaseException) -> str | None:
@@ -200,6 +256,8 @@ def _nearest(error: BaseException) -> str | None:
             if last is not None:
                 names.update(last.tb_frame.f_locals, last.tb_frame.f_globals)
             return _did_you_mean(error.name, names)
+        if isinstance(error, TypeError):
+            return _nearest_argument(error)
         if isinstance(error, AttributeError) and error.name:
             return _did_you_mean(error.name, set(dir(error.obj)))
         if isinstance(error, ImportError) and error.name and (
@@ -213,6 +271,30 @@ def _nearest(error: BaseException) -> str | None:
     except Exception:  # noqa: BLE001 - tenant objects: a hint is never worth a failure
         return None
     return None
+
+
+def _nearest_argument(error: TypeError) -> str | None:
+    said = re.search(r"(?:(\w+)\.)?(\w+)\(\) got an unexpected keyword argument '(\w+)'", str(error))
+    if not said:
+        return None
+    owner, function, wrong = said.groups()
+    names: set[str] = set()
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    if last is not None:
+        # A constructor passes on what it does not know: every base has names to offer.
+        target = last.tb_frame.f_locals.get("self")
+        classes = list(type(target).__mro__) if function == "__init__" and target is not None else []
+        scope = {**vars(manim), **last.tb_frame.f_globals}
+        if isinstance(scope.get(owner), type):
+            classes += scope[owner].__mro__
+        functions = [vars(each).get(function) for each in classes] or [scope.get(function)]
+        for each in functions:
+            code = getattr(inspect.unwrap(each) if callable(each) else each, "__code__", None)
+            if code is not None:
+                names.update(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
+    return _did_you_mean(wrong, names - {"self", wrong})
 
 
 def _did_you_mean(name: str, names: set[str]) -> str | None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import select
 import signal
 import socket
@@ -22,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import collect, job, linux, scout, tex, walls
+from . import collect, folders, job, linux, scout, tex, walls, watch
 from .loop import EventPipe, Loop
 from .progress import COUNT_MAX, Progress
 from .protocol import (
@@ -36,6 +37,7 @@ from .protocol import (
     clean_count,
     clean_failure,
     clean_seconds,
+    clean_texts,
     send,
     try_send,
 )
@@ -88,7 +90,9 @@ class Ending:
     confined: bool = False
     """Whether the job got so far that tenant code may have run."""
     stop: str | None = None
-    """Why the guard ended it: timeout, stalled, canceled, protocol; None if it ended itself."""
+    """Why the guard ended it: timeout, stalled, limit, canceled, protocol; None if it ended itself."""
+    limit: dict[str, Any] = field(default_factory=dict)
+    """The failure, if it passed a limit that the guard looks after."""
     notes: list[str] = field(default_factory=list)
 
 
@@ -120,6 +124,7 @@ class Guard:
         self._probe_pid: int | None = None
         self._job_dead = False
         self._kill_at: float | None = None
+        self._watch_due: float | None = None
         self._asked_for_stack = False
 
     # ------------------------------------------------------------ life
@@ -127,10 +132,20 @@ class Guard:
     def run(self) -> None:
         """The whole life of the job. Returns when everything it started is dead."""
         # Opened while /proc is still there: the way back after each new pid namespace.
-        self._own_pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-        self._oom_score = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+        if walls.level() == "full":
+            self._own_pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        else:
+            self._watch_due = time.monotonic()
+        self._oom_score = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
+        linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
         walls.enter_job_namespaces()
-        walls.mount_job_folders(self._spec.limits.disk_bytes)
+        walls.make_job_folders(self._spec.limits)
+        try:
+            self._run_in_folders()
+        finally:
+            walls.remove_job_folders()
+
+    def _run_in_folders(self) -> None:
         self._job_dir = os.open(walls.JOB_DIR, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._start_job()
         send(self._channel, {"type": "started"})
@@ -152,28 +167,34 @@ class Guard:
 
     def _fork_scene(self, child: Callable[[], None]) -> int:
         """Fork a process that runs tenant code: the first to go when memory runs out."""
+        own = os.pread(self._oom_score, 32, 0)
         os.write(self._oom_score, b"1000")  # inherited
         try:
             return self._fork_apart(child)
         finally:
-            os.write(self._oom_score, b"0")
+            os.write(self._oom_score, own)
 
     def _fork_apart(self, child: Callable[[], None]) -> int:
-        """Fork ``child`` as pid 1 of a pid namespace of its own.
+        """Fork ``child``, which must not return; it dies with the guard.
 
-        Killing it kills all that it started, and ``waitpid`` returns when all
-        of that is gone. ``child`` must not return.
+        At level ``full`` as pid 1 of a pid namespace of its own: killing it kills
+        all that it started, and ``waitpid`` returns when all of that is gone. At
+        level ``container`` none of them can start a process after it confined itself.
         """
-        linux.unshare(linux.CLONE_NEWPID)
+        guard_pid = os.getpid()
+        if walls.level() == "full":
+            linux.unshare(linux.CLONE_NEWPID)
         try:
             pid = os.fork()
             if pid == 0:
                 try:
+                    linux.die_with(guard_pid)
                     child()
                 finally:
                     os._exit(70)
         finally:
-            linux.setns(self._own_pid_namespace, linux.CLONE_NEWPID)
+            if walls.level() == "full":
+                linux.setns(self._own_pid_namespace, linux.CLONE_NEWPID)
         return pid
 
     def _start_job(self) -> None:
@@ -213,7 +234,7 @@ class Guard:
                 due.append(self._last_sign + self._spec.limits.stall_s)
         else:
             due = [self._kill_at if self._asked_for_stack else self._kill_at - GRACE_S / 4]
-        due += filter(None, (self._desk.deadline(), self._progress_due, self._scout_due))
+        due += filter(None, (self._desk.deadline(), self._progress_due, self._scout_due, self._watch_due))
         self._loop.turn(min(due) - now)
         self._keep_time(time.monotonic())
 
@@ -225,6 +246,8 @@ class Guard:
             self._send_progress()
         if self._scout_due is not None and now >= self._scout_due:
             self._start_scout()
+        if self._watch_due is not None and now >= self._watch_due:
+            self._watch()
         if self._kill_at is not None:
             if now >= self._kill_at:
                 self._kill_job()
@@ -237,6 +260,38 @@ class Guard:
             self._end_job("timeout")
         elif self._spec.limits.stall_s is not None and now >= self._last_sign + self._spec.limits.stall_s:
             self._end_job("stalled")
+
+    def _watch(self) -> None:
+        """See that nobody has more than he may have."""
+        began = time.monotonic()
+        excess = watch.excess(self._job_pid, self._spec.limits)
+        if excess is not None and self._kill_at is None:
+            self._end_at_limit(excess)
+        self._desk.check(lambda folder: watch.too_much(folder, walls.TEX_DISK_BYTES_MAX, walls.TEX_FILES_MAX))
+        if self._scout is not None and (folder := walls.scout_folder(self._scout.pid)) is not None:
+            if watch.too_much(folder, scout.DISK_BYTES_MAX, self._spec.limits.disk_files):
+                self._end_scout()
+        # A folder of thousands takes a while: never more than a small part of the time.
+        now = time.monotonic()
+        self._watch_due = now + max(watch.EVERY_S, 10 * (now - began))
+
+    def _too_many_frames(self) -> dict[str, Any]:
+        return {
+            "class": "output_limit",
+            "message": f"the render has more frames than the limit of {self._spec.limits.frames}",
+            "hint": "shorten the scene, or ask for fewer frames a second",
+        }
+
+    def _end_at_limit(self, failure: dict[str, Any]) -> None:
+        """End a job that has passed a limit, with what it is told."""
+        if self._ending.stop is None:
+            self._ending.limit = failure
+            try:
+                # It has a moment to say where it is, and nothing to fill in it.
+                resource.prlimit(self._job_pid, resource.RLIMIT_FSIZE, (0, 0))
+            except (OSError, ValueError):
+                pass  # at level `full` it is in a user namespace whose owner we are not
+            self._end_job("limit")
 
     def _end_job(self, why: str) -> None:
         """Ask the job where it is, and kill it soon after."""
@@ -317,6 +372,8 @@ class Guard:
             self._show_sign()
             self._progress.count(event, self._last_sign)
             self._progress_changed()
+            if self._progress.frames > self._spec.limits.frames:
+                self._end_at_limit(self._too_many_frames())
         elif kind == "stage":
             self._show_sign()
             stage = event.get("stage")
@@ -374,7 +431,14 @@ class Guard:
         folder = walls.tex_folder(place)
         directory = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         filters = self._zygote.filters
-        return self._fork_apart(lambda: tex.run_confined(request, filters, nice, folder)), directory
+        pid = self._fork_apart(lambda: tex.run_confined(request, filters, nice, folder))
+        # Both programs in one group, to be ended at once. The child does the same:
+        # whoever comes first.
+        try:
+            os.setpgid(pid, pid)
+        except PermissionError:
+            pass  # it has become a program already
+        return pid, directory
 
     # ------------------------------------------------------------ the scout
 
@@ -420,6 +484,8 @@ class Guard:
         self._loop.unwatch(gone.pidfd)
         os.kill(gone.pid, signal.SIGKILL)
         os.waitpid(gone.pid, 0)
+        if (folder := walls.scout_folder(gone.pid)) is not None and os.path.isdir(folder):
+            folders.remove(folder)
         for fd in (gone.pidfd, gone.events_fd, gone.client.replies):
             os.close(fd)
 
@@ -507,9 +573,13 @@ class Guard:
             )
             where = ending.stopped_at or self._crash_location() or {}
             return {**where, "class": "timeout", "message": message}
+        if ending.stop == "limit":
+            return {**(ending.stopped_at or self._crash_location() or {}), **ending.limit}
         if ending.stop == "protocol":
             return {"class": "sandbox_denied", "message": "; ".join(ending.notes)}
         if ending.failed is not None:
+            if ending.failed.get("class") == "out_of_memory":
+                return {**ending.failed, "message": self._memory_message()}
             return ending.failed
         if os.WIFSIGNALED(ending.status):
             return self._killed(os.WTERMSIG(ending.status))
@@ -531,14 +601,14 @@ class Guard:
             message = f"the render used its {limits.cpu_s} s of CPU time"
             return {**where, "class": "timeout", "message": message}
         if number == signal.SIGKILL or ending.peak_memory_bytes > 0.6 * limits.memory_bytes:
-            reached = ending.peak_memory_bytes // 2**20
-            return {
-                **where,
-                "class": "out_of_memory",
-                "message": f"the render reached {reached} MiB of memory and was stopped "
-                f"(limit {limits.memory_bytes // 2**20} MiB)",
-            }
+            return {**where, "class": "out_of_memory", "message": self._memory_message()}
         return {**where, "class": "scene_error", "message": f"the Python process crashed ({name})"}
+
+    def _memory_message(self) -> str:
+        reached = self._ending.peak_memory_bytes // 2**20
+        limit = self._spec.limits.memory_bytes // 2**20
+        # What was asked for and never touched counts too, so less may have been resident.
+        return f"the render reached its memory limit of {limit} MiB (it had {reached} MiB in use)"
 
     def _crash_location(self) -> dict[str, Any] | None:
         """The innermost frame of the user's file in what faulthandler wrote."""
@@ -550,6 +620,14 @@ class Guard:
         kind = self._spec.format
         fd = collect.open_output(self._job_dir, self._output_path(), self._spec.limits.output_bytes)
         media = self._probe(fd)
+        limits = self._spec.limits
+        if media.frames > limits.frames:
+            raise collect.Refused("output_limit", self._too_many_frames()["message"])
+        if media.width * media.height > limits.pixels:
+            raise collect.Refused(
+                "output_limit",
+                f"the pictures have {media.width}×{media.height} pixels, and {limits.pixels} pixels are the limit",
+            )
         artifact = {
             "type": "artifact",
             "name": f"{'image' if kind == 'png' else 'video'}.{kind}",
@@ -570,6 +648,7 @@ class Guard:
             "frames": media.frames,
             "animations": clean_count(done.get("animations"), COUNT_MAX) or 0,
             "formulas_set": self._desk.runs,
+            "warnings": clean_texts(done.get("warnings"), 5, 300),
             "engine": "stream" if done.get("engine") == "stream" else "manim",
             "cpu_s": self._ending.cpu_s,
             "peak_memory_bytes": self._ending.peak_memory_bytes,

@@ -27,7 +27,7 @@ import numpy as np
 from manim import config
 from manim.manager import Manager
 
-from . import engine, failure, formulas, linux, scene, tex_client, walls
+from . import engine, failure, fonts, formulas, linux, scene, tex_client, walls
 from .protocol import JobSpec, write_all
 
 SETUP_FAILED = 71
@@ -69,11 +69,10 @@ def main(
 
 def settle(fds: Descriptors) -> None:
     """Leave a fresh fork with its own descriptors, folder and environment."""
-    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
     _arrange_descriptors(fds)
     os.chdir(walls.JOB_DIR)
     os.environ.clear()
-    os.environ.update(PATH="/usr/bin:/bin", HOME=walls.JOB_DIR, LANG="C.UTF-8", TMPDIR="/tmp")
+    os.environ.update(PATH="/usr/bin:/bin", HOME=walls.JOB_DIR, LANG="C.UTF-8", TMPDIR=walls.TMP_DIR)
 
 
 def _arrange_descriptors(fds: Descriptors) -> None:
@@ -216,16 +215,33 @@ class _Job(SceneProcess):
                 self._reserve.close()
                 self._reserve = None
             gc.collect()
-            self._say({"e": "failed", **failure.describe(error, self._path)})
+            self._say({"e": "failed", **self._describe(error)})
             return 1
         finally:
             self._flush()
         self._say({"e": "done", **done})
         return 0
 
+    def _check_size(self) -> None:
+        """A courtesy with a clear error: the guard looks at the finished file."""
+        width, height, limit = config.pixel_width, config.pixel_height, self._spec.limits.pixels
+        if width * height > limit:
+            raise failure.LimitReached(
+                f"the scene sets pictures of {width}×{height} pixels, and {limit} pixels are the limit"
+            )
+
+    def _describe(self, error: BaseException) -> dict[str, Any]:
+        try:
+            return failure.describe(error, self._path)
+        except Exception:  # noqa: BLE001 - a tenant's own class can make anything of itself
+            return {"class": "scene_error", "message": "the scene raised an exception that cannot be described"}
+
     def _render(self) -> dict[str, Any]:
         meter = engine.install(self._spec.encoder, self._say)
+        missing_fonts = fonts.MissingFonts()
+        manim.logger.addFilter(missing_fonts)
         scene_class = self._load()
+        self._check_size()
         # From here on as the command does it (manim/cli/render/commands.py), but
         # for putting the configuration back: that takes 14 ms, and nobody looks.
         instance = scene_class()
@@ -245,6 +261,7 @@ class _Job(SceneProcess):
             "frames": meter.frames,
             "animations": instance.renderer.num_plays,
             "engine": meter.engine,
+            "warnings": missing_fonts.warnings,
         }
 
     def _foresee(

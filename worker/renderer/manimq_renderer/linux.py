@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import signal
 import struct
 from collections.abc import Iterable
 
@@ -32,10 +33,14 @@ MS_PRIVATE = 0x4_0000
 PR_SET_PDEATHSIG = 1
 PR_SET_SECCOMP = 22
 PR_CAPBSET_DROP = 24
+PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_CLEAR_ALL = 4
 _SECCOMP_MODE_FILTER = 2
+_JUMP_IF_EQUAL = 0x15
+_OWN_PID = 0x7E57_91D0
+"""Mirrors ``OWN_PID`` in ``filters.rs``."""
 
 _AARCH64 = platform.machine() == "aarch64"
 _SYS_UNSHARE = 97 if _AARCH64 else 272
@@ -80,6 +85,36 @@ def prctl(option: int, a: int = 0, b: int = 0) -> int:
         _libc.prctl(option, ctypes.c_ulong(a), ctypes.c_ulong(b), ctypes.c_ulong(0), ctypes.c_ulong(0)),
         f"prctl {option}",
     )
+
+
+def die_with(parent: int) -> None:
+    """Be killed when ``parent`` (ours, or what the caller was forked from) ends."""
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    # It may have ended before the kernel was told. A child that is pid 1 of a new
+    # pid namespace sees 0, and dies with its namespace's parent all the same.
+    if os.getppid() not in (parent, 0):
+        os._exit(1)
+
+
+def end_group(leader: int) -> None:
+    """Kill the process group of a child. Reap it with ``reap_group``."""
+    try:
+        os.killpg(leader, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def reap_group(leader: int) -> int:
+    """Wait for a child that leads a process group, and then for all of its group.
+
+    The caller is a subreaper, so whoever lost his parent in that group is ours.
+    """
+    _, status = os.waitpid(leader, 0)
+    while True:
+        try:
+            os.waitpid(-leader, 0)
+        except ChildProcessError:
+            return status
 
 
 def mount_private_root() -> None:
@@ -147,6 +182,14 @@ LL_REFER = 1 << 13
 LL_TRUNCATE = 1 << 14
 LL_IOCTL_DEV = 1 << 15
 LL_FOR_FILES = LL_EXECUTE | LL_WRITE_FILE | LL_READ_FILE | LL_TRUNCATE | LL_IOCTL_DEV
+
+
+def place_pid(program: bytes, pid: int) -> bytes:
+    """A BPF program with ``pid`` where ``filters.rs`` left room for it."""
+    steps = []
+    for code, jt, jf, k in struct.iter_unpack("=HBBI", program):
+        steps.append(struct.pack("=HBBI", code, jt, jf, pid if (code, k) == (_JUMP_IF_EQUAL, _OWN_PID) else k))
+    return b"".join(steps)
 
 
 def landlock_abi() -> int:

@@ -70,6 +70,11 @@ class Limits:
     memory_bytes: int
     output_bytes: int
     disk_bytes: int
+    disk_files: int
+    open_files: int
+    threads: int
+    frames: int
+    pixels: int
     stall_s: float | None
 
 

@@ -15,6 +15,7 @@ the guard believes as far as it can check them, and requests for formulas.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 from manim import Scene, config
@@ -39,7 +40,7 @@ def main(
     """Body of the forked scout. Never returns."""
     try:
         limits = _limits(spec.limits)
-        walls.enter_scout_namespaces(limits.disk_bytes)
+        walls.enter_scout_namespaces(limits)
         job.settle(fds)
         walls.confine_scout(filters, limits, address_space_bytes)
     except BaseException:  # noqa: BLE001 - a job without scout is a job without totals
@@ -52,13 +53,11 @@ def main(
 
 def _limits(limits: Limits) -> Limits:
     """The job's, but less memory: there is no picture and no encoder."""
-    return Limits(
-        wall_s=limits.wall_s,
-        cpu_s=limits.cpu_s,
+    return replace(
+        limits,
         memory_bytes=min(limits.memory_bytes, MEMORY_BYTES_MAX),
         output_bytes=min(limits.output_bytes, DISK_BYTES_MAX),
         disk_bytes=min(limits.disk_bytes, DISK_BYTES_MAX),
-        stall_s=limits.stall_s,
     )
 
 

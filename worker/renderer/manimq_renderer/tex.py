@@ -23,9 +23,9 @@ SVG_BYTES_MAX = 4 * 1024 * 1024
 _LOG_BYTES_MAX = 512 * 1024
 _SEARCH_PATH = "/usr/local/bin:/usr/bin:/bin"
 
-# Exit statuses of the confined child.
-_TEX_FAILED = 2
-_SVG_FAILED = 3
+# Exit statuses of the confined child; dvisvgm, which it becomes, has others.
+_TEX_FAILED = 77
+_NOT_CONFINED = 78
 
 _ENVIRONMENT = {
     "PATH": _SEARCH_PATH,
@@ -89,6 +89,19 @@ def refusal(kind: str, message: str, errors: list[str] | None = None) -> dict[st
     return {"ok": False, "kind": kind, "message": message, "errors": errors or []}
 
 
+def _missing(compiler: str, programs: Programs) -> str:
+    if compiler == "xelatex" and programs.latex is not None and programs.dvisvgm is not None:
+        return (
+            "xelatex is not installed on this worker, so this template cannot be used; use one for latex, "
+            "such as Manim's own, or have texlive-xetex installed on the worker"
+        )
+    missing = "dvisvgm" if programs.dvisvgm is None else compiler
+    return (
+        f"{missing} is not installed on this worker, so Tex and MathTex cannot be rendered; "
+        "the worker was set up with --no-latex: run deploy/setup without it, or use Text instead"
+    )
+
+
 def parse_request(event: dict[str, Any], programs: Programs) -> Request | dict[str, Any]:
     """Check what a job asks for. Returns the request, or the refusal to send back."""
     text = event.get("text")
@@ -106,20 +119,18 @@ def parse_request(event: dict[str, Any], programs: Programs) -> Request | dict[s
             "refused", f"the sandbox runs latex (.dvi) and xelatex (.xdv), not {shown}"
         )
     if program is None or programs.dvisvgm is None:
-        missing = compiler if program is None else "dvisvgm"
-        return refusal(
-            "missing",
-            f"{missing} is not installed on this worker, so Tex and MathTex cannot be rendered; "
-            "the worker was set up with --no-latex: run deploy/setup without it, "
-            "or use Text instead",
-        )
+        return refusal("missing", _missing(compiler, programs))
     return Request(text, program, arguments, f"job{extension}", programs.dvisvgm)
 
 
 def run_confined(request: Request, filters: walls.Filters, nice: int, folder: str) -> None:
-    """Body of the forked child: set the formula in ``folder``. Never returns."""
-    status = 1
+    """Body of the forked child: set the formula in ``folder``. Never returns.
+
+    Both programs run behind walls that let nobody start another process: a child
+    becomes the first, then this process the second.
+    """
     try:
+        os.setpgid(0, 0)
         os.chdir(folder)
         source = os.open("job.tex", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         os.write(source, request.text.encode(errors="replace"))
@@ -127,29 +138,39 @@ def run_confined(request: Request, filters: walls.Filters, nice: int, folder: st
         for target in (0, 1, 2):
             os.dup2(null, target)
         linux.close_all_from(3)
-        linux.prctl(linux.PR_SET_PDEATHSIG, 9)
-        walls.confine_tex(filters, nice, folder)
-        status = _compile(request, {**_ENVIRONMENT, "HOME": folder, "TEXMFVAR": folder})
+        os.nice(nice)
+        environment = {**_ENVIRONMENT, "HOME": folder, "TEXMFVAR": folder}
+        own_pid = os.getpid()
+        latex = os.fork()
+        if latex == 0:
+            linux.die_with(own_pid)
+            _become(filters, folder, environment, request.program, *_latex_arguments(request))
+        if os.waitpid(latex, 0)[1] != 0:
+            os._exit(_TEX_FAILED)
+        _become(filters, folder, environment, request.dvisvgm, *_dvisvgm_arguments(request))
     finally:
-        os._exit(status)
+        os._exit(_NOT_CONFINED)
 
 
-def _compile(request: Request, environment: dict[str, str]) -> int:
-    if not _run(
-        environment,
-        request.program,
+def _become(filters: walls.Filters, folder: str, environment: dict[str, str], program: str, *arguments: str) -> None:
+    walls.confine_tex(filters, folder)
+    os.execve(program, [os.path.basename(program), *arguments], environment)
+
+
+def _latex_arguments(request: Request) -> tuple[str, ...]:
+    return (
         "-no-shell-escape",
         "-interaction=batchmode",
         "-halt-on-error",
         *request.arguments,
         "job.tex",
-    ):
-        return _TEX_FAILED
+    )
+
+
+def _dvisvgm_arguments(request: Request) -> tuple[str, ...]:
     # A name that dvisvgm does not know in this list would disable nothing at
     # all, silently: exactly "ps". Manim's own formulas need "dvisvgm:raw".
-    if not _run(
-        environment,
-        request.dvisvgm,
+    return (
         "--page=1",
         "--no-fonts",
         "--verbosity=0",
@@ -157,14 +178,7 @@ def _compile(request: Request, environment: dict[str, str]) -> int:
         "--no-specials=ps",
         "--output=job.svg",
         request.product,
-    ):
-        return _SVG_FAILED
-    return 0
-
-
-def _run(environment: dict[str, str], program: str, *arguments: str) -> bool:
-    pid = os.posix_spawn(program, [os.path.basename(program), *arguments], environment)
-    return os.waitpid(pid, 0)[1] == 0
+    )
 
 
 def collect(directory: int, status: int) -> tuple[dict[str, Any], bytes]:

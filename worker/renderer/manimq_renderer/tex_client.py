@@ -6,6 +6,7 @@ place of the SVG are Manim's own, so everything after it is untouched.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,15 @@ class LatexFailed(ValueError):
         super().__init__(message)
         self.formula = formula
         self.errors = errors
+
+
+_MARKS = re.compile(r"\\special\s*\{dvisvgm:raw\s[^{}]*\}")
+"""Manim puts them around the parts of a MathTex, to find them again in the picture."""
+
+
+def _plain(tex: str) -> str:
+    """TeX as its author wrote it."""
+    return _MARKS.sub("", tex)
 
 
 def install(compile_elsewhere: Compile) -> Callable[..., dict[str, Any]]:
@@ -51,7 +61,8 @@ def install(compile_elsewhere: Compile) -> Callable[..., dict[str, Any]]:
         header, body = compile_elsewhere({"e": "tex", **wanted})
         if not header["ok"]:
             prefix = "LaTeX could not set this formula: " if header["kind"] == "error" else ""
-            raise LatexFailed(prefix + header["message"], expression, header["errors"])
+            errors = [_plain(each) for each in header["errors"]]
+            raise LatexFailed(prefix + _plain(header["message"]), _plain(expression), errors)
         folder.mkdir(parents=True, exist_ok=True)
         svg.write_bytes(body)
         return svg

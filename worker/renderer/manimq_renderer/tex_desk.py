@@ -14,7 +14,6 @@ import hashlib
 import json
 import os
 import select
-import signal
 import time
 from collections import deque
 from collections.abc import Callable
@@ -203,11 +202,17 @@ class Desk:
         """End runs that take too long."""
         for run in self._runs:
             if now >= run.deadline:
-                os.kill(run.pid, signal.SIGKILL)
+                linux.end_group(run.pid)
                 run.deadline = now + 60  # its death comes through the pidfd
         if self._shelf is not None:
             self._shelf.give_up(now)
             self._fill()
+
+    def check(self, has_too_much: Callable[[str], bool]) -> None:
+        """End runs whose folder has more in it than it may."""
+        for run in self._runs:
+            if has_too_much(walls.tex_folder(run.place)):
+                linux.end_group(run.pid)
 
     def stop(self) -> None:
         """Start nothing more; what runs is killed, and reaped in ``close``."""
@@ -215,14 +220,14 @@ class Desk:
         for client in self._clients:
             client.wanted = None
         for run in self._runs:
-            os.kill(run.pid, signal.SIGKILL)
+            linux.end_group(run.pid)
 
     def close(self) -> None:
         """Everything is dead when this returns."""
         self.stop()
         for run in self._runs:
             self._loop.unwatch(run.pidfd)
-            os.waitpid(run.pid, 0)
+            linux.reap_group(run.pid)
         self._runs.clear()
 
     # ------------------------------------------------------------ runs
@@ -235,7 +240,7 @@ class Desk:
 
     def _preempt(self, run: _Run) -> None:
         run.preempted = True
-        os.kill(run.pid, signal.SIGKILL)
+        linux.end_group(run.pid)
 
     def _fill(self) -> None:
         """Start what can be started: first for those who wait, then what was announced."""
@@ -290,7 +295,7 @@ class Desk:
         self._runs.remove(run)
         self._loop.unwatch(run.pidfd)
         os.close(run.pidfd)
-        _, status = os.waitpid(run.pid, 0)
+        status = linux.reap_group(run.pid)
         header, svg = tex.collect(run.directory, status)
         os.close(run.directory)
         walls.unmount_tex_folder(run.place)

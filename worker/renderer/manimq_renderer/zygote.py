@@ -1,6 +1,7 @@
 """The zygote: Python with Manim warm, waiting to be forked.
 
-pid 1 of the slot's pid namespace: when it ends, everything in the slot ends.
+At level ``full`` pid 1 of the slot's pid namespace, at level ``container`` the
+leader of its session: when it ends, everything in the slot ends.
 It never reads tenant data, so nothing of one job can be inherited by the next.
 One thread, always: ``fork`` and ``unshare`` depend on it.
 """
@@ -15,6 +16,7 @@ import shutil
 import signal
 import socket
 import sys
+import tempfile
 import time
 from typing import Any
 
@@ -24,9 +26,10 @@ from .protocol import MESSAGE_BYTES_MAX, JobSpec, send
 _CONTROL = 3
 
 
-def main(control_fd: int, job_filter_fd: int, tex_filter_fd: int) -> None:
+def main(control_fd: int, job_filter_fd: int, tex_filter_fd: int, level: str, *places: str) -> None:
     """Warm up, say ready, fork a guard per job until the worker hangs up."""
     began = time.monotonic()
+    walls.use_level(level, places)
     filters = walls.Filters(job=_read_all(job_filter_fd), tex=_read_all(tex_filter_fd))
     if control_fd != _CONTROL:
         os.dup2(control_fd, _CONTROL, inheritable=False)
@@ -60,10 +63,11 @@ def _serve(control: socket.socket, zygote: guard.Zygote) -> None:
         if size == 0:
             return  # the worker is gone, or is done with this slot
         source, log, channel = fds
+        zygote_pid = os.getpid()
         if os.fork() == 0:
             status = 1
             try:
-                linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+                linux.die_with(zygote_pid)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 control.close()
                 guard.main(zygote, JobSpec.parse(bytes(buffer[:size])), source, log, socket.socket(fileno=channel))
@@ -94,12 +98,11 @@ def _warm_up() -> None:
     from manim import config
     from PIL import Image
 
-    from . import engine, failure, formulas, scene, tex_client  # noqa: F401 - warm for every job
+    from . import engine, failure, fonts, formulas, scene, tex_client  # noqa: F401 - warm for every job
 
     engine.check_hooks()
     Image.preinit()  # the probe of a picture cannot load plug-ins behind its walls
-    folder = "/tmp/warm"
-    os.mkdir(folder)
+    folder = tempfile.mkdtemp(prefix="warm-")
     settings = {
         "media_dir": folder,
         "quality": "low_quality",
@@ -115,6 +118,7 @@ def _warm_up() -> None:
     manim.logger.setLevel(level)
     assert dict(config) == before, "the warm-up must leave the configuration as it was"
     shutil.rmtree(folder)
+    tempfile.tempdir = None  # each job has its own
     _keep_internals_out_of_the_log()
 
 
@@ -145,7 +149,7 @@ def _ready(programs: tex.Programs, threads: int, seconds: float) -> dict[str, An
             "ffmpeg": av.ffmpeg_version_info,
             **programs.versions(),
         },
-        "level": "full",
+        "level": walls.level(),
         "landlock_abi": linux.landlock_abi(),
         "threads": threads,
         "rss_bytes": _statm_bytes(1),

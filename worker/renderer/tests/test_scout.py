@@ -136,7 +136,7 @@ class TexForTwo(unittest.TestCase):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         script = "exit 2" if request.text == "wrong" else f"sleep 0.2; echo '{request.text}' >job.svg"
-        shell = subprocess.Popen(["sh", "-c", f"exec 2>&-; {script}"], cwd=folder.name)
+        shell = subprocess.Popen(["sh", "-c", f"exec 2>&-; {script}"], cwd=folder.name, process_group=0)
         shell.returncode = 0  # the desk reaps it
         return shell.pid, os.open(folder.name, os.O_PATH | os.O_DIRECTORY)
 

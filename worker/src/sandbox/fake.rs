@@ -7,8 +7,8 @@ use std::io::{Seek, Write};
 use std::time::Duration;
 
 use super::{
-    ConnectError, EventSender, Progress, RenderError, RenderEvent, RenderRequest, Rendered,
-    RenderedFile, Sandbox, Stage, Timings, Usage, Versions,
+    ConnectError, EventSender, FailureClass, Progress, RenderError, RenderEvent, RenderFailure,
+    RenderRequest, Rendered, RenderedFile, Sandbox, Stage, Timings, Usage, Versions,
 };
 
 /// What a [`FakeSandbox`] does with one job.
@@ -23,6 +23,8 @@ pub enum FakeStep {
     },
     /// Fails at once.
     Fail(RenderError),
+    /// Fails, and says in its message which limits it was given.
+    TellLimits,
     /// Panics, as a bug would.
     Panic,
     /// Never ends unless stopped.
@@ -80,6 +82,10 @@ impl Sandbox for FakeSandbox {
         let (takes, content) = match step {
             FakeStep::Render { takes, content } => (takes, content),
             FakeStep::Fail(error) => return Err(error),
+            FakeStep::TellLimits => {
+                let limits = format!("{:?}", request.limits);
+                return Err(RenderFailure::new(FailureClass::OutputLimit, limits).into());
+            }
             FakeStep::Panic => panic!("the fake sandbox was told to panic"),
             FakeStep::Hang => (Duration::MAX, Vec::new()),
         };

@@ -1,5 +1,7 @@
 //! The local sandbox: a warm renderer on this host, behind kernel walls.
 //!
+//! At level `full`:
+//!
 //! ```text
 //! worker ── bubblewrap ── zygote ── guard ── job        (own uid, namespaces, no network)
 //!    │                      │         ├───── latex, dvisvgm
@@ -10,9 +12,12 @@
 //!
 //! The worker talks to the zygote only to start a job, and to the job's guard
 //! for everything else. The scene's own output comes through a pipe of its own
-//! and is never read as protocol. Both sides keep the time: if the guard does
+//! and is never read as protocol. At level `container` there is no bubblewrap and
+//! there are no namespaces; the rest is the same. Both sides keep the time: if the guard does
 //! not answer, the worker's longer timer ends the whole slot.
 
+mod area;
+mod bare;
 mod filters;
 mod launch;
 mod logs;
@@ -28,7 +33,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::unix::pipe;
 
-use self::launch::{LaunchSpec, SlotProcess};
+use self::launch::{LaunchSpec, Means, SlotProcess};
 use self::logs::LogText;
 use self::wire::ZygoteMessage;
 use self::wire::{
@@ -64,8 +69,11 @@ pub struct LocalConfig {
     pub python_env: PathBuf,
     /// Our Python code, `worker/renderer` (`MANIMQ_RENDERER_DIR`).
     pub renderer_dir: PathBuf,
-    /// Walls that must stand. Anything less is refused, never fallen back to.
-    pub level: Level,
+    /// Walls that must stand: anything less is refused, never fallen back to.
+    /// `None`: the highest that can be had here, with a warning where that is not `full`.
+    pub level: Option<Level>,
+    /// At level `container`: where jobs keep their files, a folder for each slot.
+    pub folder: PathBuf,
     /// Number of the slot, from 0: each has a user of its own.
     pub slot_index: u32,
     /// First user id for slots, if the worker is root. A range that nothing else
@@ -83,8 +91,19 @@ pub enum Level {
     /// resource limits.
     Full,
     /// For a container without the right to make namespaces: Landlock, seccomp and
-    /// resource limits only. Not built yet: [`LocalSandbox::connect`] refuses it.
+    /// resource limits, and a guard that watches what those cannot bound.
     Container,
+}
+
+impl Level {
+    /// Its name in settings and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Container => "container",
+        }
+    }
 }
 
 impl LocalConfig {
@@ -101,7 +120,8 @@ impl LocalConfig {
         Self {
             python_env: python_env.into(),
             renderer_dir: renderer_dir.into(),
-            level: Level::Full,
+            level: Some(Level::Full),
+            folder: std::env::temp_dir(),
             slot_index,
             uid_base: Self::UID_BASE,
             recycle_after: 500,
@@ -137,8 +157,7 @@ impl LocalSandbox {
     /// Says what is missing or did not hold, and what to do about it. There is no
     /// silent fall-back to fewer walls.
     pub async fn connect(config: LocalConfig) -> Result<Self, ConnectError> {
-        let launch = prepare(&config)?;
-        let (slot, versions) = start(&launch).await?;
+        let (launch, slot, versions) = open(&config).await?;
         let mut sandbox = Self {
             config,
             launch,
@@ -156,6 +175,12 @@ impl LocalSandbox {
         self.slot
             .as_ref()
             .and_then(|slot| slot.process.zygote_pid())
+    }
+
+    /// The walls that stand.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        self.launch.means.level()
     }
 
     async fn run(
@@ -193,6 +218,11 @@ impl LocalSandbox {
         } else if let Some(slot) = &mut self.slot {
             slot.busy = false;
             slot.jobs += 1;
+            // Almost always nothing: the guard has taken its folder away.
+            if let Err(error) = slot.process.clear() {
+                tracing::warn!(error = %error, "what a job left cannot be removed; the slot is replaced");
+                self.slot = None;
+            }
         }
         result
     }
@@ -251,7 +281,7 @@ impl Sandbox for LocalSandbox {
             .is_some_and(|slot| !slot.busy && slot.jobs < self.config.recycle_after);
         if !usable {
             self.slot = None;
-            let (slot, versions) = start(&self.launch).await?;
+            let (slot, versions) = start(&self.launch).await.map_err(|failed| failed.error)?;
             self.slot = Some(slot);
             self.versions = versions;
         }
@@ -321,24 +351,69 @@ pub enum RenderFileError {
 
 // ---------------------------------------------------------------- starting a slot
 
-/// Looks for what must be there, so that each missing thing is named.
-fn prepare(config: &LocalConfig) -> Result<LaunchSpec, ConnectError> {
-    const SETUP: &str = "run deploy/setup";
-    match config.level {
-        Level::Full => {}
-        Level::Container => {
-            return Err(ConnectError::VerificationFailed {
-                reason: "sandbox level `container` is not built yet".into(),
-                remedy: "use level `full`".into(),
-            });
+/// A slot at the level that is asked for, or at the highest that there is.
+async fn open(config: &LocalConfig) -> Result<(LaunchSpec, Slot, Versions), ConnectError> {
+    let level = config.level.unwrap_or(Level::Full);
+    let denied = match prepare(config, level) {
+        Ok(launch) => match start_at(level, &launch).await {
+            Ok((slot, versions)) => {
+                tracing::info!("sandbox level: {}", level.as_str());
+                return Ok((launch, slot, versions));
+            }
+            Err(failed) if failed.no_namespaces => failed.error,
+            Err(failed) => return Err(failed.error),
+        },
+        Err(error) => error,
+    };
+    let lower_is_allowed = config.level.is_none()
+        && matches!(
+            denied,
+            ConnectError::VerificationFailed { .. } | ConnectError::NotFound { .. }
+        );
+    if !lower_is_allowed {
+        return Err(denied);
+    }
+    // Whatever else is wrong is told by this one.
+    let launch = prepare(config, Level::Container)?;
+    let (slot, versions) = start_at(Level::Container, &launch)
+        .await
+        .map_err(|failed| failed.error)?;
+    tracing::warn!(
+        "sandbox level: container. Level full cannot be had here: {denied}. \
+         To refuse anything less: MANIMQ_SANDBOX_LEVEL=full; to say that this is meant: container"
+    );
+    Ok((launch, slot, versions))
+}
+
+async fn start_at(level: Level, launch: &LaunchSpec) -> Result<(Slot, Versions), StartFailed> {
+    if level == Level::Container && launch.uid.is_none() {
+        // Slots are of our own user then: nobody of it may look into a worker's memory,
+        // where the keys are, whatever else he gets past.
+        rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+            .map_err(|error| not_started(launch, &error.into()))?;
+    }
+    start(launch).await
+}
+
+/// Why a slot did not start.
+struct StartFailed {
+    error: ConnectError,
+    /// This machine lets nobody make the namespaces that level `full` consists of.
+    no_namespaces: bool,
+}
+
+impl From<ConnectError> for StartFailed {
+    fn from(error: ConnectError) -> Self {
+        Self {
+            error,
+            no_namespaces: false,
         }
     }
-    let missing = |what: String, remedy: &str| ConnectError::NotFound {
-        what,
-        remedy: remedy.into(),
-    };
-    // AppArmor profiles name the distribution's own path: prefer it.
-    let bwrap = std::iter::once(PathBuf::from("/usr/bin/bwrap"))
+}
+
+/// AppArmor profiles name the distribution's own path: it is preferred.
+fn find_bwrap() -> Option<PathBuf> {
+    std::iter::once(PathBuf::from("/usr/bin/bwrap"))
         .chain(
             std::env::var_os("PATH")
                 .iter()
@@ -346,7 +421,28 @@ fn prepare(config: &LocalConfig) -> Result<LaunchSpec, ConnectError> {
                 .map(|dir| dir.join("bwrap")),
         )
         .find(|path| path.is_file())
-        .ok_or_else(|| missing("bwrap (bubblewrap)".into(), "apt-get install bubblewrap"))?;
+}
+
+/// Looks for what must be there, so that each missing thing is named.
+fn prepare(config: &LocalConfig, level: Level) -> Result<LaunchSpec, ConnectError> {
+    const SETUP: &str = "run deploy/setup";
+    let missing = |what: String, remedy: &str| ConnectError::NotFound {
+        what,
+        remedy: remedy.into(),
+    };
+    let means = match level {
+        Level::Full => {
+            Means::Bubblewrap(find_bwrap().ok_or_else(|| {
+                missing("bwrap (bubblewrap)".into(), "apt-get install bubblewrap")
+            })?)
+        }
+        Level::Container => Means::Bare(std::fs::canonicalize(&config.folder).map_err(|_| {
+            missing(
+                format!("the folder for jobs {}", config.folder.display()),
+                "make it, or name another with MANIMQ_SANDBOX_DIR",
+            )
+        })?),
+    };
     let absolute = |path: &Path, what: &str, probe: &str| {
         let found = std::fs::canonicalize(path)
             .map_err(|_| missing(format!("{what} {}", path.display()), SETUP))?;
@@ -378,18 +474,15 @@ fn prepare(config: &LocalConfig) -> Result<LaunchSpec, ConnectError> {
     }
     let is_root = rustix::process::geteuid().is_root();
     Ok(LaunchSpec {
-        bwrap,
+        means,
         python_env,
         renderer_dir,
         uid: is_root.then(|| config.uid_base.saturating_add(config.slot_index)),
     })
 }
 
-async fn start(launch: &LaunchSpec) -> Result<(Slot, Versions), ConnectError> {
-    let unavailable = |error: io::Error| ConnectError::Unavailable {
-        reason: format!("cannot start {}: {error}", launch.bwrap.display()),
-        retry_after: Duration::from_secs(5),
-    };
+async fn start(launch: &LaunchSpec) -> Result<(Slot, Versions), StartFailed> {
+    let unavailable = |error: io::Error| not_started(launch, &error);
     let began = Instant::now();
     let (control, theirs) = Seqpacket::pair().map_err(unavailable)?;
     let (output_read, output_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
@@ -411,10 +504,10 @@ async fn start(launch: &LaunchSpec) -> Result<(Slot, Versions), ConnectError> {
                 warm_up_s,
             }) => {
                 if landlock_abi == 0 {
-                    return Err(ConnectError::VerificationFailed {
-                        reason: "this kernel has no Landlock".into(),
-                        remedy: "use Linux 5.13 or newer with landlock in the lsm= list".into(),
-                    });
+                    return Err(StartFailed::from(ConnectError::VerificationFailed {
+                        reason: "this kernel has no Landlock, or it is denied here".into(),
+                        remedy: "use Linux 5.13 or newer with landlock in the lsm= list, and a container engine whose seccomp profile allows it".into(),
+                    }));
                 }
                 tracing::info!(
                     start_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -441,7 +534,67 @@ async fn start(launch: &LaunchSpec) -> Result<(Slot, Versions), ConnectError> {
     };
     drop(process);
     let said = output.await.unwrap_or_default();
-    Err(explain(&reason, &said))
+    Err(StartFailed {
+        no_namespaces: launch.means.level() == Level::Full && says_no_namespaces(&said),
+        error: explain(&reason, &said),
+    })
+}
+
+/// Whether bubblewrap said that it may not make what it consists of.
+fn says_no_namespaces(said: &str) -> bool {
+    said.lines()
+        .filter(|line| line.starts_with("bwrap:"))
+        .any(|line| {
+            !line.contains("/opt/")
+                && [
+                    "namespace",
+                    "uid map",
+                    "Operation not permitted",
+                    "No space left",
+                ]
+                .iter()
+                .any(|words| line.contains(words))
+        })
+}
+
+/// The program of a slot did not start at all.
+fn not_started(launch: &LaunchSpec, error: &io::Error) -> StartFailed {
+    let refused = |reason: String, remedy: &str, no_namespaces| StartFailed {
+        error: ConnectError::VerificationFailed {
+            reason,
+            remedy: remedy.into(),
+        },
+        no_namespaces,
+    };
+    match (&launch.means, error.raw_os_error()) {
+        (Means::Bubblewrap(_), Some(libc::EPERM)) => refused(
+            format!("root may not make a mount namespace or change its user here ({error})"),
+            "give the worker CAP_SYS_ADMIN, CAP_SETUID and CAP_SETGID, or run it as an ordinary user",
+            true,
+        ),
+        (Means::Bare(_), Some(libc::EPERM)) => refused(
+            format!("root may not change its user here, and no scene runs as root ({error})"),
+            "run the worker as another user (docker run --user, runAsNonRoot), or give it CAP_SETUID and CAP_SETGID",
+            false,
+        ),
+        (Means::Bare(_), Some(libc::EACCES)) => refused(
+            format!(
+                "{} cannot be reached by {} ({error})",
+                launch.python_env.display(),
+                launch
+                    .uid
+                    .map_or_else(|| "us".to_owned(), |uid| format!("user {uid}"))
+            ),
+            "open the folders on the way to it with chmod o+x, or put it below /opt",
+            false,
+        ),
+        (Means::Bubblewrap(_) | Means::Bare(_), _) => {
+            StartFailed::from(ConnectError::Unavailable {
+                reason: format!("cannot start a slot: {error}"),
+                retry_after: Duration::from_secs(5),
+            })
+        }
+    }
 }
 
 /// Why a slot did not start, in terms of what to do.
@@ -523,6 +676,12 @@ fn check(request: &RenderRequest) -> Result<(), RenderError> {
     }
     if !(1..=16384).contains(&width) || !(1..=16384).contains(&height) {
         return invalid("width and height must be between 1 and 16384 pixels");
+    }
+    if u64::from(width) * u64::from(height) > request.limits.pixels {
+        return invalid(&format!(
+            "pictures of {width}×{height} pixels are too large: {} pixels are the limit",
+            request.limits.pixels
+        ));
     }
     if !fps.is_finite() || !(0.01..=1000.0).contains(&fps) {
         return invalid("the frame rate must be between 0.01 and 1000");
@@ -762,14 +921,10 @@ impl Job {
             (None, Some(Ok(done))) if !self.artifacts.is_empty() => {
                 let streamed = done.engine == "stream";
                 let wanted_stream = request.output.encoder == Encoder::Fast;
-                let warnings = if wanted_stream
-                    && !streamed
-                    && request.output.format != OutputFormat::Png
-                {
-                    vec!["rendered with Manim's own writer: the fast one does not cover the codec that the scene has chosen".into()]
-                } else {
-                    Vec::new()
-                };
+                let mut warnings = done.warnings;
+                if wanted_stream && !streamed && request.output.format != OutputFormat::Png {
+                    warnings.push("rendered with Manim's own writer: the fast one does not cover the codec that the scene has chosen".into());
+                }
                 Ok(Rendered {
                     artifacts: self.artifacts,
                     timings: done.timings,
@@ -845,6 +1000,11 @@ fn job_message(request: &RenderRequest) -> JobMessage<'_> {
             memory_bytes: limits.memory_bytes,
             output_bytes: limits.output_bytes,
             disk_bytes: limits.disk_bytes,
+            disk_files: limits.disk_files,
+            open_files: limits.open_files,
+            threads: limits.threads,
+            frames: limits.frames,
+            pixels: limits.pixels,
             stall_s: limits.stall.map(|stall| stall.as_secs_f64()),
         },
     }

@@ -97,12 +97,56 @@ fn a_misspelt_name_gets_the_nearest_one() {
 fn a_missing_module_and_a_missing_file_have_their_line() {
     let failure = fails("import pandas", FailureClass::SceneError, "pandas");
     assert!(failure.message.contains("pandas"));
-    let failure = fails(
+}
+
+#[test]
+fn a_missing_asset_is_named_and_nothing_of_where_it_was_looked_for() {
+    for lines in [
         "ImageMobject('nowhere.png')",
-        FailureClass::SceneError,
-        "nowhere",
+        "SVGMobject('nowhere.png')",
+        "self.add_sound('nowhere.png')",
+        "open('nowhere.png')",
+    ] {
+        let failure = fails(lines, FailureClass::SceneError, "nowhere");
+        assert_eq!(failure.message, "there is no file 'nowhere.png'");
+        assert!(
+            failure
+                .hint
+                .is_some_and(|hint| hint.contains("no other files")),
+            "{lines}"
+        );
+    }
+}
+
+#[test]
+fn a_missing_font_is_a_warning_with_the_nearest_name() {
+    let rendered = render(constructing(
+        "for _ in range(2): self.add(Text('a', font='DejaVu Sanss'))\nself.add(Text('b', font='Klingon'))\nself.wait(0.1)",
+    ))
+    .expect("a film, as the command makes it");
+    assert_eq!(rendered.warnings.len(), 2, "{:?}", rendered.warnings);
+    assert!(
+        rendered.warnings[0].contains("'DejaVu Sanss' is not installed")
+            && rendered.warnings[0].contains("did you mean 'DejaVu Sans'?"),
+        "{:?}",
+        rendered.warnings
     );
-    assert!(failure.message.contains("nowhere.png"), "{failure:#?}");
+    assert!(rendered.warnings[1].contains("'Klingon'"));
+}
+
+#[test]
+fn an_argument_that_is_not_known_gets_the_nearest_one() {
+    for (lines, nearest) in [
+        ("Square(colour=RED)", "color"),
+        ("Circle(radus=2)", "radius"),
+        ("self.play(Create(Square(), runtime=2))", "run_time"),
+        ("Square().next_to(ORIGIN, dirction=UP)", "direction"),
+        ("Text('a', font_sise=2)", "font_size"),
+    ] {
+        let failure = fails(lines, FailureClass::SceneError, lines);
+        let hint = format!("did you mean '{nearest}'?");
+        assert_eq!(failure.hint.as_deref(), Some(hint.as_str()), "{failure:#?}");
+    }
 }
 
 #[test]
@@ -113,7 +157,8 @@ fn tex_errors_show_formula_and_what_tex_said() {
         "undefinedmacro",
     );
     let latex = failure.latex.expect("what LaTeX said");
-    assert!(latex.formula.expect("formula").contains(r"\undefinedmacro"));
+    assert_eq!(latex.formula.as_deref(), Some(r"x = \undefinedmacro{2}"));
+    assert!(!latex.errors[0].contains("special"), "{:?}", latex.errors);
     assert!(
         latex.errors[0].contains("Undefined control sequence"),
         "{:?}",
@@ -124,6 +169,39 @@ fn tex_errors_show_formula_and_what_tex_said() {
         "{}",
         failure.message
     );
+}
+
+#[test]
+fn formulas_of_several_parts_are_shown_as_they_were_written() {
+    let failure = fails(
+        r"self.add(MathTex('a', '=', r'\frac{1}', '{{ b }}'))",
+        FailureClass::LatexError,
+        "frac",
+    );
+    let latex = failure.latex.expect("what LaTeX said");
+    let formula = latex.formula.expect("formula");
+    assert!(
+        formula.contains(r"\frac{1}") && !formula.contains("special"),
+        "{formula}"
+    );
+    assert!(!failure.message.contains("special"), "{}", failure.message);
+}
+
+#[test]
+fn an_engine_that_is_not_installed_is_named_with_what_to_do() {
+    let installed = std::path::Path::new("/usr/bin/xelatex").exists();
+    let lines = "self.add(Tex('a', tex_template=TexTemplate(tex_compiler='xelatex', output_format='.xdv')))\nself.wait(0.1)";
+    if installed {
+        render(constructing(lines)).expect("a film");
+    } else {
+        let failure = fails(lines, FailureClass::LatexError, "xelatex");
+        assert!(
+            failure.message.starts_with("xelatex is not installed"),
+            "{failure:#?}"
+        );
+        assert!(failure.message.contains("texlive-xetex"), "{failure:#?}");
+        assert!(!failure.message.contains("--no-latex"), "{failure:#?}");
+    }
 }
 
 #[test]

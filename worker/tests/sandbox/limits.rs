@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use manimq_worker::sandbox::{FailureClass, RenderRequest};
+use manimq_worker::sandbox::local::Level;
+use manimq_worker::sandbox::{Encoder, FailureClass, Limits, OutputFormat, RenderRequest};
 
 use crate::support::*;
 
@@ -87,6 +88,12 @@ fn a_memory_bomb_is_out_of_memory_with_its_line() {
     let failure = failure(render_then_check(request));
     assert_class(&failure, FailureClass::OutOfMemory);
     assert_eq!(failure.line, line, "{failure:#?}");
+    assert!(
+        failure.message.contains("memory limit of 256 MiB"),
+        "{failure:#?}"
+    );
+    assert!(failure.message.contains("MiB in use"), "{failure:#?}");
+    assert!(failure.peak_memory_bytes > 100 * MIB, "{failure:#?}");
 }
 
 #[test]
@@ -109,25 +116,104 @@ fn a_file_that_grows_for_ever_is_output_limit() {
     assert!(failure.line.is_some());
 }
 
+/// Each limit ends a job at both levels, with a class and words of its own and the line.
+#[track_caller]
+fn ends_at_both(lines: &str, set: fn(&mut Limits), class: FailureClass, words: &str) {
+    for level in [Level::Full, Level::Container] {
+        let mut request = constructing(lines);
+        set(&mut request.limits);
+        let failure = failure(render_then_check_at(level, request));
+        assert_class(&failure, class);
+        assert!(failure.message.contains(words), "{level:?}: {failure:#?}");
+    }
+}
+
 #[test]
 fn a_folder_that_fills_up_is_output_limit() {
-    let mut request = constructing(
+    ends_at_both(
         "n = 0\nwhile True:\n    n += 1\n    with open(f'{n}', 'wb') as file:\n        file.write(bytes(2 ** 20))",
-    );
-    request.limits.disk_bytes = 16 * MIB;
-    assert_class(
-        &failure(render_then_check(request)),
+        |limits| limits.disk_bytes = 16 * MIB,
         FailureClass::OutputLimit,
+        "filled its folder up to the limit",
     );
 }
 
 #[test]
 fn too_many_files_is_output_limit() {
-    let request = constructing("n = 0\nwhile True:\n    n += 1\n    open(f'{n}', 'w').close()");
-    assert_class(
-        &failure(render_then_check(request)),
+    ends_at_both(
+        "n = 0\nwhile True:\n    n += 1\n    open(f'{n}', 'w').close()",
+        |limits| limits.disk_files = 500,
         FailureClass::OutputLimit,
+        "more files than",
     );
+}
+
+#[test]
+fn too_many_open_files_are_called_so() {
+    ends_at_both(
+        "held = []\nwhile True: held.append(open('/dev/null'))",
+        |limits| limits.open_files = 64,
+        FailureClass::SandboxDenied,
+        "more files open than the limit of 64",
+    );
+}
+
+#[test]
+fn too_many_threads_are_called_so() {
+    ends_at_both(
+        "import threading, time\nstop = threading.Event()\n\
+         for n in range(2_000): threading.Thread(target=stop.wait, daemon=True).start()\n\
+         time.sleep(20)",
+        |limits| limits.threads = 64,
+        FailureClass::SandboxDenied,
+        "more threads than",
+    );
+}
+
+#[test]
+fn too_many_frames_are_output_limit_with_the_line() {
+    for encoder in [Encoder::Fast, Encoder::Manim] {
+        let mut request = constructing("self.wait(0.1)\nself.play(Rotate(Square()), run_time=600)");
+        request.output.encoder = encoder;
+        request.limits.frames = 100;
+        let line = line_of(&request, "Rotate");
+        let failure = failure(render_then_check(request));
+        assert_class(&failure, FailureClass::OutputLimit);
+        assert!(
+            failure
+                .message
+                .contains("more frames than the limit of 100"),
+            "{failure:#?}"
+        );
+        assert_eq!(failure.line, line, "{failure:#?}");
+    }
+}
+
+#[test]
+fn larger_pictures_than_allowed_are_output_limit_wherever_their_size_is_set() {
+    let sized = |lines: &str| {
+        let mut request = request_for(&format!("from manim import *\n{lines}"));
+        request.limits.pixels = 1000 * 1000;
+        request.output.format = OutputFormat::Png;
+        let failure = failure(render_then_check(request));
+        assert_class(&failure, FailureClass::OutputLimit);
+        assert!(
+            failure.message.contains("1000000 pixels are the limit"),
+            "{failure:#?}"
+        );
+    };
+    sized(
+        "config.pixel_width = 4000\nclass A(Scene):\n    def construct(self): self.add(Square())\n",
+    );
+    sized(
+        "class A(Scene):\n    def __init__(self, *a, **k):\n        config.pixel_width = 4000\n        \
+         super().__init__(*a, **k)\n    def construct(self): self.add(Square())\n",
+    );
+    let mut request = request_for(GOOD);
+    request.limits.pixels = 1000;
+    let failure = failure(render_then_check(request));
+    assert_class(&failure, FailureClass::Validation);
+    assert!(failure.message.contains("854×480"), "{failure:#?}");
 }
 
 #[test]
@@ -150,18 +236,4 @@ fn a_flood_of_text_is_output_limit_and_little_of_it_is_kept() {
     assert_class(&failure(result), FailureClass::OutputLimit);
     let kept: usize = events.iter().map(|event| format!("{event:?}").len()).sum();
     assert!(kept < 2 << 20, "{kept} bytes");
-}
-
-#[test]
-fn threads_are_limited() {
-    let request = constructing(
-        "import threading\nstop = threading.Event()\n\
-         for n in range(100_000): threading.Thread(target=stop.wait, daemon=True).start()",
-    );
-    // Refused by the kernel; Python says it cannot start a thread.
-    let failure = failure(render_then_check(request));
-    assert!(
-        [FailureClass::SceneError, FailureClass::OutOfMemory].contains(&failure.class),
-        "{failure:#?}"
-    );
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use manimq_worker::sandbox::local::{LocalConfig, LocalSandbox};
+use manimq_worker::sandbox::local::{Level, LocalConfig, LocalSandbox};
 use manimq_worker::sandbox::{
     Encoder, EventSender, FailureClass, Limits, OutputSpec, RenderError, RenderEvent,
     RenderFailure, RenderRequest, Rendered, Sandbox,
@@ -69,10 +69,22 @@ struct Pool {
 }
 
 /// Two for all tests: one a core, and each sees many different jobs.
-async fn pool() -> &'static Pool {
-    static POOL: tokio::sync::OnceCell<Pool> = tokio::sync::OnceCell::const_new();
-    POOL.get_or_init(|| async {
-        let sandboxes = vec![own_sandbox().await, own_sandbox().await];
+async fn pool(level: Level) -> &'static Pool {
+    static FULL: tokio::sync::OnceCell<Pool> = tokio::sync::OnceCell::const_new();
+    static CONTAINER: tokio::sync::OnceCell<Pool> = tokio::sync::OnceCell::const_new();
+    let pool = match level {
+        Level::Full => &FULL,
+        Level::Container => &CONTAINER,
+    };
+    pool.get_or_init(|| async {
+        let mut sandboxes = Vec::new();
+        for _ in 0..2 {
+            let config = LocalConfig {
+                level: Some(level),
+                ..own_config()
+            };
+            sandboxes.push(LocalSandbox::connect(config).await.expect("a sandbox"));
+        }
         Pool {
             free: Semaphore::new(sandboxes.len()),
             sandboxes: Mutex::new(sandboxes),
@@ -84,8 +96,13 @@ async fn pool() -> &'static Pool {
 /// Takes a shared sandbox, renders, and afterwards checks with a good scene
 /// that nothing is left for the next job.
 pub fn render_then_check(request: RenderRequest) -> Result<Rendered, RenderError> {
+    render_then_check_at(Level::Full, request)
+}
+
+/// The same at a level.
+pub fn render_then_check_at(level: Level, request: RenderRequest) -> Result<Rendered, RenderError> {
     block_on(async {
-        let pool = pool().await;
+        let pool = pool(level).await;
         let _permit = pool.free.acquire().await.expect("open");
         let mut sandbox = pool
             .sandboxes
@@ -93,16 +110,16 @@ pub fn render_then_check(request: RenderRequest) -> Result<Rendered, RenderError
             .await
             .pop()
             .expect("one for each permit");
-        let (events, mut incoming) = EventSender::channel(8);
-        let drain = tokio::spawn(async move { while incoming.recv().await.is_some() {} });
-        let result = sandbox.render(request, events).await;
-        drain.await.expect("the drain ends with the render");
+        let zygote = sandbox.zygote_pid();
+        let result = render_in(&mut sandbox, request).await.0;
         sandbox.reset().await.expect("ready for the next job");
-        let (events, _unread) = EventSender::channel(1);
-        let next = sandbox
-            .render(request_for(GOOD), events)
-            .await
-            .expect("the next job succeeds");
+        assert_eq!(
+            sandbox.zygote_pid(),
+            zygote,
+            "the sandbox has outlived the job"
+        );
+        let next = render_in(&mut sandbox, request_for(GOOD)).await.0;
+        let next = next.expect("the next job succeeds");
         assert_eq!(next.usage.frames, 2, "the next job is not what it must be");
         pool.sandboxes.lock().await.push(sandbox);
         result
@@ -119,7 +136,7 @@ pub fn render_with_events(
     request: RenderRequest,
 ) -> (Result<Rendered, RenderError>, Vec<RenderEvent>) {
     block_on(async {
-        let pool = pool().await;
+        let pool = pool(Level::Full).await;
         let _permit = pool.free.acquire().await.expect("open");
         let mut sandbox = pool
             .sandboxes

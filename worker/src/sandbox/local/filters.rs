@@ -2,9 +2,13 @@
 //!
 //! | filter | kind | who runs under it |
 //! | --- | --- | --- |
-//! | `outer` | deny list | the whole slot, installed by bubblewrap |
+//! | `outer` | deny list | the whole slot, from before its first program on |
 //! | `job` | allow list | the job: no fork, no exec, no socket |
-//! | `tex` | allow list | latex and dvisvgm: may start programs, no socket |
+//! | `tex` | allow list | latex and dvisvgm: exec, but no fork and no socket |
+//!
+//! At level `container` there are no namespaces and no view of one's own, so the
+//! filters take over: no socket for the whole slot, and nothing that changes a
+//! file other than by an open descriptor, which Landlock has judged.
 //!
 //! Lists were derived from Manim 0.22 on x86-64. A call that only exists on one
 //! architecture is in that architecture's list. Filters reach the sandbox as
@@ -16,6 +20,7 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
 
+use super::Level;
 use libc::c_long;
 use rustix::fs::{MemfdFlags, SealFlags};
 use seccompiler::{
@@ -57,6 +62,7 @@ const COMMON: &[c_long] = &[
     libc::SYS_fchmodat,
     libc::SYS_fdatasync,
     libc::SYS_fgetxattr,
+    libc::SYS_flistxattr,
     libc::SYS_flock,
     libc::SYS_fstat,
     libc::SYS_fstatfs,
@@ -86,6 +92,8 @@ const COMMON: &[c_long] = &[
     libc::SYS_get_robust_list,
     libc::SYS_lgetxattr,
     libc::SYS_linkat,
+    libc::SYS_listxattr,
+    libc::SYS_llistxattr,
     libc::SYS_lseek,
     libc::SYS_madvise,
     libc::SYS_mbind,
@@ -188,17 +196,20 @@ const COMMON_OF_ARCH: &[c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const COMMON_OF_ARCH: &[c_long] = &[];
 
-/// More for TeX: it starts programs, all within its own pid namespace.
-const TEX_MORE: &[c_long] = &[
-    libc::SYS_execve,
-    libc::SYS_kill,
-    libc::SYS_setpgid,
-    libc::SYS_tgkill,
-];
+/// Not at level `container`: Landlock knows nothing of a file's mode and times, nor (before its
+/// third version) of `truncate`, and a slot may own files beside a job's. To succeed and do
+/// nothing keeps `shutil.copy` working.
+const PRETENDED: &[c_long] = &[libc::SYS_fchmod, libc::SYS_fchmodat, libc::SYS_utimensat];
 #[cfg(target_arch = "x86_64")]
-const TEX_MORE_OF_ARCH: &[c_long] = &[libc::SYS_fork, libc::SYS_vfork];
+const PRETENDED_OF_ARCH: &[c_long] = &[libc::SYS_chmod, libc::SYS_utime, libc::SYS_utimes];
 #[cfg(not(target_arch = "x86_64"))]
-const TEX_MORE_OF_ARCH: &[c_long] = &[];
+const PRETENDED_OF_ARCH: &[c_long] = &[];
+/// Not at level `container` either: the last two make data that no counter of writes sees.
+const REFUSED_IN_CONTAINER: &[c_long] =
+    &[libc::SYS_truncate, libc::SYS_fallocate, libc::SYS_splice];
+
+/// Stands for the process's own id in the filters of a job and of TeX: `walls.py` puts it in.
+const OWN_PID: u64 = 0x7e57_91d0;
 
 /// Denied to the whole slot, the trusted zygote and guards included: none of
 /// them needs it, and each has a history.
@@ -250,6 +261,19 @@ const OUTER_DENIED_OF_ARCH: &[c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const OUTER_DENIED_OF_ARCH: &[c_long] = &[];
 
+/// Denied to the whole slot at level `container`, where nobody has a use for them.
+const OUTER_DENIED_IN_CONTAINER: &[c_long] = &[
+    libc::SYS_chroot,
+    libc::SYS_mount,
+    libc::SYS_mount_setattr,
+    libc::SYS_pivot_root,
+    libc::SYS_setns,
+    libc::SYS_socket,
+    libc::SYS_socketpair,
+    libc::SYS_umount2,
+    libc::SYS_unshare,
+];
+
 /// `fcntl` without owners, signals and leases: they reach other processes.
 const FCNTL_ALLOWED: &[u64] = &[
     0, 1, 2, 3, 4,    // DUPFD, GETFD, SETFD, GETFL, SETFL
@@ -261,7 +285,7 @@ const IOCTL_ALLOWED: &[u64] = &[0x5401, 0x540f, 0x5413, 0x541b, 0x5421, 0x5450, 
 /// `prctl`: GET_DUMPABLE, SET_NAME, GET_NAME, GET_SECCOMP, SET/GET_NO_NEW_PRIVS, SET_VMA.
 const PRCTL_ALLOWED: &[u64] = &[3, 15, 16, 21, 38, 39, 0x5356_4d41];
 
-/// The three programs, compiled once.
+/// The three programs of a level, compiled once.
 #[derive(Debug)]
 pub(super) struct Filters {
     job: Vec<u8>,
@@ -271,22 +295,36 @@ pub(super) struct Filters {
 
 impl Filters {
     /// The filters of this build.
-    pub(super) fn get() -> &'static Self {
-        static FILTERS: OnceLock<Filters> = OnceLock::new();
-        FILTERS.get_or_init(|| Self {
-            job: raw(&job()),
-            tex: raw(&tex()),
-            outer: raw(&outer()),
+    pub(super) fn get(level: Level) -> &'static Self {
+        static FULL: OnceLock<Filters> = OnceLock::new();
+        static CONTAINER: OnceLock<Filters> = OnceLock::new();
+        let filters = match level {
+            Level::Full => &FULL,
+            Level::Container => &CONTAINER,
+        };
+        filters.get_or_init(|| Self {
+            job: raw(&job(level)),
+            tex: raw(&tex(level)),
+            outer: raw(&outer(level)),
         })
     }
 
-    /// Fresh sealed files: job, tex, outer.
-    pub(super) fn open(&self) -> io::Result<[OwnedFd; 3]> {
+    /// Fresh sealed files: job, tex.
+    pub(super) fn open_inner(&self) -> io::Result<[OwnedFd; 2]> {
         Ok([
             sealed_file("filter-job", &self.job)?,
             sealed_file("filter-tex", &self.tex)?,
-            sealed_file("filter-outer", &self.outer)?,
         ])
+    }
+
+    /// A fresh sealed file with the filter of the whole slot.
+    pub(super) fn open_outer(&self) -> io::Result<OwnedFd> {
+        sealed_file("filter-outer", &self.outer)
+    }
+
+    /// The filter of the whole slot, for `prctl`: eight bytes an instruction.
+    pub(super) fn outer(&self) -> &[u8] {
+        &self.outer
     }
 }
 
@@ -331,7 +369,7 @@ fn one_of(argument: u8, values: &[u64]) -> Vec<SeccompRule> {
         .collect()
 }
 
-fn common() -> Rules {
+fn common(level: Level) -> Rules {
     let mut rules: Rules = COMMON
         .iter()
         .chain(COMMON_OF_ARCH)
@@ -341,52 +379,80 @@ fn common() -> Rules {
     rules.insert(libc::SYS_ioctl, one_of(1, IOCTL_ALLOWED));
     rules.insert(libc::SYS_prctl, one_of(0, PRCTL_ALLOWED));
     rules.insert(libc::SYS_prlimit64, vec![equals(0, 0)]);
-    rules
-}
-
-fn job() -> BpfProgram {
-    let mut rules = common();
     // Threads, never processes.
     rules.insert(
         libc::SYS_clone,
         vec![masked(0, CLONE_THREAD | CLONE_NEW_ANY, CLONE_THREAD)],
     );
-    // A job is pid 1 of its namespace: it may abort itself.
-    rules.insert(libc::SYS_kill, vec![equals(0, 1)]);
-    rules.insert(libc::SYS_tgkill, vec![equals(0, 1)]);
-    compile(rules, Kind::Allow)
-}
-
-fn tex() -> BpfProgram {
-    let mut rules = common();
-    for &call in TEX_MORE.iter().chain(TEX_MORE_OF_ARCH) {
-        rules.insert(call, Vec::new());
+    // It may abort itself.
+    rules.insert(libc::SYS_kill, vec![equals(0, OWN_PID)]);
+    rules.insert(libc::SYS_tgkill, vec![equals(0, OWN_PID)]);
+    match level {
+        Level::Full => {}
+        Level::Container => {
+            for call in REFUSED_IN_CONTAINER {
+                rules.remove(call);
+            }
+        }
     }
-    rules.insert(libc::SYS_clone, vec![masked(0, CLONE_NEW_ANY, 0)]);
-    compile(rules, Kind::Allow)
+    rules
 }
 
-fn outer() -> BpfProgram {
+fn job(level: Level) -> BpfProgram {
+    compile(common(level), Kind::Allow, &pretended(level))
+}
+
+fn tex(level: Level) -> BpfProgram {
+    let mut rules = common(level);
+    rules.insert(libc::SYS_execve, Vec::new());
+    compile(rules, Kind::Allow, &pretended(level))
+}
+
+fn pretended(level: Level) -> Vec<c_long> {
+    match level {
+        Level::Full => Vec::new(),
+        Level::Container => [PRETENDED, PRETENDED_OF_ARCH].concat(),
+    }
+}
+
+fn outer(level: Level) -> BpfProgram {
     let mut rules: Rules = OUTER_DENIED
         .iter()
         .chain(OUTER_DENIED_OF_ARCH)
         .map(|&call| (call, Vec::new()))
         .collect();
-    // In place of bubblewrap's --disable-userns; `launch.rs` says why.
-    for call in [libc::SYS_unshare, libc::SYS_clone] {
-        rules.insert(call, vec![masked(0, CLONE_NEWUSER, CLONE_NEWUSER)]);
+    match level {
+        Level::Full => {
+            // In place of bubblewrap's --disable-userns; `launch.rs` says why.
+            for call in [libc::SYS_unshare, libc::SYS_clone] {
+                rules.insert(call, vec![masked(0, CLONE_NEWUSER, CLONE_NEWUSER)]);
+            }
+            // Back to the own pid namespace is the only entering that a guard does.
+            rules.insert(
+                libc::SYS_setns,
+                vec![rule(
+                    1,
+                    SeccompCmpArgLen::Dword,
+                    SeccompCmpOp::Ne,
+                    CLONE_NEWPID,
+                )],
+            );
+        }
+        Level::Container => {
+            for &call in OUTER_DENIED_IN_CONTAINER {
+                rules.insert(call, Vec::new());
+            }
+            // Any of them, one rule a bit.
+            let bits = (0..64).map(|bit| 1 << bit);
+            rules.insert(
+                libc::SYS_clone,
+                bits.filter(|bit| CLONE_NEW_ANY & bit & !0x80 != 0)
+                    .map(|bit| masked(0, bit, bit))
+                    .collect(),
+            );
+        }
     }
-    // Back to the own pid namespace is the only entering that a guard does.
-    rules.insert(
-        libc::SYS_setns,
-        vec![rule(
-            1,
-            SeccompCmpArgLen::Dword,
-            SeccompCmpOp::Ne,
-            CLONE_NEWPID,
-        )],
-    );
-    compile(rules, Kind::Deny)
+    compile(rules, Kind::Deny, &[])
 }
 
 #[derive(Clone, Copy)]
@@ -395,7 +461,7 @@ enum Kind {
     Deny,
 }
 
-fn compile(rules: Rules, kind: Kind) -> BpfProgram {
+fn compile(rules: Rules, kind: Kind, pretended: &[c_long]) -> BpfProgram {
     let denied = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     let (otherwise, on_match) = match kind {
         Kind::Allow => (denied, SeccompAction::Allow),
@@ -407,13 +473,13 @@ fn compile(rules: Rules, kind: Kind) -> BpfProgram {
     let list: BpfProgram = SeccompFilter::new(rules, otherwise, on_match, arch)
         .and_then(TryInto::try_into)
         .expect("the lists in this file are valid");
-    let mut program = prologue();
+    let mut program = prologue(pretended);
     program.extend(list);
     program
 }
 
 /// What seccompiler's one action per filter cannot say.
-fn prologue() -> BpfProgram {
+fn prologue(pretended: &[c_long]) -> BpfProgram {
     const LOAD_NUMBER: u16 = 0x20;
     const JUMP_IF_EQUAL: u16 = 0x15;
     const JUMP_IF_AT_LEAST: u16 = 0x35;
@@ -422,16 +488,21 @@ fn prologue() -> BpfProgram {
     const ERRNO: u32 = 0x0005_0000;
     const X32_BIT: u32 = 0x4000_0000;
     let step = |code, jt, jf, k| sock_filter { code, jt, jf, k };
-    let clone3 = u32::try_from(libc::SYS_clone3).expect("call numbers are small");
-    vec![
+    let number = |call| u32::try_from(call).expect("call numbers are small");
+    let mut program = vec![
         step(LOAD_NUMBER, 0, 0, 0),
         // x32 calls have numbers of their own, which no list here names.
         step(JUMP_IF_AT_LEAST, 0, 1, X32_BIT),
         step(RETURN, 0, 0, KILL_PROCESS),
         // Its flags are behind a pointer, unseen; with ENOSYS glibc uses clone.
-        step(JUMP_IF_EQUAL, 0, 1, clone3),
+        step(JUMP_IF_EQUAL, 0, 1, number(libc::SYS_clone3)),
         step(RETURN, 0, 0, ERRNO | libc::ENOSYS.unsigned_abs()),
-    ]
+    ];
+    for &call in pretended {
+        program.push(step(JUMP_IF_EQUAL, 0, 1, number(call)));
+        program.push(step(RETURN, 0, 0, ERRNO));
+    }
+    program
 }
 
 fn raw(program: &[sock_filter]) -> Vec<u8> {
@@ -450,8 +521,22 @@ mod tests {
 
     #[test]
     fn filters_fit_into_the_kernels_limit() {
-        for program in [job(), tex(), outer()] {
-            assert!(program.len() < 4096, "{} instructions", program.len());
+        for level in [Level::Full, Level::Container] {
+            for program in [job(level), tex(level), outer(level)] {
+                assert!(program.len() < 4096, "{} instructions", program.len());
+            }
+        }
+    }
+
+    #[test]
+    fn the_own_process_is_named_where_it_can_be_put_in() {
+        // `walls.py` changes the operand of comparisons with it, and nothing else.
+        for level in [Level::Full, Level::Container] {
+            for program in [job(level), tex(level)] {
+                let placed = program.iter().filter(|step| u64::from(step.k) == OWN_PID);
+                assert_eq!(placed.clone().count(), 2, "kill and tgkill");
+                assert!(placed.clone().all(|step| step.code == 0x15));
+            }
         }
     }
 
@@ -460,13 +545,11 @@ mod tests {
         let never = [
             libc::SYS_execve,
             libc::SYS_execveat,
-            libc::SYS_clone,
             libc::SYS_clone3,
             libc::SYS_socket,
             libc::SYS_socketpair,
             libc::SYS_connect,
             libc::SYS_ptrace,
-            libc::SYS_kill,
             libc::SYS_tkill,
             libc::SYS_rt_sigqueueinfo,
             libc::SYS_pidfd_open,
@@ -479,7 +562,7 @@ mod tests {
             libc::SYS_sendmsg,
         ];
         for call in never {
-            assert!(!common().contains_key(&call), "call {call}");
+            assert!(!common(Level::Full).contains_key(&call), "call {call}");
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Starts a slot: bubblewrap as an unprivileged user, with an empty environment.
+//! Starts a slot. At level `full`: bubblewrap as an unprivileged user, with an empty
+//! environment (level `container` is in `bare.rs`).
 //!
 //! Three things that bubblewrap does not do for us, each a hole when forgotten:
 //!
@@ -26,7 +27,9 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use serde::Deserialize;
 use tokio::io::unix::AsyncFd;
 
+use super::area::Area;
 use super::filters::Filters;
+use super::{Level, bare};
 
 /// Where the two folders are bound for an unprivileged bubblewrap, and where
 /// they are inside.
@@ -36,7 +39,7 @@ const RENDERER_INSIDE: &str = "/opt/sbx";
 
 /// Single files and folders of the system that a scene or LaTeX reads. Never
 /// `/etc` as a whole, and those that are not installed are left out.
-const SYSTEM_PATHS: &[&str] = &[
+pub(super) const SYSTEM_PATHS: &[&str] = &[
     "/etc/fonts",
     "/etc/ld.so.cache",
     "/etc/texmf",
@@ -56,23 +59,57 @@ const DEVICES: &[&str] = &[
     "/dev/urandom",
 ];
 
-/// What to start.
+/// All of a zygote's environment.
+pub(super) const ENVIRONMENT: &[(&str, &str)] = &[
+    ("PATH", "/usr/local/bin:/usr/bin:/bin"),
+    ("HOME", "/nonexistent"),
+    ("LANG", "C.UTF-8"),
+    // One thread: fork and unshare depend on it.
+    ("OPENBLAS_NUM_THREADS", "1"),
+    ("OMP_NUM_THREADS", "1"),
+    // Each arena reserves address space, which the memory limit counts.
+    ("MALLOC_ARENA_MAX", "2"),
+    // Manim's log lines are laid out for a terminal of this width.
+    ("COLUMNS", "100"),
+];
+
+/// What to start, and how.
 #[derive(Debug, Clone)]
 pub(super) struct LaunchSpec {
-    pub bwrap: PathBuf,
+    pub means: Means,
     pub python_env: PathBuf,
     pub renderer_dir: PathBuf,
     /// User to become; `None` to stay who we are (not root).
     pub uid: Option<u32>,
 }
 
+/// What there is to build walls with.
+#[derive(Debug, Clone)]
+pub(super) enum Means {
+    /// Level `full`: this bubblewrap.
+    Bubblewrap(PathBuf),
+    /// Level `container`: what any process may do, and a folder for the slots' areas.
+    Bare(PathBuf),
+}
+
+impl Means {
+    pub(super) fn level(&self) -> Level {
+        match self {
+            Self::Bubblewrap(_) => Level::Full,
+            Self::Bare(_) => Level::Container,
+        }
+    }
+}
+
 /// A running slot. Dropping it ends it; nothing is left when the drop returns.
 #[derive(Debug)]
 pub(super) struct SlotProcess {
-    /// bubblewrap's outer process, our child.
-    bwrap: Child,
-    /// The zygote, pid 1 of the slot: when it is gone, all is.
+    /// Our child: bubblewrap's outer process, or the zygote itself.
+    child: Child,
+    /// The zygote. At level `full` pid 1 of the slot: when it is gone, all is.
     zygote: Option<Zygote>,
+    /// At level `container`: where the slot keeps files. Removed when all is dead.
+    area: Option<Area>,
 }
 
 #[derive(Debug)]
@@ -82,10 +119,40 @@ struct Zygote {
 }
 
 impl LaunchSpec {
-    /// Starts bubblewrap; `control` becomes the zygote's control socket and
+    /// Starts the slot; `control` becomes the zygote's control socket and
     /// `output` its stdout and stderr.
     pub(super) fn start(&self, control: OwnedFd, output: OwnedFd) -> io::Result<SlotProcess> {
-        let [job_filter, tex_filter, outer_filter] = Filters::get().open()?;
+        match &self.means {
+            Means::Bubblewrap(bwrap) => self.start_bubblewrap(bwrap, control, output),
+            Means::Bare(folder) => {
+                let area = Area::new(folder, self.uid).map_err(|error| {
+                    io::Error::new(
+                        error.kind(),
+                        format!("no folder for jobs in {}: {error}", folder.display()),
+                    )
+                })?;
+                let child = bare::start(self, area.path(), control, output)?;
+                let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+                let mut slot = SlotProcess {
+                    child,
+                    zygote: None,
+                    area: Some(area),
+                };
+                slot.zygote = pid.map(Zygote::open).transpose()?.flatten();
+                Ok(slot)
+            }
+        }
+    }
+
+    fn start_bubblewrap(
+        &self,
+        bwrap: &Path,
+        control: OwnedFd,
+        output: OwnedFd,
+    ) -> io::Result<SlotProcess> {
+        let filters = Filters::get(Level::Full);
+        let [job_filter, tex_filter] = filters.open_inner()?;
+        let outer_filter = filters.open_outer()?;
         let (info_read, info_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let inherited = vec![control, job_filter, tex_filter, outer_filter, info_write];
         let numbers: Vec<RawFd> = inherited.iter().map(AsRawFd::as_raw_fd).collect();
@@ -98,7 +165,7 @@ impl LaunchSpec {
             Some(_) => (format!("{STAGE}/rt").into(), format!("{STAGE}/sbx").into()),
             None => (self.python_env.clone(), self.renderer_dir.clone()),
         };
-        let mut command = Command::new(&self.bwrap);
+        let mut command = Command::new(bwrap);
         command
             .args(arguments(&python_env, &renderer_dir, &numbers))
             .env_clear()
@@ -116,13 +183,28 @@ impl LaunchSpec {
                 keep_only(&inherited)
             });
         }
-        let bwrap = launcher().spawn(command)?;
+        let child = launcher().spawn(command)?;
         let mut slot = SlotProcess {
-            bwrap,
+            child,
             zygote: None,
+            area: None,
         };
         slot.zygote = find_zygote(info_read)?;
         Ok(slot)
+    }
+}
+
+impl Zygote {
+    /// `None` if it has ended already.
+    fn open(pid: Pid) -> io::Result<Option<Self>> {
+        match rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK) {
+            Ok(pidfd) => Ok(Some(Self {
+                pid,
+                pidfd: super::wire::register(pidfd)?,
+            })),
+            Err(rustix::io::Errno::SRCH) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
@@ -140,16 +222,28 @@ impl SlotProcess {
         }
     }
 
+    /// Makes sure that nothing of a job that is over is on disk.
+    pub(super) fn clear(&self) -> io::Result<()> {
+        self.area.as_ref().map_or(Ok(()), Area::clear)
+    }
+
     /// Kills the slot; when this returns, nothing of it is left.
     pub(super) fn kill(&mut self) {
+        let session = i32::try_from(self.child.id()).unwrap_or(0);
         if let Some(zygote) = self.zygote.take() {
             // All that lives in a pid namespace dies with its pid 1, and
             // bubblewrap, which waits for pid 1, ends after it.
             let _ = rustix::process::pidfd_send_signal(zygote.pidfd.get_ref(), Signal::KILL);
         } else {
-            let _ = self.bwrap.kill();
+            let _ = self.child.kill();
         }
-        let _ = self.bwrap.wait();
+        let _ = self.child.wait();
+        if let Some(area) = self.area.take() {
+            if let Err(error) = bare::end_session(session) {
+                tracing::error!(error = %error, "a slot did not end");
+            }
+            drop(area);
+        }
     }
 }
 
@@ -219,18 +313,7 @@ fn arguments(python_env: &Path, renderer_dir: &Path, fds: &[RawFd]) -> Vec<OsStr
     }
     add(&["--proc", "/proc", "--dir", "/job", "--dir", "/texjob"]);
     add(&["--size", "16777216", "--tmpfs", "/tmp"]);
-    for (name, value) in [
-        ("PATH", "/usr/local/bin:/usr/bin:/bin"),
-        ("HOME", "/nonexistent"),
-        ("LANG", "C.UTF-8"),
-        // One thread: fork and unshare depend on it.
-        ("OPENBLAS_NUM_THREADS", "1"),
-        ("OMP_NUM_THREADS", "1"),
-        // Each arena reserves address space, which the memory limit counts.
-        ("MALLOC_ARENA_MAX", "2"),
-        // Manim's log lines are laid out for a terminal of this width.
-        ("COLUMNS", "100"),
-    ] {
+    for (name, value) in ENVIRONMENT {
         add(&["--setenv", name, value]);
     }
     for (outside, inside) in [(python_env, PYTHON_INSIDE), (renderer_dir, RENDERER_INSIDE)] {
@@ -249,12 +332,13 @@ fn arguments(python_env: &Path, renderer_dir: &Path, fds: &[RawFd]) -> Vec<OsStr
         &control.to_string(),
         &job_filter.to_string(),
         &tex_filter.to_string(),
+        "full",
     ]);
     arguments
 }
 
 /// After fork: only these descriptors, stdio, and Rust's own survive the exec.
-fn keep_only(fds: &[OwnedFd]) -> io::Result<()> {
+pub(super) fn keep_only(fds: &[OwnedFd]) -> io::Result<()> {
     // SAFETY: plain system calls on numbers.
     unsafe {
         if libc::syscall(
@@ -415,24 +499,17 @@ fn find_zygote(info: OwnedFd) -> io::Result<Option<Zygote>> {
     let Some(pid) = Pid::from_raw(child_pid) else {
         return Ok(None);
     };
-    match rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK) {
-        Ok(pidfd) => Ok(Some(Zygote {
-            pid,
-            pidfd: super::wire::register(pidfd)?,
-        })),
-        Err(rustix::io::Errno::SRCH) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+    Zygote::open(pid)
 }
 
-/// The thread that starts every bubblewrap of this process.
+/// The thread that starts every slot of this process.
 ///
-/// `--die-with-parent` means the parent *thread*: started from a pool thread
+/// To die with the parent means with the parent *thread*: started from a pool thread
 /// that tokio retires, a slot would die with that thread. This one lives as
 /// long as the process.
-struct Launcher(std_mpsc::Sender<(Command, std_mpsc::Sender<io::Result<Child>>)>);
+pub(super) struct Launcher(std_mpsc::Sender<(Command, std_mpsc::Sender<io::Result<Child>>)>);
 
-fn launcher() -> &'static Launcher {
+pub(super) fn launcher() -> &'static Launcher {
     static LAUNCHER: OnceLock<Launcher> = OnceLock::new();
     LAUNCHER.get_or_init(|| {
         let (sender, receiver) =
@@ -450,7 +527,7 @@ fn launcher() -> &'static Launcher {
 }
 
 impl Launcher {
-    fn spawn(&self, command: Command) -> io::Result<Child> {
+    pub(super) fn spawn(&self, command: Command) -> io::Result<Child> {
         let (reply, answer) = std_mpsc::channel();
         let gone = || io::Error::other("the launcher thread is gone");
         self.0.send((command, reply)).map_err(|_| gone())?;

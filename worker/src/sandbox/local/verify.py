@@ -23,5 +23,7 @@ class Verify(Scene):
         held("a job can read the host's users", lambda: open("/etc/shadow").close())
         held("a job sees processes", lambda: open("/proc/1/environ").close())
         held("a job can write outside its folder", lambda: open("/opt/x", "w").close())
+        held("a job can write to a shared folder", lambda: open("/dev/shm/x", "w").close())
+        held("a job can list its neighbours", lambda: os.listdir(".."))
         held("a job can signal the renderer", lambda: os.kill(-1, 0))
         self.play(Create(Square()), run_time=0.2)

@@ -60,6 +60,11 @@ pub(super) struct LimitsMessage {
     pub memory_bytes: u64,
     pub output_bytes: u64,
     pub disk_bytes: u64,
+    pub disk_files: u64,
+    pub open_files: u64,
+    pub threads: u64,
+    pub frames: u64,
+    pub pixels: u64,
     pub stall_s: Option<f64>,
 }
 
@@ -114,6 +119,8 @@ pub(super) struct DoneMessage {
     pub frames: u64,
     pub animations: u32,
     pub engine: String,
+    /// For the user, from the scene's own process: bounded and harmless.
+    pub warnings: Vec<String>,
     pub formulas_set: u32,
     pub cpu_s: f64,
     pub peak_memory_bytes: u64,

@@ -1,0 +1,116 @@
+"""Looks after what the kernel does not bound at level ``container``.
+
+A resource limit is per file or per user, never per folder or per job. So the
+guard looks a few times a second and ends the job that has passed its limit: it
+may have gone somewhat further by then. At level ``full`` mounts and namespaces
+do this exactly, and nobody watches.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Any
+
+from . import folders, walls
+from .protocol import Limits
+
+EVERY_S = 0.2
+_REWRITES_MAX = 4
+"""How often a job may write its whole folder anew, films in pieces included."""
+
+
+def excess(pid: int, limits: Limits) -> dict[str, Any] | None:
+    """The failure of a job that has more than it may have; None if there is none."""
+    threads = _threads(pid)
+    if threads > limits.threads:
+        return too_many_threads(limits)
+    return _files_excess(pid, limits)
+
+
+def _files_excess(pid: int, limits: Limits) -> dict[str, Any] | None:
+    disk, files = 0, 0
+    try:
+        for folder in (walls.JOB_DIR, walls.TMP_DIR):
+            size = folders.measure(folder, limits.disk_files)
+            disk += size.bytes
+            files += size.files
+    except folders.TooDeep:
+        return {"class": "output_limit", "message": "the render made folders too deep in each other to count them"}
+    if files > limits.disk_files:
+        return too_many_files(limits)
+    # What is open has no name any more, or has been counted by it.
+    if disk + _nameless(pid) > limits.disk_bytes:
+        return too_much_data(limits)
+    if _written(pid) > limits.disk_bytes * _REWRITES_MAX:
+        return {
+            "class": "output_limit",
+            "message": f"the render wrote its folder's {limits.disk_bytes // 2**20} MiB more than {_REWRITES_MAX} times",
+        }
+    return None
+
+
+def too_many_threads(limits: Limits) -> dict[str, Any]:
+    """The failure of a job with too many threads."""
+    return {
+        "class": "sandbox_denied",
+        "message": f"the render started more threads than the limit of {limits.threads}",
+        "hint": "a scene needs no threads of its own",
+    }
+
+
+def too_many_files(limits: Limits) -> dict[str, Any]:
+    """The failure of a job with too many files."""
+    return {
+        "class": "output_limit",
+        "message": f"the render made more files than the limit of {limits.disk_files}",
+    }
+
+
+def too_much_data(limits: Limits) -> dict[str, Any]:
+    """The failure of a job that has filled its folder."""
+    return {
+        "class": "output_limit",
+        "message": f"the render filled its folder up to the limit of {limits.disk_bytes // 2**20} MiB",
+    }
+
+
+def too_much(folder: str, bytes_max: int, files_max: int) -> bool:
+    """Whether a helper's folder has more than it may have."""
+    try:
+        size = folders.measure(folder, files_max)
+    except folders.TooDeep:
+        return True
+    except FileNotFoundError:
+        return False  # it has just been collected
+    return size.bytes > bytes_max or size.files > files_max
+
+
+def _threads(pid: int) -> int:
+    try:
+        return len(os.listdir(f"/proc/{pid}/task"))
+    except OSError:
+        return 0  # it has just ended
+
+
+def _nameless(pid: int) -> int:
+    """Bytes of open files that no folder shows any more."""
+    held: dict[tuple[int, int], int] = {}
+    try:
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            info = os.stat(f"/proc/{pid}/fd/{name}")
+            if stat.S_ISREG(info.st_mode) and info.st_nlink == 0:
+                held[info.st_dev, info.st_ino] = info.st_blocks * 512
+    except OSError:
+        pass
+    return sum(held.values())
+
+
+def _written(pid: int) -> int:
+    """All bytes that the process has written, wherever they went."""
+    try:
+        with open(f"/proc/{pid}/io", encoding="ascii") as file:
+            fields = dict(line.split(": ") for line in file.read().splitlines())
+        return int(fields["wchar"])
+    except (OSError, KeyError, ValueError):
+        return 0  # it has ended, or this kernel does not count

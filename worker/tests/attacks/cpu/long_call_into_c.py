@@ -1,0 +1,3 @@
+# ends: timeout
+# wall: 1
+sum(range(10 ** 12))

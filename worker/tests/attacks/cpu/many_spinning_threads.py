@@ -1,0 +1,10 @@
+# ends: timeout
+# cpu: 2
+# wall: 30
+import threading
+from scipy import linalg
+def spin():
+    matrix = np.random.rand(300, 300)
+    while True: linalg.svd(matrix)
+for _ in range(20): threading.Thread(target=spin, daemon=True).start()
+while True: n = 1

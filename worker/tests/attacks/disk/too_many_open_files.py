@@ -1,0 +1,3 @@
+# ends: sandbox_denied
+held = []
+while True: held.append(open("/dev/null"))

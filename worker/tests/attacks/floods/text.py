@@ -1,0 +1,3 @@
+# ends: output_limit
+# log_mib: 2
+while True: print("x" * 1000)

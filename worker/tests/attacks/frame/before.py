@@ -1,0 +1,44 @@
+# What stands before every attack: helpers, and what the test knows of this machine.
+# An attempt must raise OSError; whatever does not is a breach, and named.
+import ctypes
+import os
+import sys
+
+import manim
+import manimq_renderer
+from manim import *
+
+RENDERER = os.path.dirname(manimq_renderer.__file__)
+libc = ctypes.CDLL(None, use_errno=True)
+breaches = []
+
+
+def attempt(name, function, *arguments, **more):
+    try:
+        result = function(*arguments, **more)
+    except OSError:
+        return
+    breaches.append(f"{name} -> {str(result)[:100]}")
+
+
+def call_now(name, number, *arguments):
+    ctypes.set_errno(0)
+    result = libc.syscall(ctypes.c_long(number), *(ctypes.c_long(a) for a in arguments))
+    if result < 0:
+        raise OSError(ctypes.get_errno(), name)
+    return result
+
+
+def call(name, number, *arguments):
+    attempt(name, call_now, name, number, *arguments)
+
+
+def read(path):
+    with open(path, "rb") as file:
+        return file.read(100)
+
+
+def write(path):
+    with open(path, "wb") as file:
+        file.write(b"x")
+    os.unlink(path)

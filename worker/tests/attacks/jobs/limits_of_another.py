@@ -1,0 +1,11 @@
+for pid in VICTIM_PIDS + [os.getppid() or 3, 1 if os.getpid() != 1 else 2]:
+    call(f"prlimit {pid}", 302, pid, 7, 0, 0)
+    call(f"affinity {pid}", 203, pid, 8, 0)
+    call(f"scheduler {pid}", 144, pid, 0, 0)
+    call(f"setparam {pid}", 142, pid, 0)
+    call(f"setpriority {pid}", 141, 0, pid, 19)
+    call(f"ioprio {pid}", 251, 1, pid, 0)
+    call(f"setpgid {pid}", 109, pid, 0)
+    attempt(f"oom_score_adj {pid}", open, f"/proc/{pid}/oom_score_adj", "w")
+call("priority of all of the user", 141, 2, os.getuid(), 19)
+call("setsid", 112)

@@ -1,0 +1,13 @@
+import pty, multiprocessing
+attempt("fork", os.fork)
+attempt("forkpty", pty.fork)
+attempt("multiprocessing fork", multiprocessing.get_context("fork").Process(target=print).start)
+attempt("multiprocessing spawn", multiprocessing.get_context("spawn").Process(target=print).start)
+call("vfork", 58)
+call("fork", 57)
+call("clone", 56, 17, 0, 0, 0, 0)
+call("clone of memory", 56, 0x100 | 17, 0, 0, 0, 0)
+call("clone vfork", 56, 0x4100 | 17, 0, 0, 0, 0)
+call("clone3", 435, 0, 0)
+block = (ctypes.c_uint64 * 11)(0, 0, 0, 0, 17)
+call("clone3 with flags", 435, ctypes.addressof(block), 88)

@@ -1,0 +1,2 @@
+# ends: validation, scene_error
+os._exit(71)

@@ -1,0 +1,2 @@
+# ends: scene_error
+ctypes.string_at(0)

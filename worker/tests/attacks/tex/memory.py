@@ -1,0 +1,3 @@
+# ends: latex_error
+# tex: needed
+Tex(r"\def\a{\a\a}\a")
