@@ -747,7 +747,15 @@ impl Session<'_> {
             )),
             Status::Succeeded => {
                 display.status("downloading");
-                self.fetch(&scene, &ended.job).await
+                let fetched = self.fetch(&scene, &ended.job).await;
+                if ended.job.cached && !self.plan.json {
+                    self.screen.say(&format!(
+                        "{} {} is the film of an earlier render of the same; --disable_caching renders it anew",
+                        self.screen.paint().warning("note:"),
+                        visible(&scene)
+                    ));
+                }
+                fetched
             }
             Status::Canceled => Err(Failure::new(
                 Exit::Canceled,

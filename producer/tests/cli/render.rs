@@ -67,6 +67,35 @@ async fn a_film_lies_where_manim_puts_it_and_its_path_is_all_of_standard_output(
 }
 
 #[tokio::test]
+async fn a_film_of_an_earlier_render_is_said_to_be_one() {
+    let fake = Fake::start(|call| match call.what.as_str() {
+        "POST /v1/jobs" => {
+            let more =
+                json!({"output": call.body["output"], "cached": true, "artifacts": artifact(FILM)});
+            answer(202, &job(JOB, "MyScene", "succeeded", more))
+        }
+        _ => works(call, FILM),
+    })
+    .await;
+    let folder = folder();
+    let said = run(&mut render(folder.path(), &fake, &["scene.py", "MyScene"])).await;
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert!(
+        said.err.contains("film of an earlier render") && said.err.contains("--disable_caching"),
+        "{}",
+        said.err
+    );
+    let said = run(&mut render(
+        folder.path(),
+        &fake,
+        &["--json", "scene.py", "MyScene"],
+    ))
+    .await;
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert!(!said.err.contains("earlier"), "{}", said.err);
+}
+
+#[tokio::test]
 async fn the_flags_of_manim_mean_what_they_mean_there() {
     let fake = Fake::start(|call| works(call, FILM)).await;
     let folder = folder();
