@@ -250,7 +250,7 @@ impl Victim {
         }
     }
 
-    async fn is_unharmed(self) -> Result<(), String> {
+    async fn ends_unharmed(self) -> Result<(), String> {
         self.stop.cancel();
         self.task.await.expect("no panic")
     }
@@ -315,7 +315,7 @@ fn every_attack_is_held(level: Level) {
             wrong.extend(more);
             times.extend(took);
         }
-        if let Err(harm) = victim.is_unharmed().await {
+        if let Err(harm) = victim.ends_unharmed().await {
             wrong.push(format!("the other tenant's job did not survive: {harm}"));
         }
         times.sort();

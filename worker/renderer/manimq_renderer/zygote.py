@@ -26,11 +26,13 @@ from .protocol import MESSAGE_BYTES_MAX, JobSpec, send
 _CONTROL = 3
 
 
-def main(control_fd: int, job_filter_fd: int, tex_filter_fd: int, level: str, *places: str) -> None:
+def main(control_fd: int, job_filter_fd: int, tex_filter_fd: int, doors: list[int], level: str, *places: str) -> None:
     """Warm up, say ready, fork a guard per job until the worker hangs up."""
     began = time.monotonic()
     walls.use_level(level, places)
     filters = walls.Filters(job=_read_all(job_filter_fd), tex=_read_all(tex_filter_fd))
+    for door in doors:
+        os.write(door, b"0")  # the writer itself, and all that it forks
     if control_fd != _CONTROL:
         os.dup2(control_fd, _CONTROL, inheritable=False)
     linux.close_all_from(_CONTROL + 1)

@@ -18,6 +18,7 @@
 
 mod area;
 mod bare;
+mod cgroup;
 mod filters;
 mod launch;
 mod logs;
@@ -177,6 +178,17 @@ impl LocalSandbox {
             .and_then(|slot| slot.process.zygote_pid())
     }
 
+    /// Whether control groups count what a job holds; else why not.
+    ///
+    /// # Errors
+    /// Why there are none, for a person.
+    pub fn control_groups() -> Result<(), String> {
+        cgroup::delegated()
+            .as_ref()
+            .map(|_| ())
+            .map_err(Clone::clone)
+    }
+
     /// The walls that stand.
     #[must_use]
     pub fn level(&self) -> Level {
@@ -199,6 +211,11 @@ impl LocalSandbox {
         }
         let slot = self.slot.as_mut().ok_or_else(|| lost("no slot"))?;
         slot.busy = true;
+        let limits = &request.limits;
+        slot.process.allow(
+            limits.memory_bytes.saturating_add(limits.disk_bytes),
+            limits.threads,
+        );
         let result = match Job::start(slot, request).await {
             Ok(job) => job.run(slot, request, events).await,
             Err(error) => Err(lost(format!("the zygote does not take jobs: {error}"))),

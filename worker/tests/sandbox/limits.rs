@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use manimq_worker::sandbox::local::Level;
-use manimq_worker::sandbox::{Encoder, FailureClass, Limits, OutputFormat, RenderRequest};
+use manimq_worker::sandbox::local::{Level, LocalConfig, LocalSandbox};
+use manimq_worker::sandbox::{
+    Encoder, EventSender, FailureClass, Limits, OutputFormat, RenderEvent, RenderRequest, Sandbox,
+};
 
 use crate::support::*;
 
@@ -236,4 +238,92 @@ fn a_flood_of_text_is_output_limit_and_little_of_it_is_kept() {
     assert_class(&failure(result), FailureClass::OutputLimit);
     let kept: usize = events.iter().map(|event| format!("{event:?}").len()).sum();
     assert!(kept < 2 << 20, "{kept} bytes");
+}
+
+/// Whether there are control groups; says so where a test is left out.
+fn has_control_groups(what: &str) -> bool {
+    match LocalSandbox::control_groups() {
+        Ok(()) => true,
+        Err(why) => {
+            tell(&format!(
+                "SKIPPED, no control groups are delegated here: {what} ({why})"
+            ));
+            false
+        }
+    }
+}
+
+/// A running job's group for memory, as the file system shows it.
+fn group_of(pid: u32) -> Option<std::path::PathBuf> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    text.lines().find_map(|line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (fields.next()?, fields.next()?);
+        let mount = match controllers {
+            "" => "/sys/fs/cgroup",
+            "memory" => "/sys/fs/cgroup/memory",
+            _ => return None,
+        };
+        path.contains("manimq-slot-")
+            .then(|| std::path::Path::new(mount).join(path.trim_start_matches('/')))
+    })
+}
+
+#[test]
+fn a_job_that_fills_its_slots_control_group_is_out_of_memory_and_dies_alone() {
+    if !has_control_groups("a job that fills its slot's group dies alone") {
+        return;
+    }
+    for level in [Level::Full, Level::Container] {
+        let (result, group) = block_on(async {
+            let config = LocalConfig {
+                level: Some(level),
+                ..own_config()
+            };
+            let mut sandbox = LocalSandbox::connect(config).await.expect("a sandbox");
+            let zygote = sandbox.zygote_pid().expect("connected");
+            let mut request = constructing(
+                "print('running', flush=True)\nhoard = []\n\
+                 while True: hoard.append(bytearray(2 ** 16))",
+            );
+            request.limits.memory_bytes = 1024 * MIB;
+            request.limits.disk_bytes = 64 * MIB;
+            let (events, mut incoming) = EventSender::channel(64);
+            let squeeze = tokio::spawn(async move {
+                while !matches!(incoming.recv().await, Some(RenderEvent::Log { .. })) {}
+                let group = group_of(zygote).expect("the slot is in a group");
+                for process in descendants(zygote) {
+                    assert_eq!(group_of(process.0).as_ref(), Some(&group), "all of it");
+                }
+                let limit = ["memory.limit_in_bytes", "memory.max"].map(|name| group.join(name));
+                let limit = limit
+                    .into_iter()
+                    .find(|file| file.exists())
+                    .expect("a limit");
+                let text = std::fs::read_to_string(&limit).expect("the limit");
+                assert_eq!(text.trim(), ((1024 + 64 + 1280) * MIB).to_string());
+                std::fs::write(&limit, (700 * MIB).to_string()).expect("a lower limit");
+                while incoming.recv().await.is_some() {}
+                group
+            });
+            let result = sandbox.render(request, events).await;
+            let group = squeeze.await.expect("no panic");
+            sandbox.reset().await.expect("ready");
+            assert_eq!(
+                sandbox.zygote_pid(),
+                Some(zygote),
+                "the job alone was killed"
+            );
+            render_in(&mut sandbox, request_for(GOOD))
+                .await
+                .0
+                .expect("the next job has a limit of its own");
+            sandbox.close().await;
+            (result, group)
+        });
+        let failure = failure(result);
+        assert_class(&failure, FailureClass::OutOfMemory);
+        assert!(failure.peak_memory_bytes < 900 * MIB, "{failure:#?}");
+        assert!(!group.exists(), "{} is left", group.display());
+    }
 }

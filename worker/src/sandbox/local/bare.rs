@@ -27,15 +27,18 @@ pub(super) fn start(
     area: &Path,
     control: OwnedFd,
     output: OwnedFd,
+    doors: Vec<OwnedFd>,
 ) -> io::Result<Child> {
     let filters = Filters::get(Level::Container);
     let [job_filter, tex_filter] = filters.open_inner()?;
-    let inherited = vec![control, job_filter, tex_filter];
+    let doors_said = super::launch::numbers(&doors);
+    let mut inherited = vec![control, job_filter, tex_filter];
     let mut command = Command::new(spec.python_env.join("bin/python3"));
     command
         .args(["-I", "-B"])
         .arg(spec.renderer_dir.join("main.py"))
         .args(inherited.iter().map(|fd| fd.as_raw_fd().to_string()))
+        .arg(doors_said)
         .arg("container")
         .arg(area)
         .args([&spec.python_env, &spec.renderer_dir])
@@ -47,6 +50,7 @@ pub(super) fn start(
         .stdin(Stdio::null())
         .stdout(output.try_clone()?)
         .stderr(output);
+    inherited.extend(doors);
     let (uid, worker) = (spec.uid, std::process::id());
     let outer = filters.outer();
     // SAFETY: between fork and exec the closure makes system calls and nothing

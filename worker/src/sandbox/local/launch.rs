@@ -28,6 +28,7 @@ use serde::Deserialize;
 use tokio::io::unix::AsyncFd;
 
 use super::area::Area;
+use super::cgroup::{self, Group};
 use super::filters::Filters;
 use super::{Level, bare};
 
@@ -110,6 +111,14 @@ pub(super) struct SlotProcess {
     zygote: Option<Zygote>,
     /// At level `container`: where the slot keeps files. Removed when all is dead.
     area: Option<Area>,
+    /// Its control groups, where there are any. Removed when all is dead.
+    group: Option<Group>,
+}
+
+/// Descriptors as an argument.
+pub(super) fn numbers(fds: &[OwnedFd]) -> String {
+    let numbers: Vec<String> = fds.iter().map(|fd| fd.as_raw_fd().to_string()).collect();
+    numbers.join(",")
 }
 
 #[derive(Debug)]
@@ -122,8 +131,25 @@ impl LaunchSpec {
     /// Starts the slot; `control` becomes the zygote's control socket and
     /// `output` its stdout and stderr.
     pub(super) fn start(&self, control: OwnedFd, output: OwnedFd) -> io::Result<SlotProcess> {
+        let group = cgroup::delegated()
+            .as_ref()
+            .ok()
+            .map(Group::new)
+            .transpose()?;
+        let doors = group.as_ref().map(Group::doors).transpose()?;
+        let mut slot = self.start_in(control, output, doors.unwrap_or_default())?;
+        slot.group = group;
+        Ok(slot)
+    }
+
+    fn start_in(
+        &self,
+        control: OwnedFd,
+        output: OwnedFd,
+        doors: Vec<OwnedFd>,
+    ) -> io::Result<SlotProcess> {
         match &self.means {
-            Means::Bubblewrap(bwrap) => self.start_bubblewrap(bwrap, control, output),
+            Means::Bubblewrap(bwrap) => self.start_bubblewrap(bwrap, control, output, doors),
             Means::Bare(folder) => {
                 let area = Area::new(folder, self.uid).map_err(|error| {
                     io::Error::new(
@@ -131,12 +157,13 @@ impl LaunchSpec {
                         format!("no folder for jobs in {}: {error}", folder.display()),
                     )
                 })?;
-                let child = bare::start(self, area.path(), control, output)?;
+                let child = bare::start(self, area.path(), control, output, doors)?;
                 let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
                 let mut slot = SlotProcess {
                     child,
                     zygote: None,
                     area: Some(area),
+                    group: None,
                 };
                 slot.zygote = pid.map(Zygote::open).transpose()?.flatten();
                 Ok(slot)
@@ -149,13 +176,16 @@ impl LaunchSpec {
         bwrap: &Path,
         control: OwnedFd,
         output: OwnedFd,
+        doors: Vec<OwnedFd>,
     ) -> io::Result<SlotProcess> {
         let filters = Filters::get(Level::Full);
         let [job_filter, tex_filter] = filters.open_inner()?;
         let outer_filter = filters.open_outer()?;
         let (info_read, info_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-        let inherited = vec![control, job_filter, tex_filter, outer_filter, info_write];
-        let numbers: Vec<RawFd> = inherited.iter().map(AsRawFd::as_raw_fd).collect();
+        let mut inherited = vec![control, job_filter, tex_filter, outer_filter, info_write];
+        let fds: Vec<RawFd> = inherited.iter().map(AsRawFd::as_raw_fd).collect();
+        let doors_said = numbers(&doors);
+        inherited.extend(doors);
 
         let stage = match self.uid {
             Some(uid) => Some(Stage::new(self, uid)?),
@@ -167,7 +197,7 @@ impl LaunchSpec {
         };
         let mut command = Command::new(bwrap);
         command
-            .args(arguments(&python_env, &renderer_dir, &numbers))
+            .args(arguments(&python_env, &renderer_dir, &fds, &doors_said))
             .env_clear()
             .current_dir("/")
             .stdin(Stdio::null())
@@ -188,6 +218,7 @@ impl LaunchSpec {
             child,
             zygote: None,
             area: None,
+            group: None,
         };
         slot.zygote = find_zygote(info_read)?;
         Ok(slot)
@@ -222,6 +253,18 @@ impl SlotProcess {
         }
     }
 
+    /// Sets what the next job may hold, where control groups count it.
+    pub(super) fn allow(&self, memory_bytes: u64, threads: u64) {
+        if let Some(Err(error)) = self
+            .group
+            .as_ref()
+            .map(|group| group.allow(memory_bytes, threads))
+        {
+            // The last job's, then, and the resource limits.
+            tracing::warn!(error = %error, "cannot set the limits of a control group");
+        }
+    }
+
     /// Makes sure that nothing of a job that is over is on disk.
     pub(super) fn clear(&self) -> io::Result<()> {
         self.area.as_ref().map_or(Ok(()), Area::clear)
@@ -253,7 +296,7 @@ impl Drop for SlotProcess {
     }
 }
 
-fn arguments(python_env: &Path, renderer_dir: &Path, fds: &[RawFd]) -> Vec<OsString> {
+fn arguments(python_env: &Path, renderer_dir: &Path, fds: &[RawFd], doors: &str) -> Vec<OsString> {
     let [control, job_filter, tex_filter, outer_filter, info] = fds else {
         unreachable!("five descriptors are handed over");
     };
@@ -332,6 +375,7 @@ fn arguments(python_env: &Path, renderer_dir: &Path, fds: &[RawFd]) -> Vec<OsStr
         &control.to_string(),
         &job_filter.to_string(),
         &tex_filter.to_string(),
+        doors,
         "full",
     ]);
     arguments
