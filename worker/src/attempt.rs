@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::board::Board;
 use crate::convert;
+use crate::cores::{Cores, Taken};
 use crate::leases::{Held, Leases, Verdict};
 use crate::metrics::WorkerMetrics;
 use crate::sandbox::formulas::FormulaStore;
@@ -46,6 +47,8 @@ pub struct Context {
     pub policy: PolicyMode,
     /// Formulas of earlier jobs, by tenant.
     pub formulas: FormulaStore,
+    /// The machine's, for renders that can use several.
+    pub cores: Cores,
     /// What is counted.
     pub metrics: WorkerMetrics,
     /// Cancelled when running renders must end now.
@@ -178,7 +181,9 @@ async fn render<S: Sandbox>(
     held: &Held,
     payload: &JobPayload,
 ) -> Outcome {
-    let request = match prepare(context, claim, held, payload).await {
+    // Given back before the result is stored.
+    let cores = context.cores.take();
+    let request = match prepare(context, claim, held, payload, &cores).await {
         Ok(request) => request,
         Err(error) => return Outcome::Failed(failed(error)),
     };
@@ -197,6 +202,7 @@ async fn render<S: Sandbox>(
             () = killer => unreachable!("the killer never ends"),
         }
     };
+    drop(cores);
     match result {
         Ok(rendered) => publish(context, claim, held, rendered).await,
         Err(RenderError::Failed(failure)) => Outcome::Failed(convert::failure(&failure)),
@@ -221,6 +227,7 @@ async fn prepare(
     claim: &Claim,
     held: &Held,
     payload: &JobPayload,
+    cores: &Taken,
 ) -> Result<RenderRequest, JobError> {
     let JobInput::Code {
         source,
@@ -246,6 +253,7 @@ async fn prepare(
         output: convert::output(&payload.request.output),
         limits: limits(payload.request.timeout_s),
         formulas: Some(context.formulas.shelf(claim.tenant.to_string())),
+        cores: cores.count(),
         stop: held.stop().child_token(),
     })
 }

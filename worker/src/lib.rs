@@ -6,6 +6,7 @@ pub mod attempt;
 pub mod board;
 pub mod config;
 pub mod convert;
+pub mod cores;
 pub mod leases;
 pub mod metrics;
 pub mod pool;

@@ -94,6 +94,9 @@ pub struct RenderRequest {
     pub limits: Limits,
     /// Where formulas of this tenant's earlier jobs are; `None`: each is set anew.
     pub formulas: Option<FormulaShelf>,
+    /// How many cores it may take, at least one. More than one is used at level `full` only, by
+    /// films that are faster for it.
+    pub cores: u32,
     /// Cancel this to interrupt the render.
     pub stop: CancellationToken,
 }

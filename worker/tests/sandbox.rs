@@ -6,6 +6,8 @@
 
 #[path = "sandbox/attacks.rs"]
 mod attacks;
+#[path = "sandbox/cores.rs"]
+mod cores;
 #[path = "sandbox/errors.rs"]
 mod errors;
 #[path = "sandbox/examples.rs"]

@@ -83,6 +83,13 @@ def mount_job_folders(disk_bytes: int) -> None:
     linux.mount_tmpfs("/proc", plain | linux.MS_RDONLY, "size=4k,mode=555")
 
 
+def renew_job_folders(disk_bytes: int) -> None:
+    """Fresh folders in the place of a dead job's, which are gone with all that is in them."""
+    for folder in (JOB_DIR, "/tmp", "/proc"):
+        linux.unmount(folder)
+    mount_job_folders(disk_bytes)
+
+
 def enter_scout_namespaces(disk_bytes: int) -> None:
     """The same for a scout, from within the job's: its own, with nothing of the job in them."""
     enter_job_namespaces()

@@ -228,6 +228,7 @@ impl Sandbox for LocalSandbox {
                 ..Limits::default()
             },
             formulas: None,
+            cores: 1,
             stop: tokio_util::sync::CancellationToken::new(),
         };
         let failed = |reason: String| ConnectError::VerificationFailed {
@@ -292,6 +293,7 @@ pub async fn render_file(
         output,
         limits: Limits::default(),
         formulas: None,
+        cores: crate::config::machine_cores(),
         stop: tokio_util::sync::CancellationToken::new(),
     };
     let result = sandbox.render(request, events).await;
@@ -839,6 +841,7 @@ fn job_message(request: &RenderRequest) -> JobMessage<'_> {
         encoder,
         seed,
         formulas: request.formulas.is_some(),
+        cores: request.cores.max(1),
         limits: LimitsMessage {
             wall_s: limits.wall.min(WALL_MAX).as_secs_f64(),
             cpu_s: limits.cpu.as_secs().max(1),

@@ -177,6 +177,7 @@ pub fn request_for(source: &str) -> RenderRequest {
             ..Limits::default()
         },
         formulas: None,
+        cores: 1,
         stop: CancellationToken::new(),
     }
 }
