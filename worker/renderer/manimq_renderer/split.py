@@ -354,8 +354,9 @@ def join(pieces: list[Path], film: Path, container: str, rate: Fraction) -> None
     if len(pieces) == 1:
         os.rename(pieces[0], film)
         return
+    delay = max(_decoding_delay(piece) for piece in pieces)
     with av.open(str(film), "w", format=container) as joined:
-        stream, head, offset = None, b"", 0
+        stream, head, frames = None, b"", 0
         for piece in pieces:
             with av.open(str(piece)) as source:
                 video = source.streams.video[0]
@@ -367,14 +368,20 @@ def join(pieces: list[Path], film: Path, container: str, rate: Fraction) -> None
                 tick = 1 / rate / video.time_base
                 if tick.denominator != 1:
                     raise ValueError(f"a frame has no whole number of ticks of {video.time_base}")
-                count = 0
+                offset = frames * tick.numerator
                 for packet in source.demux(video):
                     if packet.dts is None:
-                        continue
+                        continue  # the end
                     packet.pts += offset
-                    packet.dts += offset
+                    # A short piece has less delay than others: all get that of the one that has most.
+                    packet.dts = (frames * tick.numerator) - delay
                     packet.stream = stream
                     joined.mux(packet)
-                    count += 1
-                offset += count * tick.numerator
+                    frames += 1
             piece.unlink()
+
+
+def _decoding_delay(piece: Path) -> int:
+    """By how many ticks decoding begins before showing."""
+    with av.open(str(piece)) as source:
+        return max(0, -next(source.demux(source.streams.video[0])).dts)
