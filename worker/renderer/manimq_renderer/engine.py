@@ -28,6 +28,7 @@ from manim.renderer.cairo_renderer import CairoRenderer
 from manim.scene.scene_file_writer import SceneFileWriter
 from manim.utils.color import color_to_int_rgba
 
+from .poster import Poster
 from .split import Splitter, join
 from .stream import Stream
 
@@ -176,6 +177,7 @@ class ManimWriter(SceneFileWriter):
     def __init__(self, settings: Any) -> None:
         super().__init__(settings)
         self._piece_frames: dict[str, int] = {}
+        self.poster = Poster()
 
     def begin_animation(self, allow_write: bool = False, **kwargs: Any) -> None:
         self.meter.begin(kwargs["animation_index"] + 1, _frames_of_play(self.scene) if allow_write else None)
@@ -188,7 +190,12 @@ class ManimWriter(SceneFileWriter):
     def end_animation(self, allow_write: bool = False) -> None:
         super().end_animation(allow_write)
         self._count_piece(allow_write)
+        if allow_write:
+            self._offer_poster()
         self.meter.end()
+
+    def _offer_poster(self) -> None:
+        self.poster.offer(self.scene.renderer.camera.pixel_array)
 
     def _count_piece(self, drawn: bool) -> None:
         piece = self.partial_movie_files[-1] if self.partial_movie_files else None
@@ -302,6 +309,7 @@ class SplitWriter(StreamWriter):
         """Begin a piece, in this process; ``shared``: others draw at the same time."""
         options = stream_options(self.video_encoder, self.output_spec.is_gif, threads=1 if shared else None)
         self._encoder = Stream(path, self.video_encoder, options)
+        self._piece = path
 
     def encode(self, pixels: Any, repeat: int) -> None:
         """A picture of the piece."""
@@ -313,6 +321,9 @@ class SplitWriter(StreamWriter):
         """The piece is complete."""
         assert self._encoder is not None
         self._encoder.finish()
+        if not self.splitter.leads:
+            super()._offer_poster()
+            self.poster.leave(self._piece)
         self._encoder = None
         self.meter.say_last()
 
@@ -324,11 +335,16 @@ class SplitWriter(StreamWriter):
                 join(pieces, self._film, self._format, self.video_encoder.frame_rate)
             except ValueError:
                 self.splitter.give_up()
+            self.poster.take(self._film.parent)
             self._complete()
         self.meter.finished()
 
     def _count_piece(self, drawn: bool) -> None:
         pass
+
+    def _offer_poster(self) -> None:
+        if self._encoder is not None:
+            super()._offer_poster()
 
 
 def stream_can(settings: Any) -> bool:

@@ -123,6 +123,7 @@ class Guard:
         self._scout_due: float | None = None
         self._scouted = False
         self._probe_pid: int | None = None
+        self._probe_said = b""
         self._gate: Gate | None = None
         self._measure_due: float | None = None
         self._again = False
@@ -669,7 +670,35 @@ class Guard:
         }
         self._progress.finish(finished["animations"], media.frames)
         progress = self._progress.message(time.monotonic())
-        return [(progress, ()), (artifact, (fd,)), (finished, ())]
+        return [(progress, ()), (artifact, (fd,)), *self._extras(), (finished, ())]
+
+    def _extras(self) -> list[tuple[dict[str, Any], tuple[int, ...]]]:
+        """What accompanies the film. What is odd about it is left out: the film counts."""
+        extras = []
+        poster = collect.read_poster(self._job_dir, self._probe_said)
+        if poster is not None:
+            fd, width, height = poster
+            extras.append((self._extra("poster.jpg", "poster", "image/jpeg", fd, width, height), (fd,)))
+        if self._spec.format != "png":
+            fd_or_none = collect.read_subtitles(self._job_dir)
+            if fd_or_none is not None:
+                named = ("subtitles.srt", "subtitles", "application/x-subrip")
+                extras.append((self._extra(*named, fd_or_none, 0, 0), (fd_or_none,)))
+        return extras
+
+    def _extra(self, name: str, role: str, mime: str, fd: int, width: int, height: int) -> dict[str, Any]:
+        return {
+            "type": "artifact",
+            "name": name,
+            "role": role,
+            "mime": mime,
+            "bytes": os.fstat(fd).st_size,
+            "frames": 0,
+            "width": width,
+            "height": height,
+            "fps": 0.0,
+            "duration_s": 0.0,
+        }
 
     def _prepare_probe(self) -> None:
         """Fork the probe, once. It waits until ``_probe`` gives the word."""
@@ -698,6 +727,7 @@ class Guard:
         poll = select.poll()
         poll.register(self._probe_answer, select.POLLIN)
         answer = os.read(self._probe_answer, 4096) if poll.poll(PROBE_S * 1000) else b""
+        self._probe_said = answer
         return collect.read_probe(answer, os.fstat(fd).st_ino)
 
     def _end_probe(self) -> None:

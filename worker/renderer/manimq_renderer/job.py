@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
@@ -251,6 +252,7 @@ class _Job(SceneProcess):
             raise failure.NotRenderable("every animation of this scene is skipped, so there is no film")
         os.mkdir("out")
         os.rename(final, f"out/result.{self._spec.format}")
+        self._leave_extras(instance.renderer.file_writer, Path(final))
         ended = time.monotonic()
         return {
             "prepare_s": started - self._began,
@@ -260,6 +262,17 @@ class _Job(SceneProcess):
             "animations": instance.renderer.num_plays,
             "engine": meter.engine,
         }
+
+    def _leave_extras(self, writer: Any, final: Path) -> None:
+        """What accompanies a film; none of it is worth a failure."""
+        try:
+            if self._spec.format != "png":
+                writer.poster.save(Path("out/poster.jpg"))
+            subtitles = final.with_suffix(".srt")
+            if subtitles.exists():
+                os.rename(subtitles, "out/subtitles.srt")
+        except Exception as error:  # noqa: BLE001 - whatever the scene did to its own film
+            print(f"there is no still or no subtitles of this film: {error}", file=sys.stderr)
 
     def _foresee(
         self, text: str, module: ModuleType, chosen: type[manim.Scene], request: Callable[..., dict[str, Any]]

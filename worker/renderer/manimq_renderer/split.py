@@ -45,6 +45,7 @@ from manim.camera.moving_camera import MovingCamera
 from manim.camera.three_d_camera import ThreeDCamera
 from manim.renderer.cairo_renderer import CairoRenderer
 
+from .poster import Poster
 from .protocol import GAVE_UP
 
 PIECES_MAX = 4096
@@ -285,6 +286,7 @@ class Splitter:
             return False
         try:
             self._role = _Role.DRAWER
+            writer.poster = Poster()  # of what it draws itself
             random.setstate(numbers)  # CPython reseeds it in a forked child
             gc.freeze()  # no page of the leader's is copied for the collector's sake
             null = os.open(os.devnull, os.O_WRONLY)

@@ -240,7 +240,7 @@ impl Sandbox for LocalSandbox {
             .map_err(|_| failed(format!("the test render took more than {VERIFY_TIMEOUT:?}")))?
             .map_err(|error| failed(format!("the test render failed: {error}")))?;
         match rendered.artifacts.as_slice() {
-            [film] if film.frames == 3 && film.width == 854 && film.height == 480 => Ok(()),
+            [film, ..] if film.frames == 3 && film.width == 854 && film.height == 480 => Ok(()),
             other => Err(failed(format!("the test render gave {other:?}"))),
         }
     }
