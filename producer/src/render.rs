@@ -454,7 +454,12 @@ pub async fn run(args: RenderArgs) -> Exit {
     let mut exit = Exit::Ok;
     let on_end = |outcome: &Outcome| match &outcome.result {
         _ if json => screen.data(&outcome.to_json().to_string()),
-        Ok(path) => screen.data(&path.display().to_string()),
+        Ok(path) => {
+            if let Some(cost) = outcome.job.as_ref().and_then(report::cost) {
+                screen.say(&paint.dim(cost).to_string());
+            }
+            screen.data(&path.display().to_string());
+        }
         Err(failure) if failure.told => {}
         Err(failure) => screen.say(&failure.report(paint)),
     };

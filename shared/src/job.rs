@@ -325,6 +325,8 @@ text_enum! {
         Image = "image",
         /// A still that stands for the film.
         Poster = "poster",
+        /// What is said in the film (SubRip).
+        Subtitles = "subtitles",
         /// The scene's output.
         Log = "log",
     }

@@ -43,6 +43,7 @@ const TYPES: &[(&str, &str)] = &[
     ("jpg", "image/jpeg"),
     ("txt", "text/plain"),
     ("vtt", "text/vtt"),
+    ("srt", "application/x-subrip"),
     ("json", "application/json"),
 ];
 
@@ -55,7 +56,7 @@ const IMAGE: &[&str] = &["png", "jpg"];
 pub enum NameError {
     /// Not a name that manimq gives to artifacts.
     #[error(
-        "{0:?} is not an artifact name: use a-z, 0-9, `-` and `_`, starting with a letter, at most 48, and one of the endings mp4, webm, mov, gif, png, jpg, txt, vtt, json"
+        "{0:?} is not an artifact name: use a-z, 0-9, `-` and `_`, starting with a letter, at most 48, and one of the endings mp4, webm, mov, gif, png, jpg, txt, vtt, srt, json"
     )]
     Name(String),
     /// Not a key that manimq gives to artifacts.

@@ -74,6 +74,7 @@ async fn main() -> anyhow::Result<()> {
             output: output.clone(),
             limits: Limits::default(),
             formulas: shelf.clone(),
+            cores: std::env::var("CORES").map_or(1, |n| n.parse().expect("CORES is a number")),
             stop: tokio_util::sync::CancellationToken::new(),
         };
         let began = Instant::now();

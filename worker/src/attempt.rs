@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::board::Board;
 use crate::ceilings::Ceilings;
 use crate::convert;
+use crate::cores::{Cores, Taken};
 use crate::leases::{Held, Leases, Verdict};
 use crate::metrics::WorkerMetrics;
 use crate::sandbox::formulas::FormulaStore;
@@ -51,6 +52,8 @@ pub struct Context {
     pub ceilings: Ceilings,
     /// Formulas of earlier jobs, by tenant.
     pub formulas: FormulaStore,
+    /// The machine's, for renders that can use several.
+    pub cores: Cores,
     /// What is counted.
     pub metrics: WorkerMetrics,
     /// Cancelled when running renders must end now.
@@ -183,7 +186,9 @@ async fn render<S: Sandbox>(
     held: &Held,
     payload: &JobPayload,
 ) -> Outcome {
-    let request = match prepare(context, claim, held, payload).await {
+    // Given back before the result is stored.
+    let cores = context.cores.take();
+    let request = match prepare(context, claim, held, payload, &cores).await {
         Ok(request) => request,
         Err(error) => return Outcome::Failed(failed(error)),
     };
@@ -202,6 +207,7 @@ async fn render<S: Sandbox>(
             () = killer => unreachable!("the killer never ends"),
         }
     };
+    drop(cores);
     match result {
         Ok(rendered) => publish(context, claim, held, rendered).await,
         Err(RenderError::Failed(failure)) => Outcome::Failed(convert::failure(&failure)),
@@ -226,6 +232,7 @@ async fn prepare(
     claim: &Claim,
     held: &Held,
     payload: &JobPayload,
+    cores: &Taken,
 ) -> Result<RenderRequest, JobError> {
     let JobInput::Code {
         source,
@@ -262,6 +269,7 @@ async fn prepare(
         output: convert::output(&payload.request.output),
         limits: limits(payload.request.timeout_s, &ceilings),
         formulas: Some(context.formulas.shelf(claim.tenant.to_string())),
+        cores: cores.count(),
         stop: held.stop().child_token(),
     })
 }
@@ -356,8 +364,8 @@ async fn publish(context: &Context, claim: &Claim, held: &Held, rendered: Render
             key: String::new(),
             bytes: file.bytes,
             sha256: String::new(),
-            width: Some(file.width),
-            height: Some(file.height),
+            width: (file.width > 0).then_some(file.width),
+            height: (file.height > 0).then_some(file.height),
             fps: moving.then_some(file.fps),
             duration_s: moving.then_some(file.duration_s),
             frames: moving.then_some(file.frames),

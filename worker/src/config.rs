@@ -36,6 +36,12 @@ pub struct RunArgs {
     #[arg(long, env = "MANIMQ_SLOTS", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub slots: Option<u16>,
 
+    /// Cores that one render may take while no other slot uses them; 1 turns this off. Only films
+    /// that are faster for it are drawn on several: scenes that take long to draw, or six and more
+    /// cores [default: number of cores, at most 16]
+    #[arg(long, env = "MANIMQ_CORES_PER_JOB", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub cores_per_job: Option<u32>,
+
     /// Where /metrics and /healthz answer; port 0 takes a free one
     #[arg(
         long,
@@ -90,11 +96,23 @@ impl RunArgs {
     /// Number of slots, after the default.
     #[must_use]
     pub fn slots(&self) -> u16 {
-        self.slots.unwrap_or_else(|| {
-            let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            u16::try_from(cores).unwrap_or(64).min(64)
-        })
+        self.slots
+            .unwrap_or_else(|| u16::try_from(machine_cores()).unwrap_or(64).min(64))
     }
+
+    /// Most cores of one render, after the default.
+    #[must_use]
+    pub fn cores_per_job(&self) -> u32 {
+        self.cores_per_job
+            .unwrap_or_else(|| machine_cores().min(16))
+    }
+}
+
+/// Cores that this process may use.
+#[must_use]
+pub fn machine_cores() -> u32 {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    u32::try_from(cores).unwrap_or(u32::MAX)
 }
 
 /// Where scenes run.

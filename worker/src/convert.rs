@@ -127,11 +127,14 @@ fn class(class: FailureClass) -> job::FailureClass {
 /// The role of a rendered file.
 #[must_use]
 pub fn role(role: &str) -> ArtifactRole {
-    if role == ArtifactRole::Image.as_str() {
-        ArtifactRole::Image
-    } else {
-        ArtifactRole::Video
-    }
+    [
+        ArtifactRole::Image,
+        ArtifactRole::Poster,
+        ArtifactRole::Subtitles,
+    ]
+    .into_iter()
+    .find(|known| known.as_str() == role)
+    .unwrap_or(ArtifactRole::Video)
 }
 
 /// Where the time went.

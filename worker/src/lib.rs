@@ -7,6 +7,7 @@ pub mod board;
 pub mod ceilings;
 pub mod config;
 pub mod convert;
+pub mod cores;
 pub mod leases;
 pub mod metrics;
 pub mod pool;

@@ -14,7 +14,8 @@ use tokio_util::task::TaskTracker;
 use crate::attempt::Context;
 use crate::board::{Board, SlotState};
 use crate::ceilings::Ceilings;
-use crate::config::{RunArgs, SandboxKind};
+use crate::config::{self, RunArgs, SandboxKind};
+use crate::cores::Cores;
 use crate::leases::{self, Leases};
 use crate::metrics::WorkerMetrics;
 use crate::sandbox::formulas::FormulaStore;
@@ -81,6 +82,7 @@ where
     let kill = CancellationToken::new();
     let context = Context {
         formulas: FormulaStore::default(),
+        cores: Cores::new(config::machine_cores(), args.cores_per_job()),
         queue: queue.clone(),
         leases: Leases::default(),
         board: board.clone(),

@@ -94,6 +94,9 @@ pub struct RenderRequest {
     pub limits: Limits,
     /// Where formulas of this tenant's earlier jobs are; `None`: each is set anew.
     pub formulas: Option<FormulaShelf>,
+    /// How many cores it may take, at least one. More than one is used at level `full` only, by
+    /// films that are faster for it.
+    pub cores: u32,
     /// Cancel this to interrupt the render.
     pub stop: CancellationToken,
 }
@@ -313,17 +316,17 @@ pub struct Rendered {
 /// One file of a finished render, already open: it has no name any more.
 #[derive(Debug)]
 pub struct RenderedFile {
-    /// `video.mp4`, `image.png`: fixed, never chosen by the scene.
+    /// `video.mp4`, `image.png`, `poster.jpg`, `subtitles.srt`: fixed, never chosen by the scene.
     pub name: String,
-    /// `video` or `image`.
+    /// `video` or `image`; beside a film `poster` and `subtitles`.
     pub role: String,
     /// Content type for publishing.
     pub mime: String,
     /// Size.
     pub bytes: u64,
-    /// Frames counted in the file; 1 for a picture.
+    /// Frames counted in the file; 1 for a picture, 0 for what accompanies a film.
     pub frames: u64,
-    /// Width in pixels, read from the file.
+    /// Width in pixels, read from the file; 0 for text.
     pub width: u32,
     /// Height in pixels, read from the file.
     pub height: u32,

@@ -8,6 +8,8 @@
 mod attacks;
 #[path = "sandbox/container.rs"]
 mod container;
+#[path = "sandbox/cores.rs"]
+mod cores;
 #[path = "sandbox/errors.rs"]
 mod errors;
 #[path = "sandbox/examples.rs"]

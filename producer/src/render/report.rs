@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 
+use manimq_shared::api::JobView;
 use manimq_shared::job::{FailureClass, JobError, SourceLocation};
 use serde::Deserialize;
 
@@ -38,6 +39,32 @@ impl<'a> From<&'a SourceLocation> for Mark<'a> {
             function: at.function.as_deref().filter(|name| *name != "<module>"),
         }
     }
+}
+
+/// Where the time of a finished job went and what it took, in a line; `None` if the server does
+/// not say. A result that was there already cost nothing.
+#[must_use]
+pub fn cost(job: &JobView) -> Option<String> {
+    let (timings, usage) = (job.timings.filter(|_| !job.cached)?, job.usage?);
+    let seconds = [
+        ("queued", timings.queued_s),
+        ("prepared", timings.prepare_s),
+        ("drawn", timings.render_s),
+        ("encoded", timings.encode_s),
+        ("stored", timings.upload_s),
+    ];
+    let stages: Vec<String> = seconds
+        .iter()
+        .map(|(stage, seconds)| format!("{stage} {seconds:.2}"))
+        .collect();
+    Some(format!(
+        "  {} frames, {} animations; seconds: {}; {} MiB at most, {:.1} s of processor time",
+        usage.frames,
+        usage.animations,
+        stages.join(", "),
+        usage.peak_memory_bytes >> 20,
+        usage.cpu_s,
+    ))
 }
 
 /// Why a job failed.
@@ -477,5 +504,28 @@ error[call]: open is not allowed
 and 1 more
 "
         );
+    }
+
+    #[test]
+    fn a_finished_job_says_where_its_time_went_and_one_that_was_there_already_does_not() {
+        let mut job: JobView = serde_json::from_value(serde_json::json!({
+            "id": "job_0199d3c06f2a7c41b8d2a3e64f0b9c01", "revision": 9, "status": "succeeded", "stage": "uploading",
+            "tenant": "default", "created_at": "2026-01-02T03:04:05Z",
+            "input": {"kind": "code", "source_bytes": 1}, "output": {}, "timeout_s": 600, "cache": "use",
+            "progress": {}, "attempts": [], "artifacts": [], "tags": [], "metadata": {},
+            "timings": {"queued_s": 0.004, "prepare_s": 0.02, "render_s": 3.456, "encode_s": 0.1, "upload_s": 0.03},
+            "usage": {"cpu_s": 5.92, "peak_memory_bytes": 254_803_968, "frames": 120, "animations": 4},
+            "links": {"self": "", "events": "", "logs": "", "cancel": ""}
+        }))
+        .expect("a job");
+        assert_eq!(
+            cost(&job).as_deref(),
+            Some(
+                "  120 frames, 4 animations; seconds: queued 0.00, prepared 0.02, drawn 3.46, \
+                 encoded 0.10, stored 0.03; 243 MiB at most, 5.9 s of processor time"
+            )
+        );
+        job.cached = true;
+        assert_eq!(cost(&job), None);
     }
 }

@@ -10,6 +10,7 @@ import errno
 import json
 import math
 import os
+import re
 import stat
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -44,6 +45,43 @@ class Media:
     height: int
     fps: float
     duration_s: float
+
+
+POSTER = "out/poster.jpg"
+SUBTITLES = "out/subtitles.srt"
+EXTRA_BYTES_MAX = 1024 * 1024
+_POSTER_SIDE_MAX = 2048
+_NOT_IN_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+
+
+def read_subtitles(directory: int) -> int | None:
+    """Open the subtitles that a dead job has left, if they are text."""
+    try:
+        fd = open_output(directory, SUBTITLES, EXTRA_BYTES_MAX)
+    except Refused:
+        return None
+    try:
+        text = os.pread(fd, EXTRA_BYTES_MAX + 1, 0).decode()
+        if _NOT_IN_TEXT.search(text) is None and " --> " in text:
+            return fd
+    except UnicodeDecodeError:
+        pass
+    os.close(fd)
+    return None
+
+
+def read_poster(directory: int, answer: bytes) -> tuple[int, int, int] | None:
+    """Open the still that the probe has looked at: descriptor, width and height."""
+    try:
+        poster = json.loads(answer)["poster"]
+        width, height = int(poster["width"]), int(poster["height"])
+        fd = open_output(directory, POSTER, EXTRA_BYTES_MAX)
+        if poster["inode"] == os.fstat(fd).st_ino and 0 < width <= _POSTER_SIDE_MAX and 0 < height <= _POSTER_SIDE_MAX:
+            return fd, width, height
+        os.close(fd)
+    except Exception:  # noqa: BLE001 - whatever the answer provokes: then there is none
+        pass
+    return None
 
 
 def open_output(directory: int, path: str, bytes_max: int) -> int:
@@ -102,6 +140,21 @@ def _probe_video(fd: int, kind: str) -> Media:
         return Media(frames, stream.codec_context.width, stream.codec_context.height, fps, frames / fps)
 
 
+def _probe_poster(directory: int) -> dict[str, int] | None:
+    """Decode the still, if there is one; a broken one is none."""
+    from PIL import Image
+
+    try:
+        fd = os.open(POSTER, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, dir_fd=directory)
+        with os.fdopen(fd, "rb") as file, Image.open(file, formats=["JPEG"]) as image:
+            if max(image.size) > _POSTER_SIDE_MAX:
+                return None
+            image.load()
+            return {"inode": os.fstat(fd).st_ino, "width": image.width, "height": image.height}
+    except Exception:  # noqa: BLE001 - whatever a hostile file provokes
+        return None
+
+
 def run_probe(
     directory: int,
     path: str,
@@ -128,7 +181,10 @@ def run_probe(
         walls.confine_probe(filters, address_space_bytes)
         if os.read(4, 1) == b"g":
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, dir_fd=3)
-            os.write(5, json.dumps(_look(fd, kind)).encode())
+            found = _look(fd, kind)
+            if kind != "png" and "error" not in found:
+                found["poster"] = _probe_poster(3)
+            os.write(5, json.dumps(found).encode())
             status = 0
     finally:
         os._exit(status)

@@ -17,19 +17,26 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from time import thread_time
 from typing import Any
 
 import numpy as np
 from manim import Scene, config
 from manim.camera.camera import Camera
+from manim.camera.three_d_camera import ThreeDCamera
 from manim.renderer.cairo_renderer import CairoRenderer
 from manim.scene.scene_file_writer import SceneFileWriter
 from manim.utils.color import color_to_int_rgba
 
+from .poster import Poster
+from .split import Splitter, join
 from .stream import Stream
 
 _ONE_THREAD_LINES_MAX = 480
 """Up to this height x264 spends more on handing work to threads than it gains."""
+
+_SHARED_EVERY_S = 0.25
+"""Between the reports of one of several drawing processes: all of them share the job's bound."""
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -42,8 +49,10 @@ _MANIM_OPTIONS = frozenset({("crf", "23")})
 """Encoder options that Manim sets by itself."""
 
 
-def stream_options(spec: Any, gif: bool) -> dict[str, str]:
+def stream_options(spec: Any, gif: bool, threads: int | None = None) -> dict[str, str]:
     """Encoder settings of the stream: ours, and over them what the scene has chosen.
+
+    ``threads`` are for x264 to use; None: as many as it thinks right.
 
     x264 ``veryfast`` is 2-4 dB below the default preset at a level where nobody
     can see it, at half the time; VP9 ``realtime`` 1.5 dB at a quarter.
@@ -54,6 +63,8 @@ def stream_options(spec: Any, gif: bool) -> dict[str, str]:
         options = {"crf": "15" if gif else "23", "preset": "veryfast"}
         if spec.height <= _ONE_THREAD_LINES_MAX:
             options["threads"] = "1"
+        elif threads is not None:
+            options["threads"] = str(threads)
     elif spec.codec == "libvpx-vp9":
         options = {"crf": "23", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"}
     chosen = (option for option in spec.options if option not in _MANIM_OPTIONS)
@@ -66,6 +77,7 @@ class Meter:
     def __init__(self, report: Report, every_s: float = 0.1) -> None:
         self._report = report
         self._every_s = every_s
+        self._drawn: int | None = None
         self._reported = 0.0
         self.animation = 0
         self.animation_frames = 0
@@ -92,6 +104,26 @@ class Meter:
         self.animation_frames += frames
         self._say(False)
 
+    def share(self) -> None:
+        """Several processes draw from here on: each reports what it has drawn itself."""
+        self._drawn = 0
+        self._every_s = _SHARED_EVERY_S
+
+    def pass_by(self, frames: int) -> None:
+        """Frames of the scene, whoever draws them."""
+        self.frames += frames
+        self.animation_frames += frames
+
+    def drew(self, frames: int) -> None:
+        """Frames that this process has drawn and nobody else reports."""
+        assert self._drawn is not None
+        self._drawn += frames
+        self._say(False)
+
+    def say_last(self) -> None:
+        """This process ends."""
+        self._say(True)
+
     def end(self) -> None:
         """A play ended."""
         self._say(True)
@@ -110,11 +142,16 @@ class Meter:
         if not now and clock - self._reported < self._every_s:
             return
         self._reported = clock
+        frames = self.frames
+        if self._drawn is not None:
+            frames, self._drawn = self._drawn, 0
+            if frames == 0:
+                return
         self._report(
             {
-                "e": "frames",
+                "e": "frames" if self._drawn is None else "drawn",
                 "animation": self.animation,
-                "frames": self.frames,
+                "frames": frames,
                 "animation_frames": self.animation_frames,
                 "animation_frames_total": self.animation_frames_total,
             }
@@ -140,6 +177,7 @@ class ManimWriter(SceneFileWriter):
     def __init__(self, settings: Any) -> None:
         super().__init__(settings)
         self._piece_frames: dict[str, int] = {}
+        self.poster = Poster()
 
     def begin_animation(self, allow_write: bool = False, **kwargs: Any) -> None:
         self.meter.begin(kwargs["animation_index"] + 1, _frames_of_play(self.scene) if allow_write else None)
@@ -152,7 +190,12 @@ class ManimWriter(SceneFileWriter):
     def end_animation(self, allow_write: bool = False) -> None:
         super().end_animation(allow_write)
         self._count_piece(allow_write)
+        if allow_write:
+            self._offer_poster()
         self.meter.end()
+
+    def _offer_poster(self) -> None:
+        self.poster.offer(self.scene.renderer.camera.pixel_array)
 
     def _count_piece(self, drawn: bool) -> None:
         piece = self.partial_movie_files[-1] if self.partial_movie_files else None
@@ -204,13 +247,16 @@ class StreamWriter(ManimWriter):
         self.meter.finishing()
         if self._encoder is not None:
             self._encoder.finish()
-            # Manim's own joining makes the GIF of a finished silent film, or adds
-            # the sound to it: give it this one, as the only piece.
-            self.partial_movie_files = [str(self._film)]
-            self.combine_to_movie()
+            self._complete()
+        self.meter.finished()
+
+    def _complete(self) -> None:
+        # Manim's own joining makes the GIF of a finished silent film, or adds
+        # the sound to it: give it this one, as the only piece.
+        self.partial_movie_files = [str(self._film)]
+        self.combine_to_movie()
         if self.subcaptions:
             self.write_subcaption_file()
-        self.meter.finished()
 
     def _write_concat_manifest(self, input_files: list[str]) -> None:
         pass
@@ -224,6 +270,81 @@ class StreamWriter(ManimWriter):
     def abort_encode_jobs(self, reraise_encoder_failures: bool = False) -> None:
         if self._encoder is not None:
             self._encoder.abort()
+
+
+class SplitWriter(StreamWriter):
+    """A stream in pieces, each drawn and encoded by a fork of the scene (``split.py``)."""
+
+    splitter: Splitter
+    _format = ""
+
+    def begin_animation(self, allow_write: bool = False, **kwargs: Any) -> None:
+        super().begin_animation(allow_write, **kwargs)
+        if allow_write:
+            frozen = self.scene.is_current_animation_frozen_frame()
+            self.splitter.begin_play(1 if frozen else _frames_of_play(self.scene))
+
+    def open_partial_movie_stream(self, **kwargs: Any) -> None:
+        if not self._format:
+            self.meter.share()
+            self._format = self.video_encoder.container_format
+            self._film = self.movie_file_path.with_suffix(f".{self._format}")
+            self._film.parent.mkdir(parents=True, exist_ok=True)
+        self._open = True
+
+    def write_frame(self, pixels: Any, *, repeat: int = 1) -> None:
+        if self._open:
+            self.meter.pass_by(repeat)
+            self.splitter.put(self, pixels, repeat)
+
+    def end_animation(self, allow_write: bool = False) -> None:
+        super().end_animation(allow_write)
+        self.splitter.end_play(self)
+
+    def piece_path(self, number: int) -> Path:
+        """Where a piece of the film is written."""
+        return self._film.with_name(f"piece{number:05}.{self._format}")
+
+    def open_piece(self, path: Path, shared: bool) -> None:
+        """Begin a piece, in this process; ``shared``: others draw at the same time."""
+        options = stream_options(self.video_encoder, self.output_spec.is_gif, threads=1 if shared else None)
+        self._encoder = Stream(path, self.video_encoder, options)
+        self._piece = path
+
+    def encode(self, pixels: Any, repeat: int) -> None:
+        """A picture of the piece."""
+        assert self._encoder is not None
+        self._encoder.put(pixels, repeat)
+        self.meter.drew(repeat)
+
+    def close_piece(self) -> None:
+        """The piece is complete."""
+        assert self._encoder is not None
+        self._encoder.finish()
+        if not self.splitter.leads:
+            super()._offer_poster()
+            self.poster.leave(self._piece)
+        self._encoder = None
+        self.meter.say_last()
+
+    def finish(self) -> None:
+        pieces = self.splitter.finish(self)
+        self.meter.finishing()
+        if pieces:
+            try:
+                join(pieces, self._film, self._format, self.video_encoder.frame_rate)
+            except ValueError:
+                self.splitter.give_up()
+            self.poster.take(self._film.parent)
+            self._complete()
+        self.meter.finished()
+
+    def _count_piece(self, drawn: bool) -> None:
+        pass
+
+    def _offer_poster(self) -> None:
+        if self._encoder is not None:
+            super()._offer_poster()
 
 
 def stream_can(settings: Any) -> bool:
@@ -256,7 +377,7 @@ def _init_background(self: Camera) -> None:
     self.background = self.background.reshape(self.pixel_height, self.pixel_width, 4)
 
 
-def install(encoder: str, report: Report) -> Meter:
+def install(encoder: str, report: Report, splitter: Splitter | None = None) -> Meter:
     """Make every Cairo renderer of this process use our writers. Returns the meter."""
     meter = Meter(report)
 
@@ -268,28 +389,66 @@ def install(encoder: str, report: Report) -> Meter:
                 meter.engine = "stream"
                 # Plays are hashed to find their pieces again; a stream has none.
                 config.disable_caching = True
+                if splitter is not None and splitter.begin(self, settings):
+                    writer_class = SplitWriter
+                    _install_split(splitter)
             else:
                 writer_class = ManimWriter
         self.file_writer = writer_class(settings)
         self.file_writer.meter = meter
         self.file_writer.scene = scene
-
-    def render(self: CairoRenderer, scene: Scene, time: float, moving_mobjects: Any = None) -> None:
-        self.update_frame(scene, moving_mobjects)
-        take = getattr(self.file_writer, "take_frame", None)
-        self.add_frame(self.get_frame() if take is None else take(self.camera.pixel_array))
+        if writer_class is SplitWriter:
+            self.file_writer.splitter = splitter
 
     CairoRenderer.init_scene = init_scene
     Camera.init_background = _init_background
     if encoder == "fast":
-        CairoRenderer.render = render
+        CairoRenderer.render = _render
     return meter
+
+
+def _render(self: CairoRenderer, scene: Scene, time: float, moving_mobjects: Any = None) -> None:
+    self.update_frame(scene, moving_mobjects)
+    take = getattr(self.file_writer, "take_frame", None)
+    self.add_frame(self.get_frame() if take is None else take(self.camera.pixel_array))
+
+
+def _install_split(splitter: Splitter) -> None:
+    """Make the renderer of this process leave to others what they draw."""
+    play = CairoRenderer.play
+
+    def play_or_end(self: CairoRenderer, scene: Scene, *args: Any, **kwargs: Any) -> None:
+        try:
+            play(self, scene, *args, **kwargs)
+        except BaseException:
+            if not splitter.leads:
+                splitter.fail()
+            raise
+
+    def render(self: CairoRenderer, scene: Scene, time: float, moving_mobjects: Any = None) -> None:
+        if self.skip_animations:
+            return
+        if splitter.next_frame(self.file_writer):
+            began = thread_time()
+            self.update_frame(scene, moving_mobjects)
+            picture = self.file_writer.take_frame(self.camera.pixel_array)
+            splitter.drew(thread_time() - began)
+            self.add_frame(picture)
+        else:
+            if isinstance(self.camera, ThreeDCamera):
+                self.camera.reset_rotation_matrix()  # what drawing leaves behind in it
+            self.time += 1 / self.camera.frame_rate
+            self.file_writer.meter.pass_by(1)
+
+    CairoRenderer.play = play_or_end
+    CairoRenderer.render = render
 
 
 def check_hooks() -> None:
     """Fail at the start, not in somebody's render, if Manim has another shape."""
     expected = {
         CairoRenderer.init_scene: ["self", "scene", "session_spec", "file_writer_settings"],
+        CairoRenderer.play: ["self", "scene", "args", "kwargs"],
         CairoRenderer.render: ["self", "scene", "time", "moving_mobjects"],
         CairoRenderer.update_frame: ["self", "scene", "mobjects", "include_submobjects", "ignore_skipping", "kwargs"],
         CairoRenderer.add_frame: ["self", "frame", "num_frames"],

@@ -20,10 +20,11 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from . import collect, folders, job, linux, scout, tex, walls, watch
+from .gate import Gate
 from .loop import EventPipe, Loop
 from .progress import COUNT_MAX, Progress
 from .protocol import (
@@ -48,6 +49,10 @@ GRACE_S = 2.0
 PROGRESS_EVERY_S = 0.2
 PROBE_S = 20.0
 OUTPUT_DIR = "out"
+MEASURE_EVERY_S = 0.5
+"""How often the processes of a job on several cores are looked at."""
+DRAWER_BYTES = (160 * 2**20, 130)
+"""Address space that a drawer takes beyond what it inherits: so much, and for each pixel."""
 _SIGNALS = frozenset(signal.Signals)
 """Those with a name of their own."""
 SCOUT_PATIENCE_S = 3.0
@@ -90,7 +95,7 @@ class Ending:
     confined: bool = False
     """Whether the job got so far that tenant code may have run."""
     stop: str | None = None
-    """Why the guard ended it: timeout, stalled, limit, canceled, protocol; None if it ended itself."""
+    """Why the guard ended it: timeout, cpu, stalled, limit, canceled, protocol; None if it ended itself."""
     limit: dict[str, Any] = field(default_factory=dict)
     """The failure, if it passed a limit that the guard looks after."""
     notes: list[str] = field(default_factory=list)
@@ -122,6 +127,12 @@ class Guard:
         self._scout_due: float | None = None
         self._scouted = False
         self._probe_pid: int | None = None
+        self._probe_said = b""
+        self._gate: Gate | None = None
+        self._measure_due: float | None = None
+        self._again = False
+        self._memory_seen = 0
+        self._spent_s = 0.0
         self._job_dead = False
         self._kill_at: float | None = None
         self._watch_due: float | None = None
@@ -136,7 +147,10 @@ class Guard:
             self._own_pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         else:
             self._watch_due = time.monotonic()
+            # Only a pid namespace of its own takes all of a job's processes with it.
+            self._spec = replace(self._spec, cores=1)
         self._oom_score = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
+        self._proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
         walls.enter_job_namespaces()
         walls.make_job_folders(self._spec.limits)
@@ -201,14 +215,30 @@ class Guard:
         events_read, events_write = os.pipe()
         replies_read, replies_write = os.pipe()
         crash_read, crash_write = os.pipe()
-        fds = job.Descriptors(self._source, self._log, events_write, replies_read, crash_write)
+        way, doorbell = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        several = self._spec.cores > 1
+        fds = job.Descriptors(
+            self._source, self._log, events_write, replies_read, crash_write, doorbell.fileno() if several else None
+        )
         zygote = self._zygote
         self._job_pid = self._fork_scene(
             lambda: job.main(self._spec, fds, self._entropy, zygote.filters, zygote.address_space_bytes)
         )
-        for fd in (self._log, events_write, replies_read, crash_write):
+        doorbell.close()
+        # Kept for as long as the job may have to be run again.
+        for fd in (events_write, replies_read, crash_write, *(() if several else (self._log,))):
             os.close(fd)
-        self._crash_fd = crash_read
+        if several:
+            limits, (fixed, a_pixel) = self._spec.limits, DRAWER_BYTES
+            need = fixed + a_pixel * self._spec.width * self._spec.height
+            self._gate = Gate(
+                self._loop, way, self._proc, self._job_pid, self._spec.cores,
+                limits.memory_bytes, zygote.address_space_bytes, need,
+            )  # fmt: skip
+            self._measure_due = time.monotonic() + MEASURE_EVERY_S
+        else:
+            way.close()
+        self._events_fd, self._crash_fd = events_read, crash_read
         os.set_blocking(crash_read, False)
         self._job_pidfd = os.pidfd_open(self._job_pid)
         self._events = EventPipe(
@@ -234,7 +264,10 @@ class Guard:
                 due.append(self._last_sign + self._spec.limits.stall_s)
         else:
             due = [self._kill_at if self._asked_for_stack else self._kill_at - GRACE_S / 4]
-        due += filter(None, (self._desk.deadline(), self._progress_due, self._scout_due, self._watch_due))
+        due += filter(
+            None,
+            (self._desk.deadline(), self._progress_due, self._scout_due, self._watch_due, self._measure_due),
+        )
         self._loop.turn(min(due) - now)
         self._keep_time(time.monotonic())
 
@@ -248,6 +281,8 @@ class Guard:
             self._start_scout()
         if self._watch_due is not None and now >= self._watch_due:
             self._watch()
+        if self._measure_due is not None and now >= self._measure_due:
+            self._measure(now)
         if self._kill_at is not None:
             if now >= self._kill_at:
                 self._kill_job()
@@ -292,12 +327,26 @@ class Guard:
             except (OSError, ValueError):
                 pass  # at level `full` it is in a user namespace whose owner we are not
             self._end_job("limit")
+    def _measure(self, now: float) -> None:
+        """Look at what all processes of the job use together."""
+        self._measure_due = now + MEASURE_EVERY_S
+        if self._gate is None or self._gate.forks == 0:
+            return
+        usage = self._gate.usage()
+        self._memory_seen = max(self._memory_seen, usage.memory_bytes)
+        if usage.cpu_s >= self._spec.limits.cpu_s and self._kill_at is None:
+            self._end_job("cpu")
 
     def _end_job(self, why: str) -> None:
         """Ask the job where it is, and kill it soon after."""
         self._ending.stop = why
         self._end_scout()
         self._desk.stop()
+        for drawer in self._gate.children()[:1] if self._gate is not None else ():
+            try:
+                os.kill(drawer, signal.SIGTERM)  # the oldest: its frames come next
+            except ProcessLookupError:
+                pass
         self._signal_job(signal.SIGTERM)
         self._kill_at = time.monotonic() + GRACE_S
 
@@ -332,17 +381,48 @@ class Guard:
     def _on_job_dead(self) -> None:
         self._events.read(all_of_it=True)
         _, status, usage = os.wait4(self._job_pid, 0)
+        self._spent_s += usage.ru_utime + usage.ru_stime
+        self._memory_seen = max(self._memory_seen, usage.ru_maxrss * 1024)
+        if self._ending.stop is None and self._may_try_again(status):
+            self._start_again()
+            return
         self._end_scout()
         self._desk.close()
         self._job_dead = True
         ending = self._ending
         ending.status = status
-        ending.cpu_s = usage.ru_utime + usage.ru_stime
-        ending.peak_memory_bytes = usage.ru_maxrss * 1024
+        ending.cpu_s = self._spent_s
+        ending.peak_memory_bytes = self._memory_seen
         try:
             ending.crash = os.read(self._crash_fd, 65536).decode(errors="replace")
         except OSError:
             pass
+
+    def _may_try_again(self, status: int) -> bool:
+        """Whether the job ended for being on several cores, as far as anybody can know."""
+        if self._gate is None or self._gate.forks == 0:
+            return False
+        return self._again or os.WIFSIGNALED(status)
+
+    def _start_again(self) -> None:
+        """Once more from the start, on one core: in fresh folders, within the same time."""
+        assert self._gate is not None
+        self._gate.close()
+        self._gate = self._measure_due = None
+        self._events.stop()
+        self._desk.leave(self._client)
+        self._loop.unwatch(self._job_pidfd)
+        self._loop.unwatch(self._channel.fileno())
+        for fd in (self._events_fd, self._client.replies, self._crash_fd, self._job_pidfd, self._job_dir):
+            os.close(fd)
+        self._end_probe()
+        walls.renew_job_folders(self._spec.limits)
+        self._job_dir = os.open(walls.JOB_DIR, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._spec = replace(self._spec, cores=1)
+        self._ending, self._progress, self._again = Ending(), Progress(), False
+        self._scout_due, self._scouted = None, True
+        self._show_sign()
+        self._start_job()
 
     # ------------------------------------------------------------ what the job says
 
@@ -374,6 +454,14 @@ class Guard:
             self._progress_changed()
             if self._progress.frames > self._spec.limits.frames:
                 self._end_at_limit(self._too_many_frames())
+        elif kind == "drawn":
+            self._show_sign()
+            self._progress.add(event, self._last_sign)
+            self._progress_changed()
+            if self._progress.frames > self._spec.limits.frames:
+                self._end_at_limit(self._too_many_frames())
+        elif kind == "alone":
+            self._again = True
         elif kind == "stage":
             self._show_sign()
             stage = event.get("stage")
@@ -385,7 +473,7 @@ class Guard:
         elif kind == "tex_soon":
             return self._desk.foresee(event)
         elif kind == "stopped_at":
-            self._ending.stopped_at = event
+            self._take_place(event)
         elif kind == "failed":
             self._ending.failed = event
         elif kind == "done":
@@ -393,6 +481,15 @@ class Guard:
         else:
             return False
         return True
+
+    def _take_place(self, event: dict[str, Any]) -> None:
+        """Where the job was stopped. If it waited for a drawer, that one knows better."""
+        known = self._ending.stopped_at
+        if event.get("drawer") is True and known is not None and known.get("waiting") is not True:
+            return
+        if event.get("waiting") is True and known is not None:
+            return
+        self._ending.stopped_at = event
 
     def _on_stage(self, stage: str) -> None:
         self._progress.stage = stage
@@ -575,6 +672,9 @@ class Guard:
             return {**where, "class": "timeout", "message": message}
         if ending.stop == "limit":
             return {**(ending.stopped_at or self._crash_location() or {}), **ending.limit}
+        if ending.stop == "cpu":
+            message = f"the render used its {limits.cpu_s} s of CPU time"
+            return {**(ending.stopped_at or self._crash_location() or {}), "class": "timeout", "message": message}
         if ending.stop == "protocol":
             return {"class": "sandbox_denied", "message": "; ".join(ending.notes)}
         if ending.failed is not None:
@@ -655,7 +755,35 @@ class Guard:
         }
         self._progress.finish(finished["animations"], media.frames)
         progress = self._progress.message(time.monotonic())
-        return [(progress, ()), (artifact, (fd,)), (finished, ())]
+        return [(progress, ()), (artifact, (fd,)), *self._extras(), (finished, ())]
+
+    def _extras(self) -> list[tuple[dict[str, Any], tuple[int, ...]]]:
+        """What accompanies the film. What is odd about it is left out: the film counts."""
+        extras = []
+        poster = collect.read_poster(self._job_dir, self._probe_said)
+        if poster is not None:
+            fd, width, height = poster
+            extras.append((self._extra("poster.jpg", "poster", "image/jpeg", fd, width, height), (fd,)))
+        if self._spec.format != "png":
+            fd_or_none = collect.read_subtitles(self._job_dir)
+            if fd_or_none is not None:
+                named = ("subtitles.srt", "subtitles", "application/x-subrip")
+                extras.append((self._extra(*named, fd_or_none, 0, 0), (fd_or_none,)))
+        return extras
+
+    def _extra(self, name: str, role: str, mime: str, fd: int, width: int, height: int) -> dict[str, Any]:
+        return {
+            "type": "artifact",
+            "name": name,
+            "role": role,
+            "mime": mime,
+            "bytes": os.fstat(fd).st_size,
+            "frames": 0,
+            "width": width,
+            "height": height,
+            "fps": 0.0,
+            "duration_s": 0.0,
+        }
 
     def _prepare_probe(self) -> None:
         """Fork the probe, once. It waits until ``_probe`` gives the word."""
@@ -684,12 +812,16 @@ class Guard:
         poll = select.poll()
         poll.register(self._probe_answer, select.POLLIN)
         answer = os.read(self._probe_answer, 4096) if poll.poll(PROBE_S * 1000) else b""
+        self._probe_said = answer
         return collect.read_probe(answer, os.fstat(fd).st_ino)
 
     def _end_probe(self) -> None:
         if self._probe_pid is not None:
             os.kill(self._probe_pid, signal.SIGKILL)
             os.waitpid(self._probe_pid, 0)
+            os.close(self._probe_go)
+            os.close(self._probe_answer)
+            self._probe_pid = None
 
     def _output_path(self) -> str:
         return f"{OUTPUT_DIR}/result.{self._spec.format}"

@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
@@ -27,11 +28,14 @@ import numpy as np
 from manim import config
 from manim.manager import Manager
 
-from . import engine, failure, fonts, formulas, linux, scene, tex_client, walls
+from . import engine, failure, fonts, formulas, gate, linux, scene, tex_client, walls
 from .protocol import JobSpec, write_all
+from .split import Splitter
 
 SETUP_FAILED = 71
 """Exit status of a job that could not confine itself. Ours only before ``confined`` was said."""
+
+_LAST_WORDS_S = 0.3
 
 # The job's descriptors, and all that it has.
 _LOG_OUT, _LOG_ERR, _EVENTS, _REPLIES, _CRASH, _SOURCE = 1, 2, 3, 4, 5, 6
@@ -46,13 +50,19 @@ class Descriptors:
     events: int
     replies: int
     crash: int
+    doorbell: int | None = None
+    """Where the guard waits for the gate (``gate.py``); None for a job on one core."""
 
 
 def main(
     spec: JobSpec, fds: Descriptors, entropy: bytes, filters: walls.Filters, address_space_bytes: int
 ) -> None:
     """Body of the forked job. Never returns."""
+    cores = 1
     try:
+        if fds.doorbell is not None and gate.open_in_job(fds.doorbell):
+            filters = walls.Filters(job=gate.allowing_fork(filters.job), tex=b"")
+            cores = spec.cores
         settle(fds)
         walls.confine_job(filters, spec.limits, address_space_bytes)
     except BaseException as error:  # noqa: BLE001
@@ -62,7 +72,7 @@ def main(
     try:
         # Before any tenant code: whatever happens from here on is the scene's doing.
         write_all(_EVENTS, b'{"e": "confined"}\n')
-        status = _Job(spec, entropy).run()
+        status = _Job(spec, entropy, cores).run()
     finally:
         os._exit(status)
 
@@ -100,6 +110,7 @@ class SceneProcess:
         self._spec = spec
         self._entropy = entropy
         self._path = f"{walls.JOB_DIR}/{spec.file_name}"
+        self._splitter = Splitter(1, self._say)
 
     def _load(self) -> type[manim.Scene]:
         """Everything up to the scene's class, as the command does it."""
@@ -112,7 +123,8 @@ class SceneProcess:
         self._seed()
         self._share_random_numbers()
         self._configure()
-        request = tex_client.install(self._compile_tex)
+        request = tex_client.install(self._compile_tex, lambda: self._splitter.formulas_of_leader)
+        self._splitter.read_source(text)
         sys.argv = ["manim"]
         module = scene.load_module(self._path, text)
         chosen = scene.choose_scene(module, self._spec.scene)
@@ -193,8 +205,9 @@ class SceneProcess:
 class _Job(SceneProcess):
     """One render, from the source to the exit status."""
 
-    def __init__(self, spec: JobSpec, entropy: bytes) -> None:
+    def __init__(self, spec: JobSpec, entropy: bytes, cores: int) -> None:
         super().__init__(spec, entropy)
+        self._splitter = Splitter(cores, self._say)
         self._began = time.monotonic()
         # Given back when memory runs out, so that the report still fits. It is
         # address space that is limited, so its pages need not be touched.
@@ -214,6 +227,8 @@ class _Job(SceneProcess):
             if self._reserve is not None:
                 self._reserve.close()
                 self._reserve = None
+            if self._splitter.forked and isinstance(error, MemoryError):
+                self._splitter.give_up()  # a job on one core may have all of the memory
             gc.collect()
             self._say({"e": "failed", **self._describe(error)})
             return 1
@@ -237,7 +252,7 @@ class _Job(SceneProcess):
             return {"class": "scene_error", "message": "the scene raised an exception that cannot be described"}
 
     def _render(self) -> dict[str, Any]:
-        meter = engine.install(self._spec.encoder, self._say)
+        meter = engine.install(self._spec.encoder, self._say, self._splitter)
         missing_fonts = fonts.MissingFonts()
         manim.logger.addFilter(missing_fonts)
         scene_class = self._load()
@@ -253,6 +268,7 @@ class _Job(SceneProcess):
             raise failure.NotRenderable("every animation of this scene is skipped, so there is no film")
         os.mkdir("out")
         os.rename(final, f"out/result.{self._spec.format}")
+        self._leave_extras(instance.renderer.file_writer, Path(final))
         ended = time.monotonic()
         return {
             "prepare_s": started - self._began,
@@ -264,6 +280,17 @@ class _Job(SceneProcess):
             "warnings": missing_fonts.warnings,
         }
 
+    def _leave_extras(self, writer: Any, final: Path) -> None:
+        """What accompanies a film; none of it is worth a failure."""
+        try:
+            if self._spec.format != "png":
+                writer.poster.save(Path("out/poster.jpg"))
+            subtitles = final.with_suffix(".srt")
+            if subtitles.exists():
+                os.rename(subtitles, "out/subtitles.srt")
+        except Exception as error:  # noqa: BLE001 - whatever the scene did to its own film
+            print(f"there is no still or no subtitles of this film: {error}", file=sys.stderr)
+
     def _foresee(
         self, text: str, module: ModuleType, chosen: type[manim.Scene], request: Callable[..., dict[str, Any]]
     ) -> None:
@@ -274,7 +301,10 @@ class _Job(SceneProcess):
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         # Said before raising: a scene that swallows every exception has still
         # told where it was.
-        self._say({"e": "stopped_at", **failure.describe_frame(frame, self._path)})
+        where = {"drawer": not self._splitter.leads, "waiting": self._splitter.waits}
+        self._say({"e": "stopped_at", **where, **failure.describe_frame(frame, self._path)})
+        if self._splitter.waits:
+            time.sleep(_LAST_WORDS_S)  # a drawer knows better; it dies with us
         raise failure.Stopped("the render was stopped at its time limit")
 
     def _flush(self) -> None:

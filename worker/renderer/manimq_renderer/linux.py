@@ -44,6 +44,9 @@ _OWN_PID = 0x7E57_91D0
 
 _AARCH64 = platform.machine() == "aarch64"
 _SYS_UNSHARE = 97 if _AARCH64 else 272
+_SYS_SECCOMP = 277 if _AARCH64 else 317
+_SECCOMP_SET_MODE_FILTER = 1
+_SECCOMP_FILTER_FLAG_NEW_LISTENER = 1 << 3
 _SYS_CAPSET = 91 if _AARCH64 else 126
 # The calls below were added after the tables were unified: one number for all.
 _SYS_CLOSE_RANGE = 436
@@ -167,6 +170,14 @@ def install_seccomp(program: bytes) -> None:
         _libc.prctl(PR_SET_SECCOMP, ctypes.c_ulong(_SECCOMP_MODE_FILTER), ctypes.byref(prog), 0, 0),
         "prctl PR_SET_SECCOMP",
     )
+
+
+def install_seccomp_listener(program: bytes) -> int:
+    """Install one more raw BPF program, for good. The descriptor on which it asks."""
+    code = ctypes.create_string_buffer(program, len(program))
+    prog = struct.pack("=HxxxxxxQ", len(program) // 8, ctypes.addressof(code))
+    flags = _SECCOMP_FILTER_FLAG_NEW_LISTENER
+    return _syscall("seccomp", _SYS_SECCOMP, _SECCOMP_SET_MODE_FILTER, flags, ctypes.create_string_buffer(prog, len(prog)))
 
 
 # Landlock file system rights, in bit order (linux/landlock.h).

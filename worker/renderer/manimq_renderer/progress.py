@@ -79,6 +79,23 @@ class Progress:
             self._rate.add(now, self.frames)
         self._check_totals()
 
+    def add(self, event: dict[str, Any], now: float) -> None:
+        """Take what one of several drawing processes has drawn since its last event."""
+        drawn = clean_count(event.get("frames"), COUNT_MAX) or 0
+        animation = clean_count(event.get("animation"), COUNT_MAX) or 0
+        frames = min(COUNT_MAX, self.frames + drawn)
+        if animation >= self.animation:
+            self.count({**event, "frames": frames}, now)
+        else:
+            self.count({**self._latest(), "frames": frames}, now)
+
+    def _latest(self) -> dict[str, Any]:
+        return {
+            "animation": self.animation,
+            "animation_frames": self.animation_frames,
+            "animation_frames_total": self.animation_frames_total,
+        }
+
     def learn_totals(self, animations: int, frames: int) -> None:
         """The scout has been through the scene."""
         if not self._wrong:

@@ -38,6 +38,8 @@ FAILURE_BYTES_MAX = 64 * 1024
 """Longest ``failed``, encoded: far below what the worker still takes."""
 SECONDS_MAX = 10.0**9
 """Longest time that is believed."""
+GAVE_UP = 72
+"""Exit status of a process that cannot draw its part of a film that is split."""
 ERROR_TEXT_CHARS_MAX = 4000
 STACK_MAX = 12
 
@@ -95,6 +97,8 @@ class JobSpec:
     seed: int | None
     formulas: bool
     """Whether the worker keeps formulas of this job's tenant."""
+    cores: int
+    """How many cores the job may take. More than one only at level ``full``."""
     limits: Limits
 
     @classmethod

@@ -132,6 +132,13 @@ def make_job_folders(limits: Limits) -> None:
     linux.mount_tmpfs("/proc", plain | linux.MS_RDONLY, "size=4k,mode=555")
 
 
+def renew_job_folders(limits: Limits) -> None:
+    """At level ``full``: fresh folders in the place of a dead job's, which are gone with all that is in them."""
+    for folder in (JOB_DIR, TMP_DIR, "/proc"):
+        linux.unmount(folder)
+    make_job_folders(limits)
+
+
 def _make_plain_folders() -> None:
     global JOB_DIR, TMP_DIR, TEX_DIR
     # The worker removes what is named so, should the guard not get to it.

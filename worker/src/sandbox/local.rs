@@ -275,6 +275,7 @@ impl Sandbox for LocalSandbox {
                 ..Limits::default()
             },
             formulas: None,
+            cores: 1,
             stop: tokio_util::sync::CancellationToken::new(),
         };
         let failed = |reason: String| ConnectError::VerificationFailed {
@@ -286,7 +287,7 @@ impl Sandbox for LocalSandbox {
             .map_err(|_| failed(format!("the test render took more than {VERIFY_TIMEOUT:?}")))?
             .map_err(|error| failed(format!("the test render failed: {error}")))?;
         match rendered.artifacts.as_slice() {
-            [film] if film.frames == 3 && film.width == 854 && film.height == 480 => Ok(()),
+            [film, ..] if film.frames == 3 && film.width == 854 && film.height == 480 => Ok(()),
             other => Err(failed(format!("the test render gave {other:?}"))),
         }
     }
@@ -339,6 +340,7 @@ pub async fn render_file(
         output,
         limits: Limits::default(),
         formulas: None,
+        cores: crate::config::machine_cores(),
         stop: tokio_util::sync::CancellationToken::new(),
     };
     let result = sandbox.render(request, events).await;
@@ -1011,6 +1013,7 @@ fn job_message(request: &RenderRequest) -> JobMessage<'_> {
         encoder,
         seed,
         formulas: request.formulas.is_some(),
+        cores: request.cores.max(1),
         limits: LimitsMessage {
             wall_s: limits.wall.min(WALL_MAX).as_secs_f64(),
             cpu_s: limits.cpu.as_secs().max(1),

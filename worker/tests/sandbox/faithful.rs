@@ -320,3 +320,80 @@ fn configuration_in_the_source_is_heeded() {
     let film = &render(request_for(GOOD)).expect("a film").artifacts[0];
     assert_eq!((film.width, film.height), (854, 480));
 }
+
+#[test]
+fn a_film_comes_with_a_small_still_and_with_its_subtitles() {
+    for encoder in [Encoder::Fast, Encoder::Manim] {
+        let source = std::fs::read_to_string(scene_path("sections.py")).expect("a scene");
+        let mut request = request_for(&source);
+        request.output = OutputSpec {
+            width: 1920,
+            height: 1080,
+            encoder,
+            ..OutputSpec::default()
+        };
+        let rendered = render(request).expect("a film");
+        let named = |name: &str| {
+            let found = rendered.artifacts.iter().find(|file| file.name == name);
+            found.unwrap_or_else(|| panic!("{name} is missing: {:?}", rendered.artifacts))
+        };
+        assert_eq!(rendered.artifacts[0].role, "video");
+        let poster = named("poster.jpg");
+        assert_eq!((poster.width, poster.height), (640, 360));
+        assert_eq!(
+            (poster.role.as_str(), poster.mime.as_str()),
+            ("poster", "image/jpeg")
+        );
+        assert!(poster.bytes < 64 * 1024, "{} bytes", poster.bytes);
+        let subtitles = named("subtitles.srt");
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut &subtitles.file, &mut text).expect("text");
+        assert!(text.contains("It begins"), "{text}");
+        assert!(text.contains("00:00:00,000 --> 00:00:01,000"), "{text}");
+    }
+}
+
+#[test]
+fn what_a_scene_puts_in_the_place_of_still_and_subtitles_is_left_out() {
+    // Written by the last that runs before the job ends.
+    let fake = "
+import os, atexit
+real = os.rename
+def rename(source, target):
+    real(source, target)
+    for name, data in (('poster.jpg', POSTER), ('subtitles.srt', SUBTITLES)):
+        path = 'out/' + name
+        if data is None:
+            os.mkdir(path)
+        else:
+            file = os.open(path, os.O_WRONLY | os.O_CREAT)
+            os.write(file, data)
+            os.close(file)
+os.rename = rename
+self.play(FadeIn(Square()), run_time=2/15)
+class Writer:
+    def save(self, path): pass
+self.renderer.file_writer.poster = Writer()
+";
+    for (poster, subtitles) in [
+        (
+            "b'<html><script>alert(1)</script>'",
+            "b'\\x00 00:00 --> 00:01'",
+        ),
+        ("b'\\xff\\xd8\\xff\\xe0' + bytes(9999)", "b'#!/bin/sh'"),
+        (
+            "None",
+            "b'\\xff\\xfe1\\n00:00:00,000 --> 00:00:01,000\\nhi'",
+        ),
+        ("bytes(2 << 20)", "b' --> ' * (1 << 18)"),
+    ] {
+        let lines = fake
+            .replace("POSTER", poster)
+            .replace("SUBTITLES", subtitles);
+        let mut request = constructing(&lines);
+        request.output.encoder = Encoder::Fast;
+        let rendered = render_then_check(request).expect("the film counts");
+        let names: Vec<&str> = rendered.artifacts.iter().map(|f| f.name.as_str()).collect();
+        assert_eq!(names, ["video.mp4"], "{poster} {subtitles}");
+    }
+}

@@ -194,6 +194,7 @@ pub fn request_for(source: &str) -> RenderRequest {
             ..Limits::default()
         },
         formulas: None,
+        cores: 1,
         stop: CancellationToken::new(),
     }
 }

@@ -49,6 +49,8 @@ pub(super) struct JobMessage<'a> {
     pub seed: Option<u64>,
     /// Whether a [`GuardMessage::FormulaWanted`] is answered.
     pub formulas: bool,
+    /// More than one only where the job has a pid namespace of its own.
+    pub cores: u32,
     pub limits: LimitsMessage,
 }
 
