@@ -162,7 +162,7 @@ local function sweep(S)
   reap(S, 10)
   flush(S)
   set_shard(S, SWEPT, S.now)
-  if not some_aside(S) then set_shard(S, ASIDE, 0) end
+  if shard(S)[ASIDE] == 1 and not some_aside(S) then set_shard(S, ASIDE, 0) end
 end
 
 -- Tenants in the order of their tags: what `vt` said when it was read, and what this call has put back since.

@@ -15,7 +15,7 @@
 local function elsewhere(S, worker, away, others)
   local old = tonumber(call('HGET', S.base .. ':wka', worker)) or 0
   if away ~= old then
-    call('HSET', S.base .. ':wka', worker, int(away))
+    if away > 0 then call('HSET', S.base .. ':wka', worker, int(away)) else call('HDEL', S.base .. ':wka', worker) end
     set_shard(S, AWAY, shard(S)[AWAY] + away - old)
     -- Who waited for slots may have some now.
     if away < old and call('ZCARD', S.base .. ':over') > 0 then S.ring = 1 end
