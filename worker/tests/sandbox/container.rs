@@ -69,7 +69,7 @@ fn it_renders_the_same_frames_and_leaves_no_file() {
 }
 
 #[test]
-fn its_processes_die_with_it_and_with_its_worker() {
+fn all_of_its_processes_are_dead_when_it_is_dropped() {
     let folder = open_folder();
     block_on(async {
         let config = at(Some(Level::Container), folder.path());

@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use manimq_worker::sandbox::local::{LocalConfig, LocalSandbox};
+use manimq_worker::sandbox::local::{Level, LocalConfig, LocalSandbox};
 use manimq_worker::sandbox::{
     ConnectError, EventSender, RenderError, RenderEvent, RenderRequest, Sandbox,
 };
@@ -198,49 +198,64 @@ fn a_guard_that_hangs_costs_the_slot_within_a_bound() {
 }
 
 #[test]
-fn a_killed_worker_leaves_no_process() {
-    // A worker of its own: this test program again, running only the helper below.
-    let mut worker = Command::new(std::env::current_exe().expect("our path"))
-        .args([
-            "lifecycle::helper_worker_that_renders_for_ever",
-            "--exact",
-            "--nocapture",
-        ])
-        .env(HELPER, "1")
-        .env("MANIMQ_PYTHON_ENV", python_env())
-        .stdout(Stdio::piped())
-        .process_group(0)
-        .spawn()
-        .expect("a worker");
-    let lines = BufReader::new(worker.stdout.take().expect("a pipe")).lines();
-    let said = lines
-        .map_while(Result::ok)
-        .any(|line| line.contains("rendering now"));
-    assert!(said, "the worker renders");
-    let all = descendants(worker.id());
-    assert!(all.len() >= 4, "bubblewrap, zygote, guard, job: {all:?}");
-    worker.kill().expect("kill -9");
-    worker.wait().expect("gone");
-    let began = Instant::now();
-    eventually("everything of the worker is gone", || {
-        all.iter().all(|&p| !is_alive(p))
-    });
-    tell(&format!(
-        "kill -9 of the worker to the last process gone: {:?}",
-        began.elapsed()
-    ));
+fn a_killed_worker_leaves_no_process_at_any_level() {
+    // What a killed worker leaves on disk is swept by the next one there.
+    let folder = tempfile::tempdir().expect("a folder");
+    let reachable = std::os::unix::fs::PermissionsExt::from_mode(0o711);
+    std::fs::set_permissions(folder.path(), reachable).expect("0711");
+    for level in [Level::Full, Level::Container] {
+        // A worker of its own: this test program again, running only the helper below.
+        let mut worker = Command::new(std::env::current_exe().expect("our path"))
+            .args([
+                "lifecycle::helper_worker_that_renders_for_ever",
+                "--exact",
+                "--nocapture",
+            ])
+            .env(HELPER, level.as_str())
+            .env("TMPDIR", folder.path())
+            .env("MANIMQ_PYTHON_ENV", python_env())
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .expect("a worker");
+        let lines = BufReader::new(worker.stdout.take().expect("a pipe")).lines();
+        let said = lines
+            .map_while(Result::ok)
+            .any(|line| line.contains("rendering now"));
+        assert!(said, "the worker renders");
+        let all = descendants(worker.id());
+        assert!(all.len() >= 3, "zygote, guard, job at least: {all:?}");
+        worker.kill().expect("kill -9");
+        worker.wait().expect("gone");
+        let began = Instant::now();
+        eventually("everything of the worker is gone", || {
+            all.iter().all(|&p| !is_alive(p))
+        });
+        tell(&format!(
+            "level {}: kill -9 of the worker to the last process gone: {:?}",
+            level.as_str(),
+            began.elapsed()
+        ));
+    }
 }
 
-/// Set for the helper, which is no test: it only runs when the test above starts it.
+/// Set to a level for the helper, which is no test: it only runs when the test above starts it.
 const HELPER: &str = "MANIMQ_TEST_RENDER_FOR_EVER";
 
 #[test]
 fn helper_worker_that_renders_for_ever() {
-    if std::env::var_os(HELPER).is_none() {
+    let Ok(level) = std::env::var(HELPER) else {
         return;
-    }
+    };
+    let level = [Level::Full, Level::Container]
+        .into_iter()
+        .find(|each| each.as_str() == level);
     block_on(async {
-        let mut sandbox = own_sandbox().await;
+        let config = LocalConfig {
+            level,
+            ..own_config()
+        };
+        let mut sandbox = LocalSandbox::connect(config).await.expect("a sandbox");
         let (events, mut incoming) = EventSender::channel(64);
         tokio::spawn(async move {
             while let Some(event) = incoming.recv().await {
