@@ -251,7 +251,7 @@ async fn prepare(
         source: Arc::from(checked.source.as_str()),
         scene: scene.clone(),
         output: convert::output(&payload.request.output),
-        limits: limits(payload.request.timeout_s),
+        limits: limits(payload.request.timeout_s, cores.count()),
         formulas: Some(context.formulas.shelf(claim.tenant.to_string())),
         cores: cores.count(),
         stop: held.stop().child_token(),
@@ -260,11 +260,11 @@ async fn prepare(
 
 /// What one attempt may use. Drawing and encoding run side by side, so the processor time that
 /// goes with a wall time is about twice as much; it must never be what ends an honest render.
-fn limits(timeout_s: u32) -> Limits {
+fn limits(timeout_s: u32, cores: u32) -> Limits {
     let wall = Duration::from_secs(u64::from(timeout_s));
     Limits {
         wall,
-        cpu: wall * 4,
+        cpu: wall * (cores + 1).max(4),
         ..Limits::default()
     }
 }
@@ -460,7 +460,7 @@ mod tests {
     #[test]
     fn processor_time_never_ends_a_render_before_its_wall_time() {
         for timeout_s in [1, 600, TIMEOUT_S_MAX] {
-            let limits = limits(timeout_s);
+            let limits = limits(timeout_s, 1);
             assert_eq!(limits.wall.as_secs(), u64::from(timeout_s));
             assert!(limits.cpu >= limits.wall * 2);
         }
