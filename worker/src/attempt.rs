@@ -267,7 +267,7 @@ async fn prepare(
         source: Arc::from(checked.source.as_str()),
         scene: scene.clone(),
         output: convert::output(&payload.request.output),
-        limits: limits(payload.request.timeout_s, &ceilings),
+        limits: limits(payload.request.timeout_s, &ceilings, cores.count()),
         formulas: Some(context.formulas.shelf(claim.tenant.to_string())),
         cores: cores.count(),
         stop: held.stop().child_token(),
@@ -276,7 +276,7 @@ async fn prepare(
 
 /// What one attempt may use. Drawing and encoding run side by side, so the processor time that
 /// goes with a wall time is about twice as much; it must never be what ends an honest render.
-fn limits(timeout_s: u32, ceilings: &RenderLimits) -> Limits {
+fn limits(timeout_s: u32, ceilings: &RenderLimits, cores: u32) -> Limits {
     const KIB: u64 = 1024;
     const MIB: u64 = 1024 * KIB;
     let wall = Duration::from_secs(u64::from(timeout_s));
@@ -288,7 +288,7 @@ fn limits(timeout_s: u32, ceilings: &RenderLimits) -> Limits {
     };
     Limits {
         wall,
-        cpu: Duration::from_secs(of(RenderLimit::CpuSeconds, 1, wall.as_secs() * 4)),
+        cpu: Duration::from_secs(of(RenderLimit::CpuSeconds, 1, wall.as_secs() * u64::from(cores + 1).max(4))),
         memory_bytes: of(RenderLimit::MemoryMib, MIB, usual.memory_bytes),
         output_bytes: of(RenderLimit::OutputMib, MIB, usual.output_bytes),
         disk_bytes: of(RenderLimit::DiskMib, MIB, usual.disk_bytes),
@@ -510,7 +510,7 @@ mod tests {
     #[test]
     fn processor_time_never_ends_a_render_before_its_wall_time() {
         for timeout_s in [1, 600, TIMEOUT_S_MAX] {
-            let limits = limits(timeout_s, &RenderLimits::default());
+            let limits = limits(timeout_s, &RenderLimits::default(), 1);
             assert_eq!(limits.wall.as_secs(), u64::from(timeout_s));
             assert!(limits.cpu >= limits.wall * 2);
         }

@@ -215,20 +215,21 @@ class Guard:
         events_read, events_write = os.pipe()
         replies_read, replies_write = os.pipe()
         crash_read, crash_write = os.pipe()
-        way, doorbell = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         several = self._spec.cores > 1
+        # Not at level `container`, where the guard may make no sockets either.
+        way, doorbell = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) if several else (None, None)
         fds = job.Descriptors(
-            self._source, self._log, events_write, replies_read, crash_write, doorbell.fileno() if several else None
+            self._source, self._log, events_write, replies_read, crash_write, doorbell.fileno() if doorbell else None
         )
         zygote = self._zygote
         self._job_pid = self._fork_scene(
             lambda: job.main(self._spec, fds, self._entropy, zygote.filters, zygote.address_space_bytes)
         )
-        doorbell.close()
         # Kept for as long as the job may have to be run again.
         for fd in (events_write, replies_read, crash_write, *(() if several else (self._log,))):
             os.close(fd)
-        if several:
+        if way is not None and doorbell is not None:
+            doorbell.close()
             limits, (fixed, a_pixel) = self._spec.limits, DRAWER_BYTES
             need = fixed + a_pixel * self._spec.width * self._spec.height
             self._gate = Gate(
@@ -236,8 +237,6 @@ class Guard:
                 limits.memory_bytes, zygote.address_space_bytes, need,
             )  # fmt: skip
             self._measure_due = time.monotonic() + MEASURE_EVERY_S
-        else:
-            way.close()
         self._events_fd, self._crash_fd = events_read, crash_read
         os.set_blocking(crash_read, False)
         self._job_pidfd = os.pidfd_open(self._job_pid)

@@ -178,6 +178,11 @@ class Good(Scene):
         self.play(FadeIn(Square()), run_time=2 / 15)
 ";
 
+/// Cores of a job: MANIMQ_TEST_CORES runs every test with the gate for forks in its walls.
+fn cores() -> u32 {
+    std::env::var("MANIMQ_TEST_CORES").map_or(1, |cores| cores.parse().expect("a number"))
+}
+
 pub fn request_for(source: &str) -> RenderRequest {
     RenderRequest {
         job_id: "test".into(),
@@ -194,7 +199,7 @@ pub fn request_for(source: &str) -> RenderRequest {
             ..Limits::default()
         },
         formulas: None,
-        cores: 1,
+        cores: cores(),
         stop: CancellationToken::new(),
     }
 }
