@@ -288,7 +288,11 @@ fn limits(timeout_s: u32, ceilings: &RenderLimits, cores: u32) -> Limits {
     };
     Limits {
         wall,
-        cpu: Duration::from_secs(of(RenderLimit::CpuSeconds, 1, wall.as_secs() * u64::from(cores + 1).max(4))),
+        cpu: Duration::from_secs(of(
+            RenderLimit::CpuSeconds,
+            1,
+            wall.as_secs() * u64::from(cores + 1).max(4),
+        )),
         memory_bytes: of(RenderLimit::MemoryMib, MIB, usual.memory_bytes),
         output_bytes: of(RenderLimit::OutputMib, MIB, usual.output_bytes),
         disk_bytes: of(RenderLimit::DiskMib, MIB, usual.disk_bytes),
@@ -493,12 +497,12 @@ mod tests {
     #[test]
     fn a_ceiling_takes_the_place_of_the_default_and_the_rest_stays() {
         let ceilings = "cpu_s=7,memory_mib=100,log_kib=3".parse().expect("limits");
-        let limits = limits(60, &ceilings);
+        let limits = limits(60, &ceilings, 1);
         assert_eq!(limits.cpu, Duration::from_secs(7));
         assert_eq!(limits.memory_bytes, 100 << 20);
         assert_eq!(limits.log_bytes, 3 << 10);
         assert_eq!(limits.frames, Limits::default().frames);
-        let none = super::limits(60, &RenderLimits::default());
+        let none = super::limits(60, &RenderLimits::default(), 1);
         let usual = Limits {
             wall: Duration::from_secs(60),
             cpu: Duration::from_secs(240),
@@ -509,10 +513,10 @@ mod tests {
 
     #[test]
     fn processor_time_never_ends_a_render_before_its_wall_time() {
-        for timeout_s in [1, 600, TIMEOUT_S_MAX] {
-            let limits = limits(timeout_s, &RenderLimits::default(), 1);
+        for (timeout_s, cores) in [(1, 1), (600, 4), (TIMEOUT_S_MAX, 32)] {
+            let limits = limits(timeout_s, &RenderLimits::default(), cores);
             assert_eq!(limits.wall.as_secs(), u64::from(timeout_s));
-            assert!(limits.cpu >= limits.wall * 2);
+            assert!(limits.cpu >= limits.wall * (cores + 1));
         }
     }
 }
