@@ -5,7 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use redis::{FromRedisValue, Value};
 
-use super::{Args, BATCH_MAX, Queue, QueueError, Quotas, RedisConfig, timestamp};
+use super::call::Args;
+use super::record::timestamp;
+use super::{BATCH_MAX, Queue, QueueError, Quotas, RedisConfig};
 use crate::ids::{JobId, TenantId, WorkerId};
 use crate::job::Lane;
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use redis::FromRedisValue as _;
 
-use super::{BATCH_MAX, Enqueued, NewJob, Queue, QueueError, timestamp};
+use super::record::timestamp;
+use super::{BATCH_MAX, Enqueued, NewJob, Queue, QueueError};
 use crate::ids::{JobId, TenantId, WorkerId};
 use crate::job::{FailureClass, JobPayload};
 

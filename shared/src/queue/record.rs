@@ -32,8 +32,8 @@
 
 use jiff::Timestamp;
 
+use super::QueueError;
 use super::quota::quality_rank;
-use super::{QueueError, timestamp};
 use crate::ids::{Epoch, JobId, LeaseToken, TenantId, WorkerId};
 use crate::job::{Attempt, AttemptOutcome, FailureClass, JobInput, JobPayload, Lane, Status};
 
@@ -286,6 +286,14 @@ impl Record {
             class: class(self.class)?,
         }))
     }
+}
+
+/// A time, from milliseconds since the epoch.
+///
+/// # Errors
+/// [`QueueError::Corrupt`] if it is none.
+pub(super) fn timestamp(ms: i64) -> Result<Timestamp, QueueError> {
+    Timestamp::from_millisecond(ms).map_err(|error| QueueError::Corrupt(error.to_string()))
 }
 
 /// A time, if there is one.

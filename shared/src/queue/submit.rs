@@ -11,10 +11,12 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::call::Args;
+use super::error::{is_no_function, unexpected};
 use super::record::Record;
 use super::{
-    Allowance, Args, BATCH_MAX, Enqueued, NewJob, Queue, QueueError, QuotaPolicy, RESPONSE_TIMEOUT,
-    RenderKey, is_no_function, unexpected,
+    Allowance, BATCH_MAX, Enqueued, NewJob, Queue, QueueError, QuotaPolicy, RESPONSE_TIMEOUT,
+    RenderKey,
 };
 use crate::ids::{JobId, TenantId};
 

@@ -1,0 +1,500 @@
+//! What a producer asks for.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Lane;
+use super::text::text_enum;
+use crate::ids::JobId;
+/// Wall-clock limit of one render when the job names none, in seconds.
+pub const TIMEOUT_S_DEFAULT: u32 = 600;
+/// Largest wall-clock limit of one render, in seconds.
+pub const TIMEOUT_S_MAX: u32 = 3_600;
+/// Largest time a job may wait before it expires, in seconds (a week).
+pub const DEADLINE_S_MAX: u32 = 604_800;
+/// Most tags of a job, and the longest tag in bytes.
+pub const TAGS_MAX: usize = 16;
+/// Longest tag, in bytes.
+pub const TAG_BYTES_MAX: usize = 64;
+/// Most keys in a job's metadata.
+pub const METADATA_KEYS_MAX: usize = 16;
+/// Longest metadata key plus value, in bytes.
+pub const METADATA_BYTES_MAX: usize = 512;
+/// Longest name of a source file, in bytes.
+pub const SOURCE_FILE_NAME_BYTES_MAX: usize = 128;
+
+text_enum! {
+    /// Picture size and rate, with Manim's own names.
+    Quality {
+        /// `-ql`: 854×480 at 15 frames a second.
+        Low = "low",
+        /// `-qm`: 1280×720 at 30.
+        Medium = "medium",
+        /// `-qh`: 1920×1080 at 60.
+        High = "high",
+        /// `-qp`: 2560×1440 at 60.
+        Production = "production",
+        /// `-qk`: 3840×2160 at 60.
+        FourK = "4k",
+    }
+}
+
+impl Quality {
+    /// Width, height and frames per second of a 16:9 picture
+    /// (Manim 0.22, `manim/constants.py`, `QUALITIES`).
+    #[must_use]
+    pub const fn size(self) -> (u32, u32, u32) {
+        match self {
+            Self::Low => (854, 480, 15),
+            Self::Medium => (1280, 720, 30),
+            Self::High => (1920, 1080, 60),
+            Self::Production => (2560, 1440, 60),
+            Self::FourK => (3840, 2160, 60),
+        }
+    }
+}
+
+text_enum! {
+    /// File type of the main artifact.
+    Format {
+        /// H.264 in MP4.
+        Mp4 = "mp4",
+        /// VP9 in WebM; can be transparent.
+        Webm = "webm",
+        /// QuickTime; can be transparent.
+        Mov = "mov",
+        /// Animated GIF.
+        Gif = "gif",
+        /// The last frame as a picture (`-s`).
+        Png = "png",
+    }
+}
+
+impl Format {
+    /// The MIME type under which such a file is served.
+    #[must_use]
+    pub const fn mime(self) -> &'static str {
+        match self {
+            Self::Mp4 => "video/mp4",
+            Self::Webm => "video/webm",
+            Self::Mov => "video/quicktime",
+            Self::Gif => "image/gif",
+            Self::Png => "image/png",
+        }
+    }
+
+    /// Whether the format can hold a transparent background.
+    #[must_use]
+    pub const fn can_be_transparent(self) -> bool {
+        match self {
+            Self::Webm | Self::Mov | Self::Gif | Self::Png => true,
+            Self::Mp4 => false,
+        }
+    }
+}
+
+text_enum! {
+    /// How frames become a file.
+    Encoder {
+        /// One continuous stream, x264 `veryfast`, crf 23. The frames before encoding are the bare command's.
+        Fast = "fast",
+        /// The bare command's own settings and pieces: the decoded file is frame-identical to its file.
+        Manim = "manim",
+    }
+}
+
+text_enum! {
+    /// Shape of the picture.
+    Aspect {
+        /// Landscape, the default.
+        Wide = "16:9",
+        /// Portrait.
+        Tall = "9:16",
+        /// Square.
+        Square = "1:1",
+    }
+}
+
+text_enum! {
+    /// Whether an earlier result may answer a job.
+    CacheMode {
+        /// Use one if there is one.
+        Use = "use",
+        /// Render anew.
+        Refresh = "refresh",
+        /// Never render; fail if there is none.
+        Only = "only",
+    }
+}
+
+/// What to render.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum JobInput {
+    /// Manim source. Runs only in a sandbox.
+    Code {
+        /// One Python file, at most 256 KiB of UTF-8.
+        source: String,
+        /// Which scene class; may be left out when the file has exactly one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        scene: Option<String>,
+        /// The name under which errors speak of the file: a plain name that ends in `.py`, at
+        /// most 128 bytes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        file_name: Option<String>,
+    },
+}
+
+impl JobInput {
+    /// The input's kind as text.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Code { .. } => "code",
+        }
+    }
+}
+
+/// What the result should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OutputSpec {
+    /// File type.
+    #[serde(default = "default_format")]
+    pub format: Format,
+    /// Size and rate.
+    #[serde(default = "default_quality")]
+    pub quality: Quality,
+    /// Frames per second, 1 to 120; overrides the quality's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 120)]
+    pub fps: Option<u32>,
+    /// Shape of the picture.
+    #[serde(default = "default_aspect")]
+    pub aspect: Aspect,
+    /// Leave the background out (formats that can).
+    #[serde(default)]
+    pub transparent: bool,
+    /// How frames become a file.
+    #[serde(default = "default_encoder")]
+    pub encoder: Encoder,
+}
+
+impl Default for OutputSpec {
+    fn default() -> Self {
+        Self {
+            format: default_format(),
+            quality: default_quality(),
+            fps: None,
+            aspect: default_aspect(),
+            transparent: false,
+            encoder: default_encoder(),
+        }
+    }
+}
+
+impl OutputSpec {
+    /// Width, height in pixels and frames per second of what will be drawn.
+    #[must_use]
+    pub fn size(&self) -> (u32, u32, u32) {
+        let (width, height, fps) = self.quality.size();
+        let (width, height) = match self.aspect {
+            Aspect::Wide => (width, height),
+            Aspect::Tall => (height, width),
+            Aspect::Square => (height, height),
+        };
+        (width, height, self.fps.unwrap_or(fps))
+    }
+}
+const fn default_format() -> Format {
+    Format::Mp4
+}
+const fn default_quality() -> Quality {
+    Quality::Medium
+}
+const fn default_aspect() -> Aspect {
+    Aspect::Wide
+}
+const fn default_encoder() -> Encoder {
+    Encoder::Fast
+}
+const fn default_lane() -> Lane {
+    Lane::Normal
+}
+const fn default_timeout() -> u32 {
+    TIMEOUT_S_DEFAULT
+}
+const fn default_cache() -> CacheMode {
+    CacheMode::Use
+}
+
+/// The body of `POST /v1/jobs`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JobRequest {
+    /// What to render.
+    pub input: JobInput,
+    /// What the result should be.
+    #[serde(default)]
+    pub output: OutputSpec,
+    /// Priority class within the tenant.
+    #[serde(default = "default_lane")]
+    pub lane: Lane,
+    /// Wall-clock limit of one attempt in seconds, 1 to 3600.
+    #[serde(default = "default_timeout")]
+    #[schema(minimum = 1, maximum = 3600)]
+    pub timeout_s: u32,
+    /// Give up if no worker took the job within this many seconds, 1 to 604800.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 604_800)]
+    pub deadline_s: Option<u32>,
+    /// Whether an earlier result may answer.
+    #[serde(default = "default_cache")]
+    pub cache: CacheMode,
+    /// Words to find the job by: at most 16 of at most 64 bytes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// Your own data, echoed everywhere: at most 16 keys, each with its value at most 512 bytes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl JobRequest {
+    /// Checks what the types alone cannot: ranges, lengths and combinations.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub fn validate(&self) -> Result<(), Vec<FieldError>> {
+        let mut errors = Vec::new();
+        let mut wrong = |pointer: &str, detail: String| {
+            errors.push(FieldError {
+                pointer: pointer.to_owned(),
+                detail,
+            });
+        };
+        let JobInput::Code { file_name, .. } = &self.input;
+        if let Some(Err(problem)) = file_name.as_deref().map(check_source_file_name) {
+            wrong("/input/file_name", problem);
+        }
+        if let Some(fps) = self.output.fps
+            && !(1..=120).contains(&fps)
+        {
+            wrong("/output/fps", format!("{fps} is not in 1 to 120"));
+        }
+        if self.output.transparent && !self.output.format.can_be_transparent() {
+            wrong(
+                "/output/transparent",
+                format!(
+                    "{} cannot be transparent; use mov, webm, gif or png",
+                    self.output.format
+                ),
+            );
+        }
+        if !(1..=TIMEOUT_S_MAX).contains(&self.timeout_s) {
+            wrong(
+                "/timeout_s",
+                format!("{} is not in 1 to {TIMEOUT_S_MAX}", self.timeout_s),
+            );
+        }
+        if let Some(deadline) = self.deadline_s
+            && !(1..=DEADLINE_S_MAX).contains(&deadline)
+        {
+            wrong(
+                "/deadline_s",
+                format!("{deadline} is not in 1 to {DEADLINE_S_MAX}"),
+            );
+        }
+        if self.tags.len() > TAGS_MAX {
+            wrong(
+                "/tags",
+                format!("{} tags, at most {TAGS_MAX}", self.tags.len()),
+            );
+        }
+        for (i, tag) in self.tags.iter().enumerate().take(TAGS_MAX) {
+            if tag.is_empty() || tag.len() > TAG_BYTES_MAX || tag.chars().any(char::is_control) {
+                wrong(
+                    &format!("/tags/{i}"),
+                    format!("a tag has 1 to {TAG_BYTES_MAX} bytes and no control characters"),
+                );
+            }
+        }
+        if self.metadata.len() > METADATA_KEYS_MAX {
+            wrong(
+                "/metadata",
+                format!("{} keys, at most {METADATA_KEYS_MAX}", self.metadata.len()),
+            );
+        }
+        if self
+            .metadata
+            .iter()
+            .any(|(key, value)| key.len() + value.len() > METADATA_BYTES_MAX)
+        {
+            wrong(
+                "/metadata",
+                format!("a key with its value has at most {METADATA_BYTES_MAX} bytes"),
+            );
+        }
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(errors)
+        }
+    }
+}
+
+/// One thing wrong with a request, with a JSON pointer to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FieldError {
+    /// JSON pointer, such as `/output/fps`.
+    pub pointer: String,
+    /// What is wrong and what would be right.
+    pub detail: String,
+}
+
+/// What is wrong with the name of a source file: it must be a plain name that ends in `.py`,
+/// since the sandbox makes a file of it.
+///
+/// # Errors
+/// What to change, for the user.
+pub fn check_source_file_name(name: &str) -> Result<(), String> {
+    let problem = if name.contains(['/', '\\']) {
+        "send the name alone, without its folder".to_owned()
+    } else if name.chars().any(char::is_control) {
+        "a file name has no control characters".to_owned()
+    } else if name.starts_with('.') {
+        "the name of a source file does not begin with a dot".to_owned()
+    } else if !name.ends_with(".py") {
+        "the name of a source file ends in .py".to_owned()
+    } else if name.len() > SOURCE_FILE_NAME_BYTES_MAX {
+        format!(
+            "{} bytes, a file name has at most {SOURCE_FILE_NAME_BYTES_MAX}",
+            name.len()
+        )
+    } else {
+        return Ok(());
+    };
+    Err(problem)
+}
+
+/// A job as the worker gets it: the immutable part, stored once in Redis (`jp:<id>`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobPayload {
+    /// The request after validation, with the scene chosen.
+    #[serde(flatten)]
+    pub request: JobRequest,
+    /// The job that this one runs again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<JobId>,
+    /// W3C trace context of the submit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_minimal_request_gets_the_documented_defaults() {
+        let request: JobRequest =
+            serde_json::from_str(r#"{"input":{"kind":"code","source":"x"}}"#).unwrap();
+        assert_eq!(request.output, OutputSpec::default());
+        assert_eq!(request.lane, Lane::Normal);
+        assert_eq!(request.timeout_s, 600);
+        assert_eq!(request.cache, CacheMode::Use);
+        assert!(request.validate().is_ok());
+    }
+
+    #[test]
+    fn unknown_fields_and_words_are_refused_by_name() {
+        for (body, word) in [
+            (
+                r#"{"input":{"kind":"code","source":"x"},"colour":1}"#,
+                "colour",
+            ),
+            (
+                r#"{"input":{"kind":"code","source":"x","sauce":1}}"#,
+                "sauce",
+            ),
+            (
+                r#"{"input":{"kind":"code","source":"x"},"output":{"quality":"ultra"}}"#,
+                "ultra",
+            ),
+        ] {
+            let error = serde_json::from_str::<JobRequest>(body).unwrap_err();
+            assert!(error.to_string().contains(word), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_source_file_has_a_plain_name_that_ends_in_py() {
+        let long = |n: usize| format!("{}.py", "x".repeat(n - 3));
+        for good in ["a.py", "lesson 7.py", "Übung.py", &long(128)] {
+            assert_eq!(check_source_file_name(good), Ok(()), "{good}");
+        }
+        for (bad, words) in [
+            ("", ".py"),
+            ("scene.txt", ".py"),
+            ("scene.PY", ".py"),
+            (".py", "dot"),
+            (".hidden.py", "dot"),
+            ("../a.py", "folder"),
+            ("a\\b.py", "folder"),
+            ("a\0.py", "control"),
+            ("a\n.py", "control"),
+            (&long(129), "129 bytes"),
+            (&format!("{}.py", "é".repeat(63)), "129 bytes"),
+        ] {
+            let problem = check_source_file_name(bad).unwrap_err();
+            assert!(problem.contains(words), "{bad:?}: {problem}");
+        }
+    }
+
+    #[test]
+    fn every_wrong_field_is_reported_at_once() {
+        let mut request: JobRequest =
+            serde_json::from_str(r#"{"input":{"kind":"code","source":"x"}}"#).unwrap();
+        request.output.fps = Some(0);
+        request.output.transparent = true;
+        request.timeout_s = 0;
+        request.deadline_s = Some(0);
+        request.tags = vec![String::new()];
+        let pointers: Vec<_> = request
+            .validate()
+            .unwrap_err()
+            .into_iter()
+            .map(|e| e.pointer)
+            .collect();
+        assert_eq!(
+            pointers,
+            [
+                "/output/fps",
+                "/output/transparent",
+                "/timeout_s",
+                "/deadline_s",
+                "/tags/0"
+            ]
+        );
+    }
+
+    #[test]
+    fn text_forms_round_trip() {
+        for quality in Quality::ALL {
+            assert_eq!(quality.as_str().parse::<Quality>().unwrap(), *quality);
+            assert_eq!(
+                serde_json::to_value(quality).unwrap(),
+                serde_json::Value::from(quality.as_str())
+            );
+        }
+        for lane in Lane::ALL {
+            assert_eq!(Lane::from_digit(lane.digit()), Some(*lane));
+        }
+        let error = "ultra".parse::<Quality>().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "\"ultra\" is not one of low, medium, high, production, 4k"
+        );
+    }
+}

@@ -1,0 +1,55 @@
+//! Closed sets of words.
+
+/// An enum whose text form is used in JSON, in Redis, in metrics and in messages.
+macro_rules! text_enum {
+    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, ::serde::Serialize, ::serde::Deserialize, ::utoipa::ToSchema)]
+        pub enum $name { $($(#[$vmeta])* #[serde(rename = $text)] $variant),+ }
+
+        impl $name {
+            /// Every value, in the order of declaration.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The text form.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+        }
+
+        impl ::std::fmt::Display for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl ::std::str::FromStr for $name {
+            type Err = $crate::job::UnknownText;
+            fn from_str(text: &str) -> Result<Self, $crate::job::UnknownText> {
+                match text {
+                    $($text => Ok(Self::$variant),)+
+                    _ => Err($crate::job::UnknownText {
+                        what: stringify!($name),
+                        text: text.chars().take(40).collect(),
+                        allowed: &[$($text),+],
+                    }),
+                }
+            }
+        }
+    };
+}
+
+/// A text that names no value of a closed set.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not one of {}", allowed.join(", "))]
+pub struct UnknownText {
+    /// The set's name.
+    pub what: &'static str,
+    /// What was given, shortened.
+    pub text: String,
+    /// What would have been right.
+    pub allowed: &'static [&'static str],
+}
+
+pub(super) use text_enum;

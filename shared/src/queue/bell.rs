@@ -1,0 +1,70 @@
+//! The bell: how idle workers wait for work.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+
+use super::connection::Blocking;
+use super::{PARK, Queue, QueueError};
+
+/// Waits for work without polling. One per worker process.
+pub struct Bell {
+    /// The shards' lines on which nobody waits now.
+    lines: Vec<Blocking>,
+    /// The waits that go on; each ends by itself within [`PARK`] and gives its line back.
+    waits: FuturesUnordered<Wait>,
+}
+
+type Wait = Pin<Box<dyn Future<Output = (Blocking, Result<bool, QueueError>)> + Send>>;
+
+/// Waits on the bell of one shard, at most as long as `limit`.
+async fn wait_on(line: &mut Blocking, limit: Duration) -> Result<bool, QueueError> {
+    Ok(line.pop(limit).await?.is_some())
+}
+
+impl Bell {
+    /// Waits until the bell rings or `limit` (at most [`PARK`]) passed. Never drop this future:
+    /// the token that an abandoned wait takes is lost until the next look.
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`]: make a new bell.
+    pub async fn wait(&mut self, limit: Duration) -> Result<bool, QueueError> {
+        if let ([line], true) = (&mut self.lines[..], self.waits.is_empty()) {
+            return wait_on(line, limit).await;
+        }
+        // Several shards: a wait that this call does not see through goes on in the next one, so
+        // that no token is taken in vain.
+        for mut line in self.lines.drain(..) {
+            self.waits.push(Box::pin(async move {
+                let answer = wait_on(&mut line, PARK).await;
+                (line, answer)
+            }));
+        }
+        match tokio::time::timeout(limit, self.waits.next()).await {
+            Ok(Some((line, answer))) => {
+                self.lines.push(line);
+                answer
+            }
+            Ok(None) | Err(_) => Ok(false),
+        }
+    }
+}
+
+impl Queue {
+    /// A waiter on the bell, with a connection of its own.
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`].
+    pub async fn bell(&self) -> Result<Bell, QueueError> {
+        let mut lines = Vec::with_capacity(self.keys.len());
+        for keys in self.keys.iter() {
+            lines.push(self.shared.blocking(&keys.bell(), PARK).await?);
+        }
+        Ok(Bell {
+            lines,
+            waits: FuturesUnordered::new(),
+        })
+    }
+}

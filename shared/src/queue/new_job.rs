@@ -1,0 +1,86 @@
+//! What is submitted, and what becomes of it.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest as _, Sha256};
+
+use super::{Allowance, QuotaPolicy};
+use crate::ids::JobId;
+use crate::job::JobPayload;
+
+/// One job to enqueue.
+#[derive(Debug, Clone)]
+pub struct NewJob {
+    /// Its id, made by the caller.
+    pub id: JobId,
+    /// What to do.
+    pub payload: JobPayload,
+    /// Start no sooner than this from now.
+    pub delay: Duration,
+    /// A key under which a repeated submit finds the first one's job, with the body's fingerprint.
+    pub idempotency: Option<(String, String)>,
+    /// What this job renders, if it may share or reuse a render; see [`RenderKey`].
+    pub render: Option<RenderKey>,
+}
+
+/// Says which jobs of a tenant ask for the same work. Jobs with equal keys and `cache: use` are
+/// rendered once: the later wait for the first one on its way, or get the result of one that
+/// succeeded, if a renderer like those that are there now made it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RenderKey(pub(super) String);
+
+impl RenderKey {
+    /// The key of a request: all of it that says what the result looks like or whether it fails.
+    /// `None` if the request's result cannot be another's.
+    #[must_use]
+    pub fn of(payload: &JobPayload) -> Option<Self> {
+        let request = &payload.request;
+        let text =
+            serde_json::to_vec(&(&request.input, &request.output, request.timeout_s)).ok()?;
+        Some(Self(URL_SAFE_NO_PAD.encode(&Sha256::digest(text)[..16])))
+    }
+}
+
+/// What became of one [`NewJob`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Enqueued {
+    /// Accepted.
+    Accepted,
+    /// Accepted, and an earlier result answered it: it has succeeded.
+    Cached,
+    /// A job with the same idempotency key and fingerprint was there before.
+    Exists(JobId),
+    /// A job with the same idempotency key and another body was there before.
+    KeyReused(JobId),
+    /// The tenant has as many jobs waiting and running as it may.
+    Full {
+        /// Jobs that have not ended.
+        active: u64,
+        /// The quota.
+        limit: u64,
+    },
+    /// A quota over time is used up.
+    Limited {
+        /// Which.
+        policy: QuotaPolicy,
+        /// The quota, in the policy's unit.
+        limit: u64,
+        /// What of it is used now.
+        used: u64,
+        /// When the same submit would be accepted, if nothing else is submitted meanwhile.
+        retry_after: Duration,
+    },
+    /// The tenant may not ask for this at all.
+    Forbidden {
+        /// Which allowance.
+        allowance: Allowance,
+        /// The limit, in the allowance's unit.
+        limit: u64,
+        /// What was asked for.
+        asked: u64,
+    },
+    /// It asked for an earlier result only, and there is none.
+    NotCached,
+}

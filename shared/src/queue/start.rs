@@ -1,0 +1,144 @@
+//! What happens before the first call: the server is checked, the functions are loaded, and all
+//! processes agree on the layout.
+
+use redis::FromRedisValue as _;
+
+use super::call::Args;
+use super::error::unexpected;
+#[cfg(feature = "testing")]
+use super::library;
+use super::{LAYOUT, Queue, QueueError, RedisConfig};
+
+impl Queue {
+    /// Builds the handle, checks that this Redis can be trusted with jobs, and loads the functions.
+    ///
+    /// # Errors
+    /// [`QueueError::Configuration`] names the setting to change; [`QueueError::Unavailable`] if
+    /// Redis cannot be reached.
+    pub async fn connect(config: &RedisConfig) -> Result<Self, QueueError> {
+        let queue = Self::new(config)?;
+        queue.check_server().await?;
+        queue.load_library().await?;
+        queue.begin().await?;
+        Ok(queue)
+    }
+
+    /// Like [`Self::connect`], for tests: the queue's clock stands still at the milliseconds since
+    /// the epoch that [`Self::set_test_clock`] wrote. Uses a library of its own.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    #[cfg(feature = "testing")]
+    pub async fn connect_with_test_clock(config: &RedisConfig) -> Result<Self, QueueError> {
+        let mut queue = Self::new(config)?;
+        queue.library = &library::TEST_LIBRARY;
+        queue.check_server().await?;
+        queue.load_library().await?;
+        queue.begin().await?;
+        Ok(queue)
+    }
+
+    /// Like [`Self::connect`], for tests of a roll-out: with the functions of a version to come.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    #[cfg(feature = "testing")]
+    pub async fn connect_as_next_version(config: &RedisConfig) -> Result<Self, QueueError> {
+        let mut queue = Self::new(config)?;
+        queue.library = &library::NEXT_LIBRARY;
+        queue.load_library().await?;
+        queue.begin().await?;
+        Ok(queue)
+    }
+
+    /// Sets the clock of [`Self::connect_with_test_clock`].
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`].
+    #[cfg(feature = "testing")]
+    pub async fn set_test_clock(&self, now_ms: u64) -> Result<(), QueueError> {
+        for keys in self.keys.iter() {
+            let mut command = redis::cmd("SET");
+            command.arg(format!("{}:clock", keys.base())).arg(now_ms);
+            self.shared.query(&command, true).await?;
+        }
+        Ok(())
+    }
+
+    async fn check_server(&self) -> Result<(), QueueError> {
+        for info in self.shared.every_primary(&redis::cmd("INFO")).await? {
+            check_info(&String::from_redis_value(info)?)?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn load_library(&self) -> Result<(), QueueError> {
+        let mut command = redis::cmd("FUNCTION");
+        // The name is the content's hash, so what is replaced is the same. Of several servers some may
+        // have it already, and their refusal would hide another's.
+        command.arg("LOAD").arg("REPLACE").arg(&self.library.code);
+        self.shared.every_primary(&command).await?;
+        tracing::info!(library = self.library.name, "loaded the Redis functions");
+        Ok(())
+    }
+
+    /// Makes sure that all processes agree on how the data lie.
+    async fn begin(&self) -> Result<(), QueueError> {
+        let count = self.keys.len().to_string();
+        for shard in self.shards() {
+            let args = Args::new().show(LAYOUT).text(&count);
+            let reply: Vec<String> =
+                Vec::from_redis_value(self.call(shard, "begin", &args.0).await?)?;
+            let there = reply.get(1).map_or("?", String::as_str);
+            match reply.first().map_or("nothing", String::as_str) {
+                "ok" => {}
+                "layout" => {
+                    return Err(QueueError::Configuration(format!(
+                        "this Redis holds jobs in data layout {there} and this version writes {LAYOUT}: let the old version finish them, or use another key prefix (MANIMQ_REDIS_PREFIX)"
+                    )));
+                }
+                "shards" => {
+                    return Err(QueueError::Configuration(format!(
+                        "this Redis was set up with {there} shards and this process has {count}: give all processes the same MANIMQ_REDIS_SHARDS, or use another key prefix (MANIMQ_REDIS_PREFIX)"
+                    )));
+                }
+                other => return Err(unexpected("begin", other)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a server can be trusted with jobs, by its `INFO`.
+fn check_info(info: &str) -> Result<(), QueueError> {
+    let field = |name: &str| {
+        info.lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+            .unwrap_or("")
+            .trim()
+    };
+    let server = field("tcp_port");
+    let version = field("redis_version");
+    let major: u32 = version
+        .split('.')
+        .next()
+        .and_then(|v| v.parse().ok())
+        .unwrap_or(0);
+    if major < 7 {
+        return Err(QueueError::Configuration(format!(
+            "Redis {version} (port {server}) is too old: manimq needs 7.0 or newer (Redis functions), or Valkey"
+        )));
+    }
+    if field("aof_enabled") == "0" {
+        tracing::warn!(
+            "Redis (port {server}) keeps no append-only file: a restart of it loses jobs. Turn it on with `redis-cli config set appendonly yes` and in redis.conf"
+        );
+    }
+    let policy = field("maxmemory_policy");
+    if !policy.is_empty() && policy != "noeviction" {
+        return Err(QueueError::Configuration(format!(
+            "Redis (port {server}) has maxmemory-policy {policy}, which may throw jobs away: set it with `redis-cli config set maxmemory-policy noeviction` and in redis.conf"
+        )));
+    }
+    Ok(())
+}
