@@ -15,9 +15,11 @@ pub mod child;
 pub mod console;
 pub mod datadir;
 pub mod logfile;
+mod parts;
 pub mod sample;
 pub mod supervise;
 pub mod video;
+mod wait;
 
 use std::io::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -27,36 +29,19 @@ use std::time::Duration;
 
 use clap::Args;
 use manimq_shared::logging::LogFormat;
-use manimq_shared::queue::{Queue, QueueError, RedisConfig, redact};
-use rustix::process::Signal;
-use serde::de::DeserializeOwned;
+use manimq_shared::queue::redact;
 use serde::{Deserialize, Serialize};
-use tokio::process::Command;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::console::Console;
 use self::datadir::DataDir;
-use self::logfile::LogFile;
-use self::supervise::{Common, Kept, Part};
+use self::supervise::{Common, Kept};
 use crate::cli::{SAME_PRESS, ServerArgs};
-use crate::client::Client;
 use crate::exit::{Exit, Failure};
-use crate::term::{Paint, visible_lines};
+use crate::term::Paint;
 
-/// How long a Redis that others run may take to answer.
-const FOREIGN_REDIS_WAIT: Duration = Duration::from_secs(5);
-/// How long our own Redis may take to read its data.
-const REDIS_WAIT: Duration = Duration::from_secs(300);
-/// How long a port may still be held by a predecessor that was killed.
-const PORT_WAIT: Duration = Duration::from_millis(1_500);
-/// Pause between two looks at something that is awaited.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// How long the worker, the API and Redis may take to end: 15 s in all, with the odd moments.
-const WORKER_GRACE: Duration = Duration::from_secs(7);
-const API_GRACE: Duration = Duration::from_secs(4);
-const REDIS_GRACE: Duration = Duration::from_secs(3);
 /// Most slots of one worker.
 const SLOTS_MAX: i64 = 64;
 /// Shortest time between two looks for ended orphans.
@@ -298,7 +283,7 @@ async fn up(
     kill: &CancellationToken,
 ) -> Result<(), Failure> {
     let data = DataDir::open(&args.data_dir)?;
-    ports_are_free(args).await?;
+    wait::ports_are_free(args).await?;
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     let (gave_up, mut failures) = mpsc::channel(4);
     let common = Common {
@@ -366,7 +351,7 @@ async fn go(
     let foreign = args.redis_url.clone().filter(|url| !url.trim().is_empty());
     let (redis_url, redis_shown) = match foreign {
         Some(url) => {
-            foreign_redis(&url).await?;
+            wait::foreign_redis(&url).await?;
             let shown = redact(&url);
             (url, shown)
         }
@@ -375,11 +360,11 @@ async fn go(
             let socket = data.socket()?;
             let url = format!("unix://{}", socket.display());
             parts.redis = Some(Kept::start(
-                redis(data, socket)?,
-                log(data, "redis")?,
+                parts::redis(data, socket)?,
+                parts::log(data, "redis")?,
                 common.clone(),
             ));
-            private_redis(&url, console).await?;
+            wait::private_redis(&url, console).await?;
             (url.clone(), format!("{url} (private)"))
         }
     };
@@ -391,11 +376,11 @@ async fn go(
     say("starting the API".to_owned());
     let announcement = data.announcement("api");
     let known: Arc<Mutex<Option<ApiAddresses>>> = Arc::default();
-    let part = api(args, data, &redis_url, &announcement, Arc::clone(&known))?;
+    let part = parts::api(args, data, &redis_url, &announcement, Arc::clone(&known))?;
     let api = parts
         .api
-        .insert(Kept::start(part, log(data, "api")?, common.clone()));
-    let addresses: ApiAddresses = announced(&announcement, end, "the API").await?;
+        .insert(Kept::start(part, parts::log(data, "api")?, common.clone()));
+    let addresses: ApiAddresses = wait::announced(&announcement, end, "the API").await?;
     api.is_ready();
     *known
         .lock()
@@ -419,15 +404,17 @@ async fn go(
             if slots == 1 { "slot" } else { "slots" }
         ));
         let announcement = data.announcement("worker");
-        let part = worker(args, &redis_url, &server, slots, &announcement)?;
-        let worker = parts
-            .worker
-            .insert(Kept::start(part, log(data, "worker")?, common.clone()));
-        let addresses: WorkerAddresses = announced(&announcement, end, "the worker").await?;
+        let part = parts::worker(args, &redis_url, &server, slots, &announcement)?;
+        let worker = parts.worker.insert(Kept::start(
+            part,
+            parts::log(data, "worker")?,
+            common.clone(),
+        ));
+        let addresses: WorkerAddresses = wait::announced(&announcement, end, "the worker").await?;
         worker.is_ready();
         worker_metrics = Some(addresses.metrics);
     }
-    wait_ready(&client, end, !args.no_worker).await?;
+    wait::wait_ready(&client, end, !args.no_worker).await?;
 
     let here = Announcement {
         pid: std::process::id(),
@@ -525,372 +512,6 @@ fn banner(here: &Announcement, redis: &str, paint: Paint) -> String {
     );
     row("stop", "Ctrl-C".to_owned());
     text
-}
-
-// ---- what can be said before anything is started
-
-async fn ports_are_free(args: &UpArgs) -> Result<(), Failure> {
-    let worker =
-        (!args.no_worker).then_some((args.worker_metrics_listen, "--worker-metrics-listen"));
-    let wanted = [
-        (args.listen, "--listen"),
-        (args.metrics_listen, "--metrics-listen"),
-    ];
-    let wanted: Vec<_> = wanted
-        .into_iter()
-        .chain(worker)
-        .filter(|(a, _)| a.port() != 0)
-        .collect();
-    for (n, (address, flag)) in wanted.iter().enumerate() {
-        if let Some((_, other)) = wanted[..n].iter().find(|(a, _)| a == address) {
-            return Err(Failure::usage(format!(
-                "{other} and {flag} are both {address}"
-            )));
-        }
-        let end = Instant::now() + PORT_WAIT;
-        while let Err(error) = std::net::TcpListener::bind(address) {
-            if error.kind() == std::io::ErrorKind::AddrInUse && Instant::now() < end {
-                tokio::time::sleep(LOOK_EVERY).await;
-                continue;
-            }
-            let free = SocketAddr::new(address.ip(), 0);
-            return Err(match error.kind() {
-                std::io::ErrorKind::AddrInUse => Failure::new(
-                    Exit::Failed,
-                    "port-in-use",
-                    format!("{address} is in use by another program"),
-                )
-                .hint(format!("stop that, or choose another address with {flag} ({flag} {free} takes a free port)")),
-                _ => Failure::new(Exit::Failed, "cannot-listen", format!("cannot listen on {address}: {error}"))
-                    .hint(format!("choose another address with {flag}")),
-            });
-        }
-    }
-    Ok(())
-}
-
-async fn foreign_redis(url: &str) -> Result<(), Failure> {
-    let connecting = async { Queue::connect(&RedisConfig::from_env(url)?).await };
-    match tokio::time::timeout(FOREIGN_REDIS_WAIT, connecting).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error @ (QueueError::Configuration(_) | QueueError::Corrupt(_)))) => {
-            Err(Failure::new(Exit::Failed, "redis-unusable", error))
-        }
-        Ok(Err(QueueError::Unavailable(cause))) => Err(no_redis(url, &cause.to_string())),
-        Err(_) => Err(no_redis(url, "no answer in time")),
-    }
-}
-
-fn no_redis(url: &str, cause: &str) -> Failure {
-    Failure::new(
-        Exit::Failed,
-        "redis-unreachable",
-        format!(
-            "Redis at {} (REDIS_URL) cannot be reached: {cause}",
-            redact(url)
-        ),
-    )
-    .hint("start it, correct REDIS_URL, or unset REDIS_URL to get a private Redis")
-}
-
-fn find_program(name: &str) -> Option<PathBuf> {
-    std::env::split_paths(&std::env::var_os("PATH")?)
-        .map(|folder| folder.join(name))
-        .find(|path| is_executable(path))
-}
-
-fn is_executable(path: &Path) -> bool {
-    rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_file()
-}
-
-// ---- the parts
-
-fn log(data: &DataDir, name: &str) -> Result<LogFile, Failure> {
-    let path = data.path().join("logs").join(format!("{name}.log"));
-    LogFile::open(path.clone()).map_err(|error| {
-        Failure::new(
-            Exit::Failed,
-            "log-file",
-            format!("cannot write {}: {error}", path.display()),
-        )
-    })
-}
-
-fn redis(data: &DataDir, socket: PathBuf) -> Result<Part, Failure> {
-    let program = find_program("redis-server").ok_or_else(|| {
-        Failure::new(Exit::Failed, "no-redis", "redis-server is not installed")
-            .hint("apt-get install redis-server (`deploy/setup` does it), or set REDIS_URL to a Redis that runs")
-    })?;
-    let lock = data.redis_lock().try_clone().map_err(|error| {
-        Failure::new(
-            Exit::Failed,
-            "data-dir",
-            format!("cannot keep the lock of Redis: {error}"),
-        )
-    })?;
-    let folder = data.path().join("redis");
-    let command = move || {
-        // Left by one that was killed; ours is not running, since we hold its lock.
-        let _ = std::fs::remove_file(&socket);
-        let mut command = Command::new(&program);
-        command
-            .env_clear()
-            .args([
-                "--port",
-                "0",
-                "--unixsocketperm",
-                "700",
-                "--daemonize",
-                "no",
-            ])
-            .arg("--unixsocket")
-            .arg(&socket)
-            .arg("--dir")
-            .arg(&folder)
-            .args([
-                "--appendonly",
-                "yes",
-                "--appendfsync",
-                "everysec",
-                "--save",
-                "",
-            ])
-            // A bound for the machine's sake: a full Redis refuses jobs, a full machine dies.
-            .args(["--maxmemory", "2gb", "--maxmemory-policy", "noeviction"])
-            .args(["--logfile", ""])
-            .current_dir(&folder);
-        command
-    };
-    Ok(Part {
-        name: "redis",
-        command: Box::new(command),
-        death_signal: Signal::TERM, // it writes its last second to disk and ends
-        lock: Some(lock),
-        echo: false,
-        grace: REDIS_GRACE,
-    })
-}
-
-fn api(
-    args: &UpArgs,
-    data: &DataDir,
-    redis_url: &str,
-    announcement: &Path,
-    known: Arc<Mutex<Option<ApiAddresses>>>,
-) -> Result<Part, Failure> {
-    let program = std::env::current_exe().map_err(|error| {
-        Failure::new(
-            Exit::Failed,
-            "no-self",
-            format!("cannot find the own program: {error}"),
-        )
-    })?;
-    let (listen, metrics) = (args.listen.to_string(), args.metrics_listen.to_string());
-    let (redis_url, announcement) = (redis_url.to_owned(), announcement.to_owned());
-    let (data_dir, log_format) = (data.path().to_owned(), args.log_format.to_string());
-    let command = move || {
-        // A restarted API listens where the first one did, also if that was a free port.
-        let known = known
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let address = |url: Option<&str>, asked: &str| {
-            url.and_then(|url| url.strip_prefix("http://"))
-                .unwrap_or(asked)
-                .to_owned()
-        };
-        let mut command = Command::new(&program);
-        command
-            .arg("serve")
-            .args([
-                "--listen",
-                &address(known.as_ref().map(|k| k.api.as_str()), &listen),
-            ])
-            .args([
-                "--metrics-listen",
-                &address(known.as_ref().map(|k| k.metrics.as_str()), &metrics),
-            ])
-            .args(["--drain", &format!("{}s", API_GRACE.as_secs() - 1)])
-            .args(["--log-format", &log_format])
-            .arg("--data-dir")
-            .arg(&data_dir)
-            .arg("--announce")
-            .arg(&announcement)
-            .env("REDIS_URL", &redis_url); // not as a flag: it may hold a password
-        command
-    };
-    Ok(Part {
-        name: "api",
-        command: Box::new(command),
-        death_signal: Signal::KILL,
-        lock: None,
-        echo: !args.quiet,
-        grace: API_GRACE,
-    })
-}
-
-fn worker(
-    args: &UpArgs,
-    redis_url: &str,
-    server: &str,
-    slots: u32,
-    announcement: &Path,
-) -> Result<Part, Failure> {
-    let beside = std::env::current_exe()
-        .ok()
-        .and_then(|exe| Some(exe.parent()?.join("manimq-worker")));
-    let program = match &args.worker_bin {
-        Some(given) if is_executable(given) => given.clone(),
-        Some(given) => {
-            return Err(Failure::usage(format!(
-                "MANIMQ_WORKER_BIN: {} is no program that can be run",
-                given.display()
-            )));
-        }
-        None => beside
-            .clone()
-            .filter(|path| is_executable(path))
-            .or_else(|| find_program("manimq-worker"))
-            .ok_or_else(|| {
-                let beside = beside.map_or(String::new(), |path| {
-                    format!("neither at {} nor ", path.display())
-                });
-                Failure::new(
-                    Exit::Failed,
-                    "no-worker",
-                    format!("manimq-worker is {beside}in PATH"),
-                )
-                .hint("build it (`cargo build --release`), or start without one: --no-worker")
-            })?,
-    };
-    let (redis_url, server) = (redis_url.to_owned(), server.to_owned());
-    let announcement = announcement.to_owned();
-    let (metrics, log_format) = (
-        args.worker_metrics_listen.to_string(),
-        args.log_format.to_string(),
-    );
-    let command = move || {
-        let mut command = Command::new(&program);
-        command
-            .arg("run")
-            .args(["--api-url", &server])
-            .args(["--slots", &slots.to_string()])
-            .args(["--metrics-listen", &metrics])
-            .args(["--log-format", &log_format])
-            .arg("--announce")
-            .arg(&announcement)
-            .env("REDIS_URL", &redis_url)
-            // Within our grace: renders that still run then go back to the queue, uncounted.
-            .env(
-                "MANIMQ_DRAIN_TIMEOUT",
-                format!("{}s", WORKER_GRACE.as_secs() - 3),
-            );
-        // What it has no use for it shall not have.
-        for name in [
-            "MANIMQ_API_KEY",
-            "MANIMQ_STORAGE_SECRET",
-            "AWS_ACCESS_KEY_ID",
-            "AWS_SECRET_ACCESS_KEY",
-            "AWS_SESSION_TOKEN",
-        ] {
-            command.env_remove(name);
-        }
-        command
-    };
-    Ok(Part {
-        name: "worker",
-        command: Box::new(command),
-        death_signal: Signal::KILL,
-        lock: None,
-        echo: !args.quiet,
-        grace: WORKER_GRACE,
-    })
-}
-
-// ---- waiting. If a part dies meanwhile, `up` hears it from the supervisor and drops the wait.
-
-async fn private_redis(url: &str, console: &Console) -> Result<(), Failure> {
-    let config = RedisConfig::new(url);
-    let started = Instant::now();
-    let mut told = false;
-    loop {
-        match Queue::connect(&config).await {
-            Ok(_) => return Ok(()),
-            Err(error @ (QueueError::Configuration(_) | QueueError::Corrupt(_))) => {
-                return Err(Failure::new(Exit::Failed, "redis-unusable", error));
-            }
-            Err(QueueError::Unavailable(cause)) => {
-                if started.elapsed() > REDIS_WAIT {
-                    return Err(Failure::new(
-                        Exit::Failed,
-                        "redis-slow",
-                        format!("the private Redis does not answer: {cause}"),
-                    ));
-                }
-                if started.elapsed() > Duration::from_secs(5) && !std::mem::replace(&mut told, true)
-                {
-                    console.say("Redis is still reading its data");
-                }
-            }
-        }
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
-}
-
-async fn announced<T: DeserializeOwned>(
-    path: &Path,
-    end: Instant,
-    who: &str,
-) -> Result<T, Failure> {
-    loop {
-        match std::fs::read(path) {
-            Ok(bytes) => {
-                return serde_json::from_slice(&bytes).map_err(|error| {
-                    Failure::new(
-                        Exit::Failed,
-                        "announcement",
-                        format!("{who} announces nonsense in {}: {error}", path.display()),
-                    )
-                });
-            }
-            Err(_) if Instant::now() < end => tokio::time::sleep(LOOK_EVERY).await,
-            Err(_) => {
-                return Err(Failure::new(
-                    Exit::Failed,
-                    "start-timeout",
-                    format!("{who} was not ready in time"),
-                )
-                .hint("more time: --start-timeout 5m; its log is in the data folder under logs/"));
-            }
-        }
-    }
-}
-
-async fn wait_ready(client: &Client, end: Instant, with_worker: bool) -> Result<(), Failure> {
-    loop {
-        let answer = if with_worker {
-            client.ready().await
-        } else {
-            client.healthy().await
-        };
-        let why = match answer {
-            Ok((true, _)) => return Ok(()),
-            Ok((false, body)) => {
-                let problem = serde_json::from_str::<manimq_shared::api::Problem>(&body);
-                problem.map_or(body, |problem| problem.detail)
-            }
-            Err(error) => error.to_string(),
-        };
-        if Instant::now() >= end {
-            let why = visible_lines(&why).next().unwrap_or_default().into_owned();
-            return Err(Failure::new(
-                Exit::Failed,
-                "start-timeout",
-                format!("not ready in time: {why}"),
-            )
-            .hint("more time: --start-timeout 5m; the logs are in the data folder under logs/"));
-        }
-        tokio::time::sleep(LOOK_EVERY * 2).await;
-    }
 }
 
 /// The URL under which this machine reaches an address that may mean "all addresses".
