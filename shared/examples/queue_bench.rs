@@ -14,10 +14,10 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use manimq_shared::ids::{JobId, TenantId, WorkerId};
-use manimq_shared::job::{JobInput, JobPayload, JobRequest, JobResult};
+use manimq_shared::ids::TenantId;
+use manimq_shared::job::{JobInput, JobRequest, JobResult};
 use manimq_shared::queue::{BATCH_MAX, LEASE, NewJob, Queue, Quotas, WorkerInfo};
-use manimq_shared::testing::RedisServer;
+use manimq_shared::testing::{self, RedisServer};
 use redis::aio::MultiplexedConnection;
 
 /// Callers that enqueue one job per call at the same time.
@@ -36,35 +36,15 @@ fn note(figures: &mut Figures, name: impl Into<String>, value: f64) {
 fn new_job(tenant: &TenantId) -> NewJob {
     let request: JobRequest = serde_json::from_str(r#"{"input":{"kind":"code","source":""}}"#)
         .expect("a minimal request");
-    let mut payload = JobPayload {
-        request,
-        parent: None,
-        traceparent: None,
-    };
-    let bare = serde_json::to_vec(&payload).expect("it is JSON").len();
-    let JobInput::Code { source, .. } = &mut payload.request.input;
+    let mut job = NewJob::new(tenant, request);
+    let bare = serde_json::to_vec(&job.payload).expect("it is JSON").len();
+    let JobInput::Code { source, .. } = &mut job.payload.request.input;
     *source = "x".repeat(PAYLOAD_BYTES - bare);
-    NewJob {
-        id: JobId::generate(tenant),
-        payload,
-        delay: Duration::ZERO,
-        idempotency: None,
-        render: None,
-    }
+    job
 }
 
 fn worker() -> WorkerInfo {
-    WorkerInfo {
-        id: WorkerId::generate(),
-        host: "bench".to_owned(),
-        version: "0".to_owned(),
-        slots: 100_000,
-        slots_ready: 100_000,
-        slots_busy: 0,
-        draining: false,
-        trouble: None,
-        renderer: String::new(),
-    }
+    testing::worker(100_000)
 }
 
 /// One server with its own connection for measuring.

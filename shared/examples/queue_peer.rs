@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use manimq_shared::ids::{Epoch, JobId, TenantId, WorkerId};
-use manimq_shared::job::{JobInput, JobPayload, JobRequest, JobResult};
+use manimq_shared::ids::{Epoch, JobId, TenantId};
+use manimq_shared::job::{JobInput, JobRequest, JobResult};
 use manimq_shared::queue::{
     BATCH_MAX, Claim, Enqueued, LEASE, NewJob, Queue, Quotas, RENEW_EVERY, RedisConfig, Renewal,
     WorkerInfo,
@@ -72,17 +72,7 @@ fn new_job(tenant: &TenantId, number: u64, ms: u64, padding: &str) -> NewJob {
         .expect("a minimal request");
     let JobInput::Code { source, .. } = &mut request.input;
     *source = format!("{number} {} {ms} {padding}", now_ns());
-    NewJob {
-        id: JobId::generate(tenant),
-        payload: JobPayload {
-            request,
-            parent: None,
-            traceparent: None,
-        },
-        delay: Duration::ZERO,
-        idempotency: None,
-        render: None,
-    }
+    NewJob::new(tenant, request)
 }
 
 struct Producer {
@@ -299,17 +289,7 @@ async fn work(queue: Queue, slots: u32) -> Result<(), Failure> {
         .open(variable("PEER_SINK")?)?;
     let worker = Arc::new(Worker {
         queue,
-        info: WorkerInfo {
-            id: WorkerId::generate(),
-            host: "bench".to_owned(),
-            version: "0".to_owned(),
-            slots,
-            slots_ready: slots,
-            slots_busy: 0,
-            draining: false,
-            trouble: None,
-            renderer: String::new(),
-        },
+        info: manimq_shared::testing::worker(slots),
         sink,
         running: Mutex::default(),
         free: Arc::new(Semaphore::new(slots as usize)),

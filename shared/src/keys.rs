@@ -72,7 +72,7 @@ impl Keys {
         }
     }
 
-    /// The base: the one key that every function takes.
+    /// The base: what every function builds its keys from.
     #[must_use]
     pub fn base(&self) -> &str {
         &self.base

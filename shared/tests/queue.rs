@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use manimq_shared::ids::{JobId, TenantId, WorkerId};
 use manimq_shared::job::{
-    AttemptOutcome, FailureClass, JobError, JobInput, JobPayload, JobRequest, JobResult, Lane,
-    Status,
+    AttemptOutcome, FailureClass, JobError, JobInput, JobRequest, JobResult, Lane, Status,
 };
 use manimq_shared::queue::{
     CancelOutcome, Claim, Enqueued, EventKind, LEASE, Lease, NewJob, Queue, QueueError, Quotas,
     Renewal, Settled, WorkerInfo, failed,
 };
-use manimq_shared::testing::{Redis, RedisServer};
+use manimq_shared::testing::{Redis, RedisServer, worker};
 
 static SERVER: LazyLock<Redis> = LazyLock::new(Redis::start);
 
@@ -23,36 +22,12 @@ async fn queue() -> Queue {
     Queue::connect(&SERVER.config(&prefix)).await.unwrap()
 }
 
-fn worker() -> WorkerInfo {
-    WorkerInfo {
-        id: WorkerId::generate(),
-        host: "test".to_owned(),
-        version: "0".to_owned(),
-        slots: 4,
-        slots_ready: 4,
-        slots_busy: 0,
-        draining: false,
-        trouble: None,
-        renderer: String::new(),
-    }
-}
-
 fn job(tenant: &TenantId) -> NewJob {
     let request: JobRequest = serde_json::from_value(serde_json::json!({
         "input": {"kind": "code", "source": "x", "scene": "A"}
     }))
     .unwrap();
-    NewJob {
-        id: JobId::generate(tenant),
-        payload: JobPayload {
-            request,
-            parent: None,
-            traceparent: None,
-        },
-        delay: Duration::ZERO,
-        idempotency: None,
-        render: None,
-    }
+    NewJob::new(tenant, request)
 }
 
 async fn submit(queue: &Queue, tenant: &TenantId) -> JobId {
@@ -88,7 +63,7 @@ async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut(
 
 #[tokio::test]
 async fn a_job_goes_from_queued_to_succeeded_and_tells_each_step() {
-    let (queue, tenant, worker) = (queue().await, TenantId::default(), worker());
+    let (queue, tenant, worker) = (queue().await, TenantId::default(), worker(4));
     let id = submit(&queue, &tenant).await;
     let record = queue.read(id).await.unwrap().unwrap();
     assert_eq!((record.status, record.position), (Status::Queued, Some(1)));
@@ -150,7 +125,7 @@ async fn a_job_goes_from_queued_to_succeeded_and_tells_each_step() {
 
 #[tokio::test]
 async fn a_finish_may_be_repeated_and_a_stale_one_changes_nothing() {
-    let (queue, tenant, worker) = (queue().await, TenantId::default(), worker());
+    let (queue, tenant, worker) = (queue().await, TenantId::default(), worker(4));
     let id = submit(&queue, &tenant).await;
     let old = claim_one(&queue, &worker, Duration::from_millis(1))
         .await
@@ -219,7 +194,7 @@ async fn a_finish_may_be_repeated_and_a_stale_one_changes_nothing() {
 
 #[tokio::test]
 async fn a_job_that_kills_three_workers_becomes_a_dead_letter() {
-    let (queue, tenant, worker) = (queue().await, TenantId::default(), worker());
+    let (queue, tenant, worker) = (queue().await, TenantId::default(), worker(4));
     let id = submit(&queue, &tenant).await;
     for attempt in 1..=3 {
         eventually("the job is claimed again", || async {
@@ -255,7 +230,7 @@ async fn a_job_that_kills_three_workers_becomes_a_dead_letter() {
 
 #[tokio::test]
 async fn our_own_failures_are_retried_later_and_the_users_are_not() {
-    let (queue, tenant, worker) = (queue().await, TenantId::default(), worker());
+    let (queue, tenant, worker) = (queue().await, TenantId::default(), worker(4));
     let user = submit(&queue, &tenant).await;
     let claim = claim_one(&queue, &worker, LEASE).await.unwrap();
     let error = failed(JobError::new(FailureClass::SceneError, "division by zero"));
@@ -303,7 +278,7 @@ async fn our_own_failures_are_retried_later_and_the_users_are_not() {
 
 #[tokio::test]
 async fn a_released_job_is_taken_first_and_its_attempt_is_not_counted() {
-    let (queue, tenant, worker) = (queue().await, TenantId::default(), worker());
+    let (queue, tenant, worker) = (queue().await, TenantId::default(), worker(4));
     let first = submit(&queue, &tenant).await;
     let claim = claim_one(&queue, &worker, LEASE).await.unwrap();
     let second = submit(&queue, &tenant).await;
@@ -318,7 +293,7 @@ async fn a_released_job_is_taken_first_and_its_attempt_is_not_counted() {
 
 #[tokio::test]
 async fn cancel_ends_a_waiting_job_at_once_and_asks_a_running_one_to_stop() {
-    let (queue, tenant, worker) = (queue().await, TenantId::default(), worker());
+    let (queue, tenant, worker) = (queue().await, TenantId::default(), worker(4));
     let stranger: TenantId = "stranger".parse().unwrap();
     let waiting = submit(&queue, &tenant).await;
     assert_eq!(
@@ -433,7 +408,7 @@ async fn a_tenant_cannot_queue_more_than_its_quota() {
 
 #[tokio::test]
 async fn a_delayed_job_starts_when_due_and_a_late_one_expires() {
-    let (queue, tenant, worker) = (queue().await, TenantId::default(), worker());
+    let (queue, tenant, worker) = (queue().await, TenantId::default(), worker(4));
     let mut delayed = job(&tenant);
     delayed.delay = Duration::from_millis(200);
     let mut late = job(&tenant);
@@ -469,7 +444,7 @@ async fn a_delayed_job_starts_when_due_and_a_late_one_expires() {
 
 #[tokio::test]
 async fn jobs_of_one_lane_come_in_order_and_tenants_take_turns() {
-    let (queue, worker) = (queue().await, worker());
+    let (queue, worker) = (queue().await, worker(4));
     let heavy: TenantId = "heavy".parse().unwrap();
     let light: TenantId = "light".parse().unwrap();
     let jobs: Vec<_> = (0..50).map(|_| job(&heavy)).collect();
@@ -495,7 +470,7 @@ async fn jobs_of_one_lane_come_in_order_and_tenants_take_turns() {
 
 #[tokio::test]
 async fn interactive_goes_first_and_batch_does_not_starve() {
-    let (queue, tenant, worker) = (queue().await, TenantId::default(), worker());
+    let (queue, tenant, worker) = (queue().await, TenantId::default(), worker(4));
     let in_lane = |lane| {
         let mut job = job(&tenant);
         job.payload.request.lane = lane;
@@ -515,7 +490,7 @@ async fn interactive_goes_first_and_batch_does_not_starve() {
 
 #[tokio::test]
 async fn a_parked_worker_is_woken_by_a_new_job() {
-    let (queue, tenant, worker) = (queue().await, TenantId::default(), worker());
+    let (queue, tenant, worker) = (queue().await, TenantId::default(), worker(4));
     let mut bell = queue.bell().await.unwrap();
     let nothing = queue.claim(&worker, 1, LEASE).await.unwrap();
     assert!(nothing.claims.is_empty() && nothing.wait > Duration::ZERO);
@@ -531,7 +506,7 @@ async fn a_parked_worker_is_woken_by_a_new_job() {
 
 #[tokio::test]
 async fn a_watch_is_hinted_at_news_of_its_job_only() {
-    let (queue, tenant, worker) = (queue().await, TenantId::default(), worker());
+    let (queue, tenant, worker) = (queue().await, TenantId::default(), worker(4));
     let hub = queue.hub();
     let id = submit(&queue, &tenant).await;
     let mut watch = hub.watch(queue.keys_of(id).job_topic(id));
@@ -579,7 +554,7 @@ async fn a_redis_that_may_evict_jobs_is_refused() {
 async fn a_full_redis_refuses_new_jobs_and_lets_running_ones_end() {
     let server = Redis::start();
     let queue = Queue::connect(&server.config("mq")).await.unwrap();
-    let (tenant, worker) = (TenantId::default(), worker());
+    let (tenant, worker) = (TenantId::default(), worker(4));
     let id = submit(&queue, &tenant).await;
     let claim = claim_one(&queue, &worker, LEASE).await.unwrap();
     let mut limit = redis::cmd("CONFIG");
@@ -601,7 +576,7 @@ async fn a_full_redis_refuses_new_jobs_and_lets_running_ones_end() {
 async fn nothing_accepted_is_lost_when_redis_restarts() {
     let mut server = Redis::start_durable();
     let queue = Queue::connect(&server.config("mq")).await.unwrap();
-    let (tenant, worker) = (TenantId::default(), worker());
+    let (tenant, worker) = (TenantId::default(), worker(4));
     let mut states = BTreeMap::new();
     for _ in 0..5 {
         states.insert(submit(&queue, &tenant).await, Status::Queued);
@@ -630,7 +605,7 @@ async fn nothing_accepted_is_lost_when_redis_restarts() {
 
 #[tokio::test]
 async fn a_payload_written_by_another_version_is_an_error_not_a_crash() {
-    let (queue, tenant, worker) = (queue().await, TenantId::default(), worker());
+    let (queue, tenant, worker) = (queue().await, TenantId::default(), worker(4));
     let id = submit(&queue, &tenant).await;
     let key = queue.keys_of(id).job(id);
     let mut record: Vec<u8> = queue.query(redis::cmd("GET").arg(&key)).await.unwrap();
@@ -667,7 +642,7 @@ async fn a_connection_cut_while_idle_is_replaced_without_an_error() {
 
 #[tokio::test]
 async fn many_jobs_are_finished_in_one_call_each_for_itself() {
-    let (queue, tenant, worker) = (queue().await, TenantId::default(), worker());
+    let (queue, tenant, worker) = (queue().await, TenantId::default(), worker(4));
     let jobs: Vec<_> = (0..3).map(|_| job(&tenant)).collect();
     queue.enqueue(&tenant, &jobs).await.unwrap();
     let claims = queue.claim(&worker, 3, LEASE).await.unwrap().claims;
@@ -756,7 +731,7 @@ async fn a_redis_that_wants_a_password_says_where_to_put_it() {
 
 #[tokio::test]
 async fn stray_entries_in_a_stream_starve_no_job() {
-    let (queue, tenant, worker) = (queue().await, TenantId::default(), worker());
+    let (queue, tenant, worker) = (queue().await, TenantId::default(), worker(4));
     let stream = format!("{}:q1", queue.keys_of_tenant(&tenant).tenant(&tenant));
     for fields in [["j", "job_nosuchjob"], ["x", "y"]] {
         let mut command = redis::cmd("XADD");

@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use manimq_shared::ids::{Epoch, JobId, TenantId, WorkerId};
 use manimq_shared::job::{
-    AttemptOutcome, CacheMode, FailureClass, JobError, JobInput, JobPayload, JobRequest, JobResult,
-    Lane, Status,
+    AttemptOutcome, CacheMode, FailureClass, JobError, JobInput, JobRequest, JobResult, Lane,
+    Status,
 };
 use manimq_shared::queue::{
     CancelOutcome, Enqueued, EventKind, Lease, NewJob, PARK, PauseScope, Queue, QuotaPolicy,
     Quotas, RenderKey, Renewal, Settled, WorkerInfo, failed,
 };
-use manimq_shared::testing::Redis;
+use manimq_shared::testing::{self, Redis};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
@@ -1052,15 +1052,8 @@ impl World {
             .unwrap();
         queue.set_test_clock(START).await.unwrap();
         let worker = |slots| WorkerInfo {
-            id: WorkerId::generate(),
-            host: "test".to_owned(),
-            version: "0".to_owned(),
-            slots,
-            slots_ready: slots,
-            slots_busy: 0,
-            draining: false,
-            trouble: None,
             renderer: "r".to_owned(),
+            ..testing::worker(slots)
         };
         Self {
             queue,
@@ -1082,22 +1075,17 @@ impl World {
             request.cache =
                 [CacheMode::Use, CacheMode::Refresh, CacheMode::Only][usize::from(mode)];
         }
-        let payload = JobPayload {
-            request,
-            parent: None,
-            traceparent: None,
-        };
+        let job = NewJob::new(owner, request);
         NewJob {
-            id: JobId::generate(owner),
             delay: delay(spec.delay),
             idempotency: spec
                 .key
                 .map(|(key, fingerprint)| (format!("key {key}"), format!("body {fingerprint}"))),
             render: spec
                 .render
-                .map(|_| RenderKey::of(&payload))
+                .map(|_| RenderKey::of(&job.payload))
                 .unwrap_or_default(),
-            payload,
+            ..job
         }
     }
 

@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use manimq_shared::ids::{JobId, TenantId, WorkerId};
 use manimq_shared::job::{
-    AttemptOutcome, FailureClass, JobError, JobInput, JobPayload, JobRequest, JobResult, Lane,
-    Status,
+    AttemptOutcome, FailureClass, JobError, JobInput, JobRequest, JobResult, Lane, Status,
 };
 use manimq_shared::queue::{
     Audit, CancelOutcome, Claim, DeadFilter, Enqueued, EventKind, LEASE, Lease, NewJob, PauseScope,
     Queue, QuotaPolicy, Quotas, Renewal, Rerun, Settled, WorkerInfo, failed,
 };
-use manimq_shared::testing::Redis;
+use manimq_shared::testing::{Redis, worker};
 
 static SERVER: LazyLock<Redis> = LazyLock::new(Redis::start);
 
@@ -91,36 +90,12 @@ fn tenant(name: &str) -> TenantId {
     name.parse().unwrap()
 }
 
-fn worker(slots: u32) -> WorkerInfo {
-    WorkerInfo {
-        id: WorkerId::generate(),
-        host: "test".to_owned(),
-        version: "0".to_owned(),
-        slots,
-        slots_ready: slots,
-        slots_busy: 0,
-        draining: false,
-        trouble: None,
-        renderer: String::new(),
-    }
-}
-
 fn job(owner: &TenantId) -> NewJob {
     let request: JobRequest = serde_json::from_value(serde_json::json!({
         "input": {"kind": "code", "source": "x", "scene": "A"}
     }))
     .unwrap();
-    NewJob {
-        id: JobId::generate(owner),
-        payload: JobPayload {
-            request,
-            parent: None,
-            traceparent: None,
-        },
-        delay: Duration::ZERO,
-        idempotency: None,
-        render: None,
-    }
+    NewJob::new(owner, request)
 }
 
 fn jobs(owner: &TenantId, n: usize) -> Vec<NewJob> {

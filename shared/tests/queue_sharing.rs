@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use manimq_shared::ids::{JobId, TenantId, WorkerId};
 use manimq_shared::job::{
-    CacheMode, FailureClass, JobError, JobInput, JobPayload, JobRequest, JobResult, Quality, Status,
+    CacheMode, FailureClass, JobError, JobInput, JobRequest, JobResult, Quality, Status,
 };
 use manimq_shared::queue::{
     Allowance, CancelOutcome, Claim, Enqueued, EventKind, LEASE, Lease, NewJob, Queue, Quotas,
     RenderKey, Renewal, Settled, WorkerInfo, failed,
 };
-use manimq_shared::testing::{Redis, RedisServer};
+use manimq_shared::testing::{self, Redis, RedisServer};
 
 static SERVER: LazyLock<Redis> = LazyLock::new(Redis::start);
 
@@ -23,15 +23,8 @@ async fn queue() -> Queue {
 
 fn worker(renderer: &str) -> WorkerInfo {
     WorkerInfo {
-        id: WorkerId::generate(),
-        host: "test".to_owned(),
-        version: "0".to_owned(),
-        slots: 4,
-        slots_ready: 4,
-        slots_busy: 0,
-        draining: false,
-        trouble: None,
         renderer: renderer.to_owned(),
+        ..testing::worker(4)
     }
 }
 
@@ -41,17 +34,10 @@ fn job(source: &str, cache: CacheMode) -> NewJob {
         "input": {"kind": "code", "source": source, "scene": "A"}, "cache": cache,
     }))
     .unwrap();
-    let payload = JobPayload {
-        request,
-        parent: None,
-        traceparent: None,
-    };
+    let job = NewJob::new(&TenantId::default(), request);
     NewJob {
-        id: JobId::generate(&TenantId::default()),
-        delay: Duration::ZERO,
-        idempotency: None,
-        render: RenderKey::of(&payload),
-        payload,
+        render: RenderKey::of(&job.payload),
+        ..job
     }
 }
 
@@ -440,9 +426,8 @@ async fn redis_is_as_at_the_start_when_all_jobs_have_ended_and_expired() {
         dataset.unwrap().trim().parse().unwrap()
     };
     let worker = WorkerInfo {
-        slots: 100,
-        slots_ready: 100,
-        ..worker("r1")
+        renderer: "r1".to_owned(),
+        ..testing::worker(100)
     };
     queue.renew(&worker, LEASE, &[]).await.unwrap();
     let keys_before = keys().await.len();

@@ -5,28 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use manimq_shared::ids::{JobId, TenantId, WorkerId};
-use manimq_shared::job::{JobPayload, JobRequest, JobResult, Status};
+use manimq_shared::ids::{JobId, TenantId};
+use manimq_shared::job::{JobRequest, JobResult, Status};
 use manimq_shared::keys::Topic;
 use manimq_shared::queue::{
     ACL_RULES, Bell, Enqueued, LEASE, Lease, NewJob, Queue, QueueError, RESPONSE_TIMEOUT,
-    RedisConfig, Renewal, Settled, TlsFiles, WorkerInfo,
+    RedisConfig, Renewal, Settled, TlsFiles,
 };
-use manimq_shared::testing::{Certificates, ClusterSet, RedisServer, SentinelSet};
-
-fn worker() -> WorkerInfo {
-    WorkerInfo {
-        id: WorkerId::generate(),
-        host: "test".to_owned(),
-        version: "0".to_owned(),
-        slots: 4,
-        slots_ready: 4,
-        slots_busy: 0,
-        draining: false,
-        trouble: None,
-        renderer: String::new(),
-    }
-}
+use manimq_shared::testing::{Certificates, ClusterSet, RedisServer, SentinelSet, worker};
 
 /// A job with a source of so many bytes.
 fn job(bytes: usize) -> NewJob {
@@ -34,17 +20,7 @@ fn job(bytes: usize) -> NewJob {
         "input": {"kind": "code", "source": "x".repeat(bytes), "scene": "A"}
     }))
     .unwrap();
-    NewJob {
-        id: JobId::generate(&TenantId::default()),
-        payload: JobPayload {
-            request,
-            parent: None,
-            traceparent: None,
-        },
-        delay: Duration::ZERO,
-        idempotency: None,
-        render: None,
-    }
+    NewJob::new(&TenantId::default(), request)
 }
 
 async fn submit(queue: &Queue, job: NewJob) -> Result<JobId, QueueError> {
@@ -79,7 +55,7 @@ fn wait_on(mut bell: Bell) -> tokio::task::JoinHandle<Result<bool, QueueError>> 
 /// that goes well.
 async fn lives(config: &RedisConfig) -> Result<(), QueueError> {
     let queue = Queue::connect(config).await?;
-    let (worker, hub) = (worker(), queue.hub());
+    let (worker, hub) = (worker(4), queue.hub());
     // An empty claim says that this worker waits, so the next job rings for it.
     assert!(queue.claim(&worker, 4, LEASE).await?.claims.is_empty());
     let bell = wait_on(queue.bell().await?);
@@ -502,7 +478,7 @@ async fn one_handle_survives_a_master_that_hangs_and_its_return_as_a_replica() {
     assert!(queue.bell().await.is_ok());
     set.thaw();
     // The old master comes back, is told to be a replica, and nobody takes it for the master.
-    let worker = worker();
+    let worker = worker(4);
     eventually("the job is claimed", async || {
         let claims = queue.claim(&worker, 1, LEASE).await;
         claims.is_ok_and(|claimed| claimed.claims.iter().any(|claim| claim.job == id))
@@ -709,7 +685,7 @@ async fn jobs_live_in_a_cluster_wherever_their_slot_is() {
 
 /// Claims and finishes until told to stop, whatever Redis does, and counts.
 async fn work(queue: Queue, stop: Arc<AtomicBool>, ended: Arc<AtomicUsize>) {
-    let worker = worker();
+    let worker = worker(4);
     let mut bell = None;
     while !stop.load(Ordering::Relaxed) {
         let Ok(claimed) = queue.claim(&worker, 10, LEASE).await else {
@@ -865,11 +841,7 @@ async fn tenants_of_all_shards_of_a_cluster_are_served_by_one_worker() {
     };
     assert_eq!(config.shards(), 8);
     let queue = Queue::connect(&config).await.unwrap();
-    let worker = WorkerInfo {
-        slots: 40,
-        slots_ready: 40,
-        ..worker()
-    };
+    let worker = worker(40);
     let bell = wait_on({
         assert!(
             queue

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use manimq_shared::api::JobView;
 use manimq_shared::ids::{JobId, TenantId};
-use manimq_shared::job::{FailureClass, JobError, JobPayload, JobRequest, Stage, Status};
+use manimq_shared::job::{FailureClass, JobError, JobRequest, Stage, Status};
 use manimq_shared::queue::{EventKind, NewJob, failed};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
@@ -108,17 +108,7 @@ async fn what_is_no_job_of_mine_is_not_found() {
     let api = Api::start().await;
     let request: JobRequest = serde_json::from_value(scene_body(SCENE)).unwrap();
     let owner: TenantId = "other".parse().unwrap();
-    let stranger = NewJob {
-        id: JobId::generate(&owner),
-        payload: JobPayload {
-            request,
-            parent: None,
-            traceparent: None,
-        },
-        delay: Duration::ZERO,
-        idempotency: None,
-        render: None,
-    };
+    let stranger = NewJob::new(&owner, request);
     let other = stranger.id;
     api.queue.enqueue(&owner, &[stranger]).await.unwrap();
     let unknown = JobId::generate(&TenantId::default());

@@ -7,10 +7,10 @@ use manimq::api::Limits;
 use manimq::http::HttpLimits;
 use manimq::serve::{ServeArgs, Server, start};
 use manimq_shared::api::{JobView, Problem, UploadFile, UploadGrants, UploadRequest};
-use manimq_shared::ids::{JobId, WorkerId};
+use manimq_shared::ids::JobId;
 use manimq_shared::job::{ArtifactRole, JobResult, StoredArtifact};
 use manimq_shared::queue::{Claim, EventKind, LEASE, Lease, Queue, Renewal, Settled, WorkerInfo};
-use manimq_shared::testing::RedisServer;
+use manimq_shared::testing::{self, RedisServer};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -189,17 +189,7 @@ impl Api {
     /// A worker with one slot that is ready.
     pub fn worker(&self) -> Worker {
         Worker {
-            info: WorkerInfo {
-                id: WorkerId::generate(),
-                host: "test".into(),
-                version: "0".into(),
-                slots: 1,
-                slots_ready: 1,
-                slots_busy: 0,
-                draining: false,
-                trouble: None,
-                renderer: String::new(),
-            },
+            info: testing::worker(1),
             queue: self.queue.clone(),
             client: self.client.clone(),
             base: self.base.clone(),

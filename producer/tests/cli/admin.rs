@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use manimq_shared::ids::{JobId, TenantId, WorkerId};
-use manimq_shared::job::{FailureClass, JobError, JobPayload, JobResult, Status};
+use manimq_shared::ids::{JobId, TenantId};
+use manimq_shared::job::{FailureClass, JobError, JobRequest, JobResult, Status};
 use manimq_shared::queue::{
     Claim, Enqueued, LEASE, NewJob, Queue, RedisConfig, Settled, WorkerInfo, failed,
 };
-use manimq_shared::testing::RedisServer;
+use manimq_shared::testing::{self, RedisServer};
 use serde_json::{Value, json};
 
 use crate::support::{Said, eventually, manimq, run};
@@ -115,34 +115,18 @@ fn tenant(name: &str) -> TenantId {
 
 fn worker(host: &str) -> WorkerInfo {
     WorkerInfo {
-        id: WorkerId::generate(),
         host: host.to_owned(),
         version: "0.1.0".to_owned(),
-        slots: 2,
-        slots_ready: 2,
-        slots_busy: 0,
-        draining: false,
-        trouble: None,
-        renderer: String::new(),
+        ..testing::worker(2)
     }
 }
 
 fn job(owner: &str) -> NewJob {
-    let request = serde_json::from_value(json!({
+    let request: JobRequest = serde_json::from_value(json!({
         "input": {"kind": "code", "source": "SECRET = 1", "scene": "Intro"}
     }))
     .unwrap();
-    NewJob {
-        id: JobId::generate(&tenant(owner)),
-        payload: JobPayload {
-            request,
-            parent: None,
-            traceparent: None,
-        },
-        delay: Duration::ZERO,
-        idempotency: None,
-        render: None,
-    }
+    NewJob::new(&tenant(owner), request)
 }
 
 /// The line of a table that begins with `start`, its columns one space apart.

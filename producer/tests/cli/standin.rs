@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use manimq_shared::api::{UploadFile, UploadGrants, UploadRequest};
-use manimq_shared::ids::WorkerId;
 use manimq_shared::job::{ArtifactRole, JobInput, JobResult, Progress, Stage, StoredArtifact};
 use manimq_shared::queue::{
     Claim, EventKind, LEASE, Lease, Queue, RedisConfig, Renewal, WorkerInfo,
@@ -85,17 +84,7 @@ fn the_stand_in_runs() {
 
 async fn work(api: String, announce: PathBuf, slots: u32) {
     let url = std::env::var("REDIS_URL").unwrap();
-    let info = WorkerInfo {
-        id: WorkerId::generate(),
-        host: "here".to_owned(),
-        version: "0".to_owned(),
-        slots,
-        slots_ready: slots,
-        slots_busy: 0,
-        draining: false,
-        trouble: None,
-        renderer: String::new(),
-    };
+    let info = manimq_shared::testing::worker(slots);
     let queue = Queue::connect(&RedisConfig::new(url)).await.unwrap();
     queue.renew(&info, LEASE, &[]).await.unwrap();
     let text = serde_json::json!({"metrics": "http://127.0.0.1:1", "worker": info.id}).to_string();

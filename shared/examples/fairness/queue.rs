@@ -5,12 +5,12 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use manimq_shared::ids::{Epoch, JobId, TenantId, WorkerId};
-use manimq_shared::job::{JobPayload, JobRequest, JobResult};
+use manimq_shared::job::{JobRequest, JobResult};
 use manimq_shared::queue::{
     BATCH_MAX, Enqueued, LEASE, Lease, NewJob, Queue, Quotas, RENEW_EVERY, RedisConfig, Renewal,
     Settled, WorkerInfo,
 };
-use manimq_shared::testing::RedisServer;
+use manimq_shared::testing::{self, RedisServer};
 
 use super::sim::{Load, Ms, Scheduler};
 
@@ -82,15 +82,8 @@ impl Manimq {
             let free = slots_each.min(load.slots - i * slots_each);
             let slots = u32::try_from(free).expect("few slots");
             let info = WorkerInfo {
-                id: WorkerId::generate(),
-                host: "simulated".to_owned(),
-                version: "0".to_owned(),
-                slots,
                 slots_ready: if bound { slots } else { slots * BOUND_OFF },
-                slots_busy: 0,
-                draining: false,
-                trouble: None,
-                renderer: String::new(),
+                ..testing::worker(slots)
             };
             // The first sign of life of all comes before the first job, as in a fleet that is up.
             queue.renew(&info, LEASE, &[]).await.expect("renew");
@@ -298,15 +291,5 @@ fn new_job(tenant: &TenantId) -> NewJob {
     let request: JobRequest =
         serde_json::from_str(r#"{"input":{"kind":"code","source":"","scene":"A"}}"#)
             .expect("a minimal request");
-    NewJob {
-        id: JobId::generate(tenant),
-        payload: JobPayload {
-            request,
-            parent: None,
-            traceparent: None,
-        },
-        delay: Duration::ZERO,
-        idempotency: None,
-        render: None,
-    }
+    NewJob::new(tenant, request)
 }

@@ -14,7 +14,7 @@ pub const TIMEOUT_S_DEFAULT: u32 = 600;
 pub const TIMEOUT_S_MAX: u32 = 3_600;
 /// Largest time a job may wait before it expires, in seconds (a week).
 pub const DEADLINE_S_MAX: u32 = 604_800;
-/// Most tags of a job, and the longest tag in bytes.
+/// Most tags of a job.
 pub const TAGS_MAX: usize = 16;
 /// Longest tag, in bytes.
 pub const TAG_BYTES_MAX: usize = 64;
@@ -378,7 +378,7 @@ pub fn check_source_file_name(name: &str) -> Result<(), String> {
     Err(problem)
 }
 
-/// A job as the worker gets it: the immutable part, stored once in Redis (`jp:<id>`).
+/// A job as the worker gets it: the immutable part, written once, into its record in Redis.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobPayload {
     /// The request after validation, with the scene chosen.
@@ -390,6 +390,17 @@ pub struct JobPayload {
     /// W3C trace context of the submit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
+}
+
+impl From<JobRequest> for JobPayload {
+    /// A first run, of which no trace is kept.
+    fn from(request: JobRequest) -> Self {
+        Self {
+            request,
+            parent: None,
+            traceparent: None,
+        }
+    }
 }
 
 #[cfg(test)]

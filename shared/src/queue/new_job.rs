@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
 use super::{Allowance, QuotaPolicy};
-use crate::ids::JobId;
+use crate::ids::{JobId, TenantId};
 use crate::job::JobPayload;
 
 /// One job to enqueue.
@@ -23,6 +23,20 @@ pub struct NewJob {
     pub idempotency: Option<(String, String)>,
     /// What this job renders, if it may share or reuse a render; see [`RenderKey`].
     pub render: Option<RenderKey>,
+}
+
+impl NewJob {
+    /// A job of `tenant` with a fresh id, that starts as soon as it can and shares no render.
+    #[must_use]
+    pub fn new(tenant: &TenantId, payload: impl Into<JobPayload>) -> Self {
+        Self {
+            id: JobId::generate(tenant),
+            payload: payload.into(),
+            delay: Duration::ZERO,
+            idempotency: None,
+            render: None,
+        }
+    }
 }
 
 /// Says which jobs of a tenant ask for the same work. Jobs with equal keys and `cache: use` are

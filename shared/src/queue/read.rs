@@ -11,7 +11,8 @@ use super::{Queue, QueueError};
 use crate::ids::{Epoch, JobId, LeaseToken};
 use crate::job::{JobPayload, JobRecord, Progress, Status};
 
-/// Last byte of a record that can belong to its head or to what follows it before the payload.
+/// Last byte of a record that can belong to its head or to what follows it before the payload;
+/// the same as in `prelude.lua`.
 const STRINGS_LAST: usize = record::HEAD_BYTES + 159;
 
 /// See `read.lua`.

@@ -50,6 +50,9 @@ impl Queue {
     /// Renews the leases of a worker's jobs, at most [`BATCH_MAX`], and carries their news up.
     /// Also the worker's sign of life, so it is called without jobs too.
     ///
+    /// # Panics
+    /// As [`Self::renew_all`].
+    ///
     /// # Errors
     /// [`QueueError::Unavailable`]: repeat before the lease ends; events may then appear twice.
     pub async fn renew(
@@ -62,6 +65,9 @@ impl Queue {
     }
 
     /// [`Self::renew`] for the one who looks after the whole worker: also told whether it is drained.
+    ///
+    /// # Panics
+    /// If there are more than [`BATCH_MAX`] jobs.
     ///
     /// # Errors
     /// As [`Self::renew`].

@@ -1,7 +1,5 @@
 //! Running a job again, whatever became of it.
 
-use std::time::Duration;
-
 use super::{Enqueued, NewJob, Queue, QueueError};
 use crate::ids::JobId;
 use crate::job::{JobPayload, Status};
@@ -32,17 +30,12 @@ impl Queue {
         if !record.status.is_terminal() {
             return Ok(Rerun::NotEnded(record.status));
         }
-        let job = NewJob {
-            id: JobId::generate(&record.tenant),
-            payload: JobPayload {
-                parent: Some(id),
-                traceparent: None,
-                ..record.payload
-            },
-            delay: Duration::ZERO,
-            idempotency: None,
-            render: None,
+        let payload = JobPayload {
+            parent: Some(id),
+            traceparent: None,
+            ..record.payload
         };
+        let job = NewJob::new(&record.tenant, payload);
         let replies = self
             .enqueue(&record.tenant, std::slice::from_ref(&job))
             .await?;

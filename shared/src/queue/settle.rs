@@ -8,7 +8,7 @@ use super::{BATCH_MAX, Queue, QueueError, record};
 use crate::ids::{Epoch, JobId};
 use crate::job::{FailureClass, JobError, JobResult, Status};
 
-/// Answer to a settling call.
+/// Answer to a call that ends an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
     /// As asked.

@@ -177,6 +177,9 @@ impl Flight {
 impl Queue {
     /// Accepts up to [`BATCH_MAX`] jobs of one tenant; each is answered for itself.
     ///
+    /// # Panics
+    /// If there are none or more than [`BATCH_MAX`], or one has an id that was made for another shard's tenant.
+    ///
     /// # Errors
     /// [`QueueError::Unavailable`]: unknown which were accepted; repeat with the same ids, or the same
     /// idempotency keys.

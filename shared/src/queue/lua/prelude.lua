@@ -1,7 +1,8 @@
 -- What every transition shares. The files of this folder are joined into one library, this one first.
 --
--- Every function takes one key: the base of a shard, such as `{mq:0}`. All other keys are built
--- from it, so they carry the same hash tag and live in one cluster slot. Their list with types
+-- Every function is called with the base of a shard, such as `{mq:0}`, as KEYS 1. All other keys are built
+-- from it, so they carry the same hash tag and live in one cluster slot. KEYS 2, the base with a colon, is
+-- for Redis alone: `command` in `shared/src/queue/call.rs` says why. Their list with types
 -- and expiries is `shared/src/keys.rs`; the form of a job's record is `shared/src/queue/record.rs`.
 --
 -- Rules: server time only; state and epoch are checked before anything is written; a stale
