@@ -1,0 +1,350 @@
+//! From one scene to its file: submit, follow, download.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use manimq_shared::api::JobView;
+use manimq_shared::job::{Format, JobInput, JobRequest, Status};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::follow::{self, Ended, Follower, Logs};
+use super::progress::Screen;
+use super::{Outcome, Plan, choose, report};
+use crate::client::{Backoff, Client, ClientError};
+use crate::exit::{Exit, Failure};
+use crate::term::visible;
+
+/// How long a submit is repeated when the server is there but not well.
+const SUBMIT_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Why a submit came to nothing.
+pub(super) enum Refused {
+    /// The scene's name: missing, ambiguous or unknown.
+    Scene {
+        scenes: Vec<String>,
+        failure: Failure,
+    },
+    /// Anything else.
+    Other(Failure),
+}
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Scene { failure, .. } | Refused::Other(failure) => failure,
+        }
+    }
+}
+
+pub(super) fn canceled_early() -> Failure {
+    Failure::new(
+        Exit::Canceled,
+        "canceled",
+        "canceled before anything was rendered",
+    )
+}
+
+/// One command at work.
+pub(super) struct Session<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) client: &'a Client,
+    pub(super) screen: &'a Screen,
+    pub(super) interrupt: &'a CancellationToken,
+    pub(super) give_up_at: Instant,
+}
+
+impl Session<'_> {
+    fn request(&self, scene: Option<&str>) -> JobRequest {
+        let plan = self.plan;
+        JobRequest {
+            input: JobInput::Code {
+                source: plan.source.text.clone(),
+                scene: scene.map(str::to_owned),
+                file_name: plan.source.file_name.clone(),
+            },
+            output: plan.output.clone(),
+            lane: plan.lane,
+            timeout_s: plan.timeout_s,
+            deadline_s: None,
+            cache: plan.cache,
+            tags: Vec::new(),
+            metadata: std::collections::BTreeMap::new(),
+        }
+    }
+
+    /// Submits once, however often the call must be repeated: the key makes repetitions find the
+    /// first one's job. A server that is not there at all is not waited for.
+    pub(super) async fn submit(&self, scene: Option<&str>) -> Result<JobView, Refused> {
+        let request = self.request(scene);
+        let key = Uuid::now_v7().simple().to_string();
+        let started = Instant::now();
+        let mut backoff = Backoff::new();
+        let mut was_there = false;
+        let mut told = false;
+        let display = self.screen.job(scene.unwrap_or(&self.plan.source.shown));
+        loop {
+            if self.interrupt.is_cancelled() {
+                return Err(Refused::Other(canceled_early()));
+            }
+            // Not raced against Ctrl-C: a job that was accepted must be known to be cancelled.
+            let error = match self.client.submit(&request, &key).await {
+                Ok(job) => return Ok(job),
+                Err(error) => error,
+            };
+            was_there |= !matches!(error, ClientError::Unreachable { .. });
+            if !(was_there && error.is_passing()) || started.elapsed() > SUBMIT_PATIENCE {
+                return Err(self.refused(error, scene));
+            }
+            if !std::mem::replace(&mut told, true) {
+                display.status(&format!("{}; trying again", visible(&error.to_string())));
+            }
+            let wait = error
+                .retry_after()
+                .unwrap_or_else(|| backoff.wait())
+                .min(SUBMIT_PATIENCE);
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.interrupt.cancelled() => {}
+            }
+        }
+    }
+
+    fn refused(&self, error: ClientError, scene: Option<&str>) -> Refused {
+        let source = &self.plan.source;
+        if let ClientError::Problem { problem, .. } = &error {
+            // What is wrong with the source is not a matter of JSON pointers.
+            let detail = match problem.errors.as_slice() {
+                [only] if only.pointer.starts_with("/input") => &only.detail,
+                _ => &problem.detail,
+            };
+            let message = format!("{}: {detail}", source.shown);
+            if !problem.scenes.is_empty() {
+                let names: Vec<_> = problem.scenes.iter().map(|s| format!("  {s}")).collect();
+                // In our own words: the server's name the scenes as well, in one long line.
+                let message = match scene {
+                    Some(scene) => format!("{} has no scene {scene}", source.shown),
+                    None => message,
+                };
+                let message = format!("{message}; its scenes:\n{}", names.join("\n"));
+                let mut failure = Failure::new(Exit::Usage, problem.kind.clone(), message);
+                if let Some(nearest) = scene.and_then(|s| choose::nearest(s, &problem.scenes)) {
+                    failure = failure.hint(format!("did you mean {nearest}?"));
+                }
+                failure.problem = Some(problem.clone());
+                return Refused::Scene {
+                    scenes: problem.scenes.clone(),
+                    failure,
+                };
+            }
+            let findings = report::findings(&problem.findings, source, self.screen.paint());
+            let of_source = problem
+                .errors
+                .iter()
+                .all(|e| e.pointer.starts_with("/input"));
+            if !findings.is_empty() || (of_source && !problem.errors.is_empty()) {
+                let exit = if findings.is_empty() {
+                    Exit::Usage
+                } else {
+                    Exit::Failed
+                };
+                let mut failure = Failure::new(exit, problem.kind.clone(), message);
+                failure.problem = Some(problem.clone());
+                if !findings.is_empty() && !self.plan.json {
+                    // The problem's detail repeats the first finding.
+                    let paint = self.screen.paint();
+                    let verdict = format!("{} was refused", visible(&source.shown));
+                    self.screen.say(&findings);
+                    self.screen
+                        .say(&format!("{} {verdict}", paint.error("error:")));
+                    failure.told = true;
+                }
+                return Refused::Other(failure);
+            }
+        }
+        Refused::Other(error.into())
+    }
+
+    /// From the accepted job to the file on disk.
+    pub(super) async fn finish(
+        &self,
+        scene: String,
+        submitted: Result<JobView, Failure>,
+        several: bool,
+    ) -> Outcome {
+        let job = match submitted {
+            Ok(job) => job,
+            Err(failure) => {
+                return Outcome {
+                    scene,
+                    job: None,
+                    result: Err(failure),
+                };
+            }
+        };
+        let display = self.screen.job(&scene);
+        let follower = Follower {
+            client: self.client,
+            display: &display,
+            interrupt: self.interrupt,
+            give_up_at: self.give_up_at,
+            logs: self.plan.logs,
+        };
+        let ended = match follower.follow(&job).await {
+            Ok(ended) => ended,
+            Err(failure) => {
+                return Outcome {
+                    scene,
+                    job: Some(job),
+                    result: Err(failure),
+                };
+            }
+        };
+        let result = match ended.job.status {
+            Status::Succeeded if self.interrupt.is_cancelled() => Err(Failure::new(
+                Exit::Canceled,
+                "canceled",
+                format!(
+                    "{} had ended before it could be canceled; its file was not downloaded",
+                    ended.job.id
+                ),
+            )),
+            Status::Succeeded => {
+                display.status("downloading");
+                let fetched = self.fetch(&scene, &ended.job).await;
+                if ended.job.cached && !self.plan.json {
+                    self.screen.say(&format!(
+                        "{} {} is the film of an earlier render of the same; --disable_caching renders it anew",
+                        self.screen.paint().warning("note:"),
+                        visible(&scene)
+                    ));
+                }
+                fetched
+            }
+            Status::Canceled => Err(Failure::new(
+                Exit::Canceled,
+                "canceled",
+                format!("{} was canceled", ended.job.id),
+            )),
+            Status::Failed => Err(self.failed(&scene, &ended, several).await),
+            Status::Expired | Status::Queued | Status::Running => Err(Failure::new(
+                Exit::Failed,
+                "expired",
+                format!("no worker took {} before its deadline", ended.job.id),
+            )),
+        };
+        drop(display);
+        Outcome {
+            scene,
+            job: Some(ended.job),
+            result,
+        }
+    }
+
+    async fn failed(&self, scene: &str, ended: &Ended, several: bool) -> Failure {
+        let job = &ended.job;
+        let message = job
+            .error
+            .as_ref()
+            .map_or("the job failed".to_owned(), |e| e.message.clone());
+        let mut failure = Failure::new(Exit::Failed, "job-failed", message);
+        failure.told = true;
+        let paint = self.screen.paint();
+        let mut text = String::new();
+        let mut tail = ended.tail.clone();
+        if tail.is_empty() && self.plan.logs == Logs::OnFailure {
+            // The events may have been cut off; the log is kept.
+            let lines = u32::try_from(follow::TAIL_LINES).unwrap_or(u32::MAX);
+            if let Ok(log) = self.client.logs(job.id, Some(lines)).await {
+                tail = log.lines().map(str::to_owned).collect();
+                tail.drain(..tail.len().saturating_sub(follow::TAIL_LINES));
+            }
+        }
+        for line in &tail {
+            text.push_str(&format!(
+                "{}\n",
+                paint.dim(format!("{} | {}", visible(scene), visible(line)))
+            ));
+        }
+        if several {
+            text.push_str(&format!(
+                "{}\n",
+                paint.strong(format!("{}:", visible(scene)))
+            ));
+        }
+        match &job.error {
+            Some(error) => {
+                text.push_str(&report::job_error(error, scene, &self.plan.source, paint))
+            }
+            None => text.push_str(&failure.report(paint)),
+        }
+        text.push_str(&format!(
+            "{}",
+            paint.dim(format!("  log: manimq job logs {}", job.id))
+        ));
+        if !self.plan.json {
+            self.screen.say(&text);
+        }
+        failure
+    }
+
+    async fn fetch(&self, scene: &str, job: &JobView) -> Result<PathBuf, Failure> {
+        use manimq_shared::job::ArtifactRole;
+        let main = job
+            .artifacts
+            .iter()
+            .find(|a| a.role == ArtifactRole::Video)
+            .or_else(|| job.artifacts.iter().find(|a| a.role == ArtifactRole::Image));
+        let Some(artifact) = main else {
+            return Err(Failure::new(
+                Exit::Failed,
+                "no-artifact",
+                format!("{} succeeded without a file", job.id),
+            ));
+        };
+        // The name comes from the server and becomes part of a path here.
+        let name = job.input.scene.as_deref().unwrap_or(scene);
+        if !is_identifier(name) {
+            return Err(Failure::new(
+                Exit::Failed,
+                "odd-scene",
+                format!("the server names the scene {name:?}, which cannot be one"),
+            ));
+        }
+        let format = Format::ALL
+            .iter()
+            .copied()
+            .find(|f| f.mime() == artifact.mime)
+            .unwrap_or(job.output.format);
+        let path = self.plan.place.path(name, &job.output, format);
+        if format != job.output.format {
+            self.screen.say(&format!(
+                "{} {} has no animation, so the result is a picture",
+                self.screen.paint().warning("note:"),
+                visible(name)
+            ));
+        }
+        for warning in &job.warnings {
+            self.screen.say(&format!(
+                "{} {}",
+                self.screen.paint().warning("warning:"),
+                visible(warning)
+            ));
+        }
+        tokio::select! {
+            done = self.client.download(job.id, artifact, &path) => done?,
+            () = self.interrupt.cancelled() => {
+                return Err(Failure::new(Exit::Canceled, "canceled", "the download was interrupted"));
+            }
+        }
+        Ok(path)
+    }
+}
+
+fn is_identifier(name: &str) -> bool {
+    let mut chars = name.chars();
+    chars.next().is_some_and(|c| c == '_' || c.is_alphabetic())
+        && chars.all(|c| c == '_' || c.is_alphanumeric())
+        && name.len() <= 200
+}
