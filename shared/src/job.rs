@@ -20,7 +20,7 @@ use utoipa::ToSchema;
 
 pub use failure::{FailureClass, JobError, SourceLocation};
 pub use request::{
-    Aspect, CacheMode, DEADLINE_S_MAX, Encoder, FieldError, Format, JobInput, JobPayload,
+    Aspect, CacheMode, DEADLINE_S_MAX, Encoder, FPS_MAX, FieldError, Format, JobInput, JobPayload,
     JobRequest, METADATA_BYTES_MAX, METADATA_KEYS_MAX, OutputSpec, Quality,
     SOURCE_FILE_NAME_BYTES_MAX, TAG_BYTES_MAX, TAGS_MAX, TIMEOUT_S_DEFAULT, TIMEOUT_S_MAX,
     check_source_file_name,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser as _};
 use clap::{ArgAction, Args};
 use manimq_shared::job::{
-    Aspect, CacheMode, Encoder, Format, Lane, OutputSpec, Quality, TIMEOUT_S_MAX,
+    Aspect, CacheMode, Encoder, FPS_MAX, Format, Lane, OutputSpec, Quality, TIMEOUT_S_MAX,
 };
 
 use super::flags::ManimFlags;
@@ -203,8 +203,10 @@ fn quality_parser() -> impl clap::builder::TypedValueParser<Value = Quality> {
 
 fn parse_fps(text: &str) -> Result<u32, String> {
     let fps: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if fps.fract() != 0.0 || !(1.0..=120.0).contains(&fps) {
-        return Err("manimq renders whole frames per second, 1 to 120".to_owned());
+    if fps.fract() != 0.0 || !(1.0..=f64::from(FPS_MAX)).contains(&fps) {
+        return Err(format!(
+            "manimq renders whole frames per second, 1 to {FPS_MAX}"
+        ));
     }
     Ok(fps as u32)
 }

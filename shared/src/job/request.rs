@@ -14,6 +14,8 @@ pub const TIMEOUT_S_DEFAULT: u32 = 600;
 pub const TIMEOUT_S_MAX: u32 = 3_600;
 /// Largest time a job may wait before it expires, in seconds (a week).
 pub const DEADLINE_S_MAX: u32 = 604_800;
+/// Most frames per second of a film.
+pub const FPS_MAX: u32 = 120;
 /// Most tags of a job.
 pub const TAGS_MAX: usize = 16;
 /// Longest tag, in bytes.
@@ -279,9 +281,9 @@ impl JobRequest {
             wrong("/input/file_name", problem);
         }
         if let Some(fps) = self.output.fps
-            && !(1..=120).contains(&fps)
+            && !(1..=FPS_MAX).contains(&fps)
         {
-            wrong("/output/fps", format!("{fps} is not in 1 to 120"));
+            wrong("/output/fps", format!("{fps} is not in 1 to {FPS_MAX}"));
         }
         if self.output.transparent && !self.output.format.can_be_transparent() {
             wrong(

@@ -30,7 +30,6 @@ macro_rules! text_enum {
                 match text {
                     $($text => Ok(Self::$variant),)+
                     _ => Err($crate::job::UnknownText {
-                        what: stringify!($name),
                         text: text.chars().take(40).collect(),
                         allowed: &[$($text),+],
                     }),
@@ -44,8 +43,6 @@ macro_rules! text_enum {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not one of {}", allowed.join(", "))]
 pub struct UnknownText {
-    /// The set's name.
-    pub what: &'static str,
     /// What was given, shortened.
     pub text: String,
     /// What would have been right.
