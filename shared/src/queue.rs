@@ -603,7 +603,7 @@ impl Queue {
                 "ok" => {}
                 "layout" => {
                     return Err(QueueError::Configuration(format!(
-                        "this Redis holds jobs in data layout {there} and this version writes {LAYOUT}: let the old version finish them, or use another key prefix (MANIMQ_REDIS_PREFIX)"
+                        "this Redis holds jobs in data layout {there} and this version writes {LAYOUT}: give this version another key prefix (MANIMQ_REDIS_PREFIX) or another Redis, and let the old one finish what it has"
                     )));
                 }
                 "shards" => {
@@ -1323,6 +1323,22 @@ impl Bell {
             }
             Ok(None) | Err(_) => Ok(false),
         }
+    }
+
+    /// What to do while nobody waits: a token that is still taken is given back, for whoever is parked. Ends
+    /// only with an error, which calls for a new bell; may be dropped at any time.
+    pub async fn pass_on(&mut self) -> QueueError {
+        while let Some((mut line, answer)) = self.waits.next().await {
+            match answer {
+                Ok(false) => self.lines.push(line),
+                Ok(true) => self.waits.push(Box::pin(async move {
+                    let answer = line.give_back().await.map(|()| false);
+                    (line, answer)
+                })),
+                Err(error) => return error,
+            }
+        }
+        std::future::pending().await
     }
 }
 

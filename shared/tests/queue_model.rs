@@ -1305,12 +1305,19 @@ impl World {
                     quotas.clone(),
                     "quotas"
                 );
+                let v = self.model.v;
                 let tenant = &mut self.model.tenants[usize::from(t)];
                 if tenant.quotas.submits_per_minute != quotas.submits_per_minute {
                     tenant.tat_minute = 0.0;
                 }
                 if tenant.quotas.submits_per_day != quotas.submits_per_day {
                     tenant.tat_day = 0.0;
+                }
+                let weight = |quotas: &Quotas| quotas.weight.unwrap_or(1.0);
+                let ahead = tenant.tag - v;
+                if ahead > 0.0 {
+                    let ahead = (ahead * weight(&tenant.quotas) / weight(&quotas) + 0.5).floor();
+                    tenant.tag = v + ahead;
                 }
                 tenant.quotas = quotas;
                 let now = self.model.now;

@@ -1444,3 +1444,102 @@ async fn who_waits_behind_thousands_of_tenants_at_a_paused_lane_is_found() {
     }
     assert_eq!(found, 2000);
 }
+
+#[tokio::test]
+async fn a_worker_with_full_slots_leaves_the_tokens_of_other_shards_to_idle_ones() {
+    let server = Redis::start();
+    let mut config = server.config("two");
+    config.shards = Some(2);
+    let queue = Queue::connect(&config).await.unwrap();
+    let blocked = async |n: u32| {
+        let (mut info, wanted) = (redis::cmd("INFO"), format!("blocked_clients:{n}\r"));
+        info.arg("clients");
+        let mut tries = 0;
+        while !queue
+            .query::<String>(&info)
+            .await
+            .unwrap()
+            .contains(&wanted)
+        {
+            tries += 1;
+            assert!(tries < 1000, "{wanted}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let of_shard = |shard: usize| {
+        let mut names = (0..).map(|i| tenant(&format!("t{i}")));
+        let base = queue.all_keys()[shard].base();
+        names
+            .find(|name| queue.keys_of_tenant(name).base() == base)
+            .unwrap()
+    };
+    // Two workers of one slot wait on both bells, the first in front.
+    let pools = [worker(1), worker(1)];
+    let mut waits = Vec::new();
+    for (pool, lines) in pools.iter().zip([2, 4]) {
+        let mut bell = queue.bell().await.unwrap();
+        let claimed = queue.claim(pool, 1, LEASE).await.unwrap();
+        assert!(claimed.claims.is_empty());
+        waits.push(tokio::spawn(async move {
+            let rung = bell.wait(claimed.wait).await.unwrap();
+            (rung, bell)
+        }));
+        blocked(lines).await;
+    }
+    let second = waits.remove(1);
+    let owner = of_shard(0);
+    queue.enqueue(&owner, &[job(&owner)]).await.unwrap();
+    let (rung, mut bell) = waits.remove(0).await.unwrap();
+    assert!(rung);
+    let claimed = queue.claim(&pools[0], 1, LEASE).await.unwrap();
+    assert_eq!(claimed.claims.len(), 1);
+    let idle = tokio::spawn(async move { bell.pass_on().await });
+    let owner = of_shard(1);
+    queue.enqueue(&owner, &[job(&owner)]).await.unwrap();
+    assert!(second.await.unwrap().0, "rung, not come by itself");
+    let claimed = queue.claim(&pools[1], 1, LEASE).await.unwrap();
+    assert_eq!(claimed.claims.len(), 1);
+    idle.abort();
+}
+
+#[tokio::test]
+async fn a_new_weight_holds_for_what_was_charged_by_the_old_one() {
+    let mut bench = Bench::new().await;
+    let (light, other, pool) = (tenant("light"), tenant("other"), worker(1));
+    let mut quotas = Quotas {
+        weight: Some(0.001),
+        ..Quotas::default()
+    };
+    bench.queue.set_quotas(&light, &quotas).await.unwrap();
+    bench.submit(&light, &jobs(&light, 20)).await;
+    bench.submit(&other, &jobs(&other, 20)).await;
+    let mut served = Vec::new();
+    for round in 0..12 {
+        if round == 2 {
+            quotas.weight = None;
+            bench.queue.set_quotas(&light, &quotas).await.unwrap();
+        }
+        let claim = bench.claim(&pool, 1).await.remove(0);
+        bench.pass(Duration::from_secs(5)).await;
+        let (job, epoch) = (claim.job, claim.epoch);
+        let result = JobResult::default();
+        bench.queue.finish(job, epoch, &result).await.unwrap();
+        served.push(claim.tenant);
+    }
+    let of_light = served.iter().filter(|name| **name == light).count();
+    assert!((5..=7).contains(&of_light), "{served:?}");
+    bench.audited().await;
+}
+
+#[tokio::test]
+async fn another_data_layout_is_refused_with_what_helps() {
+    let bench = Bench::new().await;
+    let mut old = redis::cmd("HSET");
+    old.arg(bench.queue.keys().shard()).arg("layout").arg(3);
+    bench.redis::<u32>(&old).await;
+    let refused = Queue::connect(&SERVER.config(&bench.prefix)).await;
+    let error = refused.err().unwrap().to_string();
+    for words in ["layout 3", "another key prefix (MANIMQ_REDIS_PREFIX)"] {
+        assert!(error.contains(words), "{error}");
+    }
+}
