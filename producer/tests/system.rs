@@ -120,7 +120,7 @@ async fn a_killed_workers_job_runs_again_elsewhere_and_is_published_once() {
     assert_eq!(probe(&system.download(&done).await).codec, "h264");
     assert_eq!(
         system.stored_files(),
-        1,
+        done.artifacts.len(),
         "the first attempt published nothing"
     );
 }

@@ -25,6 +25,8 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 static SERVER: LazyLock<Redis> = LazyLock::new(Redis::start);
 
 const START: u64 = 1_767_574_800_000;
+/// Most that an attempt is charged: twice the longest time limit.
+const USED_MAX_MS: u64 = 7_200_000;
 const DAY_MS: u64 = 86_400_000;
 const TENANTS: [&str; 4] = ["a", "b", "c", "d"];
 const WORKER_SLOTS: [u32; 3] = [1, 3, 12];
@@ -623,7 +625,7 @@ impl Model {
     /// The attempt is over; `charged` if the tenant pays for it.
     fn end_lease(&mut self, id: &str, charged: bool, outcome: AttemptOutcome) -> u64 {
         let job = self.jobs.get_mut(id).expect("there");
-        let used = self.now - job.claimed;
+        let used = (self.now - job.claimed).min(USED_MAX_MS);
         let (t, before) = (job.tenant, job.charged);
         job.place = Place::Ended;
         job.outcomes.push(outcome);
@@ -865,7 +867,7 @@ impl Model {
             let now = self.now;
             let job = self.jobs.get_mut(id).expect("there");
             job.revision += u64::from(events > 0);
-            let (t, used) = (job.tenant, now - job.claimed);
+            let (t, used) = (job.tenant, (now - job.claimed).min(USED_MAX_MS));
             let more = used.saturating_sub(job.charged);
             job.charged += more;
             let cancel = job.cancel.filter(|_| job.stop_asked());
@@ -1291,12 +1293,19 @@ impl World {
                     quotas.clone(),
                     "quotas"
                 );
+                let v = self.model.v;
                 let tenant = &mut self.model.tenants[usize::from(t)];
                 if tenant.quotas.submits_per_minute != quotas.submits_per_minute {
                     tenant.tat_minute = 0.0;
                 }
                 if tenant.quotas.submits_per_day != quotas.submits_per_day {
                     tenant.tat_day = 0.0;
+                }
+                let weight = |quotas: &Quotas| quotas.weight.unwrap_or(1.0);
+                let ahead = tenant.tag - v;
+                if ahead > 0.0 {
+                    let ahead = (ahead * weight(&tenant.quotas) / weight(&quotas) + 0.5).floor();
+                    tenant.tag = v + ahead;
                 }
                 tenant.quotas = quotas;
                 let now = self.model.now;

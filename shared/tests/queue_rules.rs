@@ -29,8 +29,12 @@ struct Bench {
 
 impl Bench {
     async fn new() -> Self {
+        Self::on(&SERVER).await
+    }
+
+    async fn on(server: &Redis) -> Self {
         let prefix = format!("t{}", WorkerId::generate());
-        let queue = Queue::connect_with_test_clock(&SERVER.config(&prefix))
+        let queue = Queue::connect_with_test_clock(&server.config(&prefix))
             .await
             .unwrap();
         queue.set_test_clock(START).await.unwrap();
@@ -473,7 +477,9 @@ async fn submits_per_minute_are_exact_for_many_racing_producers() {
 
 #[tokio::test]
 async fn submits_that_come_together_share_calls_and_each_gets_its_own_answers() {
-    let bench = Bench::new().await;
+    // Of its own: it counts calls.
+    let server = Redis::start();
+    let bench = Bench::on(&server).await;
     let owners: Vec<_> = (0..8).map(|i| tenant(&format!("t{i}"))).collect();
     let quotas = Quotas {
         queued_max: Some(2),
@@ -548,6 +554,36 @@ async fn a_caller_that_leaves_takes_nobody_elses_submit_with_it() {
         "those that are there already among them"
     );
     assert_eq!(bench.queue.stats().await.unwrap().ready, 40);
+    bench.audited().await;
+}
+
+#[tokio::test]
+async fn a_submit_whose_caller_has_left_before_its_call_is_not_made() {
+    let server = Redis::start();
+    let bench = Bench::on(&server).await;
+    let owner = tenant("a");
+    let mut pause = redis::cmd("CLIENT");
+    pause.arg("PAUSE").arg(1500).arg("ALL");
+    bench.redis::<()>(&pause).await;
+    let spawn = |job: &NewJob| {
+        let (queue, owner, job) = (bench.queue.clone(), owner.clone(), job.clone());
+        tokio::spawn(async move { queue.enqueue(&owner, &[job]).await.unwrap() })
+    };
+    // On one thread: each of the first two is on its way in a call of its own, and the others wait.
+    let some = jobs(&owner, 4);
+    let mut tasks = Vec::new();
+    for job in &some {
+        tasks.push(spawn(job));
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+    }
+    tasks.remove(2).abort();
+    for task in tasks {
+        assert_eq!(task.await.unwrap(), [Enqueued::Accepted]);
+    }
+    assert!(bench.queue.read(some[2].id).await.unwrap().is_none());
+    assert_eq!(bench.queue.stats().await.unwrap().ready, 3);
     bench.audited().await;
 }
 
@@ -1198,4 +1234,287 @@ async fn a_job_that_has_ended_is_run_again_as_a_new_job_and_no_other_is() {
     assert_eq!(payload.request, first.payload.request);
     assert_eq!(bench.status(first.id).await, Status::Succeeded);
     bench.audited().await;
+}
+
+#[tokio::test]
+async fn thousands_of_jobs_that_expired_in_a_stream_end_a_hundred_a_call() {
+    let mut bench = Bench::new().await;
+    let owner = tenant("a");
+    let quotas = Quotas {
+        queued_max: Some(20_000),
+        ..Quotas::default()
+    };
+    bench.queue.set_quotas(&owner, &quotas).await.unwrap();
+    for _ in 0..90 {
+        let mut late = jobs(&owner, 100);
+        for job in &mut late {
+            job.payload.request.deadline_s = Some(10);
+        }
+        assert_eq!(accepted(&bench.submit(&owner, &late).await), 100);
+    }
+    let last = job(&owner);
+    bench.submit(&owner, std::slice::from_ref(&last)).await;
+    bench.pass(Duration::from_secs(20)).await;
+    let pool = worker(100);
+    let mut calls = 0;
+    let claims = loop {
+        calls += 1;
+        let claims = bench.claim(&pool, 100).await;
+        let expired = bench.queue.stats().await.unwrap().counters["expired"];
+        assert!(expired <= 220 * calls, "{expired} after {calls} calls");
+        if !claims.is_empty() {
+            break claims;
+        }
+    };
+    assert_eq!(claims[0].job, last.id);
+    bench.audited().await;
+}
+
+#[tokio::test]
+async fn a_tenant_that_was_only_refused_leaves_nothing_in_redis() {
+    let bench = Bench::new().await;
+    let mut only = job(&tenant("stranger"));
+    only.payload.request.cache = manimq_shared::job::CacheMode::Only;
+    only.render = manimq_shared::queue::RenderKey::of(&only.payload);
+    let (friend, stranger) = (tenant("friend"), tenant("stranger"));
+    // Two calls are on their way; the rest share the third.
+    let (own, others) = (jobs(&friend, 1), jobs(&friend, 40));
+    let (_, reply, ..) = tokio::join!(
+        futures_util::future::join_all(
+            (0..8).map(|i| bench.queue.enqueue(&friend, &others[i..=i]))
+        ),
+        bench.queue.enqueue(&stranger, std::slice::from_ref(&only)),
+        bench.queue.enqueue(&friend, &own),
+    );
+    assert_eq!(reply.unwrap(), [Enqueued::NotCached]);
+    let mut exists = redis::cmd("EXISTS");
+    exists.arg(bench.queue.keys().tenant(&stranger));
+    assert_eq!(bench.redis::<u32>(&exists).await, 0);
+    bench.audited().await;
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_shuts_no_tenant_out() {
+    let mut bench = Bench::new().await;
+    let owner = tenant("a");
+    let quotas = Quotas {
+        submits_per_minute: Some(60),
+        ..Quotas::default()
+    };
+    bench.queue.set_quotas(&owner, &quotas).await.unwrap();
+    assert_eq!(accepted(&bench.submit(&owner, &jobs(&owner, 1)).await), 1);
+    bench.now -= 3_600_000;
+    bench.pass(Duration::ZERO).await;
+    assert_eq!(accepted(&bench.submit(&owner, &jobs(&owner, 1)).await), 1);
+}
+
+#[tokio::test]
+async fn a_dead_workers_jobs_run_again_although_the_clock_was_set_back() {
+    let mut bench = Bench::new().await;
+    let (owner, pool, other) = (tenant("a"), worker(1), worker(1));
+    bench.submit(&owner, &jobs(&owner, 2)).await;
+    bench.claim(&other, 0).await;
+    // The clock runs ahead for a while: nobody was heard of for so long, and leases end far away.
+    bench.pass(Duration::from_secs(3600)).await;
+    assert_eq!(bench.claim(&pool, 1).await.len(), 1);
+    bench.now -= 3_600_000;
+    let mut found = 1;
+    for _ in 0..40 {
+        bench.pass(Duration::from_secs(3)).await;
+        bench.renew(&other, &[]).await;
+        found += bench.claim(&other, 1).await.len();
+    }
+    assert!(found >= 3, "{found}: the second job, and the first again");
+    bench.audited().await;
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_ahead_while_a_job_runs_does_not_set_its_tenant_back_for_ever() {
+    let mut bench = Bench::new().await;
+    let (owner, pool) = (tenant("a"), worker(2));
+    bench.submit(&owner, &jobs(&owner, 5)).await;
+    let first = bench.claim(&pool, 1).await.remove(0);
+    bench.pass(Duration::from_secs(50 * 365 * 86_400)).await;
+    for _ in 0..3 {
+        bench.renew(&pool, &[&first]).await;
+        bench.pass(Duration::from_secs(3)).await;
+    }
+    bench
+        .queue
+        .finish(first.job, first.epoch, &JobResult::default())
+        .await
+        .unwrap();
+    let mut score = redis::cmd("ZSCORE");
+    score
+        .arg(format!("{}:vt", bench.queue.keys().base()))
+        .arg(owner.as_str());
+    let tag: f64 = bench.redis(&score).await;
+    assert!(
+        tag <= 2.0 * 3600.0 * 1e6,
+        "{tag}: no job of an hour at most takes longer than two"
+    );
+    bench.audited().await;
+}
+
+#[tokio::test]
+async fn behind_one_long_job_thousands_of_short_ones_leave_few_entries() {
+    let bench = Bench::new().await;
+    let (owner, pool) = (tenant("a"), worker(2));
+    bench.submit(&owner, &jobs(&owner, 1)).await;
+    let long = bench.claim(&pool, 1).await.remove(0);
+    let mut length = redis::cmd("XLEN");
+    length.arg(format!("{}:t:a:q1", bench.queue.keys().base()));
+    for round in 0..40 {
+        bench.submit(&owner, &jobs(&owner, 100)).await;
+        let claims = bench.claim(&pool, 1 + round % 100).await;
+        let mut rest = bench.claim(&pool, 100).await;
+        rest.extend(claims);
+        for part in rest.chunks(1 + round) {
+            let ended: Vec<_> = part
+                .iter()
+                .map(|claim| (claim.job, claim.epoch, JobResult::default()))
+                .collect();
+            bench.queue.finish_many(&ended).await.unwrap();
+        }
+        let entries: usize = bench.redis(&length).await;
+        assert!(entries <= 1 + 16, "{entries}");
+    }
+    bench.audited().await;
+    bench
+        .queue
+        .finish(long.job, long.epoch, &JobResult::default())
+        .await
+        .unwrap();
+    assert_eq!(bench.redis::<usize>(&length).await, 0);
+    bench.audited().await;
+}
+
+#[tokio::test]
+async fn who_waits_behind_thousands_of_tenants_at_a_paused_lane_is_found() {
+    let bench = Bench::new().await;
+    let pool = worker(2);
+    for i in 0..2000 {
+        let name = tenant(&format!("h{i}"));
+        bench.submit(&name, &[in_lane(&name, Lane::Batch)]).await;
+    }
+    let last = tenant("z");
+    let wanted = job(&last);
+    bench.submit(&last, std::slice::from_ref(&wanted)).await;
+    let scope = PauseScope::Lane(Lane::Batch);
+    bench.queue.pause(&scope).await.unwrap();
+    for calls in 1.. {
+        let claimed = bench.queue.claim(&pool, 1, LEASE).await.unwrap();
+        if let Some(claim) = claimed.claims.first() {
+            assert_eq!(claim.job, wanted.id);
+            break;
+        }
+        assert_eq!(claimed.wait, Duration::ZERO, "call {calls}");
+        assert!(calls < 25);
+    }
+    bench.audited().await;
+    bench.queue.resume(&scope).await.unwrap();
+    let mut found = 0;
+    for _ in 0..60 {
+        found += bench.claim(&pool, 100).await.len();
+    }
+    assert_eq!(found, 2000);
+}
+
+#[tokio::test]
+async fn a_worker_with_full_slots_leaves_the_tokens_of_other_shards_to_idle_ones() {
+    let server = Redis::start();
+    let mut config = server.config("two");
+    config.shards = Some(2);
+    let queue = Queue::connect(&config).await.unwrap();
+    let blocked = async |n: u32| {
+        let (mut info, wanted) = (redis::cmd("INFO"), format!("blocked_clients:{n}\r"));
+        info.arg("clients");
+        let mut tries = 0;
+        while !queue
+            .query::<String>(&info)
+            .await
+            .unwrap()
+            .contains(&wanted)
+        {
+            tries += 1;
+            assert!(tries < 1000, "{wanted}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let of_shard = |shard: usize| {
+        let mut names = (0..).map(|i| tenant(&format!("t{i}")));
+        let base = queue.all_keys()[shard].base();
+        names
+            .find(|name| queue.keys_of_tenant(name).base() == base)
+            .unwrap()
+    };
+    // Two workers of one slot wait on both bells, the first in front.
+    let pools = [worker(1), worker(1)];
+    let mut waits = Vec::new();
+    for (pool, lines) in pools.iter().zip([2, 4]) {
+        let mut bell = queue.bell().await.unwrap();
+        let claimed = queue.claim(pool, 1, LEASE).await.unwrap();
+        assert!(claimed.claims.is_empty());
+        waits.push(tokio::spawn(async move {
+            let rung = bell.wait(claimed.wait).await.unwrap();
+            (rung, bell)
+        }));
+        blocked(lines).await;
+    }
+    let second = waits.remove(1);
+    let owner = of_shard(0);
+    queue.enqueue(&owner, &[job(&owner)]).await.unwrap();
+    let (rung, mut bell) = waits.remove(0).await.unwrap();
+    assert!(rung);
+    let claimed = queue.claim(&pools[0], 1, LEASE).await.unwrap();
+    assert_eq!(claimed.claims.len(), 1);
+    let idle = tokio::spawn(async move { bell.pass_on().await });
+    let owner = of_shard(1);
+    queue.enqueue(&owner, &[job(&owner)]).await.unwrap();
+    assert!(second.await.unwrap().0, "rung, not come by itself");
+    let claimed = queue.claim(&pools[1], 1, LEASE).await.unwrap();
+    assert_eq!(claimed.claims.len(), 1);
+    idle.abort();
+}
+
+#[tokio::test]
+async fn a_new_weight_holds_for_what_was_charged_by_the_old_one() {
+    let mut bench = Bench::new().await;
+    let (light, other, pool) = (tenant("light"), tenant("other"), worker(1));
+    let mut quotas = Quotas {
+        weight: Some(0.001),
+        ..Quotas::default()
+    };
+    bench.queue.set_quotas(&light, &quotas).await.unwrap();
+    bench.submit(&light, &jobs(&light, 20)).await;
+    bench.submit(&other, &jobs(&other, 20)).await;
+    let mut served = Vec::new();
+    for round in 0..12 {
+        if round == 2 {
+            quotas.weight = None;
+            bench.queue.set_quotas(&light, &quotas).await.unwrap();
+        }
+        let claim = bench.claim(&pool, 1).await.remove(0);
+        bench.pass(Duration::from_secs(5)).await;
+        let (job, epoch) = (claim.job, claim.epoch);
+        let result = JobResult::default();
+        bench.queue.finish(job, epoch, &result).await.unwrap();
+        served.push(claim.tenant);
+    }
+    let of_light = served.iter().filter(|name| **name == light).count();
+    assert!((5..=7).contains(&of_light), "{served:?}");
+    bench.audited().await;
+}
+
+#[tokio::test]
+async fn another_data_layout_is_refused_with_what_helps() {
+    let bench = Bench::new().await;
+    let mut old = redis::cmd("HSET");
+    old.arg(bench.queue.keys().shard()).arg("layout").arg(3);
+    bench.redis::<u32>(&old).await;
+    let refused = Queue::connect(&SERVER.config(&bench.prefix)).await;
+    let error = refused.err().unwrap().to_string();
+    for words in ["layout 3", "another key prefix (MANIMQ_REDIS_PREFIX)"] {
+        assert!(error.contains(words), "{error}");
+    }
 }

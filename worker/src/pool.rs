@@ -17,7 +17,7 @@
 
 use std::time::Duration;
 
-use manimq_shared::queue::{LEASE, Queue, QueueError};
+use manimq_shared::queue::{Bell, LEASE, Queue, QueueError};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -115,7 +115,19 @@ pub async fn claim_for_slots(
 /// an abandoned wait would take a token that then wakes nobody.
 async fn ring_bells(queue: Queue, mut requests: mpsc::Receiver<(Duration, oneshot::Sender<()>)>) {
     let mut bell = None;
-    while let Some((limit, reply)) = requests.recv().await {
+    loop {
+        let (limit, reply) = tokio::select! {
+            request = requests.recv() => match request {
+                Some(request) => request,
+                None => return,
+            },
+            // Of several shards' bells, those that did not ring are still waited for.
+            error = pass_on(bell.as_mut()) => {
+                tracing::debug!(error = %error, "the bell is away");
+                bell = None;
+                continue;
+            }
+        };
         let waited = match &mut bell {
             Some(bell) => wait(bell, limit).await,
             None => match queue.bell().await {
@@ -132,6 +144,13 @@ async fn ring_bells(queue: Queue, mut requests: mpsc::Receiver<(Duration, onesho
     }
 }
 
-async fn wait(bell: &mut manimq_shared::queue::Bell, limit: Duration) -> Result<bool, QueueError> {
+async fn pass_on(bell: Option<&mut Bell>) -> QueueError {
+    match bell {
+        Some(bell) => bell.pass_on().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn wait(bell: &mut Bell, limit: Duration) -> Result<bool, QueueError> {
     bell.wait(limit).await
 }

@@ -50,6 +50,22 @@ impl Bell {
             Ok(None) | Err(_) => Ok(false),
         }
     }
+
+    /// What to do while nobody waits: a token that is still taken is given back, for whoever is parked. Ends
+    /// only with an error, which calls for a new bell; may be dropped at any time.
+    pub async fn pass_on(&mut self) -> QueueError {
+        while let Some((mut line, answer)) = self.waits.next().await {
+            match answer {
+                Ok(false) => self.lines.push(line),
+                Ok(true) => self.waits.push(Box::pin(async move {
+                    let answer = line.give_back().await.map(|()| false);
+                    (line, answer)
+                })),
+                Err(error) => return error,
+            }
+        }
+        std::future::pending().await
+    }
 }
 
 impl Queue {

@@ -317,6 +317,19 @@ pub struct Blocking {
 }
 
 impl Blocking {
+    /// Puts an element into the list for somebody else.
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`]: make a new one.
+    pub async fn give_back(&mut self) -> Result<(), QueueError> {
+        let mut command = redis::cmd("RPUSH");
+        command.arg(&self.key).arg("1");
+        let sending = self.connection.send_packed_command(&command);
+        let reply = link::within(RESPONSE_TIMEOUT, "giving back a token", sending).await?;
+        reply.extract_error()?;
+        Ok(())
+    }
+
     /// Takes the first element of the list, waiting for one for at most `limit` and never longer than
     /// was agreed on. `None` if there was none; sooner, while the list is on its way to another server.
     ///

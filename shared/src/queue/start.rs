@@ -94,7 +94,7 @@ impl Queue {
                 "ok" => {}
                 "layout" => {
                     return Err(QueueError::Configuration(format!(
-                        "this Redis holds jobs in data layout {there} and this version writes {LAYOUT}: let the old version finish them, or use another key prefix (MANIMQ_REDIS_PREFIX)"
+                        "this Redis holds jobs in data layout {there} and this version writes {LAYOUT}: give this version another key prefix (MANIMQ_REDIS_PREFIX) or another Redis, and let the old one finish what it has"
                     )));
                 }
                 "shards" => {

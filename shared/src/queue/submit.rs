@@ -108,6 +108,11 @@ impl Waiting {
     fn next(&mut self) -> Vec<Submit> {
         let (mut jobs, mut bytes, mut together) = (0, 0, Vec::new());
         while let Some(submit) = self.submits.front() {
+            // Who was told that it takes too long, or has left, must not find the job accepted later.
+            if submit.answer.is_closed() {
+                self.submits.pop_front();
+                continue;
+            }
             jobs += submit.parcels.len();
             bytes += submit.bytes();
             if !together.is_empty() && (jobs > BATCH_MAX || bytes > BYTES_MAX) {

@@ -264,7 +264,10 @@ local function take(S, n, claimant, claims, reply)
         count(S, 'repairs', 1)
       end
       t.a[PICKS] = t.a[PICKS] + #entries
+      local started = claims
       claims = start_all(S, t, lane, entries, claimant, claims, reply)
+      -- What had expired and what was stray costs as much as what starts.
+      budget = budget - max(0, #entries - max(1, claims - started))
       where, score = belongs(S, t)
     end
     t.recheck = true
@@ -274,7 +277,8 @@ local function take(S, n, claimant, claims, reply)
       place(S, t)
     end
   end
-  return claims, first_of(line) ~= nil and not all_paused(S)
+  local more = first_of(line) ~= nil or (not line.complete and call('ZCARD', S.base .. ':vt') > 0)
+  return claims, more and not all_paused(S)
 end
 
 transition('claim', { 'allow-oom' }, function(keys, args)

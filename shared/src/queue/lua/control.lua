@@ -18,10 +18,13 @@ transition('quotas', { 'allow-oom' }, function(keys, args)
   local t = tenant(S, args[1])
   local a = t.a
   if #args > 1 then
-    local minute, day = a[PER_MINUTE], a[PER_DAY]
+    local minute, day, old = a[PER_MINUTE], a[PER_DAY], weight(t)
     for quota = QUEUED_MAX, CODE_MAX do
       a[quota] = tonumber(args[quota - QUEUED_MAX + 2]) or (quota == WEIGHT and 0 or -1)
     end
+    -- What it is ahead of the others was charged by the old weight: else it would pay that for long after.
+    local ahead = a[TAG] - shard(S)[VIRTUAL]
+    if ahead > 0 then a[TAG] = a[TAG] - ahead + floor(ahead * old / weight(t) + 0.5) end
     -- A submit rate that changes begins anew: what was used under the old one has no meaning.
     if a[PER_MINUTE] ~= minute then a[TAT_MINUTE] = 0 end
     if a[PER_DAY] ~= day then a[TAT_DAY] = 0 end

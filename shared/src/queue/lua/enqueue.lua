@@ -26,8 +26,10 @@ local DEMANDS = { { 'quality', QU, QUALITY_MAX }, { 'timeout', TO, TIMEOUT_MAX }
 
 local RATES = { { 'submits_per_minute', PER_MINUTE, TAT_MINUTE, MINUTE_MS }, { 'submits_per_day', PER_DAY, TAT_DAY, DAY_MS } }
 
--- The arrival time that one more submit would lead to, and how long to wait if that is too much.
+-- The arrival time that one more submit would lead to, and how long to wait if that is too much. One that is
+-- further ahead than any can be was noted before the clock was set back: it is forgotten.
 local function arrival(tat, now, most, period_ms)
+  if tat > now + 2 * period_ms then tat = now end
   local next_tat = max(tat, now) + period_ms / most
   return next_tat, next_tat - period_ms - now
 end

@@ -55,6 +55,8 @@ local AGEING = 8
 -- live ones are for tenants that hold less than their part. Activity is noted once per ACTIVE_STEP_MS.
 local ELASTIC_SHARE, RESERVE_FROM, ACTIVE_MS, ACTIVE_STEP_MS = 0.9, 5, 600000, 10000
 local MINUTE_MS, DAY_MS = 60000, 86400000
+-- Most that one attempt is charged and metered for: twice the longest time limit. More is a clock that was set.
+local USED_MAX_MS = 7200000
 -- Lanes in the order of their claim: returned jobs first. A job's record holds the index.
 local LANES = { 'f', '0', '1', '2' }
 local RETURNED = 1
@@ -222,13 +224,15 @@ local function new_state()
     -1, -1, -1, -1, -1, 0, -1, -1, -1, -1 }
 end
 
--- A tenant, read once per call; `flush` writes it back.
+local function pack_state(a) return struct_pack(STATE, spread(a, 1, STATE_FIELDS)) end
+
+-- A tenant, read once per call; `flush` writes it back if it changed.
 local function tenant(S, name)
   local t = S.tenants[name]
   if not t then
     local v = call('GET', S.base .. ':t:' .. name)
     local a = v and { struct_unpack(STATE, v) } or new_state()
-    t = { name = name, a = a, rest = v and sub(v, a[STATE_FIELDS + 1]) or '', pushed = 0, recheck = false }
+    t = { name = name, a = a, was = v or pack_state(a), rest = v and sub(v, a[STATE_FIELDS + 1]) or '', pushed = 0, recheck = false }
     S.tenants[name] = t
     S.list[#S.list + 1] = t
   end
@@ -397,7 +401,8 @@ local function flush(S)
     local entered = false
     if t.recheck or (t.pushed > 0 and t.a[PLACE] ~= VT) then entered = place(S, t) end
     if t.a[PLACE] == VT then S.ring = S.ring + max(t.pushed, entered and 1 or 0) end
-    call('SET', base .. ':t:' .. t.name, struct_pack(STATE, spread(t.a, 1, STATE_FIELDS)) .. t.rest)
+    local is = pack_state(t.a) .. t.rest
+    if is ~= t.was then call('SET', base .. ':t:' .. t.name, is) end
   end
   S.tenants, S.list = {}, {}
   for field, by in pairs(S.counts) do
@@ -615,6 +620,9 @@ end
 -- Whether somebody wants this job stopped. A ghost's render is wanted while others wait for it.
 local function stop_asked(job) return job[CX] > 0 and not (has(job, GHOST) and has(job, LEADS)) end
 
+-- Milliseconds for which an attempt has held its slot.
+local function time_used(S, job) return max(0, min(USED_MAX_MS, S.now - job[SA])) end
+
 -- Ends the lease: the job leaves stream and `lease`. `charged` says whether the tenant pays for
 -- the time, or gets back what it was charged. Returns the milliseconds used.
 local function end_lease(S, t, id, job, charged)
@@ -622,7 +630,7 @@ local function end_lease(S, t, id, job, charged)
   S.ended[#S.ended + 1] = id
   t.a[RUNNING] = t.a[RUNNING] - 1
   if S.busy then S.busy = S.busy - 1 end
-  local used = max(0, S.now - job[SA])
+  local used = time_used(S, job)
   charge(t, (charged and used or 0) - job[CH])
   if charged then meter(S, t, used) end
   return used

@@ -11,6 +11,10 @@
 -- everyone who lives renews. So a job whose lone worker died runs again within 15 s of the death,
 -- or within half a lease of the first call of the next worker, whichever is later.
 
+-- No lease, and no grace, reaches further ahead than this; one that does was given before the clock was set
+-- back, and ends then.
+local AHEAD_MAX_MS = 60000
+
 -- A worker's call is noted at most once per this many milliseconds.
 local HEAR_STEP_MS = 500
 
@@ -22,8 +26,12 @@ local function hear(S, lease_ms)
 end
 
 local function reap(S, limit)
-  local base = S.base
-  if shard(S)[HOLD] > S.now then return 0 end
+  local base, furthest = S.base, int(S.now + AHEAD_MAX_MS)
+  local hold = shard(S)[HOLD]
+  if hold > S.now and hold <= S.now + AHEAD_MAX_MS then return 0 end
+  for _, id in ipairs(call('ZRANGEBYSCORE', base .. ':lease', '(' .. furthest, '+inf', 'LIMIT', '0', int(limit))) do
+    call('ZADD', base .. ':lease', furthest, id)
+  end
   local ids = call('ZRANGEBYSCORE', base .. ':lease', '-inf', S.stamp, 'LIMIT', '0', int(limit))
   for _, id in ipairs(ids) do
     local job = load_job(base, id)

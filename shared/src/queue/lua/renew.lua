@@ -57,7 +57,7 @@ transition('renew', { 'allow-oom' }, function(keys, args)
         call('SET', base .. ':g' .. id, progress)
         set_flag(job, HAS_PROGRESS)
       end
-      local used = now - job[SA]
+      local used = time_used(S, job)
       if used > job[CH] then
         t = tenant(S, job[TN])
         charge(t, used - job[CH])
