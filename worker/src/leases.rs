@@ -239,6 +239,9 @@ async fn run(queue: &Queue, leases: &Leases, board: &Board, stop: &CancellationT
     let mut hint = hub.watch(queue.keys().control_topic(worker));
     let mut last = Instant::now() - RENEW_EVERY;
     let mut failing = false;
+    // Whether the last call told of jobs: then one more tells that they are gone, or the other shards
+    // would count them against their tenants for as long as this worker is idle.
+    let mut told = false;
     loop {
         let mut hinted = false;
         tokio::select! {
@@ -254,12 +257,13 @@ async fn run(queue: &Queue, leases: &Leases, board: &Board, stop: &CancellationT
         let renewals = leases.collect();
         // The claims of an idle slot are a sign of life too; then this one is saved.
         let claims = board.count(SlotState::Idle) > 0 && !board.is_drained();
-        if renewals.is_empty() && claims && !hinted {
+        if renewals.is_empty() && claims && !hinted && !told {
             continue;
         }
         match queue.renew_all(&board.info(), LEASE, &renewals).await {
             Ok(renewed) => {
                 failing = false;
+                told = !renewals.is_empty();
                 board.set_drained(renewed.drained);
                 for (renewal, lease) in renewals.iter().zip(renewed.leases) {
                     leases.judge(renewal, lease);

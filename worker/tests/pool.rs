@@ -13,9 +13,11 @@ use clap::Parser;
 use manimq_shared::api::{UploadGrant, UploadGrants, UploadRequest};
 use manimq_shared::ids::{JobId, TenantId, WorkerId};
 use manimq_shared::job::{AttemptOutcome, FailureClass, JobPayload, JobRecord, JobRequest, Status};
-use manimq_shared::queue::{Enqueued, NewJob, Queue};
+use manimq_shared::queue::{Enqueued, LEASE, NewJob, Queue};
 use manimq_shared::testing::Redis;
+use manimq_worker::board::{Board, SlotState};
 use manimq_worker::config::RunArgs;
+use manimq_worker::leases::{Leases, keep};
 use manimq_worker::run::run_with;
 use manimq_worker::sandbox::fake::{FakeSandbox, FakeStep};
 use manimq_worker::sandbox::{ConnectError, FailureClass as Class, RenderError, RenderFailure};
@@ -441,4 +443,42 @@ async fn an_idle_worker_that_is_drained_leaves_new_jobs_to_others_and_stops_when
         assert_ne!(record.attempts[0].worker, worker);
     }
     bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_whose_jobs_have_ended_tells_the_other_shards_before_it_is_idle() {
+    let mut bench = Bench::new().await;
+    let mut config = REDIS.config(&format!("t{}", WorkerId::generate()));
+    config.shards = Some(2);
+    bench.queue = Queue::connect(&config).await.unwrap();
+    let own = bench.queue.keys_of_tenant(&TenantId::default()).base();
+    let mut keys = bench.queue.all_keys().iter();
+    let other = keys.find(|keys| keys.base() != own).unwrap();
+    let board = Board::new(WorkerId::generate(), 2);
+    board.set(1, SlotState::Idle);
+    let mut told = redis::cmd("HGET");
+    told.arg(format!("{}:wka", other.base()))
+        .arg(board.info().id.to_string());
+    let told = async |wanted: u32| {
+        for _ in 0..6000 {
+            let jobs: Option<u32> = bench.queue.query(&told).await.unwrap();
+            if jobs == Some(wanted) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("not told of {wanted} jobs within a minute");
+    };
+    bench.submit().await;
+    let claimed = bench.queue.claim(&board.info(), 1, LEASE).await.unwrap();
+    let claim = &claimed.claims[0];
+    let (leases, stop) = (Leases::default(), CancellationToken::new());
+    let held = leases.hold(claim.job, claim.epoch);
+    let alive = CancellationToken::new().drop_guard();
+    let keeper = keep(&config, leases, board, stop.clone(), alive).unwrap();
+    told(1).await;
+    drop(held);
+    told(0).await;
+    stop.cancel();
+    keeper.join().unwrap();
 }
