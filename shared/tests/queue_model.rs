@@ -885,7 +885,7 @@ impl Model {
                 }
             });
         }
-        self.promote(10);
+        self.promote(100);
         self.reap(10);
         self.clear_away(2);
         replies

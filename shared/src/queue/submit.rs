@@ -22,6 +22,9 @@ use crate::ids::{JobId, TenantId};
 
 /// Calls of one shard that may be on their way: while Redis works on one, the next is made up.
 const FLIGHTS_MAX: usize = 2;
+/// The same where a call is answered once it is kept. That takes as long as a disk or a replica does, and
+/// many calls are confirmed together.
+const DURABLE_FLIGHTS_MAX: usize = 64;
 /// Most bytes of records in one call, if it has more than one submit.
 const BYTES_MAX: usize = 1 << 20;
 /// Longest wait for an answer: for the call before, and for one's own with a library to be loaded.
@@ -236,7 +239,12 @@ impl Queue {
                 parcels,
                 answer,
             });
-            let free = waiting.flights < FLIGHTS_MAX;
+            let most = if self.shared.durable() {
+                DURABLE_FLIGHTS_MAX
+            } else {
+                FLIGHTS_MAX
+            };
+            let free = waiting.flights < most;
             waiting.flights += usize::from(free);
             free
         };

@@ -337,7 +337,7 @@ local function place(S, t)
   local was = a[PLACE]
   if where == was and (score == a[SCORE] or where == OVER) then return false end
   if was ~= where and was ~= NOWHERE then call('ZREM', S.base .. PLACES[was], t.name) end
-  if where ~= NOWHERE then call('ZADD', S.base .. PLACES[where], int(score), t.name) end
+  if where ~= NOWHERE then call('ZADD', S.base .. PLACES[where], format('%.0f', score), t.name) end
   a[PLACE], a[SCORE] = where, score
   if where > VT then set_shard(S, ASIDE, 1) end
   return where == VT and was ~= VT

@@ -79,7 +79,8 @@ transition('renew', { 'allow-oom' }, function(keys, args)
   end
   -- First what was renewed, so that the reaper does not see it.
   flush(S)
-  promote(S, 10)
+  -- While all slots are busy this is all that ends what has expired.
+  promote(S, BUDGET)
   reap(S, 10)
   rest(S, 2)
   flush(S)
