@@ -177,11 +177,15 @@ const fn default_hint(class: FailureClass) -> Option<&'static str> {
         | FailureClass::Internal => {
             Some("try again; if it comes back, the server's log tells more")
         }
+        FailureClass::Stalled => {
+            Some("look for a loop or a wait in the scene that makes no frame and does not end")
+        }
+        FailureClass::OutputLimit => Some(
+            "make fewer or smaller frames and files; an operator can raise the limit with `manimq admin tenants limits`",
+        ),
         FailureClass::SceneError
         | FailureClass::LatexError
         | FailureClass::Validation
-        | FailureClass::Stalled
-        | FailureClass::OutputLimit
         | FailureClass::SandboxDenied => None,
     }
 }
