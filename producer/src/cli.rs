@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use clap::builder::Styles;
 use clap::builder::styling::AnsiColor;
 use clap::{Args, Parser, Subcommand};
+use futures_util::future::select_all;
 use secrecy::SecretString;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::AdminArgs;
@@ -83,36 +85,45 @@ impl ServerArgs {
 /// its group.
 pub const SAME_PRESS: Duration = Duration::from_millis(300);
 
+/// Takes these signals over at once; the future calls `first` at the first of them and `again` at each
+/// that is not the same press.
+pub fn on_signals<const N: usize>(
+    kinds: [SignalKind; N],
+    first: impl FnOnce(),
+    again: impl Fn(),
+) -> impl Future<Output = ()> {
+    let streams: Result<Vec<_>, _> = kinds.into_iter().map(signal).collect();
+    async move {
+        // Without a handler a signal ends the program, which is what was asked for.
+        let Ok(mut streams) = streams else {
+            return;
+        };
+        let any = async |streams: &mut Vec<Signal>| {
+            select_all(streams.iter_mut().map(|stream| Box::pin(stream.recv()))).await;
+        };
+        any(&mut streams).await;
+        first();
+        let asked = Instant::now();
+        loop {
+            any(&mut streams).await;
+            if asked.elapsed() >= SAME_PRESS {
+                again();
+            }
+        }
+    }
+}
+
 /// A token that the first SIGINT or SIGTERM cancels; the second ends the program at once.
 #[must_use]
 pub fn interrupts() -> CancellationToken {
-    use tokio::signal::unix::{SignalKind, signal};
     let token = CancellationToken::new();
     let first = token.clone();
     // Lives as long as the program: it is what ends it.
-    tokio::spawn(async move {
-        let (Ok(mut int), Ok(mut term)) = (
-            signal(SignalKind::interrupt()),
-            signal(SignalKind::terminate()),
-        ) else {
-            return;
-        };
-        let mut asked: Option<Instant> = None;
-        loop {
-            tokio::select! {
-                _ = int.recv() => {}
-                _ = term.recv() => {}
-            }
-            match asked {
-                None => {
-                    asked = Some(Instant::now());
-                    first.cancel();
-                }
-                Some(at) if at.elapsed() < SAME_PRESS => {}
-                Some(_) => std::process::exit(Exit::Canceled.code().into()),
-            }
-        }
-    });
+    tokio::spawn(on_signals(
+        [SignalKind::interrupt(), SignalKind::terminate()],
+        move || first.cancel(),
+        || std::process::exit(Exit::Canceled.code().into()),
+    ));
     token
 }
 

@@ -31,6 +31,7 @@ use clap::Args;
 use manimq_shared::logging::LogFormat;
 use manimq_shared::queue::redact;
 use serde::{Deserialize, Serialize};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -38,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 use self::console::Console;
 use self::datadir::DataDir;
 use self::supervise::{Common, Kept};
-use crate::cli::{SAME_PRESS, ServerArgs};
+use crate::cli::{ServerArgs, on_signals};
 use crate::exit::{Exit, Failure};
 use crate::term::Paint;
 
@@ -220,42 +221,26 @@ fn signals(
     kill: CancellationToken,
     console: Console,
 ) -> impl Future<Output = ()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let streams = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-        signal(SignalKind::hangup()),
-    );
-    async move {
-        let (Ok(mut int), Ok(mut term), Ok(mut hup)) = streams else {
-            return;
-        };
-        let mut asked: Option<Instant> = None;
-        loop {
-            tokio::select! {
-                _ = int.recv() => {}
-                _ = term.recv() => {}
-                _ = hup.recv() => {}
-            }
-            match asked {
-                None => {
-                    asked = Some(Instant::now());
-                    console.say("stopping; once more to stop at once");
-                    stop.cancel();
-                }
-                Some(at) if at.elapsed() < SAME_PRESS => {}
-                Some(_) => {
-                    console.say("stopping at once");
-                    kill.cancel();
-                }
-            }
-        }
-    }
+    let telling = console.clone();
+    on_signals(
+        [
+            SignalKind::interrupt(),
+            SignalKind::terminate(),
+            SignalKind::hangup(),
+        ],
+        move || {
+            telling.say("stopping; once more to stop at once");
+            stop.cancel();
+        },
+        move || {
+            console.say("stopping at once");
+            kill.cancel();
+        },
+    )
 }
 
 /// Reaps orphans that became ours, at most once a second, when a child has ended.
 async fn reap_orphans(alive: supervise::Alive) {
-    use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut child_ended) = signal(SignalKind::child()) else {
         return;
     };

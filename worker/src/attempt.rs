@@ -359,11 +359,10 @@ async fn publish(context: &Context, claim: &Claim, held: &Held, rendered: Render
     let mut artifacts = Vec::new();
     let mut uploads = Vec::new();
     for file in rendered.artifacts {
-        let role = convert::role(&file.role);
-        let moving = role == ArtifactRole::Video;
+        let moving = file.role == ArtifactRole::Video;
         artifacts.push(StoredArtifact {
             name: file.name.clone(),
-            role,
+            role: file.role,
             mime: file.mime.clone(),
             key: String::new(),
             bytes: file.bytes,

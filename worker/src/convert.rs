@@ -1,31 +1,20 @@
 //! Between the job model and the sandbox's own words.
 
-use manimq_shared::job::{self, ArtifactRole, JobError, JobResult, SourceLocation};
+use manimq_shared::job::{self, JobError, JobResult, SourceLocation};
 
-use crate::sandbox::{
-    Encoder, FailureClass, OutputFormat, OutputSpec, Progress, RenderFailure, Stage, Timings, Usage,
-};
+use crate::sandbox::{OutputSpec, Progress, RenderFailure, Stage, Timings, Usage};
 
 /// The sandbox's request for what a job wants.
 #[must_use]
 pub fn output(spec: &job::OutputSpec) -> OutputSpec {
     let (width, height, fps) = spec.size();
     OutputSpec {
-        format: match spec.format {
-            job::Format::Mp4 => OutputFormat::Mp4,
-            job::Format::Webm => OutputFormat::Webm,
-            job::Format::Mov => OutputFormat::Mov,
-            job::Format::Gif => OutputFormat::Gif,
-            job::Format::Png => OutputFormat::Png,
-        },
+        format: spec.format,
         width,
         height,
         fps: f64::from(fps),
         transparent: spec.transparent,
-        encoder: match spec.encoder {
-            job::Encoder::Fast => Encoder::Fast,
-            job::Encoder::Manim => Encoder::Manim,
-        },
+        encoder: spec.encoder,
         seed: None,
     }
 }
@@ -86,7 +75,7 @@ pub fn failure(failure: &RenderFailure) -> JobResult {
             .join("\n")
     });
     let error = JobError {
-        class: class(failure.class),
+        class: failure.class,
         message: failure.message.clone(),
         exception: None,
         location,
@@ -107,34 +96,6 @@ pub fn failure(failure: &RenderFailure) -> JobResult {
         },
         ..JobResult::default()
     }
-}
-
-fn class(class: FailureClass) -> job::FailureClass {
-    match class {
-        FailureClass::SceneError => job::FailureClass::SceneError,
-        FailureClass::LatexError => job::FailureClass::LatexError,
-        FailureClass::Validation => job::FailureClass::Validation,
-        FailureClass::Timeout => job::FailureClass::Timeout,
-        FailureClass::Stalled => job::FailureClass::Stalled,
-        FailureClass::OutOfMemory => job::FailureClass::OutOfMemory,
-        FailureClass::OutputLimit => job::FailureClass::OutputLimit,
-        FailureClass::SandboxDenied => job::FailureClass::SandboxDenied,
-        FailureClass::SandboxUnavailable => job::FailureClass::SandboxUnavailable,
-        FailureClass::Internal => job::FailureClass::Internal,
-    }
-}
-
-/// The role of a rendered file.
-#[must_use]
-pub fn role(role: &str) -> ArtifactRole {
-    [
-        ArtifactRole::Image,
-        ArtifactRole::Poster,
-        ArtifactRole::Subtitles,
-    ]
-    .into_iter()
-    .find(|known| known.as_str() == role)
-    .unwrap_or(ArtifactRole::Video)
 }
 
 /// Where the time went.

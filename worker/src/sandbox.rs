@@ -20,6 +20,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use manimq_shared::job::{ArtifactRole, Encoder, FailureClass, Format as OutputFormat};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -133,34 +134,6 @@ impl Default for OutputSpec {
             seed: None,
         }
     }
-}
-
-/// Container of the output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OutputFormat {
-    /// H.264 in MP4.
-    Mp4,
-    /// VP9 in WebM, with alpha if asked.
-    Webm,
-    /// H.264, or with alpha QuickTime animation.
-    Mov,
-    /// Animated GIF.
-    Gif,
-    /// The last frame as a picture.
-    Png,
-}
-
-/// How frames become a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Encoder {
-    /// One continuous stream: x264 `veryfast`, VP9 `realtime`. Frames before
-    /// encoding are the `manim` command's, byte for byte. What it does not cover
-    /// (a codec or pixel format that the scene itself has chosen) goes through `Manim`.
-    Fast,
-    /// The `manim` command's own settings and pieces: the file decodes to its frames.
-    Manim,
 }
 
 /// What one job may use. Exceeding one is the user's failure, each with its own class.
@@ -318,8 +291,8 @@ pub struct Rendered {
 pub struct RenderedFile {
     /// `video.mp4`, `image.png`, `poster.jpg`, `subtitles.srt`: fixed, never chosen by the scene.
     pub name: String,
-    /// `video` or `image`; beside a film `poster` and `subtitles`.
-    pub role: String,
+    /// What it is of the job.
+    pub role: ArtifactRole,
     /// Content type for publishing.
     pub mime: String,
     /// Size.
@@ -381,54 +354,11 @@ pub enum RenderError {
     },
 }
 
-/// Class of a failed render: the only error label in metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FailureClass {
-    /// The scene raised, or does not compile.
-    SceneError,
-    /// LaTeX did not take a formula, or is not installed.
-    LatexError,
-    /// Request and file do not fit: no such scene, several, nothing to film.
-    Validation,
-    /// Wall or CPU time.
-    Timeout,
-    /// No frame for too long.
-    Stalled,
-    /// Memory.
-    OutOfMemory,
-    /// File size, folder size, log size.
-    OutputLimit,
-    /// The scene tried what no scene may.
-    SandboxDenied,
-    /// Ours: a wall could not be built.
-    SandboxUnavailable,
-    /// Ours: anything else.
-    Internal,
-}
-
-impl FailureClass {
-    /// Whether the fault is ours: such a job is retried and never charged.
-    #[must_use]
-    pub fn is_ours(self) -> bool {
-        match self {
-            Self::SandboxUnavailable | Self::Internal => true,
-            Self::SceneError
-            | Self::LatexError
-            | Self::Validation
-            | Self::Timeout
-            | Self::Stalled
-            | Self::OutOfMemory
-            | Self::OutputLimit
-            | Self::SandboxDenied => false,
-        }
-    }
-}
-
 /// A failed render, told to the user. At most about 8 KiB.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RenderFailure {
-    /// Class.
+    /// Class; never one of a lease or an upload, which are no sandbox's to tell of.
+    #[serde(deserialize_with = "class_of_a_render")]
     pub class: FailureClass,
     /// What went wrong, in a sentence; from Manim or Python where they said it.
     pub message: String,
@@ -461,6 +391,17 @@ pub struct RenderFailure {
     /// Largest resident memory until then.
     #[serde(default)]
     pub peak_memory_bytes: u64,
+}
+
+fn class_of_a_render<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<FailureClass, D::Error> {
+    match FailureClass::deserialize(deserializer)? {
+        class @ (FailureClass::LostWorker | FailureClass::Storage) => Err(
+            serde::de::Error::custom(format!("a render cannot end with {class}")),
+        ),
+        class => Ok(class),
+    }
 }
 
 impl RenderFailure {
@@ -548,4 +489,19 @@ pub enum ConnectError {
         /// What to do.
         remedy: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sandbox_tells_of_renders_and_not_of_leases_or_uploads() {
+        for class in FailureClass::ALL {
+            let text = serde_json::json!({"class": class, "message": "x"});
+            let read = serde_json::from_value::<RenderFailure>(text);
+            let is_its_own = !matches!(class, FailureClass::LostWorker | FailureClass::Storage);
+            assert_eq!(read.is_ok(), is_its_own, "{class}: {read:?}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use super::call::Args;
 use super::error::unexpected;
 #[cfg(feature = "testing")]
 use super::library;
-use super::{LAYOUT, Queue, QueueError, RedisConfig};
+use super::{LAYOUT, LIBRARY, Library, Queue, QueueError, RedisConfig};
 
 impl Queue {
     /// Builds the handle, checks that this Redis can be trusted with jobs, and loads the functions.
@@ -16,7 +16,15 @@ impl Queue {
     /// [`QueueError::Configuration`] names the setting to change; [`QueueError::Unavailable`] if
     /// Redis cannot be reached.
     pub async fn connect(config: &RedisConfig) -> Result<Self, QueueError> {
-        let queue = Self::new(config)?;
+        Self::connect_with(config, &LIBRARY).await
+    }
+
+    async fn connect_with(
+        config: &RedisConfig,
+        library: &'static Library,
+    ) -> Result<Self, QueueError> {
+        let mut queue = Self::new(config)?;
+        queue.library = library;
         queue.check_server().await?;
         queue.load_library().await?;
         queue.begin().await?;
@@ -30,12 +38,7 @@ impl Queue {
     /// As [`Self::connect`].
     #[cfg(feature = "testing")]
     pub async fn connect_with_test_clock(config: &RedisConfig) -> Result<Self, QueueError> {
-        let mut queue = Self::new(config)?;
-        queue.library = &library::TEST_LIBRARY;
-        queue.check_server().await?;
-        queue.load_library().await?;
-        queue.begin().await?;
-        Ok(queue)
+        Self::connect_with(config, &library::TEST_LIBRARY).await
     }
 
     /// Like [`Self::connect`], for tests of a roll-out: with the functions of a version to come.
@@ -44,11 +47,7 @@ impl Queue {
     /// As [`Self::connect`].
     #[cfg(feature = "testing")]
     pub async fn connect_as_next_version(config: &RedisConfig) -> Result<Self, QueueError> {
-        let mut queue = Self::new(config)?;
-        queue.library = &library::NEXT_LIBRARY;
-        queue.load_library().await?;
-        queue.begin().await?;
-        Ok(queue)
+        Self::connect_with(config, &library::NEXT_LIBRARY).await
     }
 
     /// Sets the clock of [`Self::connect_with_test_clock`].

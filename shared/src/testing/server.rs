@@ -34,7 +34,13 @@ impl RedisServer {
     /// If it does not start.
     #[must_use]
     pub fn start_with(append_only: bool, settings: &[&str]) -> Self {
-        let process = Process::start(|folder| with(on_socket(folder, append_only), settings));
+        Self::answering(Process::start(|folder| {
+            with(on_socket(folder, append_only), settings)
+        }))
+    }
+
+    /// A server on a socket, once it answers.
+    fn answering(process: Process) -> Self {
         let server = Self {
             process,
             tls_port: None,
@@ -50,7 +56,7 @@ impl RedisServer {
     /// If it does not start, or the other keeps nothing on disk.
     #[must_use]
     pub(super) fn start_on_copy(of: &Path) -> Self {
-        let process = Process::start(|folder| {
+        Self::answering(Process::start(|folder| {
             let name = "appendonlydir";
             std::fs::create_dir(folder.join(name)).expect("a folder");
             for file in std::fs::read_dir(of.join(name)).expect("an append-only file") {
@@ -59,13 +65,7 @@ impl RedisServer {
                 std::fs::copy(file.path(), copy).expect("a copy");
             }
             on_socket(folder, true)
-        });
-        let server = Self {
-            process,
-            tls_port: None,
-        };
-        server.must_answer();
-        server
+        }))
     }
 
     /// Starts a server that speaks TLS on a port of 127.0.0.1; `clients` is `yes` if it asks clients for

@@ -7,8 +7,8 @@ use std::io::{Seek, Write};
 use std::time::Duration;
 
 use super::{
-    ConnectError, EventSender, FailureClass, Progress, RenderError, RenderEvent, RenderFailure,
-    RenderRequest, Rendered, RenderedFile, Sandbox, Stage, Timings, Usage, Versions,
+    ArtifactRole, ConnectError, EventSender, FailureClass, Progress, RenderError, RenderEvent,
+    RenderFailure, RenderRequest, Rendered, RenderedFile, Sandbox, Stage, Timings, Usage, Versions,
 };
 
 /// What a [`FakeSandbox`] does with one job.
@@ -128,7 +128,7 @@ fn rendered(request: &RenderRequest, content: &[u8]) -> std::io::Result<Rendered
     Ok(Rendered {
         artifacts: vec![RenderedFile {
             name: "video.mp4".into(),
-            role: "video".into(),
+            role: ArtifactRole::Video,
             mime: "video/mp4".into(),
             bytes: content.len() as u64,
             frames: 1,

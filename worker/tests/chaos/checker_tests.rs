@@ -141,6 +141,18 @@ impl Run {
         });
     }
 
+    /// A worker whose lease was lost is told that it published.
+    fn zombie_is_published(&mut self) {
+        let (job, epoch) = (self.job, Epoch(1));
+        let outcome = "succeeded".to_owned();
+        let ended = What::Ended {
+            job,
+            epoch,
+            outcome,
+        };
+        self.saw(26, "a", ended);
+    }
+
     fn end(&mut self) -> &mut Final {
         self.evidence.jobs.get_mut(&self.job).expect("the job")
     }
@@ -225,17 +237,8 @@ fn what_a_replaced_master_had_and_nobody_has_any_more_is_what_redis_lost() {
 #[test]
 fn of_a_job_that_redis_forgot_in_part_only_what_it_says_now_is_judged() {
     let mut run = Run::honest();
-    let (job, epoch) = (run.job, Epoch(1));
-    let outcome = "succeeded".to_owned();
-    run.saw(
-        26,
-        "a",
-        What::Ended {
-            job,
-            epoch,
-            outcome,
-        },
-    );
+    let job = run.job;
+    run.zombie_is_published();
     run.is_told("a was told that epoch 1 is published");
     run.evidence.rewound.insert(job);
     assert_eq!(check(&run.evidence).0, []);
@@ -291,17 +294,7 @@ fn an_epoch_that_is_given_twice_is_told() {
 #[test]
 fn a_zombie_that_publishes_is_told() {
     let mut run = Run::honest();
-    let (job, epoch) = (run.job, Epoch(1));
-    let outcome = "succeeded".to_owned();
-    run.saw(
-        26,
-        "a",
-        What::Ended {
-            job,
-            epoch,
-            outcome,
-        },
-    );
+    run.zombie_is_published();
     run.is_told("a was told that epoch 1 is published");
     run.is_told("was published by all of");
     run.is_told("was told \"succeeded\" of epoch 1");

@@ -1,6 +1,6 @@
 //! What comes out is what the `manim` command makes.
 
-use manimq_worker::sandbox::{Encoder, OutputFormat, OutputSpec, RenderEvent, Stage};
+use manimq_worker::sandbox::{ArtifactRole, Encoder, OutputFormat, OutputSpec, RenderEvent, Stage};
 
 use crate::support::*;
 
@@ -337,7 +337,7 @@ fn a_film_comes_with_a_small_still_and_with_its_subtitles() {
             let found = rendered.artifacts.iter().find(|file| file.name == name);
             found.unwrap_or_else(|| panic!("{name} is missing: {:?}", rendered.artifacts))
         };
-        assert_eq!(rendered.artifacts[0].role, "video");
+        assert_eq!(rendered.artifacts[0].role, ArtifactRole::Video);
         let poster = named("poster.jpg");
         assert_eq!((poster.width, poster.height), (640, 360));
         assert_eq!(

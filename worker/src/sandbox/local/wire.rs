@@ -105,7 +105,7 @@ pub(super) enum WorkerMessage<'a> {
 #[derive(Debug, Deserialize)]
 pub(super) struct ArtifactMessage {
     pub name: String,
-    pub role: String,
+    pub role: crate::sandbox::ArtifactRole,
     pub mime: String,
     pub bytes: u64,
     pub frames: u64,

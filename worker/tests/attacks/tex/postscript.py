@@ -1,14 +1,5 @@
 # tex: needed
 
-def parts(tex): return len(Tex(tex).family_members_with_points())
-def looks_like(tex, like):
-    """The picture must have as many parts: TeX prints what it reads."""
-    if parts(tex) != parts(like): breaches.append(f"{tex}: {parts(tex)} parts")
-def refused(tex):
-    try: Tex(tex)
-    except ValueError: return
-    breaches.append(f"set: {tex}")
-
 # Without --no-specials=ps the first draws a line, the second runs a program.
 import time
 looks_like(r"A\special{ps: newpath 0 0 moveto 100 100 lineto stroke}", "A")
