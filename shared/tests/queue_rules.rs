@@ -90,6 +90,22 @@ impl Bench {
     }
 }
 
+/// The number that stands after `field` in a section of `INFO`, summed over all servers.
+async fn info(server: &Redis, section: &str, field: &str) -> u64 {
+    let mut command = redis::cmd("INFO");
+    command.arg(section);
+    let texts = server.every_primary(&command).await.unwrap();
+    let number = |text: redis::Value| -> Option<u64> {
+        let text: String = redis::from_redis_value(text).ok()?;
+        let (_, rest) = text.split_once(field)?;
+        rest.split(|c: char| !c.is_ascii_digit())
+            .next()?
+            .parse()
+            .ok()
+    };
+    texts.into_iter().filter_map(number).sum()
+}
+
 fn tenant(name: &str) -> TenantId {
     name.parse().unwrap()
 }
@@ -486,14 +502,7 @@ async fn submits_that_come_together_share_calls_and_each_gets_its_own_answers() 
         ..Quotas::default()
     };
     bench.queue.set_quotas(&owners[3], &quotas).await.unwrap();
-    let mut count = redis::cmd("INFO");
-    count.arg("commandstats");
-    let calls = async || {
-        let text: String = bench.redis(&count).await;
-        let line = text.lines().find(|l| l.starts_with("cmdstat_fcall:"));
-        let calls = line.and_then(|l| l.split_once("calls=")?.1.split(',').next()?.parse().ok());
-        calls.unwrap_or(0_u64)
-    };
+    let calls = async || info(&server, "commandstats", "cmdstat_fcall:calls=").await;
     let before = calls().await;
     // All are called before the first of them goes on its way.
     let submits = (0..96).map(|i| {
@@ -1426,18 +1435,11 @@ async fn a_worker_with_full_slots_leaves_the_tokens_of_other_shards_to_idle_ones
     let mut config = server.config("two");
     config.shards = Some(2);
     let queue = Queue::connect(&config).await.unwrap();
-    let blocked = async |n: u32| {
-        let (mut info, wanted) = (redis::cmd("INFO"), format!("blocked_clients:{n}\r"));
-        info.arg("clients");
+    let blocked = async |n: u64| {
         let mut tries = 0;
-        while !queue
-            .query::<String>(&info)
-            .await
-            .unwrap()
-            .contains(&wanted)
-        {
+        while info(&server, "clients", "blocked_clients:").await != n {
             tries += 1;
-            assert!(tries < 1000, "{wanted}");
+            assert!(tries < 1000, "{n} connections that wait");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
