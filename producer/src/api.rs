@@ -19,8 +19,10 @@ mod look;
 mod openapi;
 mod page;
 pub mod problem;
+mod tenant_events;
 mod uploads;
 mod view;
+mod webhooks;
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -45,8 +47,10 @@ use uuid::Uuid;
 use self::look::Look;
 pub use self::openapi::document;
 use self::problem::{ApiError, Kind, PROBLEM_JSON, Unfinished};
+pub(crate) use self::webhooks::body as webhook_body;
 use crate::metrics::Metrics;
 use crate::storage::Store;
+use crate::webhooks::Targets;
 
 /// The header that names a request, in both directions.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -114,6 +118,8 @@ pub struct Parts {
     /// Start of URLs that are given to workers. `None`: they get the path alone, and join it with
     /// the address at which they reach the API already.
     pub internal_url: Option<String>,
+    /// Where webhooks may point to.
+    pub webhook_targets: Targets,
     /// Ends streams and waits.
     pub stop: CancellationToken,
 }
@@ -147,11 +153,11 @@ impl App {
         }))
     }
 
-    fn queue(&self) -> &Queue {
+    pub(crate) fn queue(&self) -> &Queue {
         &self.0.parts.queue
     }
 
-    fn hub(&self) -> &Hub {
+    pub(crate) fn hub(&self) -> &Hub {
         &self.0.hub
     }
 
@@ -163,11 +169,11 @@ impl App {
         &self.0.parts.limits
     }
 
-    fn parts(&self) -> &Parts {
+    pub(crate) fn parts(&self) -> &Parts {
         &self.0.parts
     }
 
-    fn stop(&self) -> &CancellationToken {
+    pub(crate) fn stop(&self) -> &CancellationToken {
         &self.0.parts.stop
     }
 
@@ -178,7 +184,7 @@ impl App {
     }
 
     /// Every call to the queue goes through here: timed, counted, its failure told to the client.
-    async fn redis<T>(
+    pub(crate) async fn redis<T>(
         &self,
         command: &'static str,
         call: impl Future<Output = Result<T, QueueError>>,
@@ -223,6 +229,13 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(events::follow))
         .routes(routes!(jobs::logs))
         .routes(routes!(artifacts::redirect))
+        .routes(routes!(tenant_events::follow))
+        .routes(routes!(webhooks::create, webhooks::list))
+        .routes(routes!(webhooks::read, webhooks::change, webhooks::delete))
+        .routes(routes!(webhooks::rotate))
+        .routes(routes!(webhooks::test))
+        .routes(routes!(webhooks::deliveries))
+        .routes(routes!(webhooks::redeliver))
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
         .routes(routes!(openapi::serve))
@@ -397,6 +410,10 @@ mod tests {
             api_key: None,
             public_url: "http://localhost".into(),
             internal_url: None,
+            webhook_targets: Targets {
+                allowed: Vec::new(),
+                tls: manimq_shared::tls::client_config(None).unwrap(),
+            },
             stop: CancellationToken::new(),
         })
     }

@@ -28,17 +28,17 @@ use super::openapi::Problems;
 use super::problem::{ApiError, Kind};
 use super::{App, jobs, view};
 
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Events that are read in one call.
 const PAGE: usize = 200;
 /// A stream looks by itself this often, and at the whole job at each so many-th of these looks:
 /// a job whose record was deleted has no `done`.
-const LOOK_EVERY: Duration = Duration::from_secs(4);
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(4);
 const LOOKS_PER_JOB_LOOK: u32 = 15;
 /// A stream looks no more often than this, however many hints come.
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
 /// Pause of the client before it connects again.
-const RETRY: Duration = Duration::from_secs(3);
+pub(super) const RETRY: Duration = Duration::from_secs(3);
 /// When a client that found no free stream may come again.
 const FULL_RETRY_S: u64 = 5;
 
@@ -48,7 +48,7 @@ const FULL_RETRY_S: u64 = 5;
 #[into_params(parameter_in = Query)]
 pub(super) struct EventsQuery {
     /// Only events after this event id; `0` for all of them. `Last-Event-ID` goes before it.
-    after: Option<String>,
+    pub(super) after: Option<String>,
 }
 
 /// Follow a job's events.
@@ -85,13 +85,8 @@ pub(super) async fn follow(
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let after = after.map(|(ms, n)| format!("{ms}-{n}"));
-    let permit = app.0.streams.clone().try_acquire_owned().map_err(|_| {
-        ApiError::new(
-            Kind::ReducedCapacity,
-            "this server has as many event streams as it can hold; poll the job with ?wait= instead, or come again",
-        )
-        .retry_after(FULL_RETRY_S)
-    })?;
+    let permit = app.0.streams.clone().try_acquire_owned();
+    let permit = permit.map_err(|_| no_stream())?;
 
     let mut pending = VecDeque::new();
     if after.is_some() {
@@ -131,11 +126,19 @@ pub(super) async fn follow(
     Ok((headers, sse).into_response())
 }
 
+pub(super) fn no_stream() -> ApiError {
+    ApiError::new(
+        Kind::ReducedCapacity,
+        "this server has as many event streams as it can hold; poll the job with ?wait= instead, or come again",
+    )
+    .retry_after(FULL_RETRY_S)
+}
+
 /// The greatest id of a Redis stream. Nothing comes after it, and Redis refuses to be asked.
 const EVENT_ID_MAX: (u64, u64) = (u64::MAX, u64::MAX);
 
 /// An id of a Redis stream: `<ms>` or `<ms>-<n>`.
-fn event_id(text: &str) -> Result<(u64, u64), ApiError> {
+pub(super) fn event_id(text: &str) -> Result<(u64, u64), ApiError> {
     let number = |part: &str| {
         let digits = part.bytes().all(|b| b.is_ascii_digit());
         digits.then(|| part.parse::<u64>().ok()).flatten()
@@ -168,7 +171,7 @@ struct Follower {
     app: App,
     tenant: TenantId,
     id: JobId,
-    after: Option<String>,
+    pub(super) after: Option<String>,
     watch: Watch,
     pending: VecDeque<Event>,
     /// While the past is replayed behind a snapshot: the snapshot's revision. What the snapshot

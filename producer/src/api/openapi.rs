@@ -55,6 +55,7 @@ impl IntoResponses for Problems {
     components(schemas(manimq_shared::api::Problem)),
     tags(
         (name = "jobs", description = "Submit, follow, cancel, fetch"),
+        (name = "webhooks", description = "Be told when jobs end"),
         (name = "probes", description = "For load balancers and operators; without a key")
     ),
     modifiers(&Rest)

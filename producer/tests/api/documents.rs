@@ -31,6 +31,16 @@ async fn the_openapi_document_is_served_and_describes_every_route() {
         ("get", "/v1/jobs/{id}/logs"),
         ("get", "/v1/jobs/{id}/artifacts/{name}"),
         ("post", "/v1/jobs/{id}/cancel"),
+        ("get", "/v1/events"),
+        ("post", "/v1/webhooks"),
+        ("get", "/v1/webhooks"),
+        ("get", "/v1/webhooks/{id}"),
+        ("patch", "/v1/webhooks/{id}"),
+        ("delete", "/v1/webhooks/{id}"),
+        ("post", "/v1/webhooks/{id}/rotate-secret"),
+        ("post", "/v1/webhooks/{id}/test"),
+        ("get", "/v1/webhooks/{id}/deliveries"),
+        ("post", "/v1/webhooks/{id}/deliveries/{delivery}/redeliver"),
         ("get", "/healthz"),
         ("get", "/readyz"),
         ("get", "/openapi.json"),
@@ -39,7 +49,7 @@ async fn the_openapi_document_is_served_and_describes_every_route() {
         assert!(operation["operationId"].is_string(), "{method} {path}");
         assert!(operation["summary"].is_string(), "{method} {path}");
     }
-    assert_eq!(paths.len(), 9);
+    assert_eq!(paths.len(), 16);
     // Every reference leads somewhere.
     let text = document.to_string();
     for reference in text.split("\"$ref\":\"#").skip(1) {

@@ -9,3 +9,5 @@ mod operation;
 mod sharing;
 mod submit;
 mod support;
+mod tenant_events;
+mod webhooks;
