@@ -9,9 +9,14 @@ use axum::http::{HeaderMap, StatusCode as Status};
 use axum::response::IntoResponse as _;
 use manimq_shared::job::{FailureClass, JobError};
 use manimq_shared::queue::failed;
+use manimq_shared::testing::Certificates;
 use reqwest::{Method, StatusCode};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 use standardwebhooks::Webhook as Verifier;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::task::JoinHandle;
 
 use crate::support::{Api, SCENE, Setup, eventually, problem, scene_body};
 
@@ -513,4 +518,69 @@ async fn a_receiver_that_hangs_holds_up_no_other_and_what_waits_survives_the_api
     let call = receiver.calls(9).await.remove(8);
     assert_eq!(call.json()["type"], "webhook.test");
     drop(next);
+}
+
+/// Takes one call by TLS, as `localhost`; its port and, later, whether a request came through.
+async fn tls_receiver(certificates: &Certificates) -> (u16, JoinHandle<bool>) {
+    let file = |name: &str| std::fs::read(certificates.file(name)).unwrap();
+    let chain = CertificateDer::pem_slice_iter(&file("server.pem"))
+        .map(Result::unwrap)
+        .collect();
+    let key = PrivateKeyDer::from_pem_slice(&file("server.key")).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let take = async move {
+        let (tcp, _) = listener.accept().await.unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let Ok(mut stream) = acceptor.accept(tcp).await else {
+            return false;
+        };
+        let mut request = vec![0; 4096];
+        let n = stream.read(&mut request).await.unwrap_or(0);
+        let answer = "HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        request[..n].starts_with(b"POST /hook HTTP/1.1\r\n")
+    };
+    (port, tokio::spawn(take))
+}
+
+#[tokio::test]
+async fn https_is_spoken_to_servers_whose_authority_is_trusted_and_to_no_others() {
+    let certificates = Certificates::new();
+    for (authority, state) in [("ca.pem", "delivered"), ("other-ca.pem", "pending")] {
+        let ca = format!("--ca-file={}", certificates.file(authority).display());
+        let api = Setup::new()
+            .flags(&["--webhook-allow=127.0.0.0/8,::1/128", &ca])
+            .start()
+            .await;
+        let (port, came) = tls_receiver(&certificates).await;
+        let webhook = made(
+            &api,
+            &json!({"url": format!("https://localhost:{port}/hook")}),
+        )
+        .await;
+        api.post(&format!("{}/test", path(&webhook)), &json!({}))
+            .await;
+        let tried = eventually(|| async {
+            deliveries(&api, &webhook)
+                .await
+                .into_iter()
+                .find(|delivery| delivery["attempts"] == 1)
+        })
+        .await;
+        assert_eq!(tried["state"], state, "{tried}");
+        assert_eq!(came.await.unwrap(), state == "delivered");
+        if state == "pending" {
+            let error = tried["log"][0]["error"].as_str().unwrap();
+            assert!(error.contains("certificate"), "{error}");
+        }
+    }
 }
