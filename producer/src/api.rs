@@ -19,6 +19,7 @@ mod look;
 mod openapi;
 mod page;
 pub mod problem;
+mod streams;
 mod tenant_events;
 mod uploads;
 mod view;
@@ -70,7 +71,7 @@ pub struct Limits {
     pub file_bytes_max: u64,
     /// Most bytes of all files of an attempt.
     pub job_bytes_max: u64,
-    /// Most event streams.
+    /// Most event streams; one tenant may have nine tenths of them.
     pub sse_max: usize,
     /// Most waiting reads.
     pub long_polls_max: usize,
@@ -132,7 +133,7 @@ struct Shared {
     parts: Parts,
     hub: Hub,
     guard: guard::Guard,
-    streams: Arc<Semaphore>,
+    streams: streams::Streams,
     long_polls: Arc<Semaphore>,
     stats: Look<Stats>,
     storage_probe: Look<()>,
@@ -145,7 +146,10 @@ impl App {
         Self(Arc::new(Shared {
             hub: parts.queue.hub(),
             guard: guard::Guard::new(&parts),
-            streams: Arc::new(Semaphore::new(parts.limits.sse_max)),
+            streams: streams::Streams::new(
+                parts.limits.sse_max,
+                parts.metrics.sse_connections.clone(),
+            ),
             long_polls: Arc::new(Semaphore::new(parts.limits.long_polls_max)),
             stats: Look::default(),
             storage_probe: Look::default(),

@@ -116,7 +116,7 @@ pub struct ServeArgs {
     #[arg(long, env = "MANIMQ_CONNECTIONS_MAX", default_value_t = 8192)]
     pub connections_max: usize,
 
-    /// Most event streams at a time.
+    /// Most event streams at a time; one tenant may have nine tenths of them.
     #[arg(long, env = "MANIMQ_SSE_MAX", default_value_t = 6000)]
     pub sse_max: usize,
 

@@ -16,16 +16,15 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::{Stream, stream};
 use manimq_shared::ids::{JobId, TenantId};
-use manimq_shared::metrics::InProgress;
 use manimq_shared::queue::{EventKind, JobEvent, Watch};
 use serde::Deserialize;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, timeout_at};
 use utoipa::IntoParams;
 
 use super::extract::{JobPath, Query, Tenant, header_text};
 use super::openapi::Problems;
 use super::problem::{ApiError, Kind};
+use super::streams::Place;
 use super::{App, jobs, view};
 
 pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -39,8 +38,6 @@ const LOOKS_PER_JOB_LOOK: u32 = 15;
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
 /// Pause of the client before it connects again.
 pub(super) const RETRY: Duration = Duration::from_secs(3);
-/// When a client that found no free stream may come again.
-const FULL_RETRY_S: u64 = 5;
 
 /// Where a stream begins.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
@@ -85,8 +82,7 @@ pub(super) async fn follow(
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let after = after.map(|(ms, n)| format!("{ms}-{n}"));
-    let permit = app.0.streams.clone().try_acquire_owned();
-    let permit = permit.map_err(|_| no_stream())?;
+    let place = app.0.streams.take(&tenant)?;
 
     let mut pending = VecDeque::new();
     if after.is_some() {
@@ -110,8 +106,7 @@ pub(super) async fn follow(
         id,
         pending,
         done: false,
-        _counted: InProgress::start(&app.metrics().sse_connections),
-        _permit: permit,
+        _place: place,
         app: app.clone(),
     };
     let heartbeat = KeepAlive::new()
@@ -124,14 +119,6 @@ pub(super) async fn follow(
         (axum::http::header::CACHE_CONTROL, "no-store"),
     ];
     Ok((headers, sse).into_response())
-}
-
-pub(super) fn no_stream() -> ApiError {
-    ApiError::new(
-        Kind::ReducedCapacity,
-        "this server has as many event streams as it can hold; poll the job with ?wait= instead, or come again",
-    )
-    .retry_after(FULL_RETRY_S)
 }
 
 /// The greatest id of a Redis stream. Nothing comes after it, and Redis refuses to be asked.
@@ -181,8 +168,7 @@ struct Follower {
     idle_looks: u32,
     end: Instant,
     done: bool,
-    _counted: InProgress,
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Follower {

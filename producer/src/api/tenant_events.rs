@@ -14,16 +14,15 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::{Stream, stream};
 use manimq_shared::ids::TenantId;
-use manimq_shared::metrics::InProgress;
 use manimq_shared::queue::{Feed, News, Told, Watch};
 use serde_json::json;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::events::{EventsQuery, LAST_EVENT_ID, LOOK_EVERY, RETRY, event_id, no_stream};
+use super::events::{EventsQuery, LAST_EVENT_ID, LOOK_EVERY, RETRY, event_id};
 use super::extract::{Query, Tenant, header_text};
 use super::openapi::Problems;
 use super::problem::{ApiError, Kind};
+use super::streams::Place;
 use super::{App, jobs, view};
 
 /// Entries that are read in one call.
@@ -60,8 +59,7 @@ pub(super) async fn follow(
         Some(id) => Some(id),
     };
     let after = after.map(event_id).transpose()?;
-    let permit = app.0.streams.clone().try_acquire_owned();
-    let permit = permit.map_err(|_| no_stream())?;
+    let place = app.0.streams.take(&tenant)?;
     let listen = app.queue().listen(&tenant, LISTEN_FOR);
     let newest = app.redis("listen", listen).await?;
     let mut pending = VecDeque::new();
@@ -81,8 +79,7 @@ pub(super) async fn follow(
         after,
         tenant,
         pending,
-        _counted: InProgress::start(&app.metrics().sse_connections),
-        _permit: permit,
+        _place: place,
         app: app.clone(),
     };
     let heartbeat = KeepAlive::new()
@@ -105,8 +102,7 @@ struct Follower {
     pending: VecDeque<Event>,
     listened: Instant,
     end: Instant,
-    _counted: InProgress,
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Follower {
