@@ -30,6 +30,7 @@ const FILES: &[&str] = &[
     include_str!("lua/leave.lua"),
     include_str!("lua/control.lua"),
     include_str!("lua/audit.lua"),
+    include_str!("lua/accounts.lua"),
 ];
 
 /// Where the clock of the functions can be replaced, in a library for tests only.
