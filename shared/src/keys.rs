@@ -84,6 +84,12 @@ impl Keys {
         }
     }
 
+    /// The start of all keys, of whatever shard.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// The base: what every function builds its keys from.
     #[must_use]
     pub fn base(&self) -> &str {

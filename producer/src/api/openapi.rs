@@ -22,8 +22,15 @@ impl IntoResponses for Problems {
         [
             ("400", "`malformed`: not a request of this API"),
             ("401", "`unauthenticated`: an API key is needed"),
+            (
+                "403",
+                "`capability-missing`: the key lacks a scope; `tenant-disabled`: an operator disabled the tenant",
+            ),
             ("404", "`not-found`: no such job, or not yours"),
-            ("429", "`quota-exceeded`, `rate-limited`: see `Retry-After`"),
+            (
+                "429",
+                "`quota-exceeded`, `rate-limited`: see `Retry-After`, `RateLimit` and `RateLimit-Policy`",
+            ),
             ("500", "`internal`: a fault of manimq"),
             (
                 "503",
@@ -55,6 +62,7 @@ impl IntoResponses for Problems {
     components(schemas(manimq_shared::api::Problem)),
     tags(
         (name = "jobs", description = "Submit, follow, cancel, fetch"),
+        (name = "admin", description = "For operators: keys with the scope `admin`; others get 403 (`capability-missing`)"),
         (name = "probes", description = "For load balancers and operators; without a key")
     ),
     modifiers(&Rest)
