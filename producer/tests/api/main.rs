@@ -4,8 +4,12 @@
 mod documents;
 mod events;
 mod files;
+mod isolation;
 mod jobs;
+mod keys;
 mod operation;
+mod operators;
 mod sharing;
 mod submit;
 mod support;
+mod web;
