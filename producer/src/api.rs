@@ -26,8 +26,11 @@ mod look;
 mod openapi;
 mod page;
 pub mod problem;
+mod streams;
+mod tenant_events;
 mod uploads;
 mod view;
+mod webhooks;
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -54,8 +57,10 @@ use self::cors::Origin;
 use self::look::Look;
 pub use self::openapi::document;
 use self::problem::{ApiError, Kind, PROBLEM_JSON, Unfinished};
+pub(crate) use self::webhooks::body as webhook_body;
 use crate::metrics::Metrics;
 use crate::storage::Store;
+use crate::webhooks::Targets;
 
 /// The header that names a request, in both directions.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -75,7 +80,7 @@ pub struct Limits {
     pub file_bytes_max: u64,
     /// Most bytes of all files of an attempt.
     pub job_bytes_max: u64,
-    /// Most event streams.
+    /// Most event streams; one tenant may have nine tenths of them.
     pub sse_max: usize,
     /// Most waiting reads.
     pub long_polls_max: usize,
@@ -133,6 +138,8 @@ pub struct Parts {
     /// Start of URLs that are given to workers. `None`: they get the path alone, and join it with
     /// the address at which they reach the API already.
     pub internal_url: Option<String>,
+    /// Where webhooks may point to.
+    pub webhook_targets: Targets,
     /// Ends streams and waits.
     pub stop: CancellationToken,
 }
@@ -146,7 +153,7 @@ struct Shared {
     hub: Hub,
     guard: guard::Guard,
     door: auth::Door,
-    streams: Arc<Semaphore>,
+    streams: streams::Streams,
     long_polls: Arc<Semaphore>,
     stats: Look<Stats>,
     storage_probe: Look<()>,
@@ -160,7 +167,10 @@ impl App {
             hub: parts.queue.hub(),
             guard: guard::Guard::new(&parts),
             door: auth::Door::new(&parts),
-            streams: Arc::new(Semaphore::new(parts.limits.sse_max)),
+            streams: streams::Streams::new(
+                parts.limits.sse_max,
+                parts.metrics.sse_connections.clone(),
+            ),
             long_polls: Arc::new(Semaphore::new(parts.limits.long_polls_max)),
             stats: Look::default(),
             storage_probe: Look::default(),
@@ -168,11 +178,11 @@ impl App {
         }))
     }
 
-    fn queue(&self) -> &Queue {
+    pub(crate) fn queue(&self) -> &Queue {
         &self.0.parts.queue
     }
 
-    fn hub(&self) -> &Hub {
+    pub(crate) fn hub(&self) -> &Hub {
         &self.0.hub
     }
 
@@ -184,11 +194,11 @@ impl App {
         &self.0.parts.limits
     }
 
-    fn parts(&self) -> &Parts {
+    pub(crate) fn parts(&self) -> &Parts {
         &self.0.parts
     }
 
-    fn stop(&self) -> &CancellationToken {
+    pub(crate) fn stop(&self) -> &CancellationToken {
         &self.0.parts.stop
     }
 
@@ -199,7 +209,7 @@ impl App {
     }
 
     /// Every call to the queue goes through here: timed, counted, its failure told to the client.
-    async fn redis<T>(
+    pub(crate) async fn redis<T>(
         &self,
         command: &'static str,
         call: impl Future<Output = Result<T, QueueError>>,
@@ -244,6 +254,13 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(events::follow))
         .routes(routes!(jobs::logs))
         .routes(routes!(artifacts::redirect))
+        .routes(routes!(tenant_events::follow))
+        .routes(routes!(webhooks::create, webhooks::list))
+        .routes(routes!(webhooks::read, webhooks::change, webhooks::delete))
+        .routes(routes!(webhooks::rotate))
+        .routes(routes!(webhooks::test))
+        .routes(routes!(webhooks::deliveries))
+        .routes(routes!(webhooks::redeliver))
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
         .routes(routes!(openapi::serve))
@@ -427,6 +444,10 @@ mod tests {
             cors_origins: Vec::new(),
             public_url: "http://localhost".into(),
             internal_url: None,
+            webhook_targets: Targets {
+                allowed: Vec::new(),
+                tls: manimq_shared::tls::client_config(None).unwrap(),
+            },
             stop: CancellationToken::new(),
         })
     }

@@ -30,6 +30,7 @@ use crate::api::{self, App, Limits, Parts};
 use crate::http::{self, HttpLimits};
 use crate::metrics::{self, Metrics};
 use crate::storage::Store;
+use crate::webhooks::{self, Targets};
 
 /// Shortest API key that is accepted.
 const API_KEY_BYTES_MIN: usize = 16;
@@ -120,7 +121,7 @@ pub struct ServeArgs {
     #[arg(long, env = "MANIMQ_CONNECTIONS_MAX", default_value_t = 8192)]
     pub connections_max: usize,
 
-    /// Most event streams at a time.
+    /// Most event streams at a time; one tenant may have nine tenths of them.
     #[arg(long, env = "MANIMQ_SSE_MAX", default_value_t = 6000)]
     pub sse_max: usize,
 
@@ -160,6 +161,14 @@ pub struct ServeArgs {
         value_name = "ORIGINS"
     )]
     pub cors_origins: List<Origin>,
+    /// Networks (such as 10.0.0.0/8, separated by commas) that webhooks may point to though they are
+    /// not public; there also by http. Without it: public addresses and https only.
+    #[arg(long, env = "MANIMQ_WEBHOOK_ALLOW", value_delimiter = ',')]
+    pub webhook_allow: Vec<ipnet::IpNet>,
+
+    /// A file (PEM) with certificate authorities that are trusted beside the system's.
+    #[arg(long, env = "MANIMQ_CA_FILE")]
+    pub ca_file: Option<PathBuf>,
 
     /// How long answers may still take after the stop.
     #[arg(long, env = "MANIMQ_DRAIN", default_value = "10s", value_parser = humantime::parse_duration)]
@@ -294,6 +303,10 @@ pub async fn start(
         api: format!("http://{api_address}"),
         metrics: format!("http://{metrics_address}"),
     };
+    let webhook_targets = Targets {
+        allowed: args.webhook_allow,
+        tls: manimq_shared::tls::client_config(args.ca_file.as_deref())?,
+    };
     let public_url = args.public_url.unwrap_or_else(|| addresses.api.clone());
     let metrics = Metrics::default();
     let app = App::new(Parts {
@@ -320,6 +333,7 @@ pub async fn start(
         cors_origins: args.cors_origins.0,
         internal_url: args.internal_url,
         public_url,
+        webhook_targets,
         stop: stop.clone(),
     });
     let http_limits = HttpLimits {
@@ -333,6 +347,7 @@ pub async fn start(
     };
     let uncounted = IntGauge::new("unused", "unused")?;
     let tasks = vec![
+        tokio::spawn(webhooks::run(app.clone())),
         tokio::spawn(http::serve(
             api_listener,
             api::router(app.clone()),

@@ -8,11 +8,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::ids::{Epoch, JobId, LeaseToken, TenantId};
+use crate::ids::{Epoch, JobId, LeaseToken, TenantId, WebhookId};
 use crate::job::{
     ArtifactRole, Attempt, CacheMode, FieldError, JobError, Lane, OutputSpec, Progress, Stage,
     Status, Timings, Usage,
 };
+use crate::webhook::{DeliveryAttempt, DeliveryState, WebhookEvent};
 
 /// The job object: answer to submit, read and cancel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -131,6 +132,130 @@ pub struct QueueView {
     /// Rough guess of the seconds until it starts; missing while nothing can be said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_wait_s: Option<u64>,
+}
+
+/// What makes a webhook.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewWebhook {
+    /// Where to call: https and a public host.
+    #[schema(example = "https://example.com/hooks/manimq", max_length = 2048)]
+    pub url: String,
+    /// Of what to tell; without it of all that ends a job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<Vec<WebhookEvent>>,
+    /// Your own words; at most 256 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 256)]
+    pub description: Option<String>,
+}
+
+/// What changes of a webhook.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookChanges {
+    /// Where to call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Of what to tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<Vec<WebhookEvent>>,
+    /// Your own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Switches it on or off. What happens while it is off is never told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+}
+
+/// How to replace a secret.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RotateSecret {
+    /// For how many seconds the present one signs beside the new one (a day; at most a week).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(maximum = 604800)]
+    pub overlap_s: Option<u32>,
+}
+
+/// A webhook.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WebhookView {
+    /// Its id.
+    #[schema(value_type = String)]
+    pub id: WebhookId,
+    /// Where it points to.
+    pub url: String,
+    /// Of what it is told.
+    pub events: Vec<WebhookEvent>,
+    /// Its owner's words.
+    pub description: String,
+    /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    /// Whether it is called.
+    pub enabled: bool,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disabled_reason: Option<String>,
+    /// Since when every call failed; after a day it is switched off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub failing_since: Option<Timestamp>,
+    /// What its calls are signed with; only in the answer that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+    /// Until when the secret before it signs as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub previous_secret_until: Option<Timestamp>,
+    /// What it was told.
+    pub deliveries: String,
+}
+
+/// A tenant's webhooks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Webhooks {
+    /// Oldest first.
+    pub webhooks: Vec<WebhookView>,
+}
+
+/// A delivery that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeliveryRef {
+    /// Its id in the list of deliveries.
+    pub delivery: String,
+}
+
+/// What a webhook was told, or will be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeliveryView {
+    /// Its id.
+    pub id: String,
+    /// The `webhook-id` of its calls.
+    pub message: String,
+    /// What is told.
+    pub event: WebhookEvent,
+    /// Of which job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub job: Option<JobId>,
+    /// When it happened.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// What has become of it.
+    pub state: DeliveryState,
+    /// Tries so far.
+    pub attempts: u32,
+    /// The last ten of them, oldest first.
+    pub log: Vec<DeliveryAttempt>,
+}
+
+/// A webhook's deliveries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Deliveries {
+    /// Newest first.
+    pub deliveries: Vec<DeliveryView>,
 }
 
 /// One file of a result, with a fresh URL.

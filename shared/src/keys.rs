@@ -17,6 +17,13 @@
 //! | `:t:<tenant>:q<lane>` | stream | ready jobs, entry `<number>-0`; `f` returned, `0` `1` `2` the lanes; pending = running; up to 16 that are done with | until the tenant was quiet for 10 minutes |
 //! | `:t:<tenant>:limits` | string | ceilings of its renders, `name=value,…`; no function reads it | while it has some |
 //! | `:t:<tenant>:dead` | zset | dead letters by time | with the last of them |
+//! | `:t:<tenant>:feed` | stream, and channel for hints | news of all its jobs, `j` job, `s` what; about 5,000 kept | while somebody listens, and 5 minutes on |
+//! | `:t:<tenant>:hooks` | hash | its webhooks: settings and secrets by id, JSON | while it has some |
+//! | `:t:<tenant>:hookst` | hash | those that fail or are off, see `hooks.lua` | until they work again |
+//! | `:t:<tenant>:hook:<id>` | list | deliveries to a webhook, newest first; 1,000 kept | 14 days after the last |
+//! | `:hooks` | stream, and channel for hints | news of tenants with webhooks, until an API process looks them up; at most 100,000 | |
+//! | `:wd<id>` | hash | a delivery, see `hooks.lua` | 14 days |
+//! | `:wdue` | zset | deliveries by when they are tried next, ms | |
 //! | `:tns` | zset | tenants by when they were last active | with the tenant's state |
 //! | `:rest` | zset | the same tenants by when to look whether they left for good, ms | with the tenant's state |
 //! | `:vt` | zset | tenants from which a claim could take, by virtual tag | |
@@ -56,7 +63,7 @@
 //!
 //! `<job>` is the id's [short form](JobId::short): with it the name of a record takes 32 bytes.
 
-use crate::ids::{JobId, TenantId, WorkerId};
+use crate::ids::{JobId, TenantId, WebhookId, WorkerId};
 
 /// What one can wait for hints on: a channel, and what in it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -166,6 +173,54 @@ impl Keys {
     #[must_use]
     pub fn limits(&self, tenant: &TenantId) -> String {
         format!("{}:t:{tenant}:limits", self.base)
+    }
+
+    /// News of a tenant's jobs.
+    #[must_use]
+    pub fn feed(&self, tenant: &TenantId) -> String {
+        format!("{}:t:{tenant}:feed", self.base)
+    }
+
+    /// Where hints at news of a tenant's jobs come.
+    #[must_use]
+    pub fn feed_topic(&self, tenant: &TenantId) -> Topic {
+        Topic {
+            channel: self.feed(tenant),
+            item: String::new(),
+        }
+    }
+
+    /// A tenant's webhooks.
+    #[must_use]
+    pub fn webhooks(&self, tenant: &TenantId) -> String {
+        format!("{}:t:{tenant}:hooks", self.base)
+    }
+
+    /// How those of its webhooks do that do not just work.
+    #[must_use]
+    pub fn webhook_states(&self, tenant: &TenantId) -> String {
+        format!("{}:t:{tenant}:hookst", self.base)
+    }
+
+    /// Deliveries to a webhook.
+    #[must_use]
+    pub fn deliveries(&self, tenant: &TenantId, webhook: &WebhookId) -> String {
+        format!("{}:t:{tenant}:hook:{webhook}", self.base)
+    }
+
+    /// A delivery.
+    #[must_use]
+    pub fn delivery(&self, id: &str) -> String {
+        format!("{}:wd{id}", self.base)
+    }
+
+    /// Where hints come that a webhook has something to be told.
+    #[must_use]
+    pub fn webhook_topic(&self) -> Topic {
+        Topic {
+            channel: format!("{}:hooks", self.base),
+            item: String::new(),
+        }
     }
 
     /// A tenant's dead letters.

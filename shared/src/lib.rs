@@ -13,3 +13,5 @@ pub mod scene_policy;
 pub mod storage;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod tls;
+pub mod webhook;

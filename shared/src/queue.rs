@@ -18,6 +18,7 @@ mod connection;
 mod dead;
 mod error;
 mod events;
+mod feed;
 mod hub;
 mod library;
 mod limits;
@@ -33,6 +34,7 @@ mod stats;
 mod submit;
 mod sweep;
 mod turns;
+mod webhooks;
 mod worker_info;
 
 use std::ops::Range;
@@ -57,6 +59,7 @@ pub use connection::{
 pub use dead::{DeadFilter, DeadLetter, Redriven};
 pub use error::QueueError;
 pub use events::{EventKind, JobEvent};
+pub use feed::{Feed, News, Told};
 pub use hub::{Hub, Watch};
 pub use library::{LAYOUT, LIBRARY, Library};
 pub use limits::{RenderLimit, RenderLimits};
@@ -66,6 +69,7 @@ pub use renew::{Lease, Renewal, Renewed};
 pub use rerun::Rerun;
 pub use settle::{Settled, failed};
 pub use stats::Stats;
+pub use webhooks::{Attempted, Delivery, DueDelivery, Sent, WebhookChange};
 pub use worker_info::WorkerInfo;
 
 use crate::ids::{JobId, TenantId};

@@ -1,6 +1,7 @@
 //! `/v1/admin/…`: what operators see and change, for keys with the scope `admin`. The work is done by the
 //! functions of `manimq admin` ([`crate::admin`]), whose `--json` documents are the answers here.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -10,19 +11,19 @@ use axum::http::header::{CACHE_CONTROL, LOCATION};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use manimq_shared::api::Problem;
 use manimq_shared::ids::{JobId, TenantId};
 use manimq_shared::job::{FailureClass, Lane};
 use manimq_shared::queue::{DeadFilter, KeyId, NewKey, PauseScope, Quotas, Scope, Scopes};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::openapi::{RefOr, Response as Answer};
+use utoipa::{IntoParams, IntoResponses, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
 use super::extract::{Operator, Query, StrictJson};
-use super::openapi::Problems;
+use super::openapi::{Problems, problem_answer};
 use super::problem::{ApiError, Kind};
 use crate::admin::view::{
     DeadPage, DiscardReport, DrainedView, KeyView, MadeKeyView, PauseView, QueueSummary,
@@ -782,32 +783,21 @@ async fn discard_dead(
     Ok(Json(report))
 }
 
-/// A value is wrong.
-#[derive(utoipa::IntoResponses)]
-#[response(
-    status = 422,
-    description = "A value is wrong (`invalid-params`)",
-    content_type = "application/problem+json"
-)]
-#[expect(dead_code, reason = "for the document")]
-struct InvalidParams(#[to_schema] Problem);
+/// An error beside the usual ones, for the document.
+macro_rules! refusals {
+    ($($name:ident = $status:literal, $text:literal;)+) => {$(
+        struct $name;
 
-/// It exists.
-#[derive(utoipa::IntoResponses)]
-#[response(
-    status = 409,
-    description = "It exists already (`exists`)",
-    content_type = "application/problem+json"
-)]
-#[expect(dead_code, reason = "for the document")]
-struct Exists(#[to_schema] Problem);
+        impl IntoResponses for $name {
+            fn responses() -> BTreeMap<String, RefOr<Answer>> {
+                [($status.to_owned(), problem_answer($text))].into()
+            }
+        }
+    )+};
+}
 
-/// As things are it cannot be.
-#[derive(utoipa::IntoResponses)]
-#[response(
-    status = 409,
-    description = "Not possible as things are (`conflict`)",
-    content_type = "application/problem+json"
-)]
-#[expect(dead_code, reason = "for the document")]
-struct Conflict(#[to_schema] Problem);
+refusals! {
+    InvalidParams = "422", "A value is wrong (`invalid-params`)";
+    Exists = "409", "It exists already (`exists`)";
+    Conflict = "409", "Not possible as things are (`conflict`)";
+}

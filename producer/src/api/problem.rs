@@ -76,6 +76,10 @@ kinds! {
     Conflict = CONFLICT, "conflict", "Not possible as things are";
     /// Something else is stored under this key.
     ArtifactExists = CONFLICT, "artifact-exists", "Another file is stored there";
+    /// As many as there may be.
+    TooMany = CONFLICT, "too-many", "There are as many as there may be";
+    /// A webhook that is switched off is not called.
+    WebhookDisabled = CONFLICT, "webhook-disabled", "The webhook is switched off";
     /// Above a size limit.
     TooLarge = PAYLOAD_TOO_LARGE, "too-large", "Too large";
     /// Another content type.

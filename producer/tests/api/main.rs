@@ -12,4 +12,6 @@ mod operators;
 mod sharing;
 mod submit;
 mod support;
+mod tenant_events;
 mod web;
+mod webhooks;

@@ -29,6 +29,8 @@ const FILES: &[&str] = &[
     include_str!("lua/list.lua"),
     include_str!("lua/leave.lua"),
     include_str!("lua/control.lua"),
+    include_str!("lua/feed.lua"),
+    include_str!("lua/hooks.lua"),
     include_str!("lua/audit.lua"),
     include_str!("lua/accounts.lua"),
 ];

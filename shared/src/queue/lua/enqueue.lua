@@ -115,6 +115,7 @@ local function answer(S, t, id, other_id, other, left_ms)
   save_job(job)
   local result = call('GET', result_key(base, other_id))
   if result then call('SET', result_key(base, id), result, 'PX', int(left_ms)) end
+  tell(S, t, id, 'succeeded')
   t.a[LIVE] = t.a[LIVE] - 1
   count(S, 'succeeded', 1)
   count(S, 'cached', 1)
@@ -179,6 +180,7 @@ transition('enqueue', {}, function(keys, args)
       call('SETRANGE', key, '1', struct_pack(HEAD_ENQUEUE, QUEUED, lane, lane + 2, 0, number, now, at, dies))
       call('PERSIST', key)
       a[LIVE] = a[LIVE] + 1
+      tell(S, t, id, 'queued')
       if cached then
         answer(S, t, id, as[1], as[2], as[4])
       elseif as then

@@ -42,6 +42,8 @@ local CANCEL_GRACE_MS = 30000
 local WORKER_TTL_MS = 15000
 -- Events of one job that are kept, and notes of earlier attempts.
 local EVENTS_MAX, ATTEMPTS_MAX = 2000, 100
+-- News of one tenant that are kept while somebody listens, and news that wait for their webhooks to be looked up.
+local FEED_MAX, HOOK_NEWS_MAX = 5000, 100000
 -- Jobs that may wait for another's render of the same; one more is rendered for itself.
 local FOLLOWERS_MAX = 8
 -- Limits of a tenant for which nothing else is set.
@@ -65,16 +67,16 @@ local RETURNED = 1
 -- known); virtual tag; where it waits and with which score; when its activity was last noted; theoretical
 -- arrival times of the two submit rates; day and milliseconds of the render meter; jobs that run; whether it
 -- is paused; jobs that wait for another's render; for each lane how many entries went in, how many went out,
--- the number of the last that was handed out, and how many that are done with are still in the stream; its quotas (-1: the default; weight 0: the default). A newer
--- version may append to it, and an older one leaves that as it is.
-local STATE = '<I4I4I4dBdi6ddI4I6I4BI4I6I6I6I6I6I6I6I6I6I6I6I6I2I2I2I2i6i6i6i6i6di6i6i6i6'
+-- the number of the last that was handed out, and how many that are done with are still in the stream; its quotas (-1: the default; weight 0: the default);
+-- until when its feed is listened to, and whether it has webhooks. A newer version may append to it, and an older one leaves that as it is.
+local STATE = '<I4I4I4dBdi6ddI4I6I4BI4I6I6I6I6I6I6I6I6I6I6I6I6I2I2I2I2i6i6i6i6i6di6i6i6i6I6B'
 local LIVE, PICKS, ESTIMATE, TAG, PLACE, SCORE, NOTED = 1, 2, 3, 4, 5, 6, 7
 local TAT_MINUTE, TAT_DAY, METER_DAY, METER_MS = 8, 9, 10, 11
 local RUNNING, PAUSED, FOLLOWING = 12, 13, 14
 -- Added to a lane's index (1 to 4).
 local ENTERED, LEFT, SERVED, STALE = 14, 18, 22, 26
 local QUEUED_MAX, RUNNING_MAX, PER_MINUTE, PER_DAY, RENDER_S, WEIGHT = 31, 32, 33, 34, 35, 36
-local QUALITY_MAX, TIMEOUT_MAX, SOURCE_MAX, CODE_MAX, STATE_FIELDS = 37, 38, 39, 40, 40
+local QUALITY_MAX, TIMEOUT_MAX, SOURCE_MAX, CODE_MAX, FEED, HOOKED, STATE_FIELDS = 37, 38, 39, 40, 41, 42, 42
 
 -- A shard's state, likewise: virtual time; slots of the live workers; generation of lane pauses; when a worker
 -- was last heard of; until when the reaper holds back; seconds that succeeded and other jobs are kept; the newest renderer;
@@ -221,7 +223,7 @@ local function lane_paused(S, lane) return lane > RETURNED and band(shard(S)[STO
 
 local function new_state()
   return { 0, 0, 0, 0, NOWHERE, 0, -ACTIVE_STEP_MS, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-    -1, -1, -1, -1, -1, 0, -1, -1, -1, -1 }
+    -1, -1, -1, -1, -1, 0, -1, -1, -1, -1, 0, 0 }
 end
 
 local function pack_state(a) return struct_pack(STATE, spread(a, 1, STATE_FIELDS)) end
@@ -373,6 +375,42 @@ end
 
 local NOTHING = {}
 
+-- Notes that something happened to a job (a status, 'progress' or 'cancel_requested') for those who listen to all
+-- jobs of its tenant, and for the tenant's webhooks. Costs nothing while there are neither.
+local function tell(S, t, id, what)
+  local a = t.a
+  if a[HOOKED] == 0 and a[FEED] <= S.now then return end
+  t.news = t.news or {}
+  t.news[#t.news + 1] = id
+  t.news[#t.news + 1] = what
+end
+
+-- What webhooks are told of: not what passes by many times.
+local HOOK_EVENTS = { running = 'job.started', succeeded = 'job.succeeded', failed = 'job.failed', canceled = 'job.canceled', expired = 'job.expired' }
+
+local function write_news(S, t)
+  local feed, hooks, news = tenant_key(S.base, t.name) .. ':feed', S.base .. ':hooks', t.news
+  t.news = nil
+  if t.a[FEED] > S.now then
+    for i = 1, #news, 2 do call('XADD', feed, 'MAXLEN', '~', FEED_MAX, '*', 'j', news[i], 's', news[i + 1]) end
+    call('PUBLISH', feed, '')
+  end
+  if t.a[HOOKED] == 1 then
+    local room, some = HOOK_NEWS_MAX - call('XLEN', hooks), false
+    for i = 1, #news, 2 do
+      local event = HOOK_EVENTS[news[i + 1]]
+      if event and room > 0 then
+        call('XADD', hooks, '*', 't', t.name, 'j', news[i], 's', event, 'at', S.stamp)
+        room, some = room - 1, true
+      elseif event then
+        -- No API process has looked for long.
+        count(S, 'hooks_dropped', 1)
+      end
+    end
+    if some then call('PUBLISH', hooks, '') end
+  end
+end
+
 -- Ends a call: writes what it collected. May be called in between, too.
 local function flush(S)
   local base = S.base
@@ -401,6 +439,7 @@ local function flush(S)
     local entered = false
     if t.recheck or (t.pushed > 0 and t.a[PLACE] ~= VT) then entered = place(S, t) end
     if t.a[PLACE] == VT then S.ring = S.ring + max(t.pushed, entered and 1 or 0) end
+    if t.news then write_news(S, t) end
     local is = pack_state(t.a) .. t.rest
     if is ~= t.was then call('SET', base .. ':t:' .. t.name, is) end
   end
@@ -566,6 +605,8 @@ local function settle(S, t, id, job, status, result)
   job[FI] = has(job, GHOST) and job[CX] or S.now
   save_job(job)
   hint(S, id, job)
+  -- The owner of a ghost knows since the cancel.
+  if not has(job, GHOST) then tell(S, t, id, STATUS[status]) end
   t.a[LIVE] = t.a[LIVE] - 1
   count(S, STATUS[status], 1)
 end
@@ -647,6 +688,7 @@ local function requeue(S, t, id, job, delay_ms, reason, outcome, class, told, at
     clear_flag(job, HAS_PROGRESS)
   end
   push_events(S, id, job, { S.stamp .. ' status ' .. cjson.encode({ status = 'queued', reason = reason, retry_in_ms = delay_ms }) })
+  if not has(job, GHOST) then tell(S, t, id, 'queued') end
   job[ST], job[SL], job[LT], job[AT] = QUEUED, RETURNED, NO_ID, attempts
   if told then job[FO], job[FR] = job[EP], told end
   if delay_ms > 0 then
