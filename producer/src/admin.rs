@@ -1,22 +1,26 @@
 //! `manimq admin`: look after a queue, by speaking to its Redis. No API is needed.
 //!
-//! One file per command; each answers with a text for people and a JSON document for programs.
+//! One file per command; each answers with a text for people and a JSON document for programs. What they
+//! do, the HTTP API's routes for operators do too (`api/admin.rs`), by the same functions and with the same
+//! documents ([`view`]).
 
 mod audit;
-mod dead;
+pub(crate) mod dead;
 mod jobs;
-mod pause;
+pub(crate) mod keys;
+pub(crate) mod pause;
 mod queue;
 mod show;
 mod table;
-mod tenants;
-mod workers;
+pub(crate) mod tenants;
+pub(crate) mod view;
+pub(crate) mod workers;
 
 use std::io::Write as _;
 
 use clap::{Args, Subcommand};
 use manimq_shared::ids::TenantId;
-use manimq_shared::queue::{Cursor, Queue, QueueError, RedisConfig, TenantState, redact};
+use manimq_shared::queue::{Account, Cursor, Queue, QueueError, RedisConfig, TenantState, redact};
 use serde_json::Value;
 
 use crate::exit::{Exit, Failure};
@@ -69,8 +73,10 @@ struct Place {
 enum Action {
     /// The queue at a glance: jobs, slots, pauses, counters
     Queue(queue::QueueArgs),
-    /// Tenants: list, show, set quotas
+    /// Tenants: create, list, show, set quotas, disable, enable
     Tenants(tenants::TenantsArgs),
+    /// API keys: create, list, rotate, revoke
+    Keys(keys::KeysArgs),
     /// Jobs: list, show, cancel, rerun
     Jobs(jobs::JobsArgs),
     /// Dead letters, jobs that failed by no fault of their author: list, redrive, discard
@@ -97,7 +103,7 @@ enum Action {
 }
 
 /// What a command has to say.
-struct Answer {
+pub(crate) struct Answer {
     text: String,
     json: Value,
     exit: Exit,
@@ -142,10 +148,14 @@ async fn act(action: Action, place: &Place) -> Result<Answer, Failure> {
     if let Action::Queue(args) = &action {
         args.check(place)?;
     }
+    if let Some(answer) = before_the_first_start(&action, place, paint).await? {
+        return Ok(answer);
+    }
     let queue = &place.open().await?;
     match action {
         Action::Queue(args) => args.run(queue, place, paint).await,
         Action::Tenants(args) => args.run(queue, paint).await,
+        Action::Keys(args) => args.run(queue, paint).await,
         Action::Jobs(args) => args.run(queue, paint).await,
         Action::Dead(args) => args.run(queue, paint).await,
         Action::Workers => workers::list(queue, paint).await,
@@ -156,6 +166,111 @@ async fn act(action: Action, place: &Place) -> Result<Answer, Failure> {
     }
 }
 
+/// Tenants and keys may be made before there is a queue: an API that others reach does not start without
+/// a key. Anything else needs one, and a wrong address shall not make it.
+async fn before_the_first_start(
+    action: &Action,
+    place: &Place,
+    paint: Paint,
+) -> Result<Option<Answer>, Failure> {
+    let make = match action {
+        Action::Tenants(args) => args.makes(),
+        Action::Keys(_) => true,
+        _ => false,
+    };
+    if !make || place.find().await?.is_some() {
+        return Ok(None);
+    }
+    let queue = Queue::for_accounts(&place.config()?).await?;
+    let mut answer = match action {
+        Action::Tenants(args) => args.make(&queue, paint).await?,
+        Action::Keys(args) => args.run_with(&queue, paint).await?,
+        _ => return Ok(None),
+    };
+    let url = redact(&place.redis_url);
+    answer.text.push_str(&format!(
+        "there is no queue in Redis at {url} yet: start `manimq serve` with this REDIS_URL and the prefix {}\n",
+        place.redis_prefix
+    ));
+    Ok(Some(answer))
+}
+
+/// Why an operator's wish was not done.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// Redis.
+    Queue(QueueError),
+    /// What was asked for is wrong.
+    Wrong {
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+    /// What was named is not there.
+    Missing {
+        /// A slug such as `no-such-tenant`.
+        kind: &'static str,
+        /// What is not there.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+    /// What is there does not allow it.
+    Conflict {
+        /// A slug such as `tenant-exists`.
+        kind: &'static str,
+        /// What is in the way.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+}
+
+impl Refusal {
+    fn wrong(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Wrong {
+            message: message.into(),
+            hint: hint.into(),
+        }
+    }
+
+    fn no_tenant(tenant: &TenantId) -> Self {
+        Self::Missing {
+            kind: "no-such-tenant",
+            message: format!("there is no tenant {tenant}"),
+            hint: format!(
+                "make it with `manimq admin tenants create {tenant}`; `manimq admin tenants list` shows those that there are"
+            ),
+        }
+    }
+}
+
+impl From<QueueError> for Refusal {
+    fn from(error: QueueError) -> Self {
+        Self::Queue(error)
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Queue(error) => error.into(),
+            Refusal::Wrong { message, hint } => Self::usage(message).hint(hint),
+            Refusal::Missing {
+                kind,
+                message,
+                hint,
+            }
+            | Refusal::Conflict {
+                kind,
+                message,
+                hint,
+            } => Self::new(Exit::Failed, kind, message).hint(hint),
+        }
+    }
+}
+
 /// Writes to standard output. A reader who has gone away (`| head`) is no failure.
 fn print(text: &str) {
     let mut out = std::io::stdout().lock();
@@ -163,18 +278,28 @@ fn print(text: &str) {
 }
 
 impl Place {
-    /// The queue, which must be there: a wrong address must not make a new one.
-    async fn open(&self) -> Result<Queue, Failure> {
-        let config = RedisConfig {
+    fn config(&self) -> Result<RedisConfig, Failure> {
+        Ok(RedisConfig {
             prefix: self.redis_prefix.clone(),
             pool_size: 2,
             ..RedisConfig::from_env(self.redis_url.clone())?
-        };
-        let found = Queue::find(&config).await.map_err(|error| match error {
-            error @ QueueError::Unavailable(_) => Failure::from(error).with_place(&self.redis_url),
-            other => other.into(),
-        })?;
-        found.ok_or_else(|| {
+        })
+    }
+
+    async fn find(&self) -> Result<Option<Queue>, Failure> {
+        Queue::find(&self.config()?)
+            .await
+            .map_err(|error| match error {
+                error @ QueueError::Unavailable(_) => {
+                    Failure::from(error).with_place(&self.redis_url)
+                }
+                other => other.into(),
+            })
+    }
+
+    /// The queue, which must be there: a wrong address must not make a new one.
+    async fn open(&self) -> Result<Queue, Failure> {
+        self.find().await?.ok_or_else(|| {
             Failure::new(
                 Exit::Usage,
                 "no-queue",
@@ -231,6 +356,26 @@ async fn each_tenant(
         page = next;
     }
     Ok(())
+}
+
+/// Goes through all tenants that operators made, by id, until `visit` wants no more.
+async fn every_account(
+    queue: &Queue,
+    mut visit: impl FnMut(Account) -> bool,
+) -> Result<(), QueueError> {
+    let mut after = None;
+    loop {
+        let page = queue.accounts(after.as_ref()).await?;
+        let Some(last) = page.last() else {
+            return Ok(());
+        };
+        after = Some(last.tenant.clone());
+        for account in page {
+            if !visit(account) {
+                return Ok(());
+            }
+        }
+    }
 }
 
 /// The tenants that `wanted` picks.

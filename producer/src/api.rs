@@ -1,14 +1,21 @@
 //! The routes: what they share, and what every request passes.
 //!
-//! A request goes through [`observe`] (request id, log line, metrics, panics, the body of every
-//! error), then `guard` (host name, rate per address), then its handler, whose first argument is
-//! a [`Tenant`](extract::Tenant): the one place where keys become tenants.
+//! A request goes through `cors` (which pages may read the answer), [`observe`] (request id, log line,
+//! metrics, panics, the body of every error), `compress`, then `guard` (host name, rate per address), then
+//! its handler, whose first argument is a [`Tenant`](extract::Tenant) or, for operators, an
+//! [`Operator`](extract::Operator): both are made by [`auth`], where keys become callers, and `auth` watches
+//! over what goes on after that.
 //!
 //! Nothing here keeps state of a job: it is all in Redis, so that any API process can answer for
 //! any job and a killed one loses nothing.
 
+pub mod address;
+mod admin;
 mod artifacts;
+pub mod auth;
 mod check;
+mod compress;
+pub mod cors;
 mod events;
 pub mod extract;
 mod files;
@@ -45,6 +52,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use self::address::Proxies;
+use self::cors::Origin;
 use self::look::Look;
 pub use self::openapi::document;
 use self::problem::{ApiError, Kind, PROBLEM_JSON, Unfinished};
@@ -81,6 +90,8 @@ pub struct Limits {
     pub sse_heartbeat: Duration,
     /// Requests per second from one address; `None`: 200, but loopback addresses are not limited.
     pub rate_per_address: Option<u32>,
+    /// Requests per second with one key; `None`: 200, 0: no limit.
+    pub rate_per_key: Option<u32>,
 }
 
 impl Default for Limits {
@@ -96,6 +107,7 @@ impl Default for Limits {
             sse_life: Duration::from_secs(30 * 60),
             sse_heartbeat: Duration::from_secs(15),
             rate_per_address: None,
+            rate_per_key: None,
         }
     }
 }
@@ -112,8 +124,15 @@ pub struct Parts {
     pub limits: Limits,
     /// How strict the scene policy is.
     pub policy: PolicyMode,
-    /// The one key, if there is one.
+    /// The one static key, if there is one: the tenant `default`, and an operator.
     pub api_key: Option<SecretString>,
+    /// Whether everybody may come in as long as no key was ever made: without a static key, on a
+    /// loopback address.
+    pub may_be_open: bool,
+    /// Who is believed about the addresses of clients.
+    pub proxies: Proxies,
+    /// Whose pages may read answers in a browser.
+    pub cors_origins: Vec<Origin>,
     /// Start of URLs that are given to users.
     pub public_url: String,
     /// Start of URLs that are given to workers. `None`: they get the path alone, and join it with
@@ -133,6 +152,7 @@ struct Shared {
     parts: Parts,
     hub: Hub,
     guard: guard::Guard,
+    door: auth::Door,
     streams: streams::Streams,
     long_polls: Arc<Semaphore>,
     stats: Look<Stats>,
@@ -146,6 +166,7 @@ impl App {
         Self(Arc::new(Shared {
             hub: parts.queue.hub(),
             guard: guard::Guard::new(&parts),
+            door: auth::Door::new(&parts),
             streams: streams::Streams::new(
                 parts.limits.sse_max,
                 parts.metrics.sse_connections.clone(),
@@ -243,12 +264,13 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
         .routes(routes!(openapi::serve))
+        .merge(admin::routes())
 }
 
 /// All routes.
 pub fn router(app: App) -> Router {
     let (routes, _) = documented().split_for_parts();
-    routes
+    let routes = routes
         .route("/", axum::routing::get(page::index))
         .route("/internal/v1/uploads", axum::routing::post(uploads::grant))
         .route(
@@ -256,9 +278,14 @@ pub fn router(app: App) -> Router {
             axum::routing::get(files::get).put(files::put),
         )
         .fallback(|uri: axum::http::Uri| async move { ApiError::no_route(uri.path()) })
-        .layer(from_fn_with_state(app.clone(), guard::check))
-        .layer(from_fn_with_state(app.clone(), observe))
-        .with_state(app)
+        .layer(from_fn_with_state(app.clone(), auth::around))
+        .layer(from_fn_with_state(app.clone(), guard::check));
+    let routes = compress::layered(routes).layer(from_fn_with_state(app.clone(), observe));
+    match cors::layer(&app.parts().cors_origins) {
+        Some(cors) => routes.layer(cors),
+        None => routes,
+    }
+    .with_state(app)
 }
 
 /// The id of a request: the client's if it is safe in logs and headers, else a new one.
@@ -412,6 +439,9 @@ mod tests {
             limits: Limits::default(),
             policy: PolicyMode::Enforce,
             api_key: None,
+            may_be_open: true,
+            proxies: Proxies::default(),
+            cors_origins: Vec::new(),
             public_url: "http://localhost".into(),
             internal_url: None,
             webhook_targets: Targets {

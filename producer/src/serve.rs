@@ -9,12 +9,13 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
 use manimq_shared::logging::LogFormat;
-use manimq_shared::queue::{Queue, QueueError, RedisConfig, redact};
+use manimq_shared::queue::{ApiKey, Queue, QueueError, RedisConfig, redact};
 use manimq_shared::scene_policy::PolicyMode;
 use prometheus::IntGauge;
 use secrecy::{ExposeSecret, SecretString};
@@ -23,6 +24,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::address::{Network, Proxies, ProxyHeader};
+use crate::api::cors::Origin;
 use crate::api::{self, App, Limits, Parts};
 use crate::http::{self, HttpLimits};
 use crate::metrics::{self, Metrics};
@@ -37,7 +40,8 @@ const REDIS_TRY_EVERY: Duration = Duration::from_millis(250);
 /// Settings of the API. Each flag has a variable; `--help` is the reference.
 #[derive(Debug, Clone, Args)]
 pub struct ServeArgs {
-    /// Address of the API. Port 0 takes a free one. Other than loopback only with an API key.
+    /// Address of the API. Port 0 takes a free one. Other than loopback only with an API key:
+    /// MANIMQ_API_KEY, or one made with `manimq admin keys create`.
     #[arg(long, env = "MANIMQ_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
 
@@ -83,7 +87,8 @@ pub struct ServeArgs {
     #[arg(long, env = "MANIMQ_SCENE_POLICY", default_value = "enforce")]
     pub scene_policy: PolicyMode,
 
-    /// One key for everybody (at least 16 characters), sent as `Authorization: Bearer KEY`.
+    /// One static key (at least 16 characters), sent as `Authorization: Bearer KEY`: its holder is the
+    /// tenant `default`, and an operator. Other tenants have keys of `manimq admin keys create`.
     #[arg(long, env = "MANIMQ_API_KEY", hide_env_values = true)]
     pub api_key: Option<SecretString>,
 
@@ -125,6 +130,37 @@ pub struct ServeArgs {
     #[arg(long, env = "MANIMQ_RATE_PER_ADDRESS")]
     pub rate_per_address: Option<u32>,
 
+    /// Requests per second with one key (bursts of five times as many), in each API process; 0 for
+    /// no limit.
+    #[arg(long, env = "MANIMQ_RATE_PER_KEY", default_value_t = 200)]
+    pub rate_per_key: u32,
+
+    /// Proxies that are believed about the addresses of clients, such as 10.0.0.0/8,192.0.2.7. Without
+    /// it a client is who opens the connection.
+    #[arg(
+        long,
+        env = "MANIMQ_TRUSTED_PROXIES",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "NETWORKS"
+    )]
+    pub trusted_proxies: List<Network>,
+
+    /// The header in which these proxies say it. The other one is never read: they pass it on as the
+    /// client sent it.
+    #[arg(long, env = "MANIMQ_TRUSTED_PROXY_HEADER", value_enum, default_value_t)]
+    pub trusted_proxy_header: ProxyHeader,
+
+    /// Origins whose web pages may use the API from a browser, such as https://app.example.com,
+    /// several with commas between. Nobody by default.
+    #[arg(
+        long,
+        env = "MANIMQ_CORS_ORIGINS",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "ORIGINS"
+    )]
+    pub cors_origins: List<Origin>,
     /// Networks (such as 10.0.0.0/8, separated by commas) that webhooks may point to though they are
     /// not public; there also by http. Without it: public addresses and https only.
     #[arg(long, env = "MANIMQ_WEBHOOK_ALLOW", value_delimiter = ',')]
@@ -145,6 +181,20 @@ pub struct ServeArgs {
     /// Form of log lines: text or json. What is logged: MANIMQ_LOG or RUST_LOG (default info).
     #[arg(long, env = "MANIMQ_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
+}
+
+/// Values with commas between; an empty text is an empty list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct List<T>(pub Vec<T>);
+
+impl<T: FromStr> FromStr for List<T> {
+    type Err = T::Err;
+
+    fn from_str(text: &str) -> Result<Self, T::Err> {
+        let parts = text.split(',').map(str::trim);
+        let parts = parts.filter(|part| !part.is_empty());
+        parts.map(str::parse).collect::<Result<_, _>>().map(Self)
+    }
 }
 
 /// A prefix of Redis keys.
@@ -243,6 +293,7 @@ pub async fn start(
     let sweeper = store.clone();
     let sweep = tokio::task::spawn_blocking(move || sweeper.sweep());
     let queue = connect(&args).await?;
+    somebody_has_a_key(&queue, &args).await?;
     store_is_the_queues(&queue, &store, &args).await?;
 
     let (api_listener, api_address) = listen(args.listen, "--listen").await?;
@@ -269,10 +320,17 @@ pub async fn start(
             job_bytes_max: args.job_bytes_max,
             sse_max: args.sse_max,
             rate_per_address: args.rate_per_address,
+            rate_per_key: Some(args.rate_per_key),
             ..limits
         },
         policy: args.scene_policy,
+        may_be_open: args.api_key.is_none() && args.listen.ip().is_loopback(),
         api_key: args.api_key,
+        proxies: Proxies {
+            trusted: args.trusted_proxies.0,
+            header: args.trusted_proxy_header,
+        },
+        cors_origins: args.cors_origins.0,
         internal_url: args.internal_url,
         public_url,
         webhook_targets,
@@ -310,12 +368,6 @@ pub async fn start(
 }
 
 fn check(args: &ServeArgs) -> anyhow::Result<()> {
-    if args.api_key.is_none() && !args.listen.ip().is_loopback() {
-        bail!(
-            "--listen {} is reachable from other machines, and without a key anybody there could run code here: set MANIMQ_API_KEY (such as from `openssl rand -hex 24`), or listen on 127.0.0.1",
-            args.listen
-        );
-    }
     if args.listen.ip().is_unspecified() && args.public_url.is_none() {
         bail!(
             "--listen {} names no address that users could be sent to: set MANIMQ_PUBLIC_URL, such as http://HOST:{}",
@@ -329,6 +381,15 @@ fn check(args: &ServeArgs) -> anyhow::Result<()> {
     {
         bail!(
             "MANIMQ_API_KEY must have at least {API_KEY_BYTES_MIN} visible ASCII characters, such as from `openssl rand -hex 24`"
+        );
+    }
+    if args
+        .api_key
+        .as_ref()
+        .is_some_and(|key| ApiKey::looks_like_one(key.expose_secret()))
+    {
+        bail!(
+            "MANIMQ_API_KEY holds a key of a tenant (mqk_…): here it would make its holder an operator. Keys of tenants need no setting of the server; unset it, or take another such as from `openssl rand -hex 24`"
         );
     }
     let most = Limits::default().source_bytes_max;
@@ -384,6 +445,24 @@ async fn connect(args: &ServeArgs) -> anyhow::Result<Queue> {
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Makes sure that who can be reached from elsewhere is open to nobody.
+async fn somebody_has_a_key(queue: &Queue, args: &ServeArgs) -> anyhow::Result<()> {
+    if args.api_key.is_some() || args.listen.ip().is_loopback() {
+        return Ok(());
+    }
+    let doors = queue.doors().await;
+    let doors = doors.context("cannot see in Redis whether anybody has a key")?;
+    if doors.live == 0 {
+        bail!(
+            "--listen {listen} is reachable from other machines, and nobody has a key yet: make one with \
+             `manimq admin tenants create NAME` and `manimq admin keys create NAME` (same REDIS_URL and \
+             MANIMQ_REDIS_PREFIX), or set MANIMQ_API_KEY (such as from `openssl rand -hex 24`), or listen on 127.0.0.1",
+            listen = args.listen
+        );
+    }
+    Ok(())
 }
 
 /// Makes sure that the results of this queue's jobs lie in this store. An API with another one

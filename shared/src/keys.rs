@@ -49,6 +49,18 @@
 //!
 //! and one channel without a shard, `{mq:ctl}:<worker>`: hint, renew now.
 //!
+//! Tenants as operators keep them, and API keys, have a base of their own, `{mq:acc}`: a key is found before
+//! it is known whose it is. `queue/lua/accounts.lua` alone reads and writes them.
+//!
+//! | key after that base | type | holds | lives |
+//! | --- | --- | --- | --- |
+//! | `:t:<tenant>` | hash | name for people, when it was made and disabled, whether that paused its jobs | until it is deleted |
+//! | `:names` | zset | all such tenants, by id | always |
+//! | `:k:<key id>` | hash | whose the key is, its SHA-256, name, scopes, times | with the tenant; 30 days beyond its end |
+//! | `:tk:<tenant>` | set | ids of its keys | with the tenant |
+//! | `:live` | zset | keys that are not revoked, by when they expire | always |
+//! | `:made` | string | how many keys were ever made: with the first one the API is open to nobody | always |
+//!
 //! `<job>` is the id's [short form](JobId::short): with it the name of a record takes 32 bytes.
 
 use crate::ids::{JobId, TenantId, WebhookId, WorkerId};
@@ -77,6 +89,12 @@ impl Keys {
             prefix: prefix.to_owned(),
             base: format!("{{{prefix}:{shard}}}"),
         }
+    }
+
+    /// The start of all keys, of whatever shard.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// The base: what every function builds its keys from.
@@ -119,6 +137,12 @@ impl Keys {
             channel: format!("{{{}:ctl}}:{worker}", self.prefix),
             item: String::new(),
         }
+    }
+
+    /// The base of tenants and API keys, which are in no shard.
+    #[must_use]
+    pub fn accounts(&self) -> String {
+        format!("{{{}:acc}}", self.prefix)
     }
 
     /// What all processes must agree on.

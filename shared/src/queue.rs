@@ -8,6 +8,7 @@
 //! (before the first job), `new_job`, `submit`, `bell`, `claim`, `renew`, `settle`, `cancel`,
 //! `read`, `events`. Calls are made in `call` on the connections of `connection`.
 
+mod accounts;
 mod admin;
 mod bell;
 mod call;
@@ -43,6 +44,10 @@ use std::time::Duration;
 
 use redis::FromRedisValue;
 
+pub use accounts::{
+    Account, ApiKey, Doors, KeyId, KeyMade, KeyRecord, KeyRotated, KeyState, NewKey, Scope, Scopes,
+    ShownKey, check_name,
+};
 pub use admin::{Audit, Cursor, PauseScope, TenantPlace, TenantState};
 pub use bell::Bell;
 pub use cancel::CancelOutcome;

@@ -3,9 +3,11 @@
 //! job renders the same one.
 
 use manimq_shared::job::{FieldError, JobInput, JobRequest};
+use manimq_shared::queue::Scope;
 use manimq_shared::scene_policy::{CheckError, Rejected, SceneName, SceneSelectError, check_async};
 
 use super::App;
+use super::auth::Caller;
 use super::extract::size;
 use super::problem::{ApiError, Kind};
 
@@ -13,7 +15,11 @@ use super::problem::{ApiError, Kind};
 const BUSY_RETRY_S: u64 = 2;
 
 /// Checks a request and chooses its scene.
-pub(super) async fn request(app: &App, request: &mut JobRequest) -> Result<(), ApiError> {
+pub(super) async fn request(
+    app: &App,
+    caller: &Caller,
+    request: &mut JobRequest,
+) -> Result<(), ApiError> {
     let source_bytes_max = app.limits().source_bytes_max;
     let errors = request.validate().err().unwrap_or_default();
     let JobInput::Code {
@@ -21,6 +27,7 @@ pub(super) async fn request(app: &App, request: &mut JobRequest) -> Result<(), A
         scene,
         file_name,
     } = &mut request.input;
+    caller.require(Scope::Code)?;
     if source.len() > source_bytes_max {
         let detail = format!(
             "the source has {} bytes, at most {} are taken",

@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep, timeout_at};
 use utoipa::IntoParams;
 
-use super::extract::{JobPath, Query, StrictJson, Tenant, header_text};
+use super::extract::{JobPath, Member, Query, StrictJson, Tenant, header_text};
 use super::openapi::Problems;
 use super::problem::{ApiError, Kind};
 use super::{App, check, view};
@@ -54,7 +54,7 @@ const LOG_BYTES_MAX: usize = 8 * 1024 * 1024;
             headers(("Location" = String, description = "The job"),
                     ("ETag" = String, description = "The job's revision"),
                     ("Idempotency-Replayed" = String, description = "`true` if this is an earlier submit's job"))),
-        (status = 403, description = "The tenant's quotas do not allow such a job (`not-allowed`)", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The tenant's quotas do not allow such a job (`not-allowed`), or the key's scopes do not (`capability-missing`)", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
         (status = 412, description = "`cache` is `only` and there is no earlier result (`not-cached`)", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
         (status = 413, description = "The source or the body is too large", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
         (status = 415, description = "Not `application/json`", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
@@ -64,14 +64,15 @@ const LOG_BYTES_MAX: usize = 8 * 1024 * 1024;
 )]
 pub(super) async fn submit(
     State(app): State<App>,
-    Tenant(tenant): Tenant,
+    Member(caller): Member,
     headers: HeaderMap,
     StrictJson(mut request): StrictJson<JobRequest>,
 ) -> Result<Response, ApiError> {
+    let tenant = caller.tenant.clone();
     let idempotency = idempotency_key(&headers)?;
     // Of the body as it was understood: spaces, the order of fields and defaults do not matter.
     let idempotency = idempotency.map(|key| (key, fingerprint(&request)));
-    check::request(&app, &mut request).await?;
+    check::request(&app, &caller, &mut request).await?;
     let id = JobId::generate(&tenant);
     let payload = JobPayload {
         request,

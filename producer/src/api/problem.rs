@@ -56,6 +56,10 @@ kinds! {
     NotAllowed = FORBIDDEN, "not-allowed", "This tenant may not ask for that";
     /// Only an earlier result was wanted, and there is none.
     NotCached = PRECONDITION_FAILED, "not-cached", "No earlier result";
+    /// The key lacks the scope that this needs.
+    CapabilityMissing = FORBIDDEN, "capability-missing", "This key may not do that";
+    /// An operator has disabled the tenant.
+    TenantDisabled = FORBIDDEN, "tenant-disabled", "This tenant is disabled";
     /// No such thing, or not yours.
     NotFound = NOT_FOUND, "not-found", "Not found";
     /// Another method.
@@ -66,6 +70,10 @@ kinds! {
     NotFinished = CONFLICT, "not-finished", "The job has not finished";
     /// The worker's lease is not the job's present one.
     LeaseLost = CONFLICT, "lease-lost", "The lease is not held";
+    /// There is one of this name already.
+    Exists = CONFLICT, "exists", "It exists already";
+    /// What is there does not allow that now.
+    Conflict = CONFLICT, "conflict", "Not possible as things are";
     /// Something else is stored under this key.
     ArtifactExists = CONFLICT, "artifact-exists", "Another file is stored there";
     /// As many as there may be.

@@ -4,10 +4,14 @@
 mod documents;
 mod events;
 mod files;
+mod isolation;
 mod jobs;
+mod keys;
 mod operation;
+mod operators;
 mod sharing;
 mod submit;
 mod support;
 mod tenant_events;
+mod web;
 mod webhooks;

@@ -32,6 +32,7 @@ const FILES: &[&str] = &[
     include_str!("lua/feed.lua"),
     include_str!("lua/hooks.lua"),
     include_str!("lua/audit.lua"),
+    include_str!("lua/accounts.lua"),
 ];
 
 /// Where the clock of the functions can be replaced, in a library for tests only.
