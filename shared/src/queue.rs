@@ -15,11 +15,13 @@ mod cancel;
 mod claim;
 mod connection;
 mod dead;
+mod erase;
 mod error;
 mod events;
 mod hub;
 mod library;
 mod limits;
+mod list;
 mod new_job;
 mod quota;
 mod read;
@@ -32,6 +34,7 @@ mod stats;
 mod submit;
 mod sweep;
 mod turns;
+mod usage;
 mod worker_info;
 
 use std::ops::Range;
@@ -50,17 +53,20 @@ pub use connection::{
     ACL_RULES, CONNECT_TIMEOUT, Kept, RESPONSE_TIMEOUT, RedisConfig, TlsFiles, URL_FORMS, redact,
 };
 pub use dead::{DeadFilter, DeadLetter, Redriven};
+pub use erase::{Erased, Leaves};
 pub use error::QueueError;
 pub use events::{EventKind, JobEvent};
 pub use hub::{Hub, Watch};
 pub use library::{LAYOUT, LIBRARY, Library};
 pub use limits::{RenderLimit, RenderLimits};
+pub use list::{LOOKED_MAX, ListCursor, ListPage, ListQuery, ListedJob, NotACursor};
 pub use new_job::{Enqueued, NewJob, RenderKey};
 pub use quota::{Allowance, QuotaPolicy, Quotas};
 pub use renew::{Lease, Renewal, Renewed};
 pub use rerun::Rerun;
 pub use settle::{Settled, failed};
 pub use stats::Stats;
+pub use usage::{QuotaUsage, Used};
 pub use worker_info::WorkerInfo;
 
 use crate::ids::{JobId, TenantId};
