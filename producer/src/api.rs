@@ -7,19 +7,26 @@
 //! Nothing here keeps state of a job: it is all in Redis, so that any API process can answer for
 //! any job and a killed one loses nothing.
 
+mod admit;
 mod artifacts;
+mod batch;
 mod check;
+mod erase;
 mod events;
 pub mod extract;
 mod files;
 mod guard;
 mod health;
 mod jobs;
+mod list;
 mod look;
 mod openapi;
 mod page;
 pub mod problem;
+mod rerun;
 mod uploads;
+mod usage;
+mod validate;
 mod view;
 
 use std::future::Future;
@@ -217,12 +224,17 @@ impl App {
 /// Routes that are documented, with their part of the document.
 fn documented() -> OpenApiRouter<App> {
     OpenApiRouter::new()
-        .routes(routes!(jobs::submit))
-        .routes(routes!(jobs::read))
+        .routes(routes!(jobs::submit, list::list))
+        .routes(routes!(batch::submit))
+        .routes(routes!(jobs::read, erase::delete))
         .routes(routes!(jobs::cancel))
+        .routes(routes!(rerun::rerun))
         .routes(routes!(events::follow))
         .routes(routes!(jobs::logs))
+        .routes(routes!(artifacts::list))
         .routes(routes!(artifacts::redirect))
+        .routes(routes!(validate::validate))
+        .routes(routes!(usage::read))
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
         .routes(routes!(openapi::serve))

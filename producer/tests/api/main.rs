@@ -4,7 +4,9 @@
 mod documents;
 mod events;
 mod files;
+mod hard;
 mod jobs;
+mod lists;
 mod operation;
 mod sharing;
 mod submit;

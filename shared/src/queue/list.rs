@@ -187,8 +187,22 @@ impl Queue {
                 }
             }
         }
-        self.add_results(&mut jobs).await?;
+        self.add_results(jobs.iter_mut()).await?;
         Ok(ListPage { jobs, next })
+    }
+
+    /// Some jobs of a tenant as its list shows them, with results; `None` for those that are gone.
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`].
+    pub async fn glance(
+        &self,
+        tenant: &TenantId,
+        ids: &[JobId],
+    ) -> Result<Vec<Option<ListedJob>>, QueueError> {
+        let mut jobs = self.read_many(tenant, ids).await?;
+        self.add_results(jobs.iter_mut().flatten()).await?;
+        Ok(jobs)
     }
 
     /// The days of which there is a list, newest first, with its length.
@@ -308,18 +322,21 @@ impl Queue {
         calls.cmd("GETRANGE").arg(key).arg(0).arg(last);
     }
 
-    async fn add_results(&self, jobs: &mut [ListedJob]) -> Result<(), QueueError> {
-        let ended = |job: &ListedJob| job.record.status.is_terminal();
+    async fn add_results<'a>(
+        &self,
+        jobs: impl Iterator<Item = &'a mut ListedJob>,
+    ) -> Result<(), QueueError> {
+        let mut ended: Vec<_> = jobs.filter(|job| job.record.status.is_terminal()).collect();
+        if ended.is_empty() {
+            return Ok(());
+        }
         let mut calls = redis::pipe();
-        for job in jobs.iter().filter(|job| ended(job)) {
+        for job in &ended {
             let id = job.record.id;
             calls.cmd("GET").arg(self.keys_of(id).result(id));
         }
-        if calls.cmd_iter().next().is_none() {
-            return Ok(());
-        }
         let replies = self.shared.pipeline(&calls).await?;
-        for (job, reply) in jobs.iter_mut().filter(|job| ended(job)).zip(replies) {
+        for (job, reply) in ended.iter_mut().zip(replies) {
             let text = Option::<Vec<u8>>::from_redis_value(reply)?;
             job.record.result = parse_result(job.record.id, text.as_deref())?;
         }
