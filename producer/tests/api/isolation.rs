@@ -5,13 +5,14 @@
 
 use std::collections::BTreeSet;
 
-use manimq_shared::api::JobView;
-use manimq_shared::queue::{EventKind, Scopes};
+use manimq_shared::api::{JobView, WebhookView};
+use manimq_shared::queue::{EventKind, Scopes, Sent};
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
+use crate::events::Events;
 use crate::keys::{key, post, with};
-use crate::support::{Api, SCENE, problem};
+use crate::support::{Api, SCENE, eventually, problem};
 
 /// How another's key is tried on a route.
 #[derive(Clone, Copy)]
@@ -24,19 +25,53 @@ enum Probe {
     Operator,
     /// Answers everybody, and nothing of anybody.
     Public,
-    /// Tried in a test of its own: submits, which may meet the first person's results and keys.
-    Submit,
+    /// The path names the first person's webhook.
+    Webhook(Option<&'static str>),
+    /// Tried in a test of its own.
+    Alone,
 }
 
 const PROBES: &[(&str, Probe)] = &[
     ("get /healthz", Probe::Public),
     ("get /readyz", Probe::Public),
     ("get /openapi.json", Probe::Public),
-    ("post /v1/jobs", Probe::Submit),
+    ("post /v1/jobs", Probe::Alone),
+    ("post /v1/jobs/batch", Probe::Alone),
+    ("get /v1/jobs", Probe::Own(None)),
+    ("get /v1/usage", Probe::Own(None)),
+    (
+        "post /v1/validate",
+        Probe::Own(Some(r#"{"source": "import os"}"#)),
+    ),
+    ("post /v1/jobs/{id}/rerun", Probe::Named(Some("{}"))),
+    ("delete /v1/jobs/{id}", Probe::Named(None)),
+    ("get /v1/events", Probe::Alone),
+    (
+        "post /v1/webhooks",
+        Probe::Own(Some(r#"{"url": "https://example.com"}"#)),
+    ),
+    ("get /v1/webhooks", Probe::Own(None)),
+    ("get /v1/webhooks/{id}", Probe::Webhook(None)),
+    (
+        "patch /v1/webhooks/{id}",
+        Probe::Webhook(Some(r#"{"enabled": false}"#)),
+    ),
+    ("delete /v1/webhooks/{id}", Probe::Webhook(None)),
+    (
+        "post /v1/webhooks/{id}/rotate-secret",
+        Probe::Webhook(Some("{}")),
+    ),
+    ("post /v1/webhooks/{id}/test", Probe::Webhook(None)),
+    ("get /v1/webhooks/{id}/deliveries", Probe::Webhook(None)),
+    (
+        "post /v1/webhooks/{id}/deliveries/{delivery}/redeliver",
+        Probe::Webhook(None),
+    ),
     ("get /v1/jobs/{id}", Probe::Named(None)),
     ("post /v1/jobs/{id}/cancel", Probe::Named(None)),
     ("get /v1/jobs/{id}/events", Probe::Named(None)),
     ("get /v1/jobs/{id}/logs", Probe::Named(None)),
+    ("get /v1/jobs/{id}/artifacts", Probe::Named(None)),
     ("get /v1/jobs/{id}/artifacts/{name}", Probe::Named(None)),
     ("get /v1/admin/queue", Probe::Operator),
     ("get /v1/admin/workers", Probe::Operator),
@@ -93,6 +128,8 @@ fn documented() -> BTreeSet<String> {
 struct First {
     job: JobView,
     waiting: JobView,
+    webhook: String,
+    delivery: String,
 }
 
 /// The first person's things: a job with a film, log and events, and one that waits.
@@ -112,9 +149,26 @@ async fn first_person(api: &Api, key: &str) -> First {
         .succeed(&claim, &[("video.mp4", MARK.as_bytes())])
         .await;
     let response = post(api, "/v1/jobs", key, &waiting_body()).await;
+    let waiting: JobView = response.json().await.unwrap();
+    // Nobody has that name, so nothing is called.
+    let settings = json!({"url": format!("https://{MARK}.invalid/"), "description": MARK});
+    let made = post(api, "/v1/webhooks", key, &settings).await;
+    let webhook: WebhookView = made.json().await.unwrap();
+    let owner = &waiting.tenant;
+    let test = api.queue.send_webhook(owner, webhook.id, None).await;
+    let Sent::Soon(delivery) = test.unwrap() else {
+        panic!("no test call");
+    };
+    eventually(|| async {
+        let list = api.queue.deliveries(owner, webhook.id, 10).await.unwrap();
+        list.iter().any(|d| d.id == delivery).then_some(())
+    })
+    .await;
     First {
         job,
-        waiting: response.json().await.unwrap(),
+        waiting,
+        webhook: webhook.id.to_string(),
+        delivery,
     }
 }
 
@@ -221,7 +275,21 @@ async fn a_second_persons_key_sees_nothing_of_the_firsts_on_any_documented_route
                     assert!(!text.contains(secret), "{operation}: {text}");
                 }
             }
-            Probe::Submit => {}
+            Probe::Webhook(body) => {
+                let nobodys = manimq_shared::ids::WebhookId::generate().to_string();
+                let path = path.replace("{delivery}", &first.delivery);
+                let there = path.replace("{id}", &first.webhook);
+                let not_there = path.replace("{id}", &nobodys);
+                let things = [first.webhook.clone(), nobodys];
+                let seen = send(method, &there, Some(&other), body).await;
+                assert_eq!(seen.status(), StatusCode::NOT_FOUND, "{operation}");
+                let none = send(method, &not_there, Some(&other), body).await;
+                let (seen, none) = (plain(seen, &things).await, plain(none, &things).await);
+                assert_eq!(seen, none, "{operation}: it tells that there is something");
+                let refused = send(method, &there, None, body).await;
+                problem(refused, 401, "unauthenticated").await;
+            }
+            Probe::Alone => {}
         }
     }
     // And nothing was done to it.
@@ -272,4 +340,42 @@ async fn a_second_persons_submit_meets_neither_the_firsts_results_nor_keys() {
     assert_eq!(again.json::<JobView>().await.unwrap().id, theirs.id);
     view(submit(&other, "refresh", "k2").await).await;
     view(submit(&mine, "use", "k2").await).await;
+}
+
+#[tokio::test]
+async fn a_second_persons_events_and_batches_are_their_own() {
+    let api = Api::start().await;
+    let (mine, other) = (
+        key(&api, "first", Scopes::USUAL).await,
+        key(&api, "second", Scopes::USUAL).await,
+    );
+    let first = first_person(&api, &mine).await;
+    let follow = async |last: Option<&str>| {
+        let mut request = with(api.request(Method::GET, "/v1/events"), &other);
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        Events::of(request.send().await.unwrap())
+    };
+    let mut events = follow(None).await;
+    assert_eq!(events.next().await.unwrap().kind, "ready");
+    // The first person's jobs go on; a batch of the second's asks for the same work.
+    let worker = api.worker();
+    let claim = worker.claim().await;
+    assert_eq!(claim.job, first.waiting.id);
+    let batch = json!({"jobs": [body(), waiting_body()]});
+    let response = post(&api, "/v1/jobs/batch", &other, &batch).await;
+    assert!(response.status().is_success());
+    let text = response.text().await.unwrap();
+    assert!(!text.contains(&first.job.id.to_string()), "{text}");
+    for _ in 0..2 {
+        let event = events.next().await.unwrap();
+        assert_eq!(event.data["tenant"], "second", "{event:?}");
+    }
+    // Nor does an event id of the first person's feed lead there.
+    let queue = &api.queue;
+    let owner = first.job.tenant.clone();
+    let theirs = queue.listen(&owner, std::time::Duration::from_secs(60));
+    let reset = follow(Some(&theirs.await.unwrap())).await.next().await;
+    assert_eq!(reset.unwrap().kind, "reset");
 }
