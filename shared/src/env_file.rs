@@ -92,7 +92,8 @@ fn settings(text: &str) -> Result<Vec<(String, String)>, EnvFileError> {
 /// The number of a line, from 1.
 fn line_of(text: &str, line: &str) -> usize {
     let wanted = line.lines().next().unwrap_or_default().trim();
-    let place = text.lines().position(|other| other.trim() == wanted);
+    // Of a wrong value only that is told.
+    let place = text.lines().position(|other| other.contains(wanted));
     place.map_or(1, |place| place + 1)
 }
 
