@@ -505,7 +505,7 @@ async fn redis_is_as_at_the_start_when_all_jobs_have_ended_and_expired() {
             let lasting = ["bell", "clock", "ct", "idle", "s", "sh", "wkn", "wks"];
             let is_list = |key: &str| {
                 let day = key.rsplit_once(":j").map_or("", |(_, day)| day);
-                day.len() == 8 && day.bytes().all(|b| b.is_ascii_digit())
+                key.contains("}:t:") && !day.is_empty() && day.bytes().all(|b| b.is_ascii_digit())
             };
             // The lists of a day's jobs outlive them by days, and then go by themselves.
             for key in left.iter().filter(|key| is_list(key)) {
