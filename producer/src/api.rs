@@ -8,6 +8,7 @@
 //! any job and a killed one loses nothing.
 
 mod artifacts;
+mod assets;
 mod check;
 mod events;
 pub mod extract;
@@ -19,6 +20,7 @@ mod look;
 mod openapi;
 mod page;
 pub mod problem;
+mod submission;
 mod uploads;
 mod view;
 
@@ -46,7 +48,7 @@ use self::look::Look;
 pub use self::openapi::document;
 use self::problem::{ApiError, Kind, PROBLEM_JSON, Unfinished};
 use crate::metrics::Metrics;
-use crate::storage::Store;
+use crate::storage::{AssetLimits, Store};
 
 /// The header that names a request, in both directions.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -74,6 +76,14 @@ pub struct Limits {
     pub sse_life: Duration,
     /// How often an event stream says that it lives.
     pub sse_heartbeat: Duration,
+    /// What may come with one job.
+    pub assets: AssetLimits,
+    /// Most bytes of all files that came with a tenant's jobs.
+    pub asset_tenant_bytes: u64,
+    /// How long such a file is kept after its last use.
+    pub asset_age: Duration,
+    /// Submits with files that may arrive at a time.
+    pub forms_max: usize,
     /// Requests per second from one address; `None`: 200, but loopback addresses are not limited.
     pub rate_per_address: Option<u32>,
 }
@@ -90,6 +100,10 @@ impl Default for Limits {
             long_polls_max: 2000,
             sse_life: Duration::from_secs(30 * 60),
             sse_heartbeat: Duration::from_secs(15),
+            assets: AssetLimits::default(),
+            asset_tenant_bytes: 4 << 30,
+            asset_age: Duration::from_secs(30 * 86_400),
+            forms_max: 32,
             rate_per_address: None,
         }
     }
@@ -128,6 +142,7 @@ struct Shared {
     guard: guard::Guard,
     streams: Arc<Semaphore>,
     long_polls: Arc<Semaphore>,
+    forms: Semaphore,
     stats: Look<Stats>,
     storage_probe: Look<()>,
 }
@@ -141,6 +156,7 @@ impl App {
             guard: guard::Guard::new(&parts),
             streams: Arc::new(Semaphore::new(parts.limits.sse_max)),
             long_polls: Arc::new(Semaphore::new(parts.limits.long_polls_max)),
+            forms: Semaphore::new(parts.limits.forms_max),
             stats: Look::default(),
             storage_probe: Look::default(),
             parts,
@@ -234,6 +250,11 @@ pub fn router(app: App) -> Router {
     routes
         .route("/", axum::routing::get(page::index))
         .route("/internal/v1/uploads", axum::routing::post(uploads::grant))
+        .route("/internal/v1/assets", axum::routing::post(assets::grant))
+        .route(
+            "/storage/manim_assets/{tenant}/{sha256}",
+            axum::routing::get(assets::get),
+        )
         .route(
             "/storage/{*key}",
             axum::routing::get(files::get).put(files::put),
@@ -390,7 +411,7 @@ mod tests {
     fn app(folder: &std::path::Path) -> App {
         App::new(Parts {
             queue: Queue::new(&RedisConfig::new("redis://127.0.0.1:1/0")).unwrap(),
-            store: Store::open(folder, None, Duration::from_secs(3600)).unwrap(),
+            store: Store::open(&crate::storage::StoreConfig::local(folder)).unwrap(),
             metrics: Metrics::default(),
             limits: Limits::default(),
             policy: PolicyMode::Enforce,

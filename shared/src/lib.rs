@@ -13,3 +13,4 @@ pub mod scene_policy;
 pub mod storage;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod tls;

@@ -20,6 +20,7 @@ pub(super) async fn request(app: &App, request: &mut JobRequest) -> Result<(), A
         source,
         scene,
         file_name,
+        ..
     } = &mut request.input;
     if source.len() > source_bytes_max {
         let detail = format!(

@@ -63,6 +63,7 @@ impl Session<'_> {
                 source: plan.source.text.clone(),
                 scene: scene.map(str::to_owned),
                 file_name: plan.source.file_name.clone(),
+                files: Vec::new(),
             },
             output: plan.output.clone(),
             lane: plan.lane,
