@@ -526,7 +526,10 @@ impl Store {
         let files = self.files_of(job).collect::<Vec<_>>().await;
         let key = |meta: ObjectMeta| {
             let text = meta.location.as_ref();
-            (text.strip_prefix(&self.base).unwrap_or(text).to_owned(), meta.size)
+            (
+                text.strip_prefix(&self.base).unwrap_or(text).to_owned(),
+                meta.size,
+            )
         };
         Ok(files
             .into_iter()

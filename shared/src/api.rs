@@ -10,8 +10,8 @@ use utoipa::ToSchema;
 
 use crate::ids::{Epoch, JobId, LeaseToken, TenantId};
 use crate::job::{
-    ArtifactRole, Attempt, CacheMode, FieldError, JobError, JobFile, Lane, OutputSpec, Progress, Stage,
-    Status, Timings, Usage,
+    ArtifactRole, Attempt, CacheMode, FieldError, JobError, JobFile, Lane, OutputSpec, Progress,
+    Stage, Status, Timings, Usage,
 };
 
 /// The job object: answer to submit, read and cancel.

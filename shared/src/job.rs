@@ -26,8 +26,8 @@ pub use files::{
 pub use request::{
     Aspect, CacheMode, DEADLINE_S_MAX, Encoder, FPS_MAX, FieldError, Format, JobInput, JobPayload,
     JobRequest, METADATA_BYTES_MAX, METADATA_KEYS_MAX, OutputSpec, Quality,
-    SOURCE_FILE_NAME_BYTES_MAX, SOURCE_FILE_NAME_DEFAULT, TAG_BYTES_MAX, TAGS_MAX, TIMEOUT_S_DEFAULT, TIMEOUT_S_MAX,
-    check_source_file_name,
+    SOURCE_FILE_NAME_BYTES_MAX, SOURCE_FILE_NAME_DEFAULT, TAG_BYTES_MAX, TAGS_MAX,
+    TIMEOUT_S_DEFAULT, TIMEOUT_S_MAX, check_source_file_name,
 };
 pub use result::{ArtifactRole, JobResult, StoredArtifact, Timings, Usage};
 pub use text::UnknownText;

@@ -34,7 +34,10 @@ pub(super) async fn secure(
         return Ok(());
     }
     let limits = app.limits().assets;
-    let total = files.iter().map(|file| file.bytes).fold(0, u64::saturating_add);
+    let total = files
+        .iter()
+        .map(|file| file.bytes)
+        .fold(0, u64::saturating_add);
     if total > limits.job_bytes {
         return Err(ApiError::new(
             Kind::TooLarge,

@@ -21,6 +21,9 @@ use crate::storage::Spooled;
 
 /// Longest pause of a form's sender.
 const STALL: Duration = Duration::from_secs(30);
+/// How much of a refused form is read, and for how long.
+const DRAIN_BYTES_MAX: usize = 128 * 1024 * 1024;
+const DRAIN_TIME: Duration = Duration::from_secs(10);
 /// Longest time of a whole form.
 const FORM_TIME: Duration = Duration::from_secs(15 * 60);
 
@@ -62,14 +65,31 @@ impl FromRequest<App> for Submission {
             )
             .retry_after(2));
         };
-        let form = Multipart::with_constraints(
+        let mut form = Multipart::with_constraints(
             request.into_body().into_data_stream(),
             boundary,
             Constraints::new(),
         );
-        timeout(FORM_TIME, Form::default().read(app, form))
-            .await
-            .unwrap_or_else(|_| Err(late(FORM_TIME)))
+        let read = timeout(FORM_TIME, Form::default().read(app, &mut form)).await;
+        let read = read.unwrap_or_else(|_| Err(late(FORM_TIME)));
+        if read.is_err() {
+            let _ = timeout(DRAIN_TIME, drain(&mut form)).await;
+        }
+        read
+    }
+}
+
+/// Reads some of a form that is refused, so that its sender, who may be in the middle of it, hears
+/// why.
+async fn drain(form: &mut Multipart<'_>) {
+    let mut bytes = 0;
+    while let Ok(Some(mut field)) = form.next_field().await {
+        while let Ok(Some(chunk)) = field.chunk().await {
+            bytes += chunk.len();
+            if bytes > DRAIN_BYTES_MAX {
+                return;
+            }
+        }
     }
 }
 
@@ -118,7 +138,7 @@ struct Form {
 }
 
 impl Form {
-    async fn read(mut self, app: &App, mut form: Multipart<'_>) -> Result<Submission, ApiError> {
+    async fn read(mut self, app: &App, form: &mut Multipart<'_>) -> Result<Submission, ApiError> {
         while let Some(field) = timeout(STALL, form.next_field())
             .await
             .map_err(|_| late(STALL))?
@@ -140,7 +160,9 @@ impl Form {
                     let other: String = other.unwrap_or_default().chars().take(80).collect();
                     return Err(ApiError::new(
                         Kind::Malformed,
-                        format!("the form has a part {other:?}; its parts are `job`, once, and `files`"),
+                        format!(
+                            "the form has a part {other:?}; its parts are `job`, once, and `files`"
+                        ),
                     ));
                 }
             }
@@ -190,7 +212,9 @@ impl Form {
             )));
         }
         let Some(name) = field.file_name().map(str::to_owned) else {
-            return refused("a part `files` needs a file name: the path under which the scene finds it".into());
+            return refused(
+                "a part `files` needs a file name: the path under which the scene finds it".into(),
+            );
         };
         let shown: String = name.chars().take(80).collect();
         if let Err(problem) = check_file_name(&name) {

@@ -14,6 +14,7 @@ use super::flags::ManimFlags;
 use super::follow::Logs;
 use super::place::{self, Place};
 use super::source::Source;
+use super::with::With;
 use super::{Plan, Which};
 use crate::cli::ServerArgs;
 use crate::exit::Failure;
@@ -26,6 +27,7 @@ Examples:
   manimq render -s scene.py MyScene              the last frame as a picture
   manimq render -t -o logo scene.py Logo         transparent, to …/logo.mov
   manimq render -a scene.py                      every scene of the file
+  manimq render scene.py A --with logo.png       with a file that the scene uses, or a folder of them
   cat scene.py | manimq render -ql - MyScene     from standard input
   manimq render --json scene.py A | jq -r .path  for scripts
 
@@ -120,6 +122,11 @@ pub struct RenderArgs {
           value_parser = words::<Encoder>(Encoder::ALL.iter().map(|v| v.as_str())),
           help_heading = "Output")]
     pub encoder: Encoder,
+
+    /// A file or folder that the scene uses (pictures, SVG, sounds, tables), sent with it and found
+    /// under the path given here; may be repeated
+    #[arg(long, value_name = "FILE|DIR", help_heading = "Job")]
+    pub with: Vec<PathBuf>,
 
     /// Stop the render after this long, at most 1h
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_timeout,
@@ -291,6 +298,7 @@ impl RenderArgs {
         let mut once = std::collections::HashSet::new();
         scenes.retain(|scene| once.insert(scene.clone()));
         let source = Source::read(&self.file)?;
+        let with = With::find(&self.with)?;
         Ok(Plan {
             which: match (self.write_all, scenes.is_empty()) {
                 (true, _) => Which::All,
@@ -303,6 +311,7 @@ impl RenderArgs {
                 output_file: self.output_file.clone(),
             },
             source,
+            with,
             output,
             timeout_s: u32::try_from(self.timeout.as_secs()).unwrap_or(TIMEOUT_S_MAX),
             lane: self.lane,

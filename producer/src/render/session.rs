@@ -78,6 +78,7 @@ impl Session<'_> {
     /// Submits once, however often the call must be repeated: the key makes repetitions find the
     /// first one's job. A server that is not there at all is not waited for.
     pub(super) async fn submit(&self, scene: Option<&str>) -> Result<JobView, Refused> {
+        let plan = self.plan;
         let request = self.request(scene);
         let key = Uuid::now_v7().simple().to_string();
         let started = Instant::now();
@@ -90,7 +91,8 @@ impl Session<'_> {
                 return Err(Refused::Other(canceled_early()));
             }
             // Not raced against Ctrl-C: a job that was accepted must be known to be cancelled.
-            let error = match self.client.submit(&request, &key).await {
+            let files = &plan.with.files;
+            let error = match self.client.submit_with(&request, files, &key).await {
                 Ok(job) => return Ok(job),
                 Err(error) => error,
             };

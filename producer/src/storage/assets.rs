@@ -156,9 +156,7 @@ impl Store {
     /// [`StoreError::Backend`] if nothing can be signed.
     pub async fn asset_url(&self, key: &AssetKey) -> Result<String, StoreError> {
         match &self.backend {
-            Backend::Local(_) => Ok(self
-                .signer
-                .asset_path(key, now_s() + ASSET_TTL.as_secs())),
+            Backend::Local(_) => Ok(self.signer.asset_path(key, now_s() + ASSET_TTL.as_secs())),
             Backend::Cloud(cloud) => cloud.sign_get(Method::GET, &self.path(key), None).await,
         }
     }

@@ -308,7 +308,10 @@ impl Cloud {
         if response.status().is_success() {
             Ok(())
         } else {
-            Err(format!("the bucket's server answered {}", response.status()))
+            Err(format!(
+                "the bucket's server answered {}",
+                response.status()
+            ))
         }
     }
 
@@ -318,7 +321,10 @@ impl Cloud {
         objects: &dyn ObjectStore,
         base: &str,
     ) -> Result<(), StoreError> {
-        let path = ObjectPath::from(format!("{base}{INCOMING}/probe-{}", Uuid::now_v7().simple()));
+        let path = ObjectPath::from(format!(
+            "{base}{INCOMING}/probe-{}",
+            Uuid::now_v7().simple()
+        ));
         let create = PutOptions::from(PutMode::Create);
         let payload = || PutPayload::from_static(b"ready?");
         if let Err(error) = objects.put_opts(&path, payload(), create).await {

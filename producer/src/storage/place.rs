@@ -48,7 +48,9 @@ impl FromStr for Place {
             return Ok(Self::Local);
         }
         let wrong = |reason: &str| {
-            format!("{reason}; write local, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX")
+            format!(
+                "{reason}; write local, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX"
+            )
         };
         let (scheme, rest) = text
             .split_once("://")
@@ -182,7 +184,10 @@ mod tests {
         assert_eq!(choose(None, set("AWS_S3_BUCKET")), Ok(s3.clone()));
         assert_eq!(choose(None, set("AWS_BUCKET")), Ok(s3));
         assert_eq!(choose(None, |_| None), Ok(Place::Local));
-        assert_eq!(choose(Some(Place::Local), set("AWS_BUCKET")), Ok(Place::Local));
+        assert_eq!(
+            choose(Some(Place::Local), set("AWS_BUCKET")),
+            Ok(Place::Local)
+        );
         let wrong = choose(None, |_| Some("a b".to_owned())).unwrap_err();
         assert!(wrong.starts_with("AWS_S3_BUCKET: "), "{wrong}");
     }

@@ -345,7 +345,9 @@ impl Sweeper {
 
     fn key(&self, location: &ObjectPath) -> String {
         let text = location.as_ref();
-        text.strip_prefix(&self.store.base).unwrap_or(text).to_owned()
+        text.strip_prefix(&self.store.base)
+            .unwrap_or(text)
+            .to_owned()
     }
 
     /// Whether it is this process' turn: one of all API processes sweeps within `period`.

@@ -53,6 +53,7 @@ pub async fn make(
         ..OutputSpec::default()
     };
     let plan = Plan {
+        with: crate::render::with::With::default(),
         source: Source {
             text: SOURCE.to_owned(),
             shown: "hello.py".to_owned(),

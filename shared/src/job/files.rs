@@ -55,7 +55,8 @@ pub fn check_file_name(name: &str) -> Result<(), String> {
     } else if parts.contains(&"") {
         "a path has no empty part".to_owned()
     } else if parts.iter().any(|part| matches!(*part, "." | "..")) {
-        "a path has no `.` and no `..`: files lie in or below the scene's working directory".to_owned()
+        "a path has no `.` and no `..`: files lie in or below the scene's working directory"
+            .to_owned()
     } else if parts.iter().any(|part| part.starts_with('.')) {
         "files and folders whose names begin with a dot are not taken".to_owned()
     } else if parts
@@ -129,7 +130,9 @@ pub fn check_files(files: &[JobFile], source_name: &str, pointer: &str) -> Vec<F
         if let Some(other) = names.insert(key.clone(), &file.name) {
             wrong(
                 format!("{pointer}/{i}/name"),
-                format!("{other:?} is there already; names must differ in more than upper and lower case"),
+                format!(
+                    "{other:?} is there already; names must differ in more than upper and lower case"
+                ),
             );
         }
         for (at, _) in key.match_indices('/') {
@@ -161,7 +164,14 @@ mod tests {
 
     #[test]
     fn names_that_lead_out_or_mislead_are_refused_with_a_reason() {
-        for good in ["logo.png", "data/points.csv", "a b.svg", "Übung.wav", "a..b.png", "README"] {
+        for good in [
+            "logo.png",
+            "data/points.csv",
+            "a b.svg",
+            "Übung.wav",
+            "a..b.png",
+            "README",
+        ] {
             assert_eq!(check_file_name(good), Ok(()), "{good}");
         }
         let long = "x".repeat(JOB_FILE_NAME_BYTES_MAX + 1);
@@ -211,9 +221,6 @@ mod tests {
         assert!(check(&many)[0].detail.contains("129 files"));
         let mut odd = file("a");
         odd.sha256 = "../../x".to_owned();
-        assert_eq!(
-            check_files(&[odd], "scene.py", "")[0].pointer,
-            "/0/sha256"
-        );
+        assert_eq!(check_files(&[odd], "scene.py", "")[0].pointer, "/0/sha256");
     }
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::files::{JobFile, check_files};
 use super::Lane;
+use super::files::{JobFile, check_files};
 use super::text::text_enum;
 use crate::ids::JobId;
 /// Wall-clock limit of one render when the job names none, in seconds.
