@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use bucket::{BUCKET, Bucket, Fault, KEY_ID, SECRET};
-use harness::{API, System};
+use harness::{API, System, frame_hashes, python_env};
 use manimq_shared::api::JobView;
 use manimq_shared::job::{AttemptOutcome, Status};
 use serde_json::json;
@@ -132,7 +132,9 @@ async fn a_job_goes_into_a_bucket_and_out_again_and_the_worker_has_no_key() {
 
     let environment = system.worker_environment();
     assert!(
-        !environment.contains("AWS_") && !environment.contains(SECRET),
+        !environment.contains("AWS_ACCESS")
+            && !environment.contains("AWS_SECRET")
+            && !environment.contains(SECRET),
         "{environment}"
     );
     let said = system.said();
@@ -234,7 +236,6 @@ async fn a_bucket_that_cannot_be_used_is_told_at_the_start_without_the_secret() 
             "another-secret-of-the-right-length",
             "AWS_SECRET_ACCESS_KEY",
         ),
-        ("MANIMQ_STORAGE", "s3://nowhere", "the bucket must exist"),
         ("MANIMQ_STORAGE", "s4://films", "s3://BUCKET/PREFIX"),
         ("MANIMQ_CA_FILE", "/nowhere.pem", "MANIMQ_CA_FILE"),
     ] {
@@ -277,4 +278,116 @@ async fn a_restarted_api_finds_its_bucket_and_another_one_is_refused() {
     system.terminate(API, Duration::from_secs(30));
     let said = tokio::task::block_in_place(|| system.refused_api("MANIMQ_STORAGE", "local"));
     assert!(said.contains("results in another place"), "{said}");
+}
+
+/// A picture, a drawing, a sound, and a table whose numbers become a graph.
+const WITH_FILES: &str = r#"from manim import *
+import csv
+
+class Assets(Scene):
+    def construct(self):
+        with open("data/points.csv", newline="") as file:
+            heights = [float(row["y"]) for row in csv.DictReader(file)]
+        bars = VGroup(*[Rectangle(height=y, width=0.4, fill_opacity=1) for y in heights])
+        bars.arrange(RIGHT, aligned_edge=DOWN).to_edge(DOWN)
+        logo = ImageMobject("logo.png").scale(4).to_edge(LEFT)
+        shape = SVGMobject("shape.svg").scale(0.7).to_edge(RIGHT)
+        self.add_sound("a.wav")
+        self.add(logo, shape)
+        self.play(Create(bars), run_time=0.6)
+"#;
+
+/// Makes the files of [`WITH_FILES`] with the Python of the sandbox.
+const MAKE_FILES: &str = r##"
+import math, os, struct, wave
+from PIL import Image
+image = Image.new("RGB", (32, 32))
+for x in range(32):
+    for y in range(32):
+        image.putpixel((x, y), (8 * x, 8 * y, 128))
+image.save("logo.png")
+open("shape.svg", "w").write('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 10 10"><path d="M1 1 L9 1 L5 9 Z" fill="#c33"/></svg>')
+with wave.open("a.wav", "wb") as file:
+    file.setnchannels(1); file.setsampwidth(2); file.setframerate(44100)
+    file.writeframes(b"".join(struct.pack("<h", int(9000 * math.sin(i / 20))) for i in range(22050)))
+os.mkdir("data")
+open("data/points.csv", "w").write("x,y\n1,1.0\n2,2.5\n3,0.5\n")
+"##;
+
+fn run(command: &mut Command) -> (bool, String, String) {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (
+        output.status.success(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
+}
+
+/// Codec and length of the sound of a film.
+fn sound(film: &std::path::Path) -> String {
+    let (ok, out, said) = run(Command::new("ffprobe")
+        .args(["-v", "error", "-select_streams", "a", "-of", "csv=p=0"])
+        .args(["-show_entries", "stream=codec_name,sample_rate"])
+        .arg(film));
+    assert!(ok, "{said}");
+    out.trim().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scene_with_files_comes_out_of_the_command_line_as_the_bare_command_makes_it() {
+    let bucket = Bucket::start().await;
+    // Once with files in the folder, once in a bucket.
+    for environment in [Vec::new(), bucket.environment()] {
+        let system = System::start_with(environment).await;
+        let folder = tempfile::tempdir().unwrap();
+        let python = python_env().join("bin/python");
+        let (ok, _, said) = run(Command::new(&python)
+            .args(["-c", MAKE_FILES])
+            .current_dir(folder.path()));
+        assert!(ok, "{said}");
+        std::fs::write(folder.path().join("scene.py"), WITH_FILES).unwrap();
+        let render = |with: &[&str]| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_manimq"));
+            command
+                .args(["render", "-ql", "--encoder", "manim", "--media_dir", "ours"])
+                .args(["--server", system.url(), "scene.py", "Assets"])
+                .current_dir(folder.path());
+            for path in with {
+                command.args(["--with", path]);
+            }
+            tokio::task::block_in_place(|| run(&mut command))
+        };
+        let (ok, _, said) = render(&["data", "shape.svg", "a.wav"]);
+        assert!(!ok, "{said}");
+        assert!(
+            said.contains("send it with --with logo.png"),
+            "what is missing is named, with what to do: {said}"
+        );
+        let (ok, path, said) = render(&["data", "shape.svg", "a.wav", "logo.png"]);
+        assert!(ok, "{said}");
+        let ours = folder.path().join(path.trim());
+        let (ok, _, said) = run(Command::new(python_env().join("bin/manim"))
+            .args([
+                "render",
+                "-ql",
+                "--progress_bar",
+                "none",
+                "--media_dir",
+                "bare",
+            ])
+            .args(["scene.py", "Assets"])
+            .current_dir(folder.path()));
+        assert!(ok, "{said}");
+        let bare = folder.path().join("bare/videos/scene/480p15/Assets.mp4");
+        assert_eq!(frame_hashes(&ours), frame_hashes(&bare));
+        assert_eq!(sound(&ours), sound(&bare));
+        assert!(!sound(&ours).is_empty());
+    }
+    let assets = bucket.keys();
+    let assets: Vec<_> = assets
+        .iter()
+        .filter(|key| key.starts_with("some/prefix/manim_assets/default/"))
+        .collect();
+    assert_eq!(assets.len(), 4, "{assets:?}");
 }

@@ -42,13 +42,23 @@ struct SweepArgs {
     #[arg(long)]
     dry_run: bool,
     /// The data folder of `manimq serve`
-    #[arg(long, env = "MANIMQ_DATA_DIR", default_value = ".manimq/data", value_name = "DIR")]
+    #[arg(
+        long,
+        env = "MANIMQ_DATA_DIR",
+        default_value = ".manimq/data",
+        value_name = "DIR"
+    )]
     data_dir: PathBuf,
     /// Where results lie, as for `manimq serve`
     #[arg(long, env = "MANIMQ_STORAGE", value_name = "PLACE")]
     storage: Option<Place>,
     /// Secret behind signed URLs, if `manimq serve` has one
-    #[arg(long, env = "MANIMQ_STORAGE_SECRET", hide_env_values = true, value_name = "SECRET")]
+    #[arg(
+        long,
+        env = "MANIMQ_STORAGE_SECRET",
+        hide_env_values = true,
+        value_name = "SECRET"
+    )]
     storage_secret: Option<SecretString>,
     /// Certificates (PEM) to trust beside the system's
     #[arg(long, env = "MANIMQ_CA_FILE", value_name = "FILE")]
@@ -74,8 +84,8 @@ fn unusable(error: anyhow::Error) -> Failure {
 
 impl SweepArgs {
     async fn run(self, queue: &Queue) -> Result<Answer, Failure> {
-        let place = Place::choose(self.storage, |name| std::env::var(name).ok())
-            .map_err(Failure::usage)?;
+        let place =
+            Place::choose(self.storage, |name| std::env::var(name).ok()).map_err(Failure::usage)?;
         if place == Place::Local && !self.data_dir.join("artifacts").is_dir() {
             return Err(Failure::new(
                 Exit::Usage,
@@ -96,13 +106,22 @@ impl SweepArgs {
         })
         .map_err(unusable)?;
         let sweeper = Sweeper::new(store, queue.clone(), self.sweep_age, self.asset_age);
-        let report = sweeper.run(self.dry_run).await.map_err(|error| match error {
-            SweepError::Queue(error) => Failure::from(error),
-            other @ (SweepError::OtherStore | SweepError::Store(_)) => {
-                Failure::new(Exit::Usage, "storage-unusable", format!("{:#}", anyhow::Error::new(other)))
-            }
-        })?;
-        let done = if report.dry_run { "would remove" } else { "removed" };
+        let report = sweeper
+            .run(self.dry_run)
+            .await
+            .map_err(|error| match error {
+                SweepError::Queue(error) => Failure::from(error),
+                other @ (SweepError::OtherStore | SweepError::Store(_)) => Failure::new(
+                    Exit::Usage,
+                    "storage-unusable",
+                    format!("{:#}", anyhow::Error::new(other)),
+                ),
+            })?;
+        let done = if report.dry_run {
+            "would remove"
+        } else {
+            "removed"
+        };
         let mut text = format!(
             "looked at {} files, {done} {} with {} bytes\n",
             report.looked_at, report.removed, report.removed_bytes
@@ -116,7 +135,10 @@ impl SweepArgs {
             ));
         }
         if report.files.len() > SHOWN_MAX {
-            text.push_str(&format!("  and {} more\n", report.removed - SHOWN_MAX as u64));
+            text.push_str(&format!(
+                "  and {} more\n",
+                report.removed - SHOWN_MAX as u64
+            ));
         }
         if report.unknown > 0 {
             text.push_str(&format!(

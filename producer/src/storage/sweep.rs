@@ -182,6 +182,7 @@ impl Sweeper {
             ..SweepReport::default()
         };
         let mut verdicts = HashMap::new();
+        let mut of_tenants: HashMap<TenantId, u64> = HashMap::new();
         for folder in [PREFIX, ASSET_PREFIX, INCOMING] {
             let folder = self.store.path(&folder);
             let mut files = self.store.objects.list(Some(&folder));
@@ -199,12 +200,52 @@ impl Sweeper {
                 if report.looked_at as usize >= LOOKED_MAX || report.removed >= REMOVED_MAX {
                     return Ok(report);
                 }
+                let before = report.removed;
                 if let Some(reason) = self.judge(&meta, since, &mut verdicts, &mut report).await? {
                     self.remove(&meta, reason, &mut report).await?;
                 }
+                if before == report.removed
+                    && let Ok(asset) = self.key(&meta.location).parse::<AssetKey>()
+                {
+                    *of_tenants.entry(asset.tenant().clone()).or_default() += meta.size;
+                }
             }
         }
+        if !dry_run {
+            self.note_bytes(&of_tenants).await?;
+        }
         Ok(report)
+    }
+
+    /// Corrects what each tenant's files take, as it was counted by adding and taking away.
+    async fn note_bytes(&self, of_tenants: &HashMap<TenantId, u64>) -> Result<(), SweepError> {
+        let key = self.queue.keys().asset_bytes();
+        let mut known = redis::cmd("HKEYS");
+        known.arg(&key);
+        let known: Vec<String> = self.queue.query(&known).await?;
+        let counted = of_tenants.keys().map(|tenant| tenant.as_str().to_owned());
+        let tenants: std::collections::BTreeSet<String> =
+            known.into_iter().chain(counted).collect();
+        for tenant in tenants {
+            let bytes = tenant
+                .parse::<TenantId>()
+                .ok()
+                .and_then(|tenant| of_tenants.get(&tenant));
+            let command = match bytes {
+                Some(bytes) => {
+                    let mut command = redis::cmd("HSET");
+                    command.arg(&key).arg(&tenant).arg(bytes);
+                    command
+                }
+                None => {
+                    let mut command = redis::cmd("HDEL");
+                    command.arg(&key).arg(&tenant);
+                    command
+                }
+            };
+            let _: i64 = self.queue.query(&command).await?;
+        }
+        Ok(())
     }
 
     /// Why a file may go; `None` if it stays.
@@ -391,9 +432,10 @@ pub(crate) async fn use_assets<'a>(
         return Ok(true);
     }
     let _: i64 = queue.query(&command).await?;
-    let mut expire = redis::cmd("PEXPIRE");
-    let ms = u64::try_from(keep.as_millis()).unwrap_or(u64::MAX / 2);
-    expire.arg(&zset).arg(2 * ms);
+    let mut expire = redis::cmd("EXPIRE");
+    expire
+        .arg(&zset)
+        .arg(keep.as_secs().saturating_mul(2).max(60));
     let _: i64 = queue.query(&expire).await?;
     let end = tokio::time::Instant::now() + LOCK_WAIT;
     loop {
