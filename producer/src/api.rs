@@ -11,24 +11,31 @@
 
 pub mod address;
 mod admin;
+mod admit;
 mod artifacts;
 pub mod auth;
+mod batch;
 mod check;
 mod compress;
 pub mod cors;
+mod erase;
 mod events;
 pub mod extract;
 mod files;
 mod guard;
 mod health;
 mod jobs;
+mod list;
 mod look;
 mod openapi;
 mod page;
 pub mod problem;
+mod rerun;
 mod streams;
 mod tenant_events;
 mod uploads;
+mod usage;
+mod validate;
 mod view;
 mod webhooks;
 
@@ -248,11 +255,14 @@ impl App {
 /// Routes that are documented, with their part of the document.
 fn documented() -> OpenApiRouter<App> {
     OpenApiRouter::new()
-        .routes(routes!(jobs::submit))
-        .routes(routes!(jobs::read))
+        .routes(routes!(jobs::submit, list::list))
+        .routes(routes!(batch::submit))
+        .routes(routes!(jobs::read, erase::delete))
         .routes(routes!(jobs::cancel))
+        .routes(routes!(rerun::rerun))
         .routes(routes!(events::follow))
         .routes(routes!(jobs::logs))
+        .routes(routes!(artifacts::list))
         .routes(routes!(artifacts::redirect))
         .routes(routes!(tenant_events::follow))
         .routes(routes!(webhooks::create, webhooks::list))
@@ -261,6 +271,8 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(webhooks::test))
         .routes(routes!(webhooks::deliveries))
         .routes(routes!(webhooks::redeliver))
+        .routes(routes!(validate::validate))
+        .routes(routes!(usage::read))
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
         .routes(routes!(openapi::serve))

@@ -326,6 +326,17 @@ impl Store {
         content(found.payload, range).await
     }
 
+    /// Removes a file; one that is not there is no error.
+    ///
+    /// # Errors
+    /// [`StoreError::Backend`].
+    pub async fn remove(&self, key: &ArtifactKey) -> Result<(), StoreError> {
+        match self.inner.delete(&object_path(key)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Writes and removes a small file.
     ///
     /// # Errors

@@ -12,9 +12,11 @@
 //! | `:a<job>` | list | attempts after which the job was queued again; 100 kept | with the job |
 //! | `:g<job>` | string | [`Progress`](crate::job::Progress) of the attempt that runs, JSON | until the attempt ends |
 //! | `:f<job>` | list | jobs that wait for its render; at most 8 | until it ends |
+//! | `:u<job>` | list | other jobs that show the files of its render | as long as those |
 //! | `:k:<tenant>:<render key>` | string | the job that answers for a piece of work | until that job's retention ends |
 //! | `:t:<tenant>` | string | a tenant's state and quotas, see `prelude.lua` | while it is active or has settings |
 //! | `:t:<tenant>:q<lane>` | stream | ready jobs, entry `<number>-0`; `f` returned, `0` `1` `2` the lanes; pending = running; up to 16 that are done with | until the tenant was quiet for 10 minutes |
+//! | `:t:<tenant>:j<day>` | list | the jobs accepted on a day since the epoch, in that order; 24 bytes each; what is forgotten stays in it | the longest retention and 9 days (23 days) |
 //! | `:t:<tenant>:limits` | string | ceilings of its renders, `name=value,…`; no function reads it | while it has some |
 //! | `:t:<tenant>:dead` | zset | dead letters by time | with the last of them |
 //! | `:t:<tenant>:feed` | stream, and channel for hints | news of all its jobs, `j` job, `s` what; about 5,000 kept | while somebody listens, and 5 minutes on |
@@ -167,6 +169,18 @@ impl Keys {
     #[must_use]
     pub fn tenant(&self, tenant: &TenantId) -> String {
         format!("{}:t:{tenant}", self.base)
+    }
+
+    /// The tenant's jobs of a day, counted from the epoch.
+    #[must_use]
+    pub fn jobs_of_day(&self, tenant: &TenantId, day: u32) -> String {
+        format!("{}:t:{tenant}:j{day}", self.base)
+    }
+
+    /// The progress of the attempt of a job that runs.
+    #[must_use]
+    pub fn progress(&self, id: JobId) -> String {
+        format!("{}:g{}", self.base, id.short())
     }
 
     /// Ceilings of a tenant's renders.

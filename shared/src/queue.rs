@@ -16,12 +16,14 @@ mod cancel;
 mod claim;
 mod connection;
 mod dead;
+mod erase;
 mod error;
 mod events;
 mod feed;
 mod hub;
 mod library;
 mod limits;
+mod list;
 mod new_job;
 mod quota;
 mod read;
@@ -34,6 +36,7 @@ mod stats;
 mod submit;
 mod sweep;
 mod turns;
+mod usage;
 mod webhooks;
 mod worker_info;
 
@@ -57,18 +60,21 @@ pub use connection::{
     ACL_RULES, CONNECT_TIMEOUT, Kept, RESPONSE_TIMEOUT, RedisConfig, TlsFiles, URL_FORMS, redact,
 };
 pub use dead::{DeadFilter, DeadLetter, Redriven};
+pub use erase::{Erased, Leaves};
 pub use error::QueueError;
 pub use events::{EventKind, JobEvent};
 pub use feed::{Feed, News, Told};
 pub use hub::{Hub, Watch};
 pub use library::{LAYOUT, LIBRARY, Library};
 pub use limits::{RenderLimit, RenderLimits};
+pub use list::{LOOKED_MAX, ListCursor, ListPage, ListQuery, ListedJob, NotACursor};
 pub use new_job::{Enqueued, NewJob, RenderKey};
 pub use quota::{Allowance, QuotaPolicy, Quotas};
 pub use renew::{Lease, Renewal, Renewed};
 pub use rerun::Rerun;
 pub use settle::{Settled, failed};
 pub use stats::Stats;
+pub use usage::{QuotaUsage, Used};
 pub use webhooks::{Attempted, Delivery, DueDelivery, Sent, WebhookChange};
 pub use worker_info::WorkerInfo;
 

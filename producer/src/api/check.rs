@@ -20,7 +20,6 @@ pub(super) async fn request(
     caller: &Caller,
     request: &mut JobRequest,
 ) -> Result<(), ApiError> {
-    let source_bytes_max = app.limits().source_bytes_max;
     let errors = request.validate().err().unwrap_or_default();
     let JobInput::Code {
         source,
@@ -28,19 +27,7 @@ pub(super) async fn request(
         file_name,
     } = &mut request.input;
     caller.require(Scope::Code)?;
-    if source.len() > source_bytes_max {
-        let detail = format!(
-            "the source has {} bytes, at most {} are taken",
-            source.len(),
-            size(source_bytes_max)
-        );
-        return Err(
-            ApiError::new(Kind::TooLarge, detail.clone()).with_errors(vec![FieldError {
-                pointer: "/input/source".into(),
-                detail,
-            }]),
-        );
-    }
+    source_size(app, source, "/input/source")?;
     if !errors.is_empty() {
         return Err(ApiError::invalid(errors));
     }
@@ -55,8 +42,26 @@ pub(super) async fn request(
     Ok(())
 }
 
+/// Refuses a source that is too large.
+pub(super) fn source_size(app: &App, source: &str, pointer: &str) -> Result<(), ApiError> {
+    let most = app.limits().source_bytes_max;
+    if source.len() <= most {
+        return Ok(());
+    }
+    let detail = format!(
+        "the source has {} bytes, at most {} are taken",
+        source.len(),
+        size(most)
+    );
+    let error = ApiError::new(Kind::TooLarge, detail.clone());
+    Err(error.with_errors(vec![FieldError {
+        pointer: pointer.to_owned(),
+        detail,
+    }]))
+}
+
 /// Why the source was not accepted.
-fn refusal(error: CheckError, file: &str) -> ApiError {
+pub(super) fn refusal(error: CheckError, file: &str) -> ApiError {
     match error {
         CheckError::Rejected(Rejected { findings, omitted }) => {
             let first = findings.first();

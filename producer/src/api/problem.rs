@@ -68,6 +68,8 @@ kinds! {
     RequestTimeout = REQUEST_TIMEOUT, "request-timeout", "The request took too long to arrive";
     /// The job has no result yet.
     NotFinished = CONFLICT, "not-finished", "The job has not finished";
+    /// One of a batch that was refused as a whole because of another.
+    Withheld = CONFLICT, "withheld", "Another job of the batch was refused";
     /// The worker's lease is not the job's present one.
     LeaseLost = CONFLICT, "lease-lost", "The lease is not held";
     /// There is one of this name already.
@@ -215,6 +217,32 @@ impl ApiError {
     #[must_use]
     pub fn with_policy(mut self, policy: &str) -> Self {
         self.0.problem.violated_policies.push(policy.to_owned());
+        self
+    }
+
+    /// The body by itself, for an answer that holds several; without a request id.
+    #[must_use]
+    pub fn into_problem(self) -> Problem {
+        self.0.problem
+    }
+
+    /// The body so far.
+    #[must_use]
+    pub fn problem(&self) -> &Problem {
+        &self.0.problem
+    }
+
+    /// The same with other words.
+    #[must_use]
+    pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.0.problem.detail = detail.into();
+        self
+    }
+
+    /// With more headers.
+    #[must_use]
+    pub fn with_headers(mut self, headers: HeaderMap) -> Self {
+        self.0.headers.extend(headers);
         self
     }
 

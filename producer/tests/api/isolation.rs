@@ -6,12 +6,14 @@
 use std::collections::BTreeSet;
 
 use manimq_shared::api::JobView;
+use manimq_shared::ids::WebhookId;
 use manimq_shared::queue::{EventKind, Scopes};
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::keys::{key, post, with};
-use crate::support::{Api, SCENE, problem};
+use crate::events::Events;
+use crate::keys::{get, key, post, with};
+use crate::support::{Api, SCENE, problem, scene_body};
 
 /// How another's key is tried on a route.
 #[derive(Clone, Copy)]
@@ -20,11 +22,15 @@ enum Probe {
     Named(Option<&'static str>),
     /// Answers about whoever asks: it must not say anything of the first person's.
     Own(Option<&'static str>),
+    /// The same of a webhook.
+    Webhook(Option<&'static str>),
+    /// The events of all jobs of whoever asks: none of the first person's comes.
+    Feed,
     /// Operators only.
     Operator,
     /// Answers everybody, and nothing of anybody.
     Public,
-    /// Tried in a test of its own: submits, which may meet the first person's results and keys.
+    /// Tried in tests of its own: submits, which may meet the first person's results and keys.
     Submit,
 }
 
@@ -38,6 +44,38 @@ const PROBES: &[(&str, Probe)] = &[
     ("get /v1/jobs/{id}/events", Probe::Named(None)),
     ("get /v1/jobs/{id}/logs", Probe::Named(None)),
     ("get /v1/jobs/{id}/artifacts/{name}", Probe::Named(None)),
+    ("get /v1/jobs", Probe::Own(None)),
+    ("post /v1/jobs/batch", Probe::Submit),
+    ("delete /v1/jobs/{id}", Probe::Named(None)),
+    ("post /v1/jobs/{id}/rerun", Probe::Named(Some("{}"))),
+    ("get /v1/jobs/{id}/artifacts", Probe::Named(None)),
+    (
+        "post /v1/validate",
+        Probe::Own(Some(r#"{"source": "from manim import *"}"#)),
+    ),
+    ("get /v1/usage", Probe::Own(None)),
+    ("get /v1/events", Probe::Feed),
+    (
+        "post /v1/webhooks",
+        Probe::Own(Some(r#"{"url": "https://192.0.2.1/"}"#)),
+    ),
+    ("get /v1/webhooks", Probe::Own(None)),
+    ("get /v1/webhooks/{id}", Probe::Webhook(None)),
+    (
+        "patch /v1/webhooks/{id}",
+        Probe::Webhook(Some(r#"{"enabled": false}"#)),
+    ),
+    ("delete /v1/webhooks/{id}", Probe::Webhook(None)),
+    (
+        "post /v1/webhooks/{id}/rotate-secret",
+        Probe::Webhook(Some("{}")),
+    ),
+    ("post /v1/webhooks/{id}/test", Probe::Webhook(None)),
+    ("get /v1/webhooks/{id}/deliveries", Probe::Webhook(None)),
+    (
+        "post /v1/webhooks/{id}/deliveries/{delivery}/redeliver",
+        Probe::Webhook(None),
+    ),
     ("get /v1/admin/queue", Probe::Operator),
     ("get /v1/admin/workers", Probe::Operator),
     ("post /v1/admin/workers/drain", Probe::Operator),
@@ -47,6 +85,7 @@ const PROBES: &[(&str, Probe)] = &[
     ("post /v1/admin/tenants", Probe::Operator),
     ("get /v1/admin/tenants/{tenant}", Probe::Operator),
     ("patch /v1/admin/tenants/{tenant}", Probe::Operator),
+    ("delete /v1/admin/tenants/{tenant}", Probe::Operator),
     ("post /v1/admin/tenants/{tenant}/disable", Probe::Operator),
     ("post /v1/admin/tenants/{tenant}/enable", Probe::Operator),
     ("get /v1/admin/keys", Probe::Operator),
@@ -93,6 +132,8 @@ fn documented() -> BTreeSet<String> {
 struct First {
     job: JobView,
     waiting: JobView,
+    webhook: String,
+    delivery: String,
 }
 
 /// The first person's things: a job with a film, log and events, and one that waits.
@@ -112,9 +153,27 @@ async fn first_person(api: &Api, key: &str) -> First {
         .succeed(&claim, &[("video.mp4", MARK.as_bytes())])
         .await;
     let response = post(api, "/v1/jobs", key, &waiting_body()).await;
+    let waiting = response.json().await.unwrap();
+    let hook = json!({"url": format!("https://{MARK}.example/"), "description": MARK});
+    let hook = post(api, "/v1/webhooks", key, &hook).await;
+    assert_eq!(hook.status(), StatusCode::CREATED);
+    let hook: Value = hook.json().await.unwrap();
+    let webhook = hook["id"].as_str().unwrap().to_owned();
+    // Asked for, so that there is one, whether or not it arrives.
+    let tested = post(
+        api,
+        &format!("/v1/webhooks/{webhook}/test"),
+        key,
+        &json!({}),
+    )
+    .await;
+    assert!(tested.status().is_success());
+    let tested: Value = tested.json().await.unwrap();
     First {
         job,
-        waiting: response.json().await.unwrap(),
+        waiting,
+        webhook,
+        delivery: tested["delivery"].as_str().unwrap().to_owned(),
     }
 }
 
@@ -173,13 +232,24 @@ async fn a_second_persons_key_sees_nothing_of_the_firsts_on_any_documented_route
         let (method, path) = operation.split_once(' ').unwrap();
         let path = path
             .replace("{name}", "video.mp4")
-            .replace("{tenant}", "first");
+            .replace("{tenant}", "first")
+            .replace("{delivery}", &first.delivery);
         match *probe {
-            Probe::Named(body) => {
-                for job in [first.job.id, first.waiting.id] {
-                    let there = path.replace("{id}", &job.to_string());
-                    let not_there = path.replace("{id}", &nobodys.to_string());
-                    let things = [job.to_string(), nobodys.to_string()];
+            Probe::Named(body) | Probe::Webhook(body) => {
+                let (there, nobodys) = match *probe {
+                    Probe::Webhook(_) => (
+                        vec![first.webhook.clone()],
+                        WebhookId::generate().to_string(),
+                    ),
+                    _ => {
+                        let jobs = [first.job.id, first.waiting.id].map(|id| id.to_string());
+                        (jobs.to_vec(), nobodys.to_string())
+                    }
+                };
+                for id in there {
+                    let not_there = path.replace("{id}", &nobodys);
+                    let there = path.replace("{id}", &id);
+                    let things = [id, nobodys.clone()];
                     let seen = send(method, &there, Some(&other), body).await;
                     assert_eq!(seen.status(), StatusCode::NOT_FOUND, "{operation}");
                     let none = send(method, &not_there, Some(&other), body).await;
@@ -188,6 +258,27 @@ async fn a_second_persons_key_sees_nothing_of_the_firsts_on_any_documented_route
                     let refused = send(method, &there, None, body).await;
                     problem(refused, 401, "unauthenticated").await;
                 }
+            }
+            Probe::Feed => {
+                let stream = send(method, &format!("{path}?after=0"), Some(&other), None).await;
+                let mut events = Events::of(stream);
+                let theirs = post(&api, "/v1/jobs", &mine, &waiting_body()).await;
+                let theirs: JobView = theirs.json().await.unwrap();
+                let own = post(&api, "/v1/jobs", &other, &scene_body(SCENE)).await;
+                let own: JobView = own.json().await.unwrap();
+                // What came before it would have come before it.
+                loop {
+                    let event = events.next().await.expect("the stream goes on");
+                    let text = event.data.to_string();
+                    for id in [theirs.id, first.job.id, first.waiting.id] {
+                        assert!(!text.contains(&id.to_string()), "{operation}: {text}");
+                    }
+                    if text.contains(&own.id.to_string()) {
+                        break;
+                    }
+                }
+                let refused = send(method, &path, None, None).await;
+                problem(refused, 401, "unauthenticated").await;
             }
             Probe::Own(body) => {
                 let seen = send(method, &path, Some(&other), body).await;
@@ -225,6 +316,9 @@ async fn a_second_persons_key_sees_nothing_of_the_firsts_on_any_documented_route
         }
     }
     // And nothing was done to it.
+    let hook = get(&api, &format!("/v1/webhooks/{}", first.webhook), &mine).await;
+    let hook: Value = hook.json().await.unwrap();
+    assert_eq!(hook["enabled"], true, "{hook}");
     let after = api.queue.read(first.waiting.id).await.unwrap().unwrap();
     assert_eq!(
         (after.status, after.revision),
@@ -272,4 +366,24 @@ async fn a_second_persons_submit_meets_neither_the_firsts_results_nor_keys() {
     assert_eq!(again.json::<JobView>().await.unwrap().id, theirs.id);
     view(submit(&other, "refresh", "k2").await).await;
     view(submit(&mine, "use", "k2").await).await;
+    // A batch has keys of its own kind, and they are each one's own, too.
+    let batch = async |key: &str| -> Value {
+        let request = with(api.request(Method::POST, "/v1/jobs/batch"), key);
+        let request = request.header("idempotency-key", "k3");
+        let sent = request.json(&json!({"jobs": [waiting_body()]}));
+        let response = sent.send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        response.json().await.unwrap()
+    };
+    let (mine, other) = (batch(&mine).await, batch(&other).await);
+    let id = |answer: &Value| {
+        answer["results"][0]["job"]["id"]
+            .as_str()
+            .map(str::to_owned)
+    };
+    assert!(
+        id(&mine).is_some() && id(&other).is_some(),
+        "{mine} {other}"
+    );
+    assert_ne!(id(&mine), id(&other));
 }

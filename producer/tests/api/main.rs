@@ -4,9 +4,11 @@
 mod documents;
 mod events;
 mod files;
+mod hard;
 mod isolation;
 mod jobs;
 mod keys;
+mod lists;
 mod operation;
 mod operators;
 mod sharing;

@@ -24,6 +24,7 @@ const FILES: &[&str] = &[
     include_str!("lua/fail.lua"),
     include_str!("lua/release.lua"),
     include_str!("lua/cancel.lua"),
+    include_str!("lua/erase.lua"),
     include_str!("lua/read.lua"),
     include_str!("lua/stats.lua"),
     include_str!("lua/list.lua"),

@@ -57,6 +57,9 @@ local AGEING = 8
 -- live ones are for tenants that hold less than their part. Activity is noted once per ACTIVE_STEP_MS.
 local ELASTIC_SHARE, RESERVE_FROM, ACTIVE_MS, ACTIVE_STEP_MS = 0.9, 5, 600000, 10000
 local MINUTE_MS, DAY_MS = 60000, 86400000
+-- The list of a day's jobs lives longer than jobs are kept by a day, which it spans, the longest deadline
+-- and a day to run in. Whoever waits longer than a week has it prolonged when it ends.
+local LISTED_BEYOND_S, LONG_WAIT_MS = 777600, 604800000
 -- Most that one attempt is charged and metered for: twice the longest time limit. More is a clock that was set.
 local USED_MAX_MS = 7200000
 -- Lanes in the order of their claim: returned jobs first. A job's record holds the index.
@@ -194,6 +197,10 @@ local function followers_key(base, id) return base .. ':f' .. id end
 local function tenant_key(base, tenant) return base .. ':t:' .. tenant end
 local function stream_key(base, tenant, lane) return base .. ':t:' .. tenant .. ':q' .. LANES[lane] end
 local function render_key(base, tenant, render) return base .. ':k:' .. tenant .. ':' .. render end
+local function sharers_key(base, id) return base .. ':u' .. id end
+-- The jobs of a tenant that were accepted on a day (UTC), in that order.
+local function day_key(ms) return ':j' .. int(floor(ms / DAY_MS)) end
+local function list_key(base, tenant, ms) return base .. ':t:' .. tenant .. day_key(ms) end
 
 -- Begins a call.
 local function open(base)
@@ -411,6 +418,19 @@ local function write_news(S, t)
   end
 end
 
+-- Notes a tenant's new jobs in its list, in one call for all of them. One that is forgotten is just not found
+-- any more by whoever reads the list.
+local function note_listed(S, t)
+  local listed = t.listed
+  S.today = S.today or day_key(S.now)
+  local key = S.base .. ':t:' .. t.name .. S.today
+  if call('RPUSH', key, spread(listed)) == #listed then
+    local s = shard(S)
+    call('EXPIRE', key, int(max(s[KEEP_OK], s[KEEP_OTHER]) + LISTED_BEYOND_S))
+  end
+  t.listed = nil
+end
+
 -- Ends a call: writes what it collected. May be called in between, too.
 local function flush(S)
   local base = S.base
@@ -437,6 +457,7 @@ local function flush(S)
       end
     end
     local entered = false
+    if t.listed then note_listed(S, t) end
     if t.recheck or (t.pushed > 0 and t.a[PLACE] ~= VT) then entered = place(S, t) end
     if t.a[PLACE] == VT then S.ring = S.ring + max(t.pushed, entered and 1 or 0) end
     if t.news then write_news(S, t) end
@@ -599,6 +620,7 @@ local function settle(S, t, id, job, status, result)
     job[DL] = 0
   end
   keep(S, id, job, status, seconds)
+  if S.now - job[CA] > LONG_WAIT_MS then call('EXPIRE', list_key(S.base, job[TN], job[CA]), int(seconds), 'GT') end
   if result and result ~= '' then call('SET', result_key(S.base, id), result, 'EX', int(seconds)) end
   clear_flag(job, HAS_PROGRESS)
   job[ST], job[SQ], job[NB], job[LT] = status, 0, 0, NO_ID
@@ -643,7 +665,15 @@ local function conclude(S, t, id, job, status, result, outcome, class, told)
         if status == SUCCEEDED then answers = answers or follower end
       end
     end
-    call('DEL', followers_key(S.base, id))
+    -- Who shows the files of this render: they stay until the last of them is erased.
+    if status == SUCCEEDED and answers then
+      if call('EXISTS', followers_key(S.base, id)) == 1 then
+        call('RENAME', followers_key(S.base, id), sharers_key(S.base, id))
+        call('EXPIRE', sharers_key(S.base, id), int(shard(S)[KEEP_OK]))
+      end
+    else
+      call('DEL', followers_key(S.base, id))
+    end
     clear_flag(job, LEADS)
   end
   if job[RK] then note_render(S, id, job, answers) end
