@@ -10,8 +10,8 @@ mod jobs;
 pub(crate) mod keys;
 pub(crate) mod pause;
 mod queue;
-mod show;
-mod table;
+pub(crate) mod show;
+pub(crate) mod table;
 pub(crate) mod tenants;
 pub(crate) mod view;
 pub(crate) mod workers;
@@ -104,14 +104,14 @@ enum Action {
 
 /// What a command has to say.
 pub(crate) struct Answer {
-    text: String,
-    json: Value,
-    exit: Exit,
+    pub(crate) text: String,
+    pub(crate) json: Value,
+    pub(crate) exit: Exit,
 }
 
 impl Answer {
     /// All went well.
-    fn ok(text: impl Into<String>, json: Value) -> Self {
+    pub(crate) fn ok(text: impl Into<String>, json: Value) -> Self {
         Self {
             text: text.into(),
             json,
@@ -123,9 +123,14 @@ impl Answer {
 /// Runs the command.
 pub async fn run(args: AdminArgs) -> Exit {
     let AdminArgs { action, place } = args;
-    match act(action, &place).await {
+    conclude(act(action, &place).await, place.json)
+}
+
+/// Says what a command has to say, or why it failed: in prose, or as one JSON document.
+pub(crate) fn conclude(result: Result<Answer, Failure>, json: bool) -> Exit {
+    match result {
         Ok(answer) => {
-            if place.json {
+            if json {
                 print(&format!("{:#}\n", answer.json));
             } else {
                 print(&answer.text);
@@ -133,7 +138,7 @@ pub async fn run(args: AdminArgs) -> Exit {
             answer.exit
         }
         Err(failure) => {
-            if place.json {
+            if json {
                 print(&format!("{:#}\n", failure.to_json()));
             } else {
                 eprint!("{}", failure.report(Paint::stderr()));
@@ -272,7 +277,7 @@ impl From<Refusal> for Failure {
 }
 
 /// Writes to standard output. A reader who has gone away (`| head`) is no failure.
-fn print(text: &str) {
+pub(crate) fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }

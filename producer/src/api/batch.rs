@@ -32,7 +32,7 @@ const CHECKS: usize = 2;
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes repeating safe: 1 to 64 visible characters, bare or as a quoted string")),
     responses(
         (status = 200, description = "What became of each", body = BatchAnswer),
-        (status = 403, description = "`all_or_nothing`: the tenant's quotas (`not-allowed`) or the key's scopes (`capability-missing`) do not allow one of the jobs", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
+        (status = 403, description = "`all_or_nothing`: the tenant's quotas do not allow one of the jobs", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
         (status = 412, description = "`all_or_nothing`: one asks for an earlier result that is not there", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
         (status = 413, description = "The body is too large", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
         (status = 415, description = "Not `application/json`", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
@@ -61,8 +61,7 @@ pub(super) async fn submit(
         let idempotency = key
             .as_ref()
             .map(|key| (format!("batch {n} {key}"), jobs::fingerprint(&request)));
-        let (app, caller, tenant) = (&app, &caller, &tenant);
-        let traceparent = traceparent.clone();
+        let (app, caller, tenant, traceparent) = (&app, &caller, &tenant, traceparent.clone());
         async move {
             check::request(app, caller, &mut request).await?;
             let payload = JobPayload {

@@ -17,7 +17,7 @@ use crate::render::follow::Logs;
 use crate::render::place::Place;
 use crate::render::progress::{Mode, Screen, short};
 use crate::render::source::Source;
-use crate::render::{Plan, Which, render};
+use crate::render::{More, Plan, Which, render};
 
 /// The scene file.
 const SOURCE: &str = include_str!("../../samples/hello.py");
@@ -53,6 +53,7 @@ pub async fn make(
         ..OutputSpec::default()
     };
     let plan = Plan {
+        more: More::default(),
         source: Source {
             text: SOURCE.to_owned(),
             shown: "hello.py".to_owned(),

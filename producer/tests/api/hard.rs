@@ -249,9 +249,20 @@ impl Dice {
 
     /// A right body with some of it replaced by nonsense, or nonsense alone, or no JSON at all.
     fn body(&mut self) -> Vec<u8> {
+        let odd = self.text();
+        let source = self.of(&[
+            SCENE,
+            SCENE,
+            SCENE,
+            "",
+            "import os\n",
+            "class A(:",
+            odd.as_str(),
+        ]);
+        let timeout = self.of(&[1, 60, 3600, 0, 3601]);
         let right = json!({
-            "input": {"kind": "code", "source": SCENE, "scene": "Hello"},
-            "output": {"quality": "low", "format": "mp4", "fps": 15}, "lane": "normal", "timeout_s": 60,
+            "input": {"kind": "code", "source": source, "scene": "Hello"},
+            "output": {"quality": "low", "format": "mp4", "fps": 15}, "lane": "normal", "timeout_s": timeout,
             "deadline_s": 60, "cache": "refresh", "tags": ["a"], "metadata": {"k": "v"},
         });
         let mut body = match self.below(6) {

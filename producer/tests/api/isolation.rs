@@ -5,15 +5,14 @@
 
 use std::collections::BTreeSet;
 
-use manimq_shared::api::JobView;
-use manimq_shared::ids::WebhookId;
-use manimq_shared::queue::{EventKind, Scopes};
+use manimq_shared::api::{JobView, WebhookView};
+use manimq_shared::queue::{EventKind, Scopes, Sent};
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::events::Events;
-use crate::keys::{get, key, post, with};
-use crate::support::{Api, SCENE, problem, scene_body};
+use crate::keys::{key, post, with};
+use crate::support::{Api, SCENE, eventually, problem};
 
 /// How another's key is tried on a route.
 #[derive(Clone, Copy)]
@@ -22,42 +21,34 @@ enum Probe {
     Named(Option<&'static str>),
     /// Answers about whoever asks: it must not say anything of the first person's.
     Own(Option<&'static str>),
-    /// The same of a webhook.
-    Webhook(Option<&'static str>),
-    /// The events of all jobs of whoever asks: none of the first person's comes.
-    Feed,
     /// Operators only.
     Operator,
     /// Answers everybody, and nothing of anybody.
     Public,
-    /// Tried in tests of its own: submits, which may meet the first person's results and keys.
-    Submit,
+    /// The path names the first person's webhook.
+    Webhook(Option<&'static str>),
+    /// Tried in a test of its own.
+    Alone,
 }
 
 const PROBES: &[(&str, Probe)] = &[
     ("get /healthz", Probe::Public),
     ("get /readyz", Probe::Public),
     ("get /openapi.json", Probe::Public),
-    ("post /v1/jobs", Probe::Submit),
-    ("get /v1/jobs/{id}", Probe::Named(None)),
-    ("post /v1/jobs/{id}/cancel", Probe::Named(None)),
-    ("get /v1/jobs/{id}/events", Probe::Named(None)),
-    ("get /v1/jobs/{id}/logs", Probe::Named(None)),
-    ("get /v1/jobs/{id}/artifacts/{name}", Probe::Named(None)),
+    ("post /v1/jobs", Probe::Alone),
+    ("post /v1/jobs/batch", Probe::Alone),
     ("get /v1/jobs", Probe::Own(None)),
-    ("post /v1/jobs/batch", Probe::Submit),
-    ("delete /v1/jobs/{id}", Probe::Named(None)),
-    ("post /v1/jobs/{id}/rerun", Probe::Named(Some("{}"))),
-    ("get /v1/jobs/{id}/artifacts", Probe::Named(None)),
+    ("get /v1/usage", Probe::Own(None)),
     (
         "post /v1/validate",
-        Probe::Own(Some(r#"{"source": "from manim import *"}"#)),
+        Probe::Own(Some(r#"{"source": "import os"}"#)),
     ),
-    ("get /v1/usage", Probe::Own(None)),
-    ("get /v1/events", Probe::Feed),
+    ("post /v1/jobs/{id}/rerun", Probe::Named(Some("{}"))),
+    ("delete /v1/jobs/{id}", Probe::Named(None)),
+    ("get /v1/events", Probe::Alone),
     (
         "post /v1/webhooks",
-        Probe::Own(Some(r#"{"url": "https://192.0.2.1/"}"#)),
+        Probe::Own(Some(r#"{"url": "https://example.com"}"#)),
     ),
     ("get /v1/webhooks", Probe::Own(None)),
     ("get /v1/webhooks/{id}", Probe::Webhook(None)),
@@ -76,6 +67,12 @@ const PROBES: &[(&str, Probe)] = &[
         "post /v1/webhooks/{id}/deliveries/{delivery}/redeliver",
         Probe::Webhook(None),
     ),
+    ("get /v1/jobs/{id}", Probe::Named(None)),
+    ("post /v1/jobs/{id}/cancel", Probe::Named(None)),
+    ("get /v1/jobs/{id}/events", Probe::Named(None)),
+    ("get /v1/jobs/{id}/logs", Probe::Named(None)),
+    ("get /v1/jobs/{id}/artifacts", Probe::Named(None)),
+    ("get /v1/jobs/{id}/artifacts/{name}", Probe::Named(None)),
     ("get /v1/admin/queue", Probe::Operator),
     ("get /v1/admin/workers", Probe::Operator),
     ("post /v1/admin/workers/drain", Probe::Operator),
@@ -153,27 +150,26 @@ async fn first_person(api: &Api, key: &str) -> First {
         .succeed(&claim, &[("video.mp4", MARK.as_bytes())])
         .await;
     let response = post(api, "/v1/jobs", key, &waiting_body()).await;
-    let waiting = response.json().await.unwrap();
-    let hook = json!({"url": format!("https://{MARK}.example/"), "description": MARK});
-    let hook = post(api, "/v1/webhooks", key, &hook).await;
-    assert_eq!(hook.status(), StatusCode::CREATED);
-    let hook: Value = hook.json().await.unwrap();
-    let webhook = hook["id"].as_str().unwrap().to_owned();
-    // Asked for, so that there is one, whether or not it arrives.
-    let tested = post(
-        api,
-        &format!("/v1/webhooks/{webhook}/test"),
-        key,
-        &json!({}),
-    )
+    let waiting: JobView = response.json().await.unwrap();
+    // Nobody has that name, so nothing is called.
+    let settings = json!({"url": format!("https://{MARK}.invalid/"), "description": MARK});
+    let made = post(api, "/v1/webhooks", key, &settings).await;
+    let webhook: WebhookView = made.json().await.unwrap();
+    let owner = &waiting.tenant;
+    let test = api.queue.send_webhook(owner, webhook.id, None).await;
+    let Sent::Soon(delivery) = test.unwrap() else {
+        panic!("no test call");
+    };
+    eventually(|| async {
+        let list = api.queue.deliveries(owner, webhook.id, 10).await.unwrap();
+        list.iter().any(|d| d.id == delivery).then_some(())
+    })
     .await;
-    assert!(tested.status().is_success());
-    let tested: Value = tested.json().await.unwrap();
     First {
         job,
         waiting,
-        webhook,
-        delivery: tested["delivery"].as_str().unwrap().to_owned(),
+        webhook: webhook.id.to_string(),
+        delivery,
     }
 }
 
@@ -232,24 +228,13 @@ async fn a_second_persons_key_sees_nothing_of_the_firsts_on_any_documented_route
         let (method, path) = operation.split_once(' ').unwrap();
         let path = path
             .replace("{name}", "video.mp4")
-            .replace("{tenant}", "first")
-            .replace("{delivery}", &first.delivery);
+            .replace("{tenant}", "first");
         match *probe {
-            Probe::Named(body) | Probe::Webhook(body) => {
-                let (there, nobodys) = match *probe {
-                    Probe::Webhook(_) => (
-                        vec![first.webhook.clone()],
-                        WebhookId::generate().to_string(),
-                    ),
-                    _ => {
-                        let jobs = [first.job.id, first.waiting.id].map(|id| id.to_string());
-                        (jobs.to_vec(), nobodys.to_string())
-                    }
-                };
-                for id in there {
-                    let not_there = path.replace("{id}", &nobodys);
-                    let there = path.replace("{id}", &id);
-                    let things = [id, nobodys.clone()];
+            Probe::Named(body) => {
+                for job in [first.job.id, first.waiting.id] {
+                    let there = path.replace("{id}", &job.to_string());
+                    let not_there = path.replace("{id}", &nobodys.to_string());
+                    let things = [job.to_string(), nobodys.to_string()];
                     let seen = send(method, &there, Some(&other), body).await;
                     assert_eq!(seen.status(), StatusCode::NOT_FOUND, "{operation}");
                     let none = send(method, &not_there, Some(&other), body).await;
@@ -258,27 +243,6 @@ async fn a_second_persons_key_sees_nothing_of_the_firsts_on_any_documented_route
                     let refused = send(method, &there, None, body).await;
                     problem(refused, 401, "unauthenticated").await;
                 }
-            }
-            Probe::Feed => {
-                let stream = send(method, &format!("{path}?after=0"), Some(&other), None).await;
-                let mut events = Events::of(stream);
-                let theirs = post(&api, "/v1/jobs", &mine, &waiting_body()).await;
-                let theirs: JobView = theirs.json().await.unwrap();
-                let own = post(&api, "/v1/jobs", &other, &scene_body(SCENE)).await;
-                let own: JobView = own.json().await.unwrap();
-                // What came before it would have come before it.
-                loop {
-                    let event = events.next().await.expect("the stream goes on");
-                    let text = event.data.to_string();
-                    for id in [theirs.id, first.job.id, first.waiting.id] {
-                        assert!(!text.contains(&id.to_string()), "{operation}: {text}");
-                    }
-                    if text.contains(&own.id.to_string()) {
-                        break;
-                    }
-                }
-                let refused = send(method, &path, None, None).await;
-                problem(refused, 401, "unauthenticated").await;
             }
             Probe::Own(body) => {
                 let seen = send(method, &path, Some(&other), body).await;
@@ -312,13 +276,24 @@ async fn a_second_persons_key_sees_nothing_of_the_firsts_on_any_documented_route
                     assert!(!text.contains(secret), "{operation}: {text}");
                 }
             }
-            Probe::Submit => {}
+            Probe::Webhook(body) => {
+                let nobodys = manimq_shared::ids::WebhookId::generate().to_string();
+                let path = path.replace("{delivery}", &first.delivery);
+                let there = path.replace("{id}", &first.webhook);
+                let not_there = path.replace("{id}", &nobodys);
+                let things = [first.webhook.clone(), nobodys];
+                let seen = send(method, &there, Some(&other), body).await;
+                assert_eq!(seen.status(), StatusCode::NOT_FOUND, "{operation}");
+                let none = send(method, &not_there, Some(&other), body).await;
+                let (seen, none) = (plain(seen, &things).await, plain(none, &things).await);
+                assert_eq!(seen, none, "{operation}: it tells that there is something");
+                let refused = send(method, &there, None, body).await;
+                problem(refused, 401, "unauthenticated").await;
+            }
+            Probe::Alone => {}
         }
     }
     // And nothing was done to it.
-    let hook = get(&api, &format!("/v1/webhooks/{}", first.webhook), &mine).await;
-    let hook: Value = hook.json().await.unwrap();
-    assert_eq!(hook["enabled"], true, "{hook}");
     let after = api.queue.read(first.waiting.id).await.unwrap().unwrap();
     assert_eq!(
         (after.status, after.revision),
@@ -366,24 +341,42 @@ async fn a_second_persons_submit_meets_neither_the_firsts_results_nor_keys() {
     assert_eq!(again.json::<JobView>().await.unwrap().id, theirs.id);
     view(submit(&other, "refresh", "k2").await).await;
     view(submit(&mine, "use", "k2").await).await;
-    // A batch has keys of its own kind, and they are each one's own, too.
-    let batch = async |key: &str| -> Value {
-        let request = with(api.request(Method::POST, "/v1/jobs/batch"), key);
-        let request = request.header("idempotency-key", "k3");
-        let sent = request.json(&json!({"jobs": [waiting_body()]}));
-        let response = sent.send().await.unwrap();
-        assert_eq!(response.status(), StatusCode::OK);
-        response.json().await.unwrap()
-    };
-    let (mine, other) = (batch(&mine).await, batch(&other).await);
-    let id = |answer: &Value| {
-        answer["results"][0]["job"]["id"]
-            .as_str()
-            .map(str::to_owned)
-    };
-    assert!(
-        id(&mine).is_some() && id(&other).is_some(),
-        "{mine} {other}"
+}
+
+#[tokio::test]
+async fn a_second_persons_events_and_batches_are_their_own() {
+    let api = Api::start().await;
+    let (mine, other) = (
+        key(&api, "first", Scopes::USUAL).await,
+        key(&api, "second", Scopes::USUAL).await,
     );
-    assert_ne!(id(&mine), id(&other));
+    let first = first_person(&api, &mine).await;
+    let follow = async |last: Option<&str>| {
+        let mut request = with(api.request(Method::GET, "/v1/events"), &other);
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        Events::of(request.send().await.unwrap())
+    };
+    let mut events = follow(None).await;
+    assert_eq!(events.next().await.unwrap().kind, "ready");
+    // The first person's jobs go on; a batch of the second's asks for the same work.
+    let worker = api.worker();
+    let claim = worker.claim().await;
+    assert_eq!(claim.job, first.waiting.id);
+    let batch = json!({"jobs": [body(), waiting_body()]});
+    let response = post(&api, "/v1/jobs/batch", &other, &batch).await;
+    assert!(response.status().is_success());
+    let text = response.text().await.unwrap();
+    assert!(!text.contains(&first.job.id.to_string()), "{text}");
+    for _ in 0..2 {
+        let event = events.next().await.unwrap();
+        assert_eq!(event.data["tenant"], "second", "{event:?}");
+    }
+    // Nor does an event id of the first person's feed lead there.
+    let queue = &api.queue;
+    let owner = first.job.tenant.clone();
+    let theirs = queue.listen(&owner, std::time::Duration::from_secs(60));
+    let reset = follow(Some(&theirs.await.unwrap())).await.next().await;
+    assert_eq!(reset.unwrap().kind, "reset");
 }
