@@ -74,7 +74,7 @@ struct Place {
 enum Action {
     /// The queue at a glance: jobs, slots, pauses, counters
     Queue(queue::QueueArgs),
-    /// Tenants: create, list, show, set quotas, disable, enable
+    /// Tenants: create, list, show, set quotas, disable, enable, delete
     Tenants(tenants::TenantsArgs),
     /// API keys: create, list, rotate, revoke
     Keys(keys::KeysArgs),

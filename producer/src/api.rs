@@ -310,7 +310,13 @@ pub fn router(app: App) -> Router {
             "/storage/{*key}",
             axum::routing::get(files::get).put(files::put),
         )
-        .fallback(|uri: axum::http::Uri| async move { ApiError::no_route(uri.path()) })
+        .fallback(|uri: axum::http::Uri| async move { ApiError::no_route(uri.path()) });
+    layered(routes, app)
+}
+
+/// Routes within all that every request passes.
+fn layered(routes: Router<App>, app: App) -> Router {
+    let routes = routes
         .layer(from_fn_with_state(app.clone(), auth::around))
         .layer(from_fn_with_state(app.clone(), guard::check));
     let routes = compress::layered(routes).layer(from_fn_with_state(app.clone(), observe));
@@ -465,7 +471,11 @@ mod tests {
 
     /// An app whose Redis is nowhere.
     fn app(folder: &std::path::Path) -> App {
-        App::new(Parts {
+        App::new(parts(folder))
+    }
+
+    fn parts(folder: &std::path::Path) -> Parts {
+        Parts {
             queue: Queue::new(&RedisConfig::new("redis://127.0.0.1:1/0")).unwrap(),
             store: Store::open(&crate::storage::StoreConfig::local(folder)).unwrap(),
             metrics: Metrics::default(),
@@ -482,7 +492,7 @@ mod tests {
                 tls: manimq_shared::tls::client_config(None).unwrap(),
             },
             stop: CancellationToken::new(),
-        })
+        }
     }
 
     #[tokio::test]
@@ -508,6 +518,34 @@ mod tests {
             assert_eq!(problem.request_id.as_deref(), Some("mine"));
             assert!(!problem.detail.contains("secret"), "{problem:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_told_through_all_layers_to_pages_of_other_origins_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let page = "https://app.example.com";
+        let mut parts = parts(folder.path());
+        parts.cors_origins = vec![page.parse().unwrap()];
+        let routes = Router::new().route(
+            // One whose answers are compressed.
+            "/openapi.json",
+            axum::routing::get(|| async { panic!("a secret detail") as () }),
+        );
+        let request = Request::get("/openapi.json")
+            .header("origin", page)
+            .header("accept-encoding", "gzip")
+            .body(Body::empty())
+            .unwrap();
+        let router = layered(routes, App::new(parts));
+        let response = router.oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let headers = response.headers();
+        assert_eq!(headers["content-type"], PROBLEM_JSON);
+        assert_eq!(headers["access-control-allow-origin"], page);
+        assert!(!headers.contains_key("content-encoding"));
+        let body = to_bytes(response.into_body(), 10_000).await.unwrap();
+        let problem: Problem = serde_json::from_slice(&body).unwrap();
+        assert_eq!(problem.kind, "internal");
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! The queue on every kind of Redis: over TLS, as a user with few rights, behind sentinels, in a
 //! Cluster; and what happens when these break.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use manimq_shared::ids::{JobId, TenantId};
 use manimq_shared::job::{JobRequest, JobResult, Status};
 use manimq_shared::keys::Topic;
 use manimq_shared::queue::{
-    ACL_RULES, Bell, Enqueued, LEASE, Lease, NewJob, Queue, QueueError, RESPONSE_TIMEOUT,
+    ACL_RULES, Bell, Enqueued, LEASE, LIBRARY, Lease, NewJob, Queue, QueueError, RESPONSE_TIMEOUT,
     RedisConfig, Renewal, Settled, TlsFiles,
 };
 use manimq_shared::testing::{Certificates, ClusterSet, RedisServer, SentinelSet, worker};
@@ -229,6 +230,36 @@ fn user(server: &RedisServer, rights: &str) -> RedisConfig {
 async fn a_user_with_only_the_documented_rights_suffices() {
     let server = RedisServer::start();
     lives(&user(&server, ACL_RULES)).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_documented_rights_cover_every_command_that_a_function_calls() {
+    let server = RedisServer::start();
+    user(&server, ACL_RULES);
+    let queue = Queue::connect(&server.config("mq")).await.unwrap();
+    let quoted = LIBRARY.code.split("call('").skip(1);
+    let names: BTreeSet<_> = quoted.filter_map(|rest| rest.split('\'').next()).collect();
+    assert!(names.len() > 30, "{names:?}");
+    let may = async |name: &str| {
+        let info = redis::cmd("COMMAND").arg("INFO").arg(name).clone();
+        let info: Vec<Vec<redis::Value>> = queue.query(&info).await.unwrap();
+        let redis::Value::Int(arity) = info[0][1] else {
+            panic!("{name}: {info:?}");
+        };
+        let mut command = redis::cmd("ACL");
+        command.arg("DRYRUN").arg("manimq").arg(name);
+        for _ in 1..arity.abs() {
+            command.arg("{mq:0}:x");
+        }
+        let said: String = queue.query(&command).await.unwrap();
+        !said.contains("no permissions")
+    };
+    // These have subcommands, and are all in +@stream.
+    let plain = |name: &&str| !["XGROUP", "XINFO"].contains(name);
+    for name in names.into_iter().filter(plain) {
+        assert!(may(name).await, "{name} is not among the rights");
+    }
+    assert!(!may("KEYS").await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

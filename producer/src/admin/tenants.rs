@@ -1,19 +1,23 @@
 //! `manimq admin tenants`: who uses the queue, and what each may.
 
+pub(crate) mod delete;
+
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use futures_util::FutureExt as _;
+use futures_util::future::ready;
 use manimq_shared::ids::TenantId;
 use manimq_shared::job::Quality;
 use manimq_shared::queue::{Queue, QueueError, Quotas, RenderLimits, check_name};
 use serde_json::{Value, json};
 
-use super::show::{ago, or_dash, span};
+use super::show::{ago, or_dash, plural, span};
 use super::table::{Cell, Table, Tone, cell, facts};
 use super::view::TenantView;
 use super::{Answer, Refusal, each_tenant, every_account};
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::term::Paint;
 
 /// Every quota, in the order of [`Quotas`].
@@ -97,6 +101,24 @@ Example:
     Enable {
         /// Its id
         tenant: TenantId,
+    },
+    /// Erase a tenant: jobs, webhooks, settings and keys; there is no way back
+    #[command(after_help = "\
+It is disabled first, what waits and runs is cancelled, then each job is erased. That takes some
+seconds, and as long as renders take to stop. The files of its jobs belong to nobody then: the API
+sweeps them, as `manimq admin storage` does.
+
+Example:
+  manimq admin tenants delete acme --dry-run")]
+    Delete {
+        /// Its id
+        tenant: TenantId,
+        /// Only count what would go
+        #[arg(long, conflicts_with = "yes")]
+        dry_run: bool,
+        /// Do it
+        #[arg(long)]
+        yes: bool,
     },
     /// Show or change what one render of a tenant may use; what is not named stays
     #[command(after_help = LIMITS_HELP)]
@@ -233,6 +255,11 @@ impl TenantsArgs {
             Action::Create { tenant, name } => made(queue, &tenant, &name).await,
             Action::Disable { tenant } => able(queue, &tenant, false).await,
             Action::Enable { tenant } => able(queue, &tenant, true).await,
+            Action::Delete {
+                tenant,
+                dry_run,
+                yes,
+            } => erase(queue, &tenant, dry_run, yes, paint).await,
             Action::List { limit } => list(queue, limit as usize, paint).await,
             Action::Show { tenant } => show(queue, &tenant, paint).await,
             Action::Set { tenant, change } => set(queue, &tenant, &change, paint).await,
@@ -369,6 +396,58 @@ async fn able(queue: &Queue, tenant: &TenantId, able: bool) -> Result<Answer, Fa
     };
     let json = json!({ "tenant": tenant, "disabled": !able, "changed": changed });
     Ok(Answer::ok(text, json))
+}
+
+async fn erase(
+    queue: &Queue,
+    tenant: &TenantId,
+    dry_run: bool,
+    yes: bool,
+    paint: Paint,
+) -> Result<Answer, Failure> {
+    if !dry_run && !yes {
+        return Err(
+            Failure::usage(format!("this erases {tenant} and all its jobs for good"))
+                .hint("look with --dry-run, then say --yes; nothing was changed"),
+        );
+    }
+    // Where the files lie only the API knows: what is left of them it sweeps.
+    let report = delete::delete(queue, tenant, dry_run, &|_| ready(0).boxed()).await?;
+    let not_ended = match (dry_run, report.not_ended) {
+        (true, n) if n > 0 => format!(" ({n} would be cancelled first)"),
+        _ => String::new(),
+    };
+    let lines = [
+        ("jobs", format!("{}{not_ended}", report.jobs)),
+        (
+            "files",
+            format!("{}, {} MiB", report.files, report.file_bytes >> 20),
+        ),
+        ("webhooks", report.webhooks.to_string()),
+        ("keys", report.keys.to_string()),
+    ];
+    let mut text = facts(paint, &lines);
+    let exit = match (dry_run, report.complete) {
+        (true, _) => {
+            text.push_str(&format!(
+                "{tenant}: nothing was changed; --yes erases this\n"
+            ));
+            Exit::Ok
+        }
+        (false, true) => {
+            text.push_str(&format!("{tenant}: gone; its files are swept by the API\n"));
+            Exit::Ok
+        }
+        (false, false) => {
+            text.push_str(&format!(
+                "{tenant}: disabled, but {} have not stopped yet; run this again\n",
+                plural(report.not_ended, "render")
+            ));
+            Exit::Failed
+        }
+    };
+    let json = json!(report);
+    Ok(Answer { text, json, exit })
 }
 
 async fn list(queue: &Queue, limit: usize, paint: Paint) -> Result<Answer, Failure> {

@@ -328,6 +328,33 @@ pub struct MadeKeyView {
     pub record: KeyView,
 }
 
+/// What went with a tenant, or would go.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct DeletionReport {
+    /// Whose.
+    #[schema(value_type = String)]
+    pub tenant: TenantId,
+    /// Whether nothing was done.
+    pub dry_run: bool,
+    /// Whether all is gone. Else some renders have not stopped yet; the tenant is disabled, and the same
+    /// again goes on.
+    pub complete: bool,
+    /// Jobs erased, or to be erased.
+    pub jobs: u64,
+    /// Of them, in a dry run, those that would be cancelled first; else those that are left.
+    pub not_ended: u64,
+    /// Their files.
+    pub files: u64,
+    /// Bytes of these.
+    pub file_bytes: u64,
+    /// Files that were removed at once; the others belong to no job any more, and are swept.
+    pub files_removed: u64,
+    /// Webhooks.
+    pub webhooks: u64,
+    /// Keys, dead ones among them.
+    pub keys: u64,
+}
+
 /// A dead letter: a job that failed for good by no fault of its author.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct DeadView {

@@ -11,9 +11,10 @@ use axum::http::header::{CACHE_CONTROL, LOCATION};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use futures_util::FutureExt as _;
 use manimq_shared::ids::{JobId, TenantId};
 use manimq_shared::job::{FailureClass, Lane};
-use manimq_shared::queue::{DeadFilter, KeyId, NewKey, PauseScope, Quotas, Scope, Scopes};
+use manimq_shared::queue::{DeadFilter, KeyId, Leaves, NewKey, PauseScope, Quotas, Scope, Scopes};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::openapi::{RefOr, Response as Answer};
@@ -22,12 +23,13 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
+use super::erase;
 use super::extract::{Operator, Query, StrictJson};
 use super::openapi::{Problems, problem_answer};
 use super::problem::{ApiError, Kind};
 use crate::admin::view::{
-    DeadPage, DiscardReport, DrainedView, KeyView, MadeKeyView, PauseView, QueueSummary,
-    RedriveReport, TenantView, WorkerView,
+    DeadPage, DeletionReport, DiscardReport, DrainedView, KeyView, MadeKeyView, PauseView,
+    QueueSummary, RedriveReport, TenantView, WorkerView,
 };
 use crate::admin::{Refusal, dead, keys, pause, tenants, workers};
 
@@ -45,7 +47,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(pause_jobs))
         .routes(routes!(resume_jobs))
         .routes(routes!(list_tenants, create_tenant))
-        .routes(routes!(read_tenant, change_tenant))
+        .routes(routes!(read_tenant, change_tenant, delete_tenant))
         .routes(routes!(disable_tenant))
         .routes(routes!(enable_tenant))
         .routes(routes!(list_keys, create_key))
@@ -396,6 +398,59 @@ async fn change_tenant(
     told(&operator, &format!("changed the quotas of {tenant}"));
     let (old, new) = (tenants::quotas_json(&old), tenants::quotas_json(&new));
     Ok(Json(QuotasChanged { tenant, old, new }))
+}
+
+/// How to delete.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct DeleteQuery {
+    /// Only count what would go.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// Delete a tenant.
+///
+/// It is disabled, what waits and runs is cancelled, then its jobs, their files, its webhooks, settings
+/// and keys go, for good. That takes some seconds, at most one minute; where renders have not stopped by
+/// then, `complete` is false, and the same again goes on.
+#[utoipa::path(
+    delete, path = "/v1/admin/tenants/{tenant}", tag = "admin", operation_id = "adminDeleteTenant",
+    params(("tenant" = String, Path, description = "Its id"), DeleteQuery),
+    responses((status = 200, description = "What went, or would go", body = DeletionReport), Problems)
+)]
+async fn delete_tenant(
+    State(app): State<App>,
+    operator: Operator,
+    Named(tenant): Named<TenantId>,
+    Query(query): Query<DeleteQuery>,
+) -> Result<Json<DeletionReport>, ApiError> {
+    // A client that goes away does not leave it half done.
+    let work = tokio::spawn(async move {
+        let files_of = app.clone();
+        let remove = move |leaves: Leaves| {
+            let app = files_of.clone();
+            async move {
+                let files = erase::remove_files(&app, &leaves, false).await;
+                files.iter().filter(|file| file.deleted).count() as u64
+            }
+            .boxed()
+        };
+        tenants::delete::delete(app.queue(), &tenant, query.dry_run, &remove).await
+    });
+    let report = work.await.map_err(|error| {
+        ApiError::new(Kind::Internal, "the request met a fault of manimq").because(error)
+    })??;
+    if !report.dry_run {
+        let what = if report.complete {
+            "deleted"
+        } else {
+            "began to delete"
+        };
+        told(&operator, &format!("{what} tenant {}", report.tenant));
+    }
+    Ok(Json(report))
 }
 
 /// What became of a tenant.

@@ -394,7 +394,8 @@ impl Door {
             if is_proven {
                 Ok(())
             } else {
-                self.admit(address)
+                let admitted = self.admit(address);
+                admitted.inspect_err(|_| app.metrics().http_rate_limited.inc())
             }
         };
         let found = slot.look(app, key.id(), admit).await?;

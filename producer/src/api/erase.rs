@@ -119,7 +119,11 @@ async fn cancel_first(app: &App, tenant: &TenantId, id: JobId) -> Result<(), Api
     .retry_after(5))
 }
 
-async fn remove_files(app: &App, leaves: &Leaves, dry_run: bool) -> Vec<DeletedArtifact> {
+pub(super) async fn remove_files(
+    app: &App,
+    leaves: &Leaves,
+    dry_run: bool,
+) -> Vec<DeletedArtifact> {
     let mut deleted = Vec::new();
     let artifacts = leaves.result.iter().flat_map(|result| &result.artifacts);
     for artifact in artifacts {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use manimq_shared::queue::ApiKey;
 use rustix::process::Signal;
 use tokio::process::Command;
 
@@ -129,6 +130,11 @@ pub(super) fn api(
             .arg("--announce")
             .arg(&announcement)
             .env("REDIS_URL", &redis_url); // not as a flag: it may hold a password
+        // A tenant's key is for clients: a server would refuse it as its own static one.
+        let key = std::env::var("MANIMQ_API_KEY").unwrap_or_default();
+        if ApiKey::looks_like_one(key.trim()) {
+            command.env_remove("MANIMQ_API_KEY");
+        }
         command
     };
     Ok(Part {

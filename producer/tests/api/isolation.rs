@@ -82,6 +82,7 @@ const PROBES: &[(&str, Probe)] = &[
     ("post /v1/admin/tenants", Probe::Operator),
     ("get /v1/admin/tenants/{tenant}", Probe::Operator),
     ("patch /v1/admin/tenants/{tenant}", Probe::Operator),
+    ("delete /v1/admin/tenants/{tenant}", Probe::Operator),
     ("post /v1/admin/tenants/{tenant}/disable", Probe::Operator),
     ("post /v1/admin/tenants/{tenant}/enable", Probe::Operator),
     ("get /v1/admin/keys", Probe::Operator),

@@ -388,3 +388,100 @@ async fn an_operator_redrives_and_discards_dead_letters() {
         problem(post(&api, path, &admin, &body).await, 422, "invalid-params").await;
     }
 }
+
+#[tokio::test]
+async fn a_tenant_is_deleted_with_jobs_files_webhooks_and_keys_and_others_stay() {
+    let api = Api::start().await;
+    let admin = key(&api, "ops", Scopes::ALL).await;
+    let acme = key(&api, "acme", Scopes::USUAL).await;
+    let worker = api.worker();
+    let finished = async |key: &str| -> Value {
+        let job = done(&api, "/v1/jobs", key, scene_body(SCENE)).await;
+        let claim = worker.claim().await;
+        worker.succeed(&claim, &[("video.mp4", b"film")]).await;
+        job
+    };
+    let kept = finished(&admin).await;
+    let ended = finished(&acme).await;
+    done(&api, "/v1/jobs", &acme, scene_body(SCENE)).await;
+    let running = worker.claim().await;
+    let waiting = done(&api, "/v1/jobs", &acme, scene_body(SCENE)).await;
+    let hook = json!({"url": "https://hooks.example/"});
+    done(&api, "/v1/webhooks", &acme, hook).await;
+    assert_eq!(api.stored_files().len(), 2);
+
+    let path = "/v1/admin/tenants/acme";
+    let delete = async |query: &str| -> Value {
+        let request = with(
+            api.request(Method::DELETE, &format!("{path}{query}")),
+            &admin,
+        );
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        response.json().await.unwrap()
+    };
+    let would = delete("?dry_run=true").await;
+    assert_eq!(
+        (
+            &would["jobs"],
+            &would["not_ended"],
+            &would["files"],
+            &would["file_bytes"]
+        ),
+        (&json!(3), &json!(2), &json!(1), &json!(4))
+    );
+    assert_eq!(
+        (&would["webhooks"], &would["keys"], &would["complete"]),
+        (&json!(1), &json!(1), &json!(false))
+    );
+    let id = waiting["id"].as_str().unwrap();
+    assert_eq!(
+        get(&api, &format!("/v1/jobs/{id}"), &acme).await.status(),
+        StatusCode::OK
+    );
+
+    // The worker obeys the cancel when it hears of it.
+    let stopping = async {
+        eventually(|| async {
+            let record = api.queue.read(running.job).await.unwrap().unwrap();
+            record.cancel_requested_at.map(|_| ())
+        })
+        .await;
+        worker.finish_canceled(&running).await;
+    };
+    let (went, ()) = tokio::join!(delete(""), stopping);
+    assert_eq!(
+        (&went["complete"], &went["jobs"]),
+        (&json!(true), &json!(3)),
+        "{went}"
+    );
+    assert_eq!(
+        (&went["files_removed"], &went["not_ended"]),
+        (&json!(1), &json!(0))
+    );
+    assert_eq!(api.stored_files().len(), 1, "another's file stays");
+    for job in [&ended, &waiting] {
+        let id = job["id"].as_str().unwrap().parse().unwrap();
+        assert!(api.queue.read(id).await.unwrap().is_none());
+    }
+    problem(get(&api, "/v1/usage", &acme).await, 401, "unauthenticated").await;
+    let tenant = "acme".parse().unwrap();
+    assert!(api.queue.webhooks(&tenant).await.unwrap().is_empty());
+    assert!(api.queue.account(&tenant).await.unwrap().is_none());
+    let kept = format!(
+        "/v1/jobs/{}/artifacts/video.mp4",
+        kept["id"].as_str().unwrap()
+    );
+    assert_eq!(get(&api, &kept, &admin).await.status(), StatusCode::FOUND);
+    // A tenant of the same name begins anew.
+    let again = key(&api, "acme", Scopes::USUAL).await;
+    let list: Value = get(&api, "/v1/jobs", &again).await.json().await.unwrap();
+    assert_eq!(list["jobs"], json!([]));
+    done(&api, "/v1/jobs", &again, scene_body(SCENE)).await;
+    let _ = worker.claim().await;
+    let nobody = with(
+        api.request(Method::DELETE, "/v1/admin/tenants/nobody"),
+        &admin,
+    );
+    problem(nobody.send().await.unwrap(), 404, "not-found").await;
+}

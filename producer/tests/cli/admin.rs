@@ -233,6 +233,197 @@ async fn tenants_of_all_shards_are_listed_up_to_the_limit() {
 }
 
 #[tokio::test]
+async fn tenants_and_their_keys_are_made_before_there_is_a_queue_and_shown_once() {
+    let redis = RedisServer::start();
+    let folder = tempfile::tempdir().unwrap();
+    let admin = async |args: &[&str]| {
+        let mut command = manimq(folder.path());
+        command.arg("admin").args(args);
+        run(command.env("REDIS_URL", redis.url())).await
+    };
+    let early = admin(&["keys", "create", "acme"]).await;
+    assert_eq!(early.code, Some(1));
+    assert!(
+        early.err.contains("manimq admin tenants create acme"),
+        "{}",
+        early.err
+    );
+    let made = admin(&["tenants", "create", "acme", "--name", "Acme Inc."]).await;
+    assert_eq!((made.code, made.err.as_str()), (Some(0), ""));
+    assert!(
+        made.out.contains("manimq admin keys create acme"),
+        "{}",
+        made.out
+    );
+    assert!(made.out.contains("no queue in Redis at"), "{}", made.out);
+    let made = admin(&["keys", "create", "acme", "--name", "ci", "--expires", "90d"]).await;
+    assert_eq!((made.code, made.err.as_str()), (Some(0), ""));
+    let key = line(&made.out, "key ")
+        .split_once(' ')
+        .unwrap()
+        .1
+        .to_owned();
+    assert!(key.starts_with("mqk_") && key.len() == 69, "{key}");
+    assert!(made.out.contains("not shown again"));
+    let list = admin(&["keys", "list", "acme"]).await.out;
+    assert!(
+        list.contains(&key[4..20]) && !list.contains(&key[21..]),
+        "{list}"
+    );
+    assert!(
+        line(&list, &key[4..20]).contains("acme ci render,code live"),
+        "{list}"
+    );
+
+    // Where there is a queue, nothing is said of that.
+    Queue::connect(&redis.config("mq")).await.unwrap();
+    let again = admin(&["tenants", "create", "acme"]).await;
+    assert_eq!(again.code, Some(1));
+    assert!(
+        again.err.contains("there is a tenant acme already"),
+        "{}",
+        again.err
+    );
+    let list = admin(&["keys", "list"]).await.out;
+    assert!(
+        list.contains(&key[4..20]) && !list.contains("no queue"),
+        "{list}"
+    );
+}
+
+#[tokio::test]
+async fn keys_are_rotated_with_an_overlap_and_revoked() {
+    let bench = Bench::new().await;
+    bench.good(&["tenants", "create", "acme"]).await;
+    let (code, made) = bench
+        .json(&["keys", "create", "acme", "--scopes", "render"])
+        .await;
+    assert_eq!((code, &made["record"]["scopes"]), (0, &json!(["render"])));
+    let id = made["record"]["id"].as_str().unwrap();
+    assert!(
+        made["key"]
+            .as_str()
+            .unwrap()
+            .starts_with(&format!("mqk_{id}_"))
+    );
+    let (code, new) = bench.json(&["keys", "rotate", id, "--overlap", "7d"]).await;
+    assert_eq!((code, &new["record"]["scopes"]), (0, &json!(["render"])));
+    let (_, list) = bench.json(&["keys", "list", "acme"]).await;
+    let states: Vec<_> = list["keys"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|key| &key["state"])
+        .collect();
+    assert_eq!(states, ["live", "live"]);
+    let text = bench
+        .good(&["keys", "rotate", &format!("mqk_{id}"), "--overlap", "0s"])
+        .await;
+    assert!(line(&text, "old key").contains("stops in 0 s"), "{text}");
+    let new_id = new["record"]["id"].as_str().unwrap();
+    let (_, document) = bench.json(&["keys", "revoke", new_id]).await;
+    assert_eq!(document, json!({"id": new_id, "changed": true}));
+    let text = bench.good(&["keys", "revoke", new_id]).await;
+    assert!(text.contains("was revoked already"), "{text}");
+    let (_, tenant) = bench.json(&["tenants", "show", "acme"]).await;
+    assert_eq!(
+        (&tenant["keys_live"], &tenant["quotas"]["running_max"]),
+        (&json!(1), &Value::Null)
+    );
+
+    for (args, code, words) in [
+        (vec!["keys", "rotate", id], 1, "revoked or has expired"),
+        (
+            vec!["keys", "revoke", "0000000000000000"],
+            1,
+            "no key 0000000000000000",
+        ),
+        (vec!["keys", "revoke", "nonsense"], 2, "16 hex digits"),
+        (
+            vec!["keys", "revoke", made["key"].as_str().unwrap()],
+            2,
+            "whole key",
+        ),
+        (vec!["keys", "create", "nobody"], 1, "tenants create nobody"),
+        (vec!["keys", "list", "nobody"], 1, "no tenant nobody"),
+        (
+            vec!["keys", "create", "acme", "--scopes", "root"],
+            2,
+            "render, code and admin",
+        ),
+        (
+            vec!["keys", "create", "acme", "--expires", "0s"],
+            2,
+            "ended already",
+        ),
+        (
+            vec!["keys", "create", "acme", "--expires", "9999y"],
+            2,
+            "100 years",
+        ),
+        (vec!["tenants", "create", "A B"], 2, "tenant name"),
+        (vec!["tenants", "disable", "nobody"], 1, "no tenant nobody"),
+    ] {
+        let said = bench.admin(&args).await;
+        assert_eq!(said.code, Some(code), "{args:?}: {}", said.err);
+        assert!(said.err.contains(words), "{args:?}: {}", said.err);
+    }
+}
+
+#[tokio::test]
+async fn a_disabled_tenant_keeps_its_jobs_and_a_deleted_one_nothing() {
+    let bench = Bench::new().await;
+    bench.good(&["tenants", "create", "acme"]).await;
+    bench.good(&["keys", "create", "acme"]).await;
+    let waiting = bench.submit("acme").await;
+    let other = bench.submit("beta").await;
+    let text = bench.good(&["tenants", "disable", "acme"]).await;
+    assert!(text.contains("its jobs stay"), "{text}");
+    let text = bench.good(&["tenants", "list"]).await;
+    assert!(line(&text, "acme").ends_with("disabled"), "{text}");
+    assert_eq!(bench.claim().await.job, other, "acme's job does not start");
+    let (_, document) = bench.json(&["tenants", "enable", "acme"]).await;
+    assert_eq!(document["changed"], true);
+    assert_eq!(bench.status(waiting).await, Status::Queued);
+
+    let said = bench.admin(&["tenants", "delete", "acme"]).await;
+    assert_eq!(said.code, Some(2));
+    assert!(
+        said.err.contains("--dry-run") && said.err.contains("--yes"),
+        "{}",
+        said.err
+    );
+    let (_, would) = bench
+        .json(&["tenants", "delete", "acme", "--dry-run"])
+        .await;
+    assert_eq!(
+        (
+            &would["jobs"],
+            &would["not_ended"],
+            &would["keys"],
+            &would["complete"]
+        ),
+        (&json!(1), &json!(1), &json!(1), &json!(false))
+    );
+    assert_eq!(bench.status(waiting).await, Status::Queued);
+    let (code, went) = bench.json(&["tenants", "delete", "acme", "--yes"]).await;
+    assert_eq!(
+        (code, &went["complete"], &went["jobs"]),
+        (0, &json!(true), &json!(1))
+    );
+    assert!(bench.queue.read(waiting).await.unwrap().is_none());
+    assert_eq!(bench.status(other).await, Status::Running);
+    let said = bench.admin(&["tenants", "delete", "acme", "--yes"]).await;
+    // The queue forgets it some minutes later.
+    assert!(
+        said.code == Some(0) || said.err.contains("no tenant acme"),
+        "{}",
+        said.err
+    );
+    assert_eq!(bench.admin(&["audit"]).await.code, Some(0));
+}
+
+#[tokio::test]
 async fn quotas_change_where_they_are_named_and_old_and_new_are_told() {
     let bench = Bench::new().await;
     let text = bench

@@ -169,6 +169,22 @@ async fn the_sample_is_rendered_on_the_first_start_only() {
 }
 
 #[tokio::test]
+async fn a_tenants_key_in_the_shell_is_the_clients_and_does_not_stop_the_server() {
+    let place = Place::new();
+    let key = format!("mqk_0123456789abcdef_{}", "0".repeat(48));
+    let mut command = place.up(Manner::Good, &["--no-sample"]);
+    let mut live = Live::start(command.env("MANIMQ_API_KEY", &key));
+    let here = place.ready(&mut live).await;
+    // It is nobody's key, and the server did not take it for its own.
+    let asked = format!("{}/openapi.json", here["api"].as_str().unwrap());
+    assert!(reqwest::get(asked).await.unwrap().status().is_success());
+    live.signal(Signal::TERM);
+    let said = live.ended().await;
+    assert!(!said.err.contains(&key[21..]), "{}", said.err);
+    place.nothing_is_left().await;
+}
+
+#[tokio::test]
 async fn a_child_that_dies_is_told_and_started_again() {
     let place = Place::new();
     let mut live = Live::start(&mut place.up(Manner::Good, &["--no-sample"]));
