@@ -11,6 +11,7 @@ mod admit;
 mod artifacts;
 mod batch;
 mod check;
+mod docs;
 mod erase;
 mod events;
 pub mod extract;
@@ -245,6 +246,9 @@ pub fn router(app: App) -> Router {
     let (routes, _) = documented().split_for_parts();
     routes
         .route("/", axum::routing::get(page::index))
+        .route("/docs", axum::routing::get(docs::page))
+        .route("/docs/app.js", axum::routing::get(docs::script))
+        .route("/docs/style.css", axum::routing::get(docs::style))
         .route("/internal/v1/uploads", axum::routing::post(uploads::grant))
         .route(
             "/storage/{*key}",

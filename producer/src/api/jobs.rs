@@ -153,7 +153,8 @@ pub(super) struct ReadQuery {
     #[param(minimum = 0, maximum = 60)]
     wait: u64,
     /// The revision that is known; what is newer is answered at once. Without it: the present one.
-    since: Option<u64>,
+    #[param(minimum = 0)]
+    since: Option<u32>,
 }
 
 /// Read a job.
@@ -168,6 +169,7 @@ pub(super) struct ReadQuery {
         (status = 200, description = "The job", body = JobView,
             headers(("ETag" = String, description = "The job's revision"))),
         (status = 304, description = "As the client knows it"),
+        (status = 422, description = "`wait` is more than 60", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
         Problems
     )
 )]
@@ -189,7 +191,7 @@ pub(super) async fn read(
     }
     let mut record = load(&app, &tenant, id).await?;
     if query.wait > 0 && !record.status.is_terminal() {
-        let since = query.since.unwrap_or(record.revision);
+        let since = query.since.map_or(record.revision, u64::from);
         let end = Instant::now() + Duration::from_secs(query.wait);
         let done = |record: &JobRecord| record.revision > since || record.status.is_terminal();
         record = wait_until(&app, &tenant, record, end, done).await?;
@@ -280,6 +282,7 @@ pub(super) async fn cancel(
 #[into_params(parameter_in = Query)]
 pub(super) struct LogQuery {
     /// Only this many lines, the last ones.
+    #[param(minimum = 0, maximum = 1_000_000)]
     tail: Option<usize>,
 }
 

@@ -51,7 +51,7 @@ pub(super) struct ListParams {
     /// Runs again this job.
     parent: Option<String>,
     /// Most jobs of the page, 1 to 200 (default 50).
-    #[param(minimum = 1, maximum = 200)]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
     limit: Option<String>,
     /// `next` of the page before.
     cursor: Option<String>,
@@ -115,7 +115,25 @@ fn one<T: std::str::FromStr>(
 }
 
 impl ListParams {
-    fn understand(self) -> Result<(ListQuery, Filter), ApiError> {
+    fn understand(mut self) -> Result<(ListQuery, Filter), ApiError> {
+        // What is empty, as forms send it, is not given.
+        let all = [
+            &mut self.status,
+            &mut self.stage,
+            &mut self.kind,
+            &mut self.scene,
+            &mut self.lane,
+            &mut self.tag,
+            &mut self.q,
+            &mut self.created_after,
+            &mut self.created_before,
+            &mut self.parent,
+            &mut self.limit,
+            &mut self.cursor,
+        ];
+        for value in all {
+            value.take_if(|text| text.is_empty());
+        }
         let mut errors = Vec::new();
         const TIME: &str = "a time such as 2026-11-22T08:00:00Z";
         let limit = one("limit", self.limit.as_deref(), "a number", &mut errors);
@@ -153,7 +171,7 @@ impl ListParams {
             kind: self.kind,
             scene: self.scene,
             tag: self.tag,
-            q: self.q.map(|q| q.to_lowercase()).filter(|q| !q.is_empty()),
+            q: self.q.map(|q| q.to_lowercase()),
             parent: one("parent", self.parent.as_deref(), "a job id", &mut errors),
         };
         if errors.is_empty() {
