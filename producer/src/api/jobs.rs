@@ -48,7 +48,7 @@ const LOG_BYTES_MAX: usize = 8 * 1024 * 1024;
 #[utoipa::path(
     post, path = "/v1/jobs", tag = "jobs", operation_id = "submitJob",
     request_body(content = JobRequest, content_type = "application/json"),
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes repeating safe: 1 to 64 visible characters, bare or as a quoted string"),
+    params(("Idempotency-Key" = Option<String>, Header, max_length = 66, pattern = r#"^("[!#-\[\]-~]{1,64}"|[!#-\[\]-~]{1,64})$"#, description = "Makes repeating safe: 1 to 64 visible characters, bare or as a quoted string"),
         ("Prefer" = Option<String>, Header, description = "`wait=N`: answer when the job has ended, after N (at most 60) seconds at the latest")),
     responses(
         (status = 200, description = "It has ended within the time of `Prefer: wait`", body = JobView),
@@ -153,7 +153,7 @@ pub(super) struct ReadQuery {
     #[param(minimum = 0, maximum = 60)]
     wait: u64,
     /// The revision that is known; what is newer is answered at once. Without it: the present one.
-    #[param(minimum = 0)]
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 4_294_967_295i64)]
     since: Option<u32>,
 }
 
@@ -282,8 +282,8 @@ pub(super) async fn cancel(
 #[into_params(parameter_in = Query)]
 pub(super) struct LogQuery {
     /// Only this many lines, the last ones.
-    #[param(minimum = 0, maximum = 1_000_000)]
-    tail: Option<usize>,
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 4_294_967_295i64)]
+    tail: Option<u32>,
 }
 
 /// What the scene printed.
@@ -338,7 +338,7 @@ pub(super) async fn logs(
         let start = text
             .match_indices('\n')
             .rev()
-            .nth(tail)
+            .nth(tail as usize)
             .map_or(0, |(at, _)| at + 1);
         text.drain(..start);
     }

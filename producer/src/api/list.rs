@@ -28,14 +28,21 @@ const Q_BYTES_MAX: usize = 200;
 #[into_params(parameter_in = Query)]
 pub(super) struct ListParams {
     /// One of these statuses, with commas between them, such as `failed,expired`.
+    #[param(
+        pattern = "^((queued|running|succeeded|failed|canceled|expired)(,(queued|running|succeeded|failed|canceled|expired))*)?$"
+    )]
     status: Option<String>,
     /// One of these stages, likewise.
+    #[param(
+        pattern = "^((accepted|validating|preparing|rendering|encoding|uploading)(,(accepted|validating|preparing|rendering|encoding|uploading))*)?$"
+    )]
     stage: Option<String>,
     /// The kind of input: `code`.
     kind: Option<String>,
     /// The scene class, exactly.
     scene: Option<String>,
     /// One of these lanes, likewise.
+    #[param(pattern = "^((interactive|normal|batch)(,(interactive|normal|batch))*)?$")]
     lane: Option<String>,
     /// A tag, exactly.
     tag: Option<String>,
@@ -49,11 +56,13 @@ pub(super) struct ListParams {
     #[param(format = DateTime)]
     created_before: Option<String>,
     /// Runs again this job.
+    #[param(pattern = "^(job_[0-9a-f]{32})?$")]
     parent: Option<String>,
     /// Most jobs of the page, 1 to 200 (default 50).
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
     limit: Option<String>,
     /// `next` of the page before.
+    #[param(pattern = "^(AQ[A-Za-z0-9_-]{10})?$")]
     cursor: Option<String>,
 }
 
@@ -125,8 +134,6 @@ impl ListParams {
             &mut self.lane,
             &mut self.tag,
             &mut self.q,
-            &mut self.created_after,
-            &mut self.created_before,
             &mut self.parent,
             &mut self.limit,
             &mut self.cursor,

@@ -7,7 +7,7 @@ const el = (tag, attributes, ...children) => {
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
     else if (value !== undefined && value !== false) node.setAttribute(name, value === true ? "" : value);
   }
-  node.append(...children.flat().filter((child) => child !== undefined && child !== null));
+  node.append(...children.flat(Infinity).filter((child) => child !== undefined && child !== null));
   return node;
 };
 
@@ -18,8 +18,11 @@ const prose = (text) => (text || "").split(/\n\s*\n/).filter((part) => part.trim
   if (!lines.every((line) => line.startsWith("|"))) return el("p", {}, words(lines.join(" ")));
   const cells = (line) => line.replace(/^\||\|$/g, "").split("|").map((cell) => cell.trim());
   const rows = lines.filter((line) => !/^\|[\s|:-]+$/.test(line)).map(cells);
-  return el("table", {}, rows.map((row, n) => el("tr", {}, row.map((cell) => el(n ? "td" : "th", {}, words(cell))))));
+  const table = el("table", {}, rows.map((row, n) => el("tr", {}, row.map((cell) => el(n ? "td" : "th", {}, words(cell))))));
+  return rows.length > 8 ? el("details", {}, el("summary", {}, `Types of errors: ${rows.length - 1}`), table) : table;
 });
+
+const title = (op, otherwise) => (op.summary || otherwise).replace(/\.$/, "");
 
 let spec;
 const resolve = (schema) => schema && schema.$ref ? schema.$ref.slice(2).split("/").reduce((at, key) => at[key], spec) : schema || {};
@@ -156,7 +159,7 @@ const operation = (method, path, op) => {
   });
 
   return el("section", { class: "op", id: op.operationId },
-    el("h2", {}, op.summary || op.operationId),
+    el("h2", {}, title(op, op.operationId)),
     el("div", { class: "where" }, el("span", { class: `m ${method}` }, method.toUpperCase()), path),
     prose(op.description),
     rows.length ? [el("h3", {}, "Parameters"), el("table", {}, rows)] : null,
@@ -189,7 +192,7 @@ const start = async () => {
   for (const [name, group] of groups) {
     nav.append(el("h2", { title: group.about }, name));
     for (const [method, path, op] of group.all) {
-      nav.append(el("a", { href: `#${op.operationId}` }, el("span", { class: `m ${method}` }, method.toUpperCase()), op.summary || path));
+      nav.append(el("a", { href: `#${op.operationId}` }, el("span", { class: `m ${method}` }, method.toUpperCase()), title(op, path)));
       main.append(operation(method, path, op));
     }
   }
