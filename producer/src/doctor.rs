@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use crate::admin::show::plural;
 use crate::admin::table::{Table, Tone, cell};
 use crate::admin::{Answer, conclude};
 use crate::cli::ServerArgs;
@@ -146,8 +147,9 @@ impl DoctorArgs {
                     |_| "would run".to_owned(),
                     |ready| {
                         format!(
-                            "would run: {} workers, {} slots ready, files can be stored",
-                            ready.workers, ready.slots_ready
+                            "would run: {}, {} ready, files can be stored",
+                            plural(ready.workers, "worker"),
+                            plural(ready.slots_ready, "slot")
                         )
                     },
                 );

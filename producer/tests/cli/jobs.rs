@@ -339,7 +339,7 @@ async fn delete_tells_what_went_and_what_stays() {
         "{}",
         said.out
     );
-    assert!(said.out.contains("1 file stay"), "{}", said.out);
+    assert!(said.out.contains("1 file not deleted"), "{}", said.out);
     let said = ask(folder.path(), &fake, &["delete", "--json", JOB, JOB]).await;
     assert_eq!(parsed(&said)["jobs"][1]["shown_by_others"], 1);
 }

@@ -145,6 +145,8 @@ impl Queue {
             }
         }
         let (mut jobs, mut looked, mut next) = (Vec::new(), 0, None);
+        // Grows while the filter lets little pass.
+        let mut chunk_max = query.limit as u64 + query.limit as u64 / 4 + 8;
         'days: for (day, length) in days {
             let mut before = u64::from(length);
             while before > 0 {
@@ -156,9 +158,8 @@ impl Queue {
                     next = Some(at(before));
                     break 'days;
                 }
-                let chunk = (query.limit as u64 + query.limit as u64 / 4 + 8)
-                    .min(CHUNK)
-                    .min(before);
+                let chunk = chunk_max.min(CHUNK).min(before);
+                chunk_max = chunk_max.saturating_mul(2);
                 let ids = self.ids(tenant, day, before - chunk, before - 1).await?;
                 let read = self.read_many(tenant, &ids).await?;
                 // The list may have expired meanwhile.
