@@ -206,6 +206,21 @@ impl Queue {
         Ok(jobs)
     }
 
+    /// Takes away all lists of a tenant, for when the tenant itself goes. Its jobs stay.
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`]; safe to repeat.
+    pub async fn forget_lists(&self, tenant: &TenantId) -> Result<(), QueueError> {
+        let keys = self.keys_of_tenant(tenant);
+        let newest = day_of(Timestamp::now()) + 1;
+        let mut calls = redis::pipe();
+        for day in newest.saturating_sub(DAYS)..=newest {
+            calls.cmd("DEL").arg(keys.jobs_of_day(tenant, day));
+        }
+        self.shared.pipeline(&calls).await?;
+        Ok(())
+    }
+
     /// The days of which there is a list, newest first, with its length.
     async fn lengths(
         &self,
