@@ -19,6 +19,7 @@ mod batch;
 mod check;
 mod compress;
 pub mod cors;
+mod docs;
 mod erase;
 mod events;
 pub mod extract;
@@ -300,6 +301,9 @@ pub fn router(app: App) -> Router {
     let (routes, _) = documented().split_for_parts();
     let routes = routes
         .route("/", axum::routing::get(page::index))
+        .route("/docs", axum::routing::get(docs::page))
+        .route("/docs/app.js", axum::routing::get(docs::script))
+        .route("/docs/style.css", axum::routing::get(docs::style))
         .route("/internal/v1/uploads", axum::routing::post(uploads::grant))
         .route("/internal/v1/assets", axum::routing::post(assets::grant))
         .route(

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::AdminArgs;
 use crate::client::{Client, SERVER_DEFAULT};
+use crate::doctor::DoctorArgs;
 use crate::exit::{Exit, Failure};
 use crate::job::{
     CancelArgs, DeleteArgs, GetArgs, ListArgs, LogsArgs, OpenArgs, RerunArgs, SubmitArgs,
@@ -79,6 +80,8 @@ pub enum Command {
     Usage(UsageArgs),
     /// Look after the queue itself: tenants, workers, dead letters, pauses
     Admin(AdminArgs),
+    /// Check server, Redis, sandbox, Manim, LaTeX, fonts and clock, and say how to mend what is wrong
+    Doctor(DoctorArgs),
     /// Print a script that completes commands in a shell
     Completions(CompletionsArgs),
 }
@@ -210,6 +213,7 @@ impl Cli {
                 Command::Delete(args) => args.run().await,
                 Command::Validate(args) => args.run().await,
                 Command::Usage(args) => args.run().await,
+                Command::Doctor(args) => args.run().await,
                 Command::Completions(args) => args.run(),
                 Command::Admin(args) => crate::admin::run(args).await,
             }

@@ -3,13 +3,15 @@
 //! Server: [`serve`] has the settings and starts everything; [`api`] holds the routes; [`storage`]
 //! keeps the artifacts; [`webhooks`] tells tenants what became of jobs; [`http`] is the server below the routes with its limits; [`metrics`] is
 //! what Prometheus reads. Command line: [`cli`] says what there is; [`render`] and [`job`] speak to
-//! a server through [`client`]; [`admin`] looks after the queue in Redis; [`up`] starts all parts on this machine; [`exit`] and [`term`] are
+//! a server through [`client`]; [`admin`] looks after the queue in Redis; [`up`] starts all parts on this machine;
+//! [`doctor`] looks whether they can work; [`exit`] and [`term`] are
 //! how commands end and what they print.
 
 pub mod admin;
 pub mod api;
 pub mod cli;
 pub mod client;
+pub mod doctor;
 pub mod exit;
 pub mod http;
 pub mod job;

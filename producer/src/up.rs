@@ -15,7 +15,7 @@ pub mod child;
 pub mod console;
 pub mod datadir;
 pub mod logfile;
-mod parts;
+pub(crate) mod parts;
 pub mod sample;
 pub mod supervise;
 pub mod video;

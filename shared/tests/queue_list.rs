@@ -399,6 +399,8 @@ fn pages_show_nothing_twice_and_miss_nothing_that_was_there_all_the_time() {
             while !model.readers.is_empty() {
                 model.turn(0).await?;
             }
+            let audit = model.queue.audit(false).await.unwrap();
+            prop_assert_eq!(audit.violations, [""; 0]);
             Ok(())
         });
         runtime.block_on(run.0)
@@ -475,6 +477,11 @@ async fn another_tenants_jobs_are_in_no_list() {
     queue.enqueue(&ada, &jobs).await.unwrap();
     assert_eq!(listed(&queue, &ada, 2).await.len(), 5);
     assert_eq!(listed(&queue, &bo, 2).await, []);
+    let other = [job_of(&bo, "x", "x")];
+    queue.enqueue(&bo, &other).await.unwrap();
+    queue.forget_lists(&ada).await.unwrap();
+    assert_eq!(listed(&queue, &ada, 2).await, []);
+    assert_eq!(listed(&queue, &bo, 2).await, [other[0].id]);
 }
 
 #[tokio::test]

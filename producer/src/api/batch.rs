@@ -29,7 +29,7 @@ const CHECKS: usize = 2;
 #[utoipa::path(
     post, path = "/v1/jobs/batch", tag = "jobs", operation_id = "submitBatch",
     request_body(content = BatchRequest, content_type = "application/json"),
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes repeating safe: 1 to 64 visible characters, bare or as a quoted string")),
+    params(("Idempotency-Key" = Option<String>, Header, max_length = 66, pattern = r#"^("[!#-\[\]-~]{1,64}"|[!#-\[\]-~]{1,64})$"#, description = "Makes repeating safe: 1 to 64 visible characters, bare or as a quoted string")),
     responses(
         (status = 200, description = "What became of each", body = BatchAnswer),
         (status = 403, description = "`all_or_nothing`: the tenant's quotas do not allow one of the jobs", body = manimq_shared::api::Problem, content_type = "application/problem+json"),

@@ -53,7 +53,7 @@ const LOG_BYTES_MAX: usize = 8 * 1024 * 1024;
 #[utoipa::path(
     post, path = "/v1/jobs", tag = "jobs", operation_id = "submitJob",
     request_body(content((JobRequest = "application/json"), (SubmitForm = "multipart/form-data"))),
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes repeating safe: 1 to 64 visible characters, bare or as a quoted string"),
+    params(("Idempotency-Key" = Option<String>, Header, max_length = 66, pattern = r#"^("[!#-\[\]-~]{1,64}"|[!#-\[\]-~]{1,64})$"#, description = "Makes repeating safe: 1 to 64 visible characters, bare or as a quoted string"),
         ("Prefer" = Option<String>, Header, description = "`wait=N`: answer when the job has ended, after N (at most 60) seconds at the latest")),
     responses(
         (status = 200, description = "It has ended within the time of `Prefer: wait`", body = JobView),
@@ -163,7 +163,8 @@ pub(super) struct ReadQuery {
     #[param(minimum = 0, maximum = 60)]
     wait: u64,
     /// The revision that is known; what is newer is answered at once. Without it: the present one.
-    since: Option<u64>,
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 4_294_967_295i64)]
+    since: Option<u32>,
 }
 
 /// Read a job.
@@ -178,6 +179,7 @@ pub(super) struct ReadQuery {
         (status = 200, description = "The job", body = JobView,
             headers(("ETag" = String, description = "The job's revision"))),
         (status = 304, description = "As the client knows it"),
+        (status = 422, description = "`wait` is more than 60", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
         Problems
     )
 )]
@@ -199,7 +201,7 @@ pub(super) async fn read(
     }
     let mut record = load(&app, &tenant, id).await?;
     if query.wait > 0 && !record.status.is_terminal() {
-        let since = query.since.unwrap_or(record.revision);
+        let since = query.since.map_or(record.revision, u64::from);
         let end = Instant::now() + Duration::from_secs(query.wait);
         let done = |record: &JobRecord| record.revision > since || record.status.is_terminal();
         record = wait_until(&app, &tenant, record, end, done).await?;
@@ -290,7 +292,8 @@ pub(super) async fn cancel(
 #[into_params(parameter_in = Query)]
 pub(super) struct LogQuery {
     /// Only this many lines, the last ones.
-    tail: Option<usize>,
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 4_294_967_295i64)]
+    tail: Option<u32>,
 }
 
 /// What the scene printed.
@@ -345,7 +348,7 @@ pub(super) async fn logs(
         let start = text
             .match_indices('\n')
             .rev()
-            .nth(tail)
+            .nth(tail as usize)
             .map_or(0, |(at, _)| at + 1);
         text.drain(..start);
     }

@@ -28,14 +28,21 @@ const Q_BYTES_MAX: usize = 200;
 #[into_params(parameter_in = Query)]
 pub(super) struct ListParams {
     /// One of these statuses, with commas between them, such as `failed,expired`.
+    #[param(
+        pattern = "^((queued|running|succeeded|failed|canceled|expired)(,(queued|running|succeeded|failed|canceled|expired))*)?$"
+    )]
     status: Option<String>,
     /// One of these stages, likewise.
+    #[param(
+        pattern = "^((accepted|validating|preparing|rendering|encoding|uploading)(,(accepted|validating|preparing|rendering|encoding|uploading))*)?$"
+    )]
     stage: Option<String>,
     /// The kind of input: `code`.
     kind: Option<String>,
     /// The scene class, exactly.
     scene: Option<String>,
     /// One of these lanes, likewise.
+    #[param(pattern = "^((interactive|normal|batch)(,(interactive|normal|batch))*)?$")]
     lane: Option<String>,
     /// A tag, exactly.
     tag: Option<String>,
@@ -49,11 +56,13 @@ pub(super) struct ListParams {
     #[param(format = DateTime)]
     created_before: Option<String>,
     /// Runs again this job.
+    #[param(pattern = "^(job_[0-9a-f]{32})?$")]
     parent: Option<String>,
     /// Most jobs of the page, 1 to 200 (default 50).
-    #[param(minimum = 1, maximum = 200)]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
     limit: Option<String>,
     /// `next` of the page before.
+    #[param(pattern = "^(AQ[A-Za-z0-9_-]{10})?$")]
     cursor: Option<String>,
 }
 
@@ -115,7 +124,23 @@ fn one<T: std::str::FromStr>(
 }
 
 impl ListParams {
-    fn understand(self) -> Result<(ListQuery, Filter), ApiError> {
+    fn understand(mut self) -> Result<(ListQuery, Filter), ApiError> {
+        // What is empty, as forms send it, is not given.
+        let all = [
+            &mut self.status,
+            &mut self.stage,
+            &mut self.kind,
+            &mut self.scene,
+            &mut self.lane,
+            &mut self.tag,
+            &mut self.q,
+            &mut self.parent,
+            &mut self.limit,
+            &mut self.cursor,
+        ];
+        for value in all {
+            value.take_if(|text| text.is_empty());
+        }
         let mut errors = Vec::new();
         const TIME: &str = "a time such as 2026-11-22T08:00:00Z";
         let limit = one("limit", self.limit.as_deref(), "a number", &mut errors);
@@ -153,7 +178,7 @@ impl ListParams {
             kind: self.kind,
             scene: self.scene,
             tag: self.tag,
-            q: self.q.map(|q| q.to_lowercase()).filter(|q| !q.is_empty()),
+            q: self.q.map(|q| q.to_lowercase()),
             parent: one("parent", self.parent.as_deref(), "a job id", &mut errors),
         };
         if errors.is_empty() {

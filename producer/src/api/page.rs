@@ -20,11 +20,16 @@ pre{overflow-x:auto;padding:.8rem;border:1px solid #8886;border-radius:.4rem}td{
   "output": {"quality": "low"}}'</pre>
 <table>
 <tr><td><code>POST /v1/jobs</code><td>submit a job
+<tr><td><code>GET /v1/jobs</code><td>list your jobs; <code>?status=failed&amp;q=TEXT</code> and more
 <tr><td><code>GET /v1/jobs/{id}</code><td>read it; <code>?wait=20&amp;since=REVISION</code> waits for a change; <code>resultUrl</code> is the film
 <tr><td><code>GET /v1/jobs/{id}/events</code><td>follow it (server-sent events)
 <tr><td><code>GET /v1/jobs/{id}/logs</code><td>what the scene printed
 <tr><td><code>POST /v1/jobs/{id}/cancel</code><td>cancel it
+<tr><td><code>POST /v1/jobs/{id}/rerun</code><td>run it again, perhaps with another output
+<tr><td><code>DELETE /v1/jobs/{id}</code><td>delete it with its files
 <tr><td><code>GET /v1/jobs/{id}/artifacts/{name}</code><td>a file of the result
+<tr><td><code>GET /v1/usage</code><td>your quotas, and what is used of them
+<tr><td><a href="/docs"><code>GET /docs</code></a><td>all of it, to read and to try out
 <tr><td><a href="/openapi.json"><code>GET /openapi.json</code></a><td>all of it, for programs
 <tr><td><a href="/readyz"><code>GET /readyz</code></a><td>whether a job would run now
 <tr><td><a href="/healthz"><code>GET /healthz</code></a><td>whether this server answers

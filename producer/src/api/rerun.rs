@@ -21,7 +21,7 @@ use super::{App, admit, assets, check, jobs};
     post, path = "/v1/jobs/{id}/rerun", tag = "jobs", operation_id = "rerunJob",
     request_body(content = Option<RerunRequest>, content_type = "application/json"),
     params(("id" = String, Path, description = "The job's id"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Makes repeating safe: 1 to 64 visible characters, bare or as a quoted string"),
+        ("Idempotency-Key" = Option<String>, Header, max_length = 66, pattern = r#"^("[!#-\[\]-~]{1,64}"|[!#-\[\]-~]{1,64})$"#, description = "Makes repeating safe: 1 to 64 visible characters, bare or as a quoted string"),
         ("Prefer" = Option<String>, Header, description = "`wait=N`: answer when the job has ended, after N (at most 60) seconds at the latest")),
     responses(
         (status = 200, description = "It has ended within the time of `Prefer: wait`", body = JobView),
@@ -78,7 +78,8 @@ impl FromRequest<App> for Changes {
         if request.body().is_end_stream() {
             return Ok(Self(RerunRequest::default()));
         }
-        let StrictJson(change) = StrictJson::from_request(request, app).await?;
-        Ok(Self(change))
+        let StrictJson(change) =
+            StrictJson::<Option<RerunRequest>>::from_request(request, app).await?;
+        Ok(Self(change.unwrap_or_default()))
     }
 }

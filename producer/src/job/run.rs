@@ -327,7 +327,6 @@ impl Run {
         interrupt: &CancellationToken,
     ) -> Exit {
         use futures_util::StreamExt as _;
-        let several = jobs.len() > 1;
         let follow = |job: Result<JobView, Failure>| async move {
             let job = job?;
             if !wait {
@@ -338,7 +337,7 @@ impl Run {
                 .scene
                 .clone()
                 .unwrap_or_else(|| job.id.to_string());
-            let display = self.screen.job(if several { &scene } else { "" });
+            let display = self.screen.job(&scene);
             let follower = Follower {
                 client,
                 display: &display,

@@ -194,7 +194,7 @@ pub(super) fn deletion(gone: &Deletion) -> String {
     let kept = gone.artifacts.len() - files.len();
     if kept > 0 && gone.shown_by_others > 0 {
         text.push_str(&format!(
-            "  {} stay: {} of the same work show them, too\n",
+            "  {} not deleted: shown by {} of the same work, too\n",
             plural(kept as u64, "file"),
             plural(gone.shown_by_others, "other job")
         ));

@@ -154,33 +154,7 @@ pub(super) fn worker(
     slots: u32,
     announcement: &Path,
 ) -> Result<Part, Failure> {
-    let beside = std::env::current_exe()
-        .ok()
-        .and_then(|exe| Some(exe.parent()?.join("manimq-worker")));
-    let program = match &args.worker_bin {
-        Some(given) if is_executable(given) => given.clone(),
-        Some(given) => {
-            return Err(Failure::usage(format!(
-                "MANIMQ_WORKER_BIN: {} is no program that can be run",
-                given.display()
-            )));
-        }
-        None => beside
-            .clone()
-            .filter(|path| is_executable(path))
-            .or_else(|| find_program("manimq-worker"))
-            .ok_or_else(|| {
-                let beside = beside.map_or(String::new(), |path| {
-                    format!("neither at {} nor ", path.display())
-                });
-                Failure::new(
-                    Exit::Failed,
-                    "no-worker",
-                    format!("manimq-worker is {beside}in PATH"),
-                )
-                .hint("build it (`cargo build --release`), or start without one: --no-worker")
-            })?,
-    };
+    let program = worker_program(args.worker_bin.as_deref())?;
     let (redis_url, server) = (redis_url.to_owned(), server.to_owned());
     let announcement = announcement.to_owned();
     let (metrics, log_format) = (
@@ -225,7 +199,42 @@ pub(super) fn worker(
     })
 }
 
-fn find_program(name: &str) -> Option<PathBuf> {
+/// The worker: the one that is given, or beside this program, or in `PATH`.
+///
+/// # Errors
+/// There is none.
+pub(crate) fn worker_program(given: Option<&Path>) -> Result<PathBuf, Failure> {
+    if let Some(given) = given {
+        return is_executable(given)
+            .then(|| given.to_owned())
+            .ok_or_else(|| {
+                Failure::usage(format!(
+                    "MANIMQ_WORKER_BIN: {} is no program that can be run",
+                    given.display()
+                ))
+            });
+    }
+    let beside = std::env::current_exe()
+        .ok()
+        .and_then(|exe| Some(exe.parent()?.join("manimq-worker")));
+    beside
+        .clone()
+        .filter(|path| is_executable(path))
+        .or_else(|| find_program("manimq-worker"))
+        .ok_or_else(|| {
+            let beside = beside.map_or(String::new(), |path| {
+                format!("neither at {} nor ", path.display())
+            });
+            Failure::new(
+                Exit::Failed,
+                "no-worker",
+                format!("manimq-worker is {beside}in PATH"),
+            )
+            .hint("build it (`cargo build --release`), or start without one: --no-worker")
+        })
+}
+
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH")?)
         .map(|folder| folder.join(name))
         .find(|path| is_executable(path))

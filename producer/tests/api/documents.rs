@@ -62,10 +62,44 @@ async fn the_openapi_document_is_served_and_describes_every_route() {
             assert!(operation["summary"].is_string(), "{method} {path}");
         }
     }
+    // Closed sets of words are the words that are sent.
+    let words = |name: &str| document["components"]["schemas"][name]["enum"].clone();
+    assert_eq!(words("Aspect"), serde_json::json!(["16:9", "9:16", "1:1"]));
+    assert_eq!(words("Status")[0], "queued");
+    assert_eq!(words("FailureClass")[0], "scene_error");
     // Every reference leads somewhere.
     let text = document.to_string();
     for reference in text.split("\"$ref\":\"#").skip(1) {
         let pointer = reference.split('"').next().unwrap();
         assert!(document.pointer(pointer).is_some(), "{pointer}");
+    }
+}
+
+#[tokio::test]
+async fn the_docs_page_needs_nothing_from_elsewhere_and_allows_nothing_else() {
+    let api = Api::start().await;
+    for (path, kind) in [
+        ("/docs", "text/html"),
+        ("/docs/app.js", "text/javascript"),
+        ("/docs/style.css", "text/css"),
+    ] {
+        let response = api.get(path).await;
+        let header = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
+        assert!(header("content-type").starts_with(kind), "{path}");
+        let policy = header("content-security-policy");
+        assert!(policy.starts_with("default-src 'none';"), "{policy}");
+        assert!(!policy.contains("unsafe"), "{policy}");
+        let text = response.text().await.unwrap();
+        for word in [
+            "http://",
+            "https://",
+            "//cdn",
+            "innerHTML",
+            " style=",
+            "onclick=\"",
+            "eval(",
+        ] {
+            assert!(!text.contains(word), "{path}: {word}");
+        }
     }
 }

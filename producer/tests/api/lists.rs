@@ -61,6 +61,7 @@ async fn a_list_shows_ones_jobs_newest_first_and_finds_them_by_everything_it_pro
         ("?lane=batch", vec![two]),
         ("?tag=Week%203", vec![two]),
         ("?tag=week", vec![]),
+        ("?tag=&status=&limit=&cursor=", vec![three, two, one]),
         ("?q=ALGEBRA", vec![two]),
         ("?q=week", vec![two]),
         ("?q=%C3%BCnal", vec![two]),

@@ -339,7 +339,7 @@ async fn delete_tells_what_went_and_what_stays() {
         "{}",
         said.out
     );
-    assert!(said.out.contains("1 file stay"), "{}", said.out);
+    assert!(said.out.contains("1 file not deleted"), "{}", said.out);
     let said = ask(folder.path(), &fake, &["delete", "--json", JOB, JOB]).await;
     assert_eq!(parsed(&said)["jobs"][1]["shown_by_others"], 1);
 }
@@ -520,6 +520,7 @@ async fn each_command_teaches_with_examples() {
         "validate",
         "delete",
         "completions",
+        "doctor",
     ] {
         let said = run(manimq(folder.path())
             .args([command, "--help"])
@@ -533,4 +534,105 @@ async fn each_command_teaches_with_examples() {
         );
         assert!(said.out.contains("Example"), "{command}: {}", said.out);
     }
+}
+
+/// A worker whose `verify` says this.
+fn worker(folder: &Path, script: &str) -> String {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = folder.join("fake-worker");
+    std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path.display().to_string()
+}
+
+fn checks(said: &Said) -> std::collections::BTreeMap<String, Value> {
+    let document = parsed(said);
+    let checks = document["checks"].as_array().unwrap().clone();
+    let named = |check: Value| (check["name"].as_str().unwrap().to_owned(), check);
+    checks.into_iter().map(named).collect()
+}
+
+#[tokio::test]
+async fn doctor_finds_what_is_wrong_and_prints_how_to_mend_it() {
+    let redis = manimq_shared::testing::RedisServer::start();
+    let set = async |name: &str, value: &str| {
+        let mut connection = redis::Client::open(redis.url())
+            .unwrap()
+            .get_multiplexed_async_connection()
+            .await
+            .unwrap();
+        let mut command = redis::cmd("CONFIG");
+        command.arg("SET").arg(name).arg(value);
+        let _: String = command.query_async(&mut connection).await.unwrap();
+    };
+    let ready = Fake::start(|call| match call.what.as_str() {
+        "GET /readyz" => answer(200, &json!({"status": "ready", "workers": 1, "slots_ready": 2, "slots_busy": 0, "jobs_waiting": 0})),
+        _ => answer(200, &json!({"status": "ok", "version": "1"})),
+    })
+    .await;
+    let folder = folder();
+    let good = worker(
+        folder.path(),
+        r#"echo '{"renderer":"1","python":"3.11.2","manim":"0.22.0","ffmpeg":"7","latex":"pdfTeX 3","dvisvgm":"dvisvgm 3","level":"full"}'"#,
+    );
+    let ask = async |worker: &str, url: &str, args: &[&str]| {
+        let mut all = vec!["doctor"];
+        all.extend(args);
+        let mut command = program(folder.path(), &ready, &all);
+        command
+            .env("MANIMQ_WORKER_BIN", worker)
+            .env("REDIS_URL", url);
+        run(&mut command).await
+    };
+    set("appendonly", "yes").await;
+    set("maxmemory-policy", "noeviction").await;
+    let said = ask(&good, &redis.url(), &["--json"]).await;
+    let found = checks(&said);
+    for name in [
+        "server",
+        "jobs",
+        "redis",
+        "redis eviction",
+        "redis file",
+        "clock",
+        "sandbox",
+        "manim",
+        "latex",
+    ] {
+        assert_eq!(found[name]["status"], "ok", "{name}: {}", said.out);
+    }
+    assert_eq!(found["manim"]["found"], "0.22.0");
+    set("maxmemory-policy", "allkeys-lru").await;
+    set("appendonly", "no").await;
+    let bad = worker(
+        folder.path(),
+        "echo 'error: no bubblewrap; install it with apt-get install bubblewrap' >&2; exit 1",
+    );
+    let said = ask(&bad, &redis.url(), &[]).await;
+    assert_eq!(said.code, Some(1));
+    for words in [
+        "config set maxmemory-policy noeviction",
+        "config set appendonly yes",
+        "apt-get install bubblewrap",
+    ] {
+        assert!(said.out.contains(words), "{words}: {}", said.out);
+    }
+    let said = ask(&bad, "redis://:s3cret@127.0.0.1:1/0", &["--json"]).await;
+    assert!(!said.out.contains("s3cret"), "{}", said.out);
+    let found = checks(&said);
+    assert_eq!(found["redis"]["status"], "failed");
+    assert!(
+        found["redis"]["fix"]
+            .as_str()
+            .unwrap()
+            .contains("REDIS_URL")
+    );
+    // Without a server and without settings there is still an answer for each.
+    let mut alone = manimq(folder.path());
+    alone
+        .args(["doctor", "--server", "http://127.0.0.1:1"])
+        .env("MANIMQ_WORKER_BIN", &good);
+    let said = run(&mut alone).await;
+    assert_eq!(said.code, Some(1));
+    assert!(said.out.contains("manimq up"), "{}", said.out);
 }

@@ -19,7 +19,7 @@ pub enum Erased {
     /// It was canceled, but its render goes on for so many other jobs, so nothing was done.
     RendersForOthers(u64),
     /// It is gone, or would be.
-    Gone(Leaves),
+    Gone(Box<Leaves>),
 }
 
 /// What an erased job leaves to be done.
@@ -65,12 +65,12 @@ impl Queue {
             "erased" => {
                 let result = Vec::<u8>::from_redis_value(next())?;
                 let result = Some(result.as_slice()).filter(|text| !text.is_empty());
-                Erased::Gone(Leaves {
+                Erased::Gone(Box::new(Leaves {
                     result: parse_result(id, result)?,
                     rendered_by: JobId::from_short(&String::from_redis_value(next())?)?,
                     shown_by_others: u64::from_redis_value(next())?,
                     events: u64::from_redis_value(next())?,
-                })
+                }))
             }
             other => return Err(unexpected("erase", other)),
         })

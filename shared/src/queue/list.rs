@@ -145,6 +145,8 @@ impl Queue {
             }
         }
         let (mut jobs, mut looked, mut next) = (Vec::new(), 0, None);
+        // Grows while the filter lets little pass.
+        let mut chunk_max = query.limit as u64 + query.limit as u64 / 4 + 8;
         'days: for (day, length) in days {
             let mut before = u64::from(length);
             while before > 0 {
@@ -156,9 +158,8 @@ impl Queue {
                     next = Some(at(before));
                     break 'days;
                 }
-                let chunk = (query.limit as u64 + query.limit as u64 / 4 + 8)
-                    .min(CHUNK)
-                    .min(before);
+                let chunk = chunk_max.min(CHUNK).min(before);
+                chunk_max = chunk_max.saturating_mul(2);
                 let ids = self.ids(tenant, day, before - chunk, before - 1).await?;
                 let read = self.read_many(tenant, &ids).await?;
                 // The list may have expired meanwhile.
@@ -203,6 +204,21 @@ impl Queue {
         let mut jobs = self.read_many(tenant, ids).await?;
         self.add_results(jobs.iter_mut().flatten()).await?;
         Ok(jobs)
+    }
+
+    /// Takes away all lists of a tenant, for when the tenant itself goes. Its jobs stay.
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`]; safe to repeat.
+    pub async fn forget_lists(&self, tenant: &TenantId) -> Result<(), QueueError> {
+        let keys = self.keys_of_tenant(tenant);
+        let newest = day_of(Timestamp::now()) + 1;
+        let mut calls = redis::pipe();
+        for day in newest.saturating_sub(DAYS)..=newest {
+            calls.cmd("DEL").arg(keys.jobs_of_day(tenant, day));
+        }
+        self.shared.pipeline(&calls).await?;
+        Ok(())
     }
 
     /// The days of which there is a list, newest first, with its length.
