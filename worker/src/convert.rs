@@ -85,7 +85,12 @@ pub fn failure(failure: &RenderFailure) -> JobResult {
             .map(|frame| place(frame.line, Some(frame.function.clone()), frame.code.clone()))
             .collect(),
         latex,
-        hint: failure.hint.clone(),
+        hint: Some(
+            failure
+                .hint
+                .clone()
+                .unwrap_or_else(|| failure.class.hint().to_owned()),
+        ),
     };
     JobResult {
         error: Some(error),

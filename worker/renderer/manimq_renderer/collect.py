@@ -7,15 +7,17 @@ else's file, a FIFO that blocks its reader, a file of holes, a page of HTML.
 from __future__ import annotations
 
 import errno
+import io
 import json
 import math
 import os
 import re
 import stat
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
-from . import linux, walls
+from . import hints, linux, walls
+from .protocol import read_line
 
 MIME = {
     "mp4": "video/mp4",
@@ -31,9 +33,10 @@ _CONTAINER = {"mp4": "mp4", "webm": "webm", "mov": "mov", "gif": "gif"}
 class Refused(Exception):
     """The file is not taken. ``reason`` is a failure class of the user."""
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: str, hint: str | None = None) -> None:
         super().__init__(message)
         self.reason = reason
+        self.hint = hint or hints.OUTPUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,7 @@ def open_output(directory: int, path: str, bytes_max: int) -> int:
             raise Refused(
                 "output_limit",
                 f"the file has {info.st_size} bytes and the limit is {bytes_max}",
+                hints.SIZE,
             )
         if info.st_blocks * 512 + 65536 < info.st_size:
             raise Refused("sandbox_denied", "the output was refused: it is full of holes")
@@ -126,9 +130,14 @@ def _probe_image(fd: int) -> Media:
 
 
 def _probe_video(fd: int, kind: str) -> Media:
+    with os.fdopen(os.dup(fd), "rb") as file:
+        return _read_video(file, kind)
+
+
+def _read_video(file: BinaryIO, kind: str) -> Media:
     import av
 
-    with os.fdopen(os.dup(fd), "rb") as file, av.open(file, mode="r") as container:
+    with av.open(file, mode="r") as container:
         if _CONTAINER[kind] not in container.format.name.split(","):
             raise ValueError(f"container is {container.format.name}")
         stream = container.streams.video[0]
@@ -156,38 +165,56 @@ def _probe_poster(directory: int) -> dict[str, int] | None:
 
 
 def run_probe(
-    directory: int,
-    path: str,
-    kind: str,
-    go: int,
-    reply: int,
-    filters: walls.Filters,
-    address_space_bytes: int,
+    go: int, reply: int, sample: Sample, filters: walls.Filters, address_space_bytes: int
 ) -> None:
     """Body of the forked probe: drop everything, wait for the word, then look. Never returns.
 
-    It is forked while the job still draws its last frames, so that nobody waits
-    for the fork; until the word comes it touches nothing of the job. It opens
-    the file by itself, and the guard checks that it is the one it holds.
+    It is forked ahead of the job and looks at a file of ours, so that nobody waits for that
+    later. Then it hears where a job will leave what, confines itself, and touches nothing of the
+    job until the word comes. It opens the file by itself, and the guard checks that it is
+    the one it holds.
     """
     status = 1
     try:
         null = os.open("/dev/null", os.O_RDWR)
-        wanted = enumerate((null, null, null, directory, go, reply))
+        wanted = enumerate((null, null, null, go, reply))
         parked = {target: os.dup2(fd, 100 + target) for target, fd in wanted}
         for target, fd in parked.items():
             os.dup2(fd, target)
-        linux.close_all_from(6)
+        linux.close_all_from(5)
+        sample.look()
+        line = read_line(3)
+        if not line:
+            os._exit(0)  # there will be no job
+        job = json.loads(line)
+        path, kind = job["path"], job["kind"]
+        directory = os.open(walls.JOB_DIR, os.O_RDONLY | os.O_DIRECTORY)
         walls.confine_probe(filters, address_space_bytes)
-        if os.read(4, 1) == b"g":
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, dir_fd=3)
+        if os.read(3, 1) == b"g":
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, dir_fd=directory)
             found = _look(fd, kind)
             if kind != "png" and "error" not in found:
-                found["poster"] = _probe_poster(3)
-            os.write(5, json.dumps(found).encode())
+                found["poster"] = _probe_poster(directory)
+            os.write(4, json.dumps(found).encode())
             status = 0
     finally:
         os._exit(status)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A film and a still of our own, for a probe to see its way once."""
+
+    film: bytes
+    still: bytes
+
+    def look(self) -> None:
+        """Read both as a job's are read."""
+        from PIL import Image
+
+        _read_video(io.BytesIO(self.film), "mp4")
+        with Image.open(io.BytesIO(self.still), formats=["JPEG"]) as image:
+            image.load()
 
 
 def _look(fd: int, kind: str) -> dict[str, Any]:

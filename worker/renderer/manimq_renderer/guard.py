@@ -1,7 +1,8 @@
 """The guard: one trusted process per job, between the worker and the scene.
 
-It builds the walls, forks the job, keeps the time, runs TeX for it, and when
-the job is dead takes the file and has it checked. A job that takes longer gets
+It is forked ahead of its job: it makes the namespaces, forks the job's process and the probe,
+and waits for what to render. Then it mounts the folders, keeps the time, runs TeX for the job, and
+when that is dead takes the file and has it checked. A job that takes longer gets
 a scout, which runs ahead of it to learn its totals. The guard alone holds the
 channel to the worker. It believes nothing that the job says (``protocol.clean_*``) and
 never parses what the job made (``collect`` does, in a confined child).
@@ -23,7 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from . import collect, folders, job, linux, scout, tex, walls, watch
+from . import collect, folders, hints, job, linux, scout, tex, walls, watch
 from .gate import Gate
 from .loop import EventPipe, Loop
 from .progress import COUNT_MAX, Progress
@@ -66,6 +67,7 @@ class Zygote:
     filters: walls.Filters
     programs: tex.Programs
     address_space_bytes: int
+    sample: collect.Sample
 
 
 @dataclass(slots=True)
@@ -108,9 +110,11 @@ class NotConfined(Exception):
 class Guard:
     """Runs one job from the first wall to the last message."""
 
-    def __init__(self, zygote: Zygote, spec: JobSpec, source: int, log: int, channel: socket.socket) -> None:
+    _spec: JobSpec
+    _desk: Desk
+
+    def __init__(self, zygote: Zygote, source: int, log: int, channel: socket.socket) -> None:
         self._zygote = zygote
-        self._spec = spec
         self._source = source
         self._log = log
         self._channel = channel
@@ -119,8 +123,6 @@ class Guard:
         self._progress_sent = 0.0
         self._ending = Ending()
         self._loop = Loop()
-        shelf = Shelf(lambda message: try_send(channel, message)) if spec.formulas else None
-        self._desk = Desk(self._loop, zygote.programs, self._start_tex, shelf)
         self._tex_places = False
         self._entropy = os.urandom(32)
         self._scout: Scout | None = None
@@ -145,23 +147,43 @@ class Guard:
         # Opened while /proc is still there: the way back after each new pid namespace.
         if walls.level() == "full":
             self._own_pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-        else:
-            self._watch_due = time.monotonic()
-            # Only a pid namespace of its own takes all of a job's processes with it.
-            self._spec = replace(self._spec, cores=1)
         self._oom_score = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
         self._proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
         walls.enter_job_namespaces()
-        walls.make_job_folders(self._spec.limits)
+        walls.make_job_folders()
         try:
-            self._run_in_folders()
+            self._fork_job()
+            self._fork_probe()
+            if self._take_spec():
+                self._run_in_folders()
         finally:
             walls.remove_job_folders()
 
+    def _take_spec(self) -> bool:
+        """Wait for what to render, for as long as the slot lives. False if there is nothing any more."""
+        JobSpec.rehearse()
+        message = self._channel.recv(MESSAGE_BYTES_MAX)
+        if not message:
+            return False
+        self._spec = JobSpec.parse(message)
+        if walls.level() != "full":
+            self._watch_due = time.monotonic()
+            # Only a pid namespace of its own takes all of a job's processes with it.
+            self._spec = replace(self._spec, cores=1)
+        channel = self._channel
+        shelf = Shelf(lambda message: try_send(channel, message)) if self._spec.formulas else None
+        self._desk = Desk(self._loop, self._zygote.programs, self._start_tex, shelf)
+        return True
+
     def _run_in_folders(self) -> None:
+        walls.mount_job_folders(self._spec.limits)
         self._job_dir = os.open(walls.JOB_DIR, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        if linux.is_over(self._job_pidfd):
+            self._bury_spare()
+            self._fork_job()
         self._start_job()
+        self._brief_probe()
         send(self._channel, {"type": "started"})
         now = time.monotonic()
         self._deadline = now + self._spec.limits.wall_s
@@ -211,25 +233,44 @@ class Guard:
                 linux.setns(self._own_pid_namespace, linux.CLONE_NEWPID)
         return pid
 
-    def _start_job(self) -> None:
+    def _fork_job(self) -> None:
+        """Fork the job's process. It waits for its spec."""
         events_read, events_write = os.pipe()
         replies_read, replies_write = os.pipe()
         crash_read, crash_write = os.pipe()
-        several = self._spec.cores > 1
         # Not at level `container`, where the guard may make no sockets either.
-        way, doorbell = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) if several else (None, None)
+        pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) if walls.level() == "full" else None
+        self._way, doorbell = pair or (None, None)
         fds = job.Descriptors(
             self._source, self._log, events_write, replies_read, crash_write, doorbell.fileno() if doorbell else None
         )
         zygote = self._zygote
         self._job_pid = self._fork_scene(
-            lambda: job.main(self._spec, fds, self._entropy, zygote.filters, zygote.address_space_bytes)
+            lambda: job.main(fds, self._entropy, zygote.filters, zygote.address_space_bytes)
         )
-        # Kept for as long as the job may have to be run again.
-        for fd in (events_write, replies_read, crash_write, *(() if several else (self._log,))):
+        for fd in (events_write, replies_read, crash_write):
             os.close(fd)
-        if way is not None and doorbell is not None:
+        if doorbell is not None:
             doorbell.close()
+        self._events_fd, self._replies_fd, self._crash_fd = events_read, replies_write, crash_read
+        os.set_blocking(crash_read, False)
+        self._job_pidfd = os.pidfd_open(self._job_pid)
+
+    def _bury_spare(self) -> None:
+        """The waiting job was killed, as the first to go when a machine runs out of memory."""
+        os.waitpid(self._job_pid, 0)
+        for fd in (self._events_fd, self._replies_fd, self._crash_fd, self._job_pidfd):
+            os.close(fd)
+        if self._way is not None:
+            self._way.close()
+
+    def _start_job(self) -> None:
+        """Tell the job what to render, and listen to it."""
+        zygote, way = self._zygote, self._way
+        os.close(self._log)
+        if way is not None and self._spec.cores == 1:
+            way.close()
+        elif way is not None:
             limits, (fixed, a_pixel) = self._spec.limits, DRAWER_BYTES
             need = fixed + a_pixel * self._spec.width * self._spec.height
             self._gate = Gate(
@@ -237,21 +278,22 @@ class Guard:
                 limits.memory_bytes, zygote.address_space_bytes, need,
             )  # fmt: skip
             self._measure_due = time.monotonic() + MEASURE_EVERY_S
-        self._events_fd, self._crash_fd = events_read, crash_read
-        os.set_blocking(crash_read, False)
-        self._job_pidfd = os.pidfd_open(self._job_pid)
         self._events = EventPipe(
             self._loop,
-            events_read,
+            self._events_fd,
             bytes_max=EVENT_BYTES_MAX,
             lines_max=EVENT_LINES_MAX,
             on_line=self._on_event,
             on_violation=self._protocol_violation,
         )
-        self._client = Client(replies_write, 0, self._show_sign)
+        self._client = Client(self._replies_fd, 0, self._show_sign)
         self._desk.join(self._client)
         self._loop.watch(self._job_pidfd, select.POLLIN, self._on_job_dead)
         self._loop.watch(self._channel.fileno(), select.POLLIN, self._on_channel)
+        try:
+            os.write(self._replies_fd, self._spec.line())  # fits into an empty pipe
+        except BrokenPipeError:
+            pass  # it has just been killed: found soon
 
     # ------------------------------------------------------------ loop
 
@@ -313,7 +355,7 @@ class Guard:
         return {
             "class": "output_limit",
             "message": f"the render has more frames than the limit of {self._spec.limits.frames}",
-            "hint": "shorten the scene, or ask for fewer frames a second",
+            "hint": hints.FRAMES,
         }
 
     def _end_at_limit(self, failure: dict[str, Any]) -> None:
@@ -326,6 +368,7 @@ class Guard:
             except (OSError, ValueError):
                 pass  # at level `full` it is in a user namespace whose owner we are not
             self._end_job("limit")
+
     def _measure(self, now: float) -> None:
         """Look at what all processes of the job use together."""
         self._measure_due = now + MEASURE_EVERY_S
@@ -421,6 +464,11 @@ class Guard:
         self._ending, self._progress, self._again = Ending(), Progress(), False
         self._scout_due, self._scouted = None, True
         self._show_sign()
+        # A pipe of its own, so that the worker knows what was written anew.
+        log, self._log = os.pipe()
+        send(self._channel, {"type": "again"}, (log,))
+        os.close(log)
+        self._fork_job()
         self._start_job()
 
     # ------------------------------------------------------------ what the job says
@@ -500,7 +548,7 @@ class Guard:
                 self._scout_due = self._last_sign + scout.AFTER_DRAWING_S
         elif stage == "encoding":
             self._end_scout()
-            self._prepare_probe()
+            self._check_probe()
 
     def _progress_changed(self) -> None:
         if self._progress_due is None:
@@ -640,13 +688,13 @@ class Guard:
                 try:
                     return self._artifact(self._ending.done)
                 except collect.Refused as refused:
-                    failure = {"class": refused.reason, "message": str(refused)}
+                    failure = {"class": refused.reason, "message": str(refused), "hint": refused.hint}
             return self._failed(failure)
         except (NotConfined, OSError, MemoryError):
             raise  # ours
         except Exception as error:  # noqa: BLE001 - whatever a hostile account provokes
             what = f"the scene said what it must not say on the renderer's own pipe ({type(error).__name__})"
-            return self._failed({"class": "sandbox_denied", "message": what})
+            return self._failed({"class": "sandbox_denied", "message": what, "hint": hints.PIPE})
 
     def _failed(self, failure: dict[str, Any]) -> list[tuple[dict[str, Any], tuple[int, ...]]]:
         ending = self._ending
@@ -668,17 +716,16 @@ class Guard:
                 else f"the render showed no progress for {limits.stall_s:g} s and was stopped"
             )
             where = ending.stopped_at or self._crash_location() or {}
-            return {**where, "class": "timeout", "message": message}
+            return {**where, "class": "timeout", "message": message, "hint": hints.TIME[ending.stop]}
         if ending.stop == "limit":
             return {**(ending.stopped_at or self._crash_location() or {}), **ending.limit}
         if ending.stop == "cpu":
-            message = f"the render used its {limits.cpu_s} s of CPU time"
-            return {**(ending.stopped_at or self._crash_location() or {}), "class": "timeout", "message": message}
+            return {**(ending.stopped_at or self._crash_location() or {}), **self._cpu_used_up()}
         if ending.stop == "protocol":
-            return {"class": "sandbox_denied", "message": "; ".join(ending.notes)}
+            return {"class": "sandbox_denied", "message": "; ".join(ending.notes), "hint": hints.PIPE}
         if ending.failed is not None:
             if ending.failed.get("class") == "out_of_memory":
-                return {**ending.failed, "message": self._memory_message()}
+                return {**ending.failed, "message": self._memory_message(), "hint": hints.MEMORY}
             return ending.failed
         if os.WIFSIGNALED(ending.status):
             return self._killed(os.WTERMSIG(ending.status))
@@ -688,6 +735,7 @@ class Guard:
             return {
                 "class": "validation",
                 "message": "the scene ended the Python process before the render was complete",
+                "hint": hints.EXIT,
             }
         return None
 
@@ -697,11 +745,19 @@ class Guard:
         where = ending.stopped_at or self._crash_location() or {}
         name = signal.Signals(number).name if number in _SIGNALS else str(number)
         if ending.cpu_s >= limits.cpu_s:
-            message = f"the render used its {limits.cpu_s} s of CPU time"
-            return {**where, "class": "timeout", "message": message}
+            return {**where, **self._cpu_used_up()}
         if number == signal.SIGKILL or ending.peak_memory_bytes > 0.6 * limits.memory_bytes:
-            return {**where, "class": "out_of_memory", "message": self._memory_message()}
-        return {**where, "class": "scene_error", "message": f"the Python process crashed ({name})"}
+            return {**where, "class": "out_of_memory", "message": self._memory_message(), "hint": hints.MEMORY}
+        return {
+            **where,
+            "class": "scene_error",
+            "message": f"the Python process crashed ({name})",
+            "hint": hints.CRASH,
+        }
+
+    def _cpu_used_up(self) -> dict[str, Any]:
+        message = f"the render used its {self._spec.limits.cpu_s} s of CPU time"
+        return {"class": "timeout", "message": message, "hint": hints.TIME["cpu"]}
 
     def _memory_message(self) -> str:
         reached = self._ending.peak_memory_bytes // 2**20
@@ -721,11 +777,12 @@ class Guard:
         media = self._probe(fd)
         limits = self._spec.limits
         if media.frames > limits.frames:
-            raise collect.Refused("output_limit", self._too_many_frames()["message"])
+            raise collect.Refused("output_limit", self._too_many_frames()["message"], hints.FRAMES)
         if media.width * media.height > limits.pixels:
             raise collect.Refused(
                 "output_limit",
                 f"the pictures have {media.width}×{media.height} pixels, and {limits.pixels} pixels are the limit",
+                hints.PIXELS,
             )
         artifact = {
             "type": "artifact",
@@ -784,30 +841,41 @@ class Guard:
             "duration_s": 0.0,
         }
 
-    def _prepare_probe(self) -> None:
-        """Fork the probe, once. It waits until ``_probe`` gives the word."""
-        if self._probe_pid is not None:
-            return
+    def _fork_probe(self) -> None:
+        """Fork the probe. It waits until ``_brief_probe`` says for what, and ``_probe`` gives the word."""
         go_read, self._probe_go = os.pipe()
         self._probe_answer, answer_write = os.pipe()
         zygote = self._zygote
         self._probe_pid = self._fork_apart(
             lambda: collect.run_probe(
-                self._job_dir,
-                self._output_path(),
-                self._spec.format,
-                go_read,
-                answer_write,
-                zygote.filters,
-                zygote.address_space_bytes,
+                go_read, answer_write, zygote.sample, zygote.filters, zygote.address_space_bytes
             )
         )
         os.close(go_read)
         os.close(answer_write)
 
+    def _brief_probe(self) -> None:
+        self._tell_probe(json.dumps({"path": self._output_path(), "kind": self._spec.format}).encode() + b"\n")
+
+    def _tell_probe(self, words: bytes) -> None:
+        try:
+            os.write(self._probe_go, words)
+        except BrokenPipeError:
+            pass  # it was killed while it waited: ``_check_probe``
+
+    def _check_probe(self) -> None:
+        """See that there is a probe: one that was killed while it waited says nothing about a file."""
+        if self._probe_pid is not None and os.waitpid(self._probe_pid, os.WNOHANG)[0] != 0:
+            os.close(self._probe_go)
+            os.close(self._probe_answer)
+            self._probe_pid = None
+        if self._probe_pid is None:
+            self._fork_probe()
+            self._brief_probe()
+
     def _probe(self, fd: int) -> collect.Media:
-        self._prepare_probe()
-        os.write(self._probe_go, b"g")
+        self._check_probe()
+        self._tell_probe(b"g")
         poll = select.poll()
         poll.register(self._probe_answer, select.POLLIN)
         answer = os.read(self._probe_answer, 4096) if poll.poll(PROBE_S * 1000) else b""
@@ -826,10 +894,10 @@ class Guard:
         return f"{OUTPUT_DIR}/result.{self._spec.format}"
 
 
-def main(zygote: Zygote, spec: JobSpec, source: int, log: int, channel: socket.socket) -> None:
+def main(zygote: Zygote, source: int, log: int, channel: socket.socket) -> None:
     """Body of the forked guard."""
     try:
-        Guard(zygote, spec, source, log, channel).run()
+        Guard(zygote, source, log, channel).run()
     except BaseException as error:
         # A wall that does not stand is ours, never the user's: the job did not
         # run, or ends with us (it is in a pid namespace that dies with it).

@@ -87,7 +87,7 @@ async fn meet(sandbox: &mut LocalSandbox, fate: Fate) {
                 Fate::IsInterrupted => stop.cancel(),
                 Fate::LosesItsZygote => kill(zygote),
                 Fate::LosesItsJob => {
-                    // The guard is below the zygote, the job below the guard.
+                    // The guard is below the zygote, the job below the guard, before the probe.
                     let guards = children(zygote);
                     let jobs: Vec<u32> = guards.iter().flat_map(|&guard| children(guard)).collect();
                     kill(*jobs.first().expect("a job"));
@@ -144,7 +144,9 @@ struct Held {
 
 fn held(sandbox: &LocalSandbox, areas: &Path) -> Held {
     let zygote = sandbox.zygote_pid().expect("reset");
-    eventually("the last guard is gone", || descendants(zygote).is_empty());
+    eventually("who waits is there, and nobody else", || {
+        descendants(zygote).len() == WAITING
+    });
     let (files, disk_bytes) = below(areas);
     Held {
         zygote,

@@ -340,6 +340,9 @@ fn find(folder: &Path, wanted: &dyn Fn(&Path) -> bool) -> Option<PathBuf> {
     below.iter().find_map(|path| find(path, wanted))
 }
 
+/// Processes that wait for the next job after a reset: guard, job and probe.
+pub const WAITING: usize = 3;
+
 /// A process: its id, and when it began, so that a reused id is another one.
 pub type Process = (u32, u64);
 

@@ -75,6 +75,8 @@ pub(super) struct LimitsMessage {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum GuardMessage {
     Started,
+    /// The job runs again from its start; the message's descriptor is the pipe of what it writes now.
+    Again,
     Progress(Progress),
     /// With the open file as the message's one descriptor.
     Artifact(ArtifactMessage),
