@@ -14,6 +14,7 @@ pub fn output(spec: &job::OutputSpec) -> OutputSpec {
         height,
         fps: f64::from(fps),
         transparent: spec.transparent,
+        sections: spec.sections,
         encoder: spec.encoder,
         seed: None,
     }

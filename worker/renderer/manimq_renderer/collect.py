@@ -13,11 +13,12 @@ import math
 import os
 import re
 import stat
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO
 
 from . import hints, linux, walls
-from .protocol import read_line
+from .protocol import SECTIONS_MAX, read_line
 
 MIME = {
     "mp4": "video/mp4",
@@ -39,6 +40,10 @@ class Refused(Exception):
         self.hint = hint or hints.OUTPUT
 
 
+class NoFile(Refused):
+    """There is none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Media:
     """What the probe found in a file."""
@@ -48,6 +53,11 @@ class Media:
     height: int
     fps: float
     duration_s: float
+
+
+def section_path(number: int, kind: str) -> str:
+    """Where a job leaves the film of a section, counted from 1."""
+    return f"out/section-{number:02}.{kind}"
 
 
 POSTER = "out/poster.jpg"
@@ -97,7 +107,7 @@ def open_output(directory: int, path: str, bytes_max: int) -> int:
         fd = linux.open_beneath(directory, path)
     except OSError as error:
         if error.errno == errno.ENOENT:
-            raise Refused("validation", "the render ended without leaving a file") from None
+            raise NoFile("validation", "the render ended without leaving a file") from None
         raise Refused("sandbox_denied", "the output was refused: it is not a plain file") from None
     try:
         info = os.fstat(fd)
@@ -191,10 +201,11 @@ def run_probe(
         directory = os.open(walls.JOB_DIR, os.O_RDONLY | os.O_DIRECTORY)
         walls.confine_probe(filters, address_space_bytes)
         if os.read(3, 1) == b"g":
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, dir_fd=directory)
-            found = _look(fd, kind)
+            found = _look(os.open(path, _LOOK, dir_fd=directory), kind)
             if kind != "png" and "error" not in found:
                 found["poster"] = _probe_poster(directory)
+                if job["sections"]:
+                    found["sections"] = _look_at_sections(directory, kind)
             os.write(4, json.dumps(found).encode())
             status = 0
     finally:
@@ -217,19 +228,53 @@ class Sample:
             image.load()
 
 
+_LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+
+
+def _look_at_sections(directory: int, kind: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for number in range(1, SECTIONS_MAX + 1):
+        try:
+            fd = os.open(section_path(number, kind), _LOOK, dir_fd=directory)
+        except FileNotFoundError:
+            break
+        found.append(_look(fd, kind))
+        os.close(fd)
+    return found
+
+
 def _look(fd: int, kind: str) -> dict[str, Any]:
     inode = os.fstat(fd).st_ino
     try:
         media = _probe_image(fd) if kind == "png" else _probe_video(fd, kind)
     except BaseException as error:  # noqa: BLE001 - whatever a hostile file provokes
-        return {"error": f"{type(error).__name__}: {error}"[:300]}
+        # Of thirteen, the answer still fits into a pipe at once.
+        return {"error": f"{type(error).__name__}: {error}"[:200]}
     return {"inode": inode, **asdict(media)}
 
 
 def read_probe(answer: bytes, inode: int) -> Media:
     """Check the probe's answer. The probe has read hostile bytes: believe the form only."""
+    return _checked(lambda: json.loads(answer), inode)
+
+
+def read_sections(directory: int, answer: bytes, kind: str, bytes_max: int) -> Iterator[tuple[int, Media]]:
+    """Open the films of sections that the probe has looked at.
+
+    Raises:
+        Refused: one of them is not what it must be.
+    """
+    for number in range(1, SECTIONS_MAX + 1):
+        try:
+            fd = open_output(directory, section_path(number, kind), bytes_max)
+        except NoFile:
+            return
+        yield fd, _checked(lambda: json.loads(answer)["sections"][number - 1], os.fstat(fd).st_ino)
+
+
+def _checked(read: Callable[[], Any], inode: int) -> Media:
     try:
-        fields = json.loads(answer)
+        fields = read()
         if "error" in fields:
             raise ValueError(str(fields["error"]))
         if fields["inode"] != inode:

@@ -167,6 +167,8 @@ class Guard:
         if not message:
             return False
         self._spec = JobSpec.parse(message)
+        if self._spec.sections:
+            self._spec = replace(self._spec, cores=1)  # its pieces are the sections
         if walls.level() != "full":
             self._watch_due = time.monotonic()
             # Only a pid namespace of its own takes all of a job's processes with it.
@@ -775,27 +777,8 @@ class Guard:
         kind = self._spec.format
         fd = collect.open_output(self._job_dir, self._output_path(), self._spec.limits.output_bytes)
         media = self._probe(fd)
-        limits = self._spec.limits
-        if media.frames > limits.frames:
-            raise collect.Refused("output_limit", self._too_many_frames()["message"], hints.FRAMES)
-        if media.width * media.height > limits.pixels:
-            raise collect.Refused(
-                "output_limit",
-                f"the pictures have {media.width}×{media.height} pixels, and {limits.pixels} pixels are the limit",
-                hints.PIXELS,
-            )
-        artifact = {
-            "type": "artifact",
-            "name": f"{'image' if kind == 'png' else 'video'}.{kind}",
-            "role": "image" if kind == "png" else "video",
-            "mime": collect.MIME[kind],
-            "bytes": os.fstat(fd).st_size,
-            "frames": media.frames,
-            "width": media.width,
-            "height": media.height,
-            "fps": media.fps,
-            "duration_s": media.duration_s,
-        }
+        role = "image" if kind == "png" else "video"
+        film = self._film(f"{role}.{kind}", role, fd, media)
         finished = {
             "type": "done",
             "timings": {
@@ -811,7 +794,42 @@ class Guard:
         }
         self._progress.finish(finished["animations"], media.frames)
         progress = self._progress.message(time.monotonic())
-        return [(progress, ()), (artifact, (fd,)), *self._extras(), (finished, ())]
+        return [(progress, ()), film, *self._section_films(), *self._extras(), (finished, ())]
+
+    def _film(self, name: str, role: str, fd: int, media: collect.Media) -> tuple[dict[str, Any], tuple[int, ...]]:
+        """The message of a film or picture that is within the limits."""
+        limits = self._spec.limits
+        if media.frames > limits.frames:
+            raise collect.Refused("output_limit", self._too_many_frames()["message"], hints.FRAMES)
+        if media.width * media.height > limits.pixels:
+            raise collect.Refused(
+                "output_limit",
+                f"the pictures have {media.width}×{media.height} pixels, and {limits.pixels} pixels are the limit",
+                hints.PIXELS,
+            )
+        message = {
+            "type": "artifact",
+            "name": name,
+            "role": role,
+            "mime": collect.MIME[self._spec.format],
+            "bytes": os.fstat(fd).st_size,
+            "frames": media.frames,
+            "width": media.width,
+            "height": media.height,
+            "fps": media.fps,
+            "duration_s": media.duration_s,
+        }
+        return message, (fd,)
+
+    def _section_films(self) -> list[tuple[dict[str, Any], tuple[int, ...]]]:
+        if not self._spec.sections:
+            return []
+        kind, bytes_max = self._spec.format, self._spec.limits.output_bytes
+        found = collect.read_sections(self._job_dir, self._probe_said, kind, bytes_max)
+        return [
+            self._film(f"section-{number:02}.{kind}", "section", fd, media)
+            for number, (fd, media) in enumerate(found, 1)
+        ]
 
     def _extras(self) -> list[tuple[dict[str, Any], tuple[int, ...]]]:
         """What accompanies the film. What is odd about it is left out: the film counts."""
@@ -855,7 +873,8 @@ class Guard:
         os.close(answer_write)
 
     def _brief_probe(self) -> None:
-        self._tell_probe(json.dumps({"path": self._output_path(), "kind": self._spec.format}).encode() + b"\n")
+        job = {"path": self._output_path(), "kind": self._spec.format, "sections": self._spec.sections}
+        self._tell_probe(json.dumps(job).encode() + b"\n")
 
     def _tell_probe(self, words: bytes) -> None:
         try:

@@ -21,6 +21,7 @@ PIXELS = "ask for a lower quality or a smaller size, and set no larger one in th
 OPEN_FILES = "close files when they are read: with open(…) as file"
 THREADS = "a scene needs no threads of its own"
 WALLS = "a scene has no network, cannot start programs and writes only to its own folder"
+SECTIONS = "join some of them, or render without films of sections"
 PIPE = "a scene must write to no file descriptor that it has not opened itself"
 OUTPUT = "let Manim write the film: a scene must not make, move or replace it by itself"
 EXIT = "leave out os._exit() and whatever ends the process: return from construct() to end the scene"

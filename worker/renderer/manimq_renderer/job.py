@@ -28,8 +28,8 @@ import numpy as np
 from manim import config
 from manim.manager import Manager
 
-from . import engine, failure, fonts, formulas, gate, linux, scene, tex_client, walls
-from .protocol import JobSpec, read_line, write_all
+from . import collect, engine, failure, fonts, formulas, gate, hints, linux, scene, tex_client, walls
+from .protocol import SECTIONS_MAX, JobSpec, read_line, write_all
 from .split import Splitter
 
 SETUP_FAILED = 71
@@ -180,6 +180,7 @@ class SceneProcess:
         config.scene_names = [spec.scene] if spec.scene else []
         config.format = spec.format
         config.transparent = spec.transparent
+        config.save_sections = spec.sections
         if spec.seed is not None:
             config.seed = spec.seed
         for name, quality in manim.constants.QUALITIES.items():
@@ -267,7 +268,7 @@ class _Job(SceneProcess):
             return {"class": "scene_error", "message": "the scene raised an exception that cannot be described"}
 
     def _render(self) -> dict[str, Any]:
-        meter = engine.install(self._spec.encoder, self._say, self._splitter)
+        meter = engine.install(self._spec.encoder, self._say, self._splitter, self._spec.sections)
         missing_fonts = fonts.MissingFonts()
         manim.logger.addFilter(missing_fonts)
         scene_class = self._load()
@@ -283,6 +284,7 @@ class _Job(SceneProcess):
             raise failure.NotRenderable("every animation of this scene is skipped, so there is no film")
         os.mkdir("out")
         os.rename(final, f"out/result.{self._spec.format}")
+        self._leave_sections(instance.renderer.file_writer)
         self._leave_extras(instance.renderer.file_writer, Path(final))
         ended = time.monotonic()
         return {
@@ -294,6 +296,15 @@ class _Job(SceneProcess):
             "engine": meter.engine,
             "warnings": missing_fonts.warnings,
         }
+
+    def _leave_sections(self, writer: Any) -> None:
+        films = writer.section_films() if self._spec.sections else []
+        if len(films) > SECTIONS_MAX:
+            raise failure.NotRenderable(
+                f"the scene has {len(films)} sections, and a result has room for {SECTIONS_MAX}", hint=hints.SECTIONS
+            )
+        for number, film in enumerate(films, 1):
+            os.rename(film, collect.section_path(number, self._spec.format))
 
     def _leave_extras(self, writer: Any, final: Path) -> None:
         """What accompanies a film; none of it is worth a failure."""

@@ -35,6 +35,8 @@ SCOUT_BYTES_MAX = 16 * 1024 * 1024
 """All that a scout may say; formulas, and a line twice a second."""
 SCOUT_LINES_MAX = 20_000
 TEX_CHARS_MAX = 64 * 1024
+SECTIONS_MAX = 12
+"""Films of sections; a result has room for 16 files (``FILES_MAX`` in ``storage.rs``)."""
 FAILURE_BYTES_MAX = 64 * 1024
 """Longest ``failed``, encoded: far below what the worker still takes."""
 SECONDS_MAX = 10.0**9
@@ -94,6 +96,8 @@ class JobSpec:
     height: int
     fps: float
     transparent: bool
+    sections: bool
+    """Whether each section is to be a film of its own as well."""
     encoder: str
     seed: int | None
     formulas: bool
@@ -113,7 +117,7 @@ class JobSpec:
     def rehearse(cls) -> None:
         """Do this once ahead of time: a fork copies each page of memory at its first use."""
         limits = Limits(0.0, 0, 0, 0, 0, 0, 0, 0, 0, 0, None)
-        nothing = cls("", 0, "", None, "", 0, 0, 0.0, False, "", None, False, 1, limits)
+        nothing = cls("", 0, "", None, "", 0, 0, 0.0, False, False, "", None, False, 1, limits)
         cls.parse(nothing.line())
 
     def line(self) -> bytes:

@@ -762,6 +762,7 @@ fn check(request: &RenderRequest) -> Result<(), RenderError> {
         height,
         fps,
         transparent,
+        sections,
         ..
     } = request.output;
     if !plain {
@@ -787,6 +788,9 @@ fn check(request: &RenderRequest) -> Result<(), RenderError> {
     }
     if transparent && format == OutputFormat::Mp4 {
         return invalid("mp4 has no alpha channel: ask for mov or webm");
+    }
+    if sections && !format.can_have_sections() {
+        return invalid("sections are films of their own: ask for mp4, webm or mov");
     }
     Ok(())
 }
@@ -1109,6 +1113,7 @@ fn job_message(request: &RenderRequest) -> JobMessage<'_> {
         height,
         fps,
         transparent,
+        sections,
         encoder,
         seed,
     } = request.output;
@@ -1123,6 +1128,7 @@ fn job_message(request: &RenderRequest) -> JobMessage<'_> {
         height,
         fps,
         transparent,
+        sections,
         encoder,
         seed,
         formulas: request.formulas.is_some(),

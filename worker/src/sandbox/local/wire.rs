@@ -45,6 +45,7 @@ pub(super) struct JobMessage<'a> {
     pub height: u32,
     pub fps: f64,
     pub transparent: bool,
+    pub sections: bool,
     pub encoder: crate::sandbox::Encoder,
     pub seed: Option<u64>,
     /// Whether a [`GuardMessage::FormulaWanted`] is answered.
