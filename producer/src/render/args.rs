@@ -265,6 +265,7 @@ impl RenderArgs {
             fps: self.fps,
             aspect: self.aspect,
             transparent: self.transparent,
+            sections: false,
             encoder: self.encoder,
         })
     }
