@@ -126,3 +126,21 @@ pub fn usage(usage: Usage) -> job::Usage {
         animations: usage.animations,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use manimq_shared::job::FailureClass;
+
+    #[test]
+    fn every_failure_says_what_to_do_and_its_own_hint_comes_first() {
+        for class in FailureClass::ALL {
+            let mut failed = RenderFailure::new(*class, "it failed");
+            let hint = |failed: &RenderFailure| failure(failed).error.and_then(|e| e.hint);
+            assert_eq!(hint(&failed).as_deref(), Some(class.hint()));
+            assert!(class.hint().len() > 20, "{class}");
+            failed.hint = Some("do this".into());
+            assert_eq!(hint(&failed).as_deref(), Some("do this"));
+        }
+    }
+}

@@ -151,7 +151,10 @@ fn are_as_from_the_command(wanted: impl Fn(usize) -> bool) {
             continue;
         }
         if let Some(what) = difference(example, &made, folder.path()) {
-            wrong.push(format!("{} ({}): {what}", example.name, example.file));
+            let what = format!("{} ({}): {what}", example.name, example.file);
+            // At once: all of them take most of an hour.
+            tell(&what);
+            wrong.push(what);
         }
         // Hundreds of films would fill the disk.
         let _ = std::fs::remove_dir_all(folder.path().join(made.number.to_string()));
