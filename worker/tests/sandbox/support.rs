@@ -272,6 +272,19 @@ pub fn frame_sums(path: &Path) -> Vec<String> {
         .collect()
 }
 
+/// Each frame is the other's; says which are not.
+#[track_caller]
+pub fn assert_same_frames(ours: &[String], theirs: &[String]) {
+    assert_eq!(ours.len(), theirs.len(), "frames");
+    let other: Vec<usize> = (0..ours.len()).filter(|&n| ours[n] != theirs[n]).collect();
+    assert!(
+        other.is_empty(),
+        "{} of {} frames differ: {other:?}",
+        other.len(),
+        ours.len()
+    );
+}
+
 /// How alike two films look, over all frames: 1 is equal.
 pub fn ssim(one: &Path, other: &Path) -> f64 {
     let output = Command::new("ffmpeg")
