@@ -1,16 +1,21 @@
 #!/usr/bin/env python3
 """Submit -> file through manimq, beside the bare `manim render`, in one run.
 
-    deploy/bench/render.py [--server http://127.0.0.1:8080] [--runs 5] [--scenes shapes,formula,graph]
+    deploy/bench/render.py [--server http://127.0.0.1:8080] [--runs 5] [--scenes shapes:low,lesson:high]
 
 Needs a running manimq (`deploy/up`) with idle slots, on the same machine. Each round renders
 every scene once with the command (empty media folder) and once through the service, in turn, so a
-drifting machine hits both. Formulas are new in each run, for both, unless --kept-formulas is given. Prints medians and the ratio ours / bare, and what the service adds to
-a render: submit -> artifact known to the client, less the render itself as the job reports it.
+drifting machine hits both. Formulas are new in each run, for both, unless --kept-formulas is given.
+Prints medians of wall time, processor time and peak memory, the ratio of wall times ours / bare, and
+what the service adds to a render: submit -> artifact known to the client, less the render itself as
+the job reports it. Ours in processor time and memory is the job's process; LaTeX, guard and API are not in it.
+
+Scenes: shapes (small), words (text), formula (LaTeX), surface (3-D), graph, lesson (30 s).
 """
 
 import argparse
 import json
+import os
 import random
 import re
 import shutil
@@ -20,12 +25,24 @@ import sys
 import tempfile
 import time
 import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-QUALITY = {"shapes": "low", "formula": "low", "graph": "medium"}
 FLAG = {"low": "-ql", "medium": "-qm", "high": "-qh"}
+SCENES = ",".join(f"{name}:{quality}" for quality in ("low", "high") for name in ("shapes", "words", "formula", "surface", "lesson"))
+
+
+@dataclass(frozen=True)
+class Took:
+    """One render."""
+
+    wall_s: float
+    cpu_s: float
+    memory_bytes: int
+    render_s: float = 0.0
+    """Of the wall time, what the scene itself took."""
 
 
 def call(server: str, path: str, body: dict | None = None, timeout: float = 30.0):
@@ -37,8 +54,8 @@ def call(server: str, path: str, body: dict | None = None, timeout: float = 30.0
         return json.load(answer)
 
 
-def through_service(server: str, source: str, quality: str, encoder: str) -> tuple[float, float]:
-    """Seconds from submit until the client knows the artifact, and of those the render's own."""
+def through_service(server: str, source: str, quality: str, encoder: str) -> Took:
+    """From submit until the client knows the artifact."""
     body = {
         "input": {"kind": "code", "source": source},
         "output": {"quality": quality, "encoder": encoder},
@@ -51,8 +68,9 @@ def through_service(server: str, source: str, quality: str, encoder: str) -> tup
     took = time.perf_counter() - start
     if job["status"] != "succeeded":
         sys.exit(f"error: {job['id']} {job['status']}: {job.get('error')}")
-    timings = job["timings"]
-    return took, sum(timings[key] for key in ("prepare_s", "render_s", "encode_s"))
+    timings, usage = job["timings"], job["usage"]
+    render_s = sum(timings[key] for key in ("prepare_s", "render_s", "encode_s"))
+    return Took(took, usage["cpu_s"], usage["peak_memory_bytes"], render_s)
 
 
 def with_new_formulas(source: str) -> str:
@@ -61,55 +79,58 @@ def with_new_formulas(source: str) -> str:
     return re.sub(r"(MathTex\(.*?)= ", rf"\g<1>= {number} + ", source)
 
 
-def bare(path: Path, quality: str) -> float:
-    """Seconds of the bare command, empty media folder."""
+def bare(path: Path, quality: str) -> Took:
+    """The bare command, empty media folder."""
     with tempfile.TemporaryDirectory() as media:
         start = time.perf_counter()
-        subprocess.run(
+        child = subprocess.Popen(
             [ROOT / ".manimq/python/bin/manim", "render", FLAG[quality], "--silent"]
             + ["--progress_bar", "none", "--media_dir", media, str(path)],
-            check=True,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )
-        return time.perf_counter() - start
+        _, status, usage = os.wait4(child.pid, 0)
+        took = time.perf_counter() - start
+        if status != 0:
+            sys.exit(f"error: manim could not render {path.name}")
+        return Took(took, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+
+
+def middle(row: list[Took], key: str) -> float:
+    return statistics.median(getattr(took, key) for took in row)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--server", default="http://127.0.0.1:8080")
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--scenes", default="shapes,formula,graph")
+    parser.add_argument("--scenes", default=SCENES, help="NAME:low|medium|high, separated by commas")
     parser.add_argument("--encoder", default="fast", choices=["fast", "manim"])
     parser.add_argument("--kept-formulas", action="store_true", help="the same formulas in each run")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     args = parser.parse_args()
-    names = args.scenes.split(",")
-    rows: dict[str, dict[str, list[float]]] = {n: {"bare": [], "ours": [], "added": []} for n in names}
+    rows: dict[str, tuple[list[Took], list[Took]]] = {name: ([], []) for name in args.scenes.split(",")}
     folder = tempfile.mkdtemp()
     for _ in range(args.runs):
-        for name in names:
+        for case, (theirs, ours) in rows.items():
+            name, _, quality = case.partition(":")
             path = Path(folder) / f"{name}.py"
             source = (HERE / "scenes" / f"{name}.py").read_text()
             path.write_text(source if args.kept_formulas else with_new_formulas(source))
-            row = rows[name]
-            row["bare"].append(bare(path, QUALITY[name]))
-            took, render = through_service(args.server, path.read_text(), QUALITY[name], args.encoder)
-            row["ours"].append(took)
-            row["added"].append(took - render)
+            theirs.append(bare(path, quality))
+            ours.append(through_service(args.server, path.read_text(), quality, args.encoder))
     shutil.rmtree(folder)
-    added = sorted(value for row in rows.values() for value in row["added"])
+    added = sorted(took.wall_s - took.render_s for _, ours in rows.values() for took in ours)
     result = {
         "runs": args.runs,
         "encoder": args.encoder,
         "scenes": {
-            name: {
-                "quality": QUALITY[name],
-                "bare_s": statistics.median(row["bare"]),
-                "ours_s": statistics.median(row["ours"]),
-                "ratio": statistics.median(o / b for o, b in zip(row["ours"], row["bare"])),
+            case: {
+                **{f"bare_{key}": middle(theirs, key) for key in ("wall_s", "cpu_s", "memory_bytes")},
+                **{f"ours_{key}": middle(ours, key) for key in ("wall_s", "cpu_s", "memory_bytes")},
+                "ratio": statistics.median(o.wall_s / b.wall_s for o, b in zip(ours, theirs)),
             }
-            for name, row in rows.items()
+            for case, (theirs, ours) in rows.items()
         },
         "added_ms_p50": 1000 * statistics.median(added),
         "added_ms_max": 1000 * added[-1],
@@ -117,9 +138,14 @@ def main() -> None:
     if args.json:
         print(json.dumps(result))
         return
-    print(f"{'scene':10} {'quality':8} {'bare s':>8} {'ours s':>8} {'ratio':>6}   (medians of {args.runs})")
-    for name, row in result["scenes"].items():
-        print(f"{name:10} {row['quality']:8} {row['bare_s']:8.2f} {row['ours_s']:8.2f} {row['ratio']:6.2f}")
+    print(f"{'':16} {'wall s':>15} {'':6} {'processor s':>15} {'peak MiB':>11}")
+    print(f"{'scene':16} {'bare':>7} {'ours':>7} {'ratio':>6} {'bare':>7} {'ours':>7} {'bare':>5} {'ours':>5}   (medians of {args.runs})")
+    for case, row in result["scenes"].items():
+        memory = [row[f"{side}_memory_bytes"] / 2**20 for side in ("bare", "ours")]
+        print(
+            f"{case:16} {row['bare_wall_s']:7.2f} {row['ours_wall_s']:7.2f} {row['ratio']:6.2f} "
+            f"{row['bare_cpu_s']:7.2f} {row['ours_cpu_s']:7.2f} {memory[0]:5.0f} {memory[1]:5.0f}"
+        )
     print(f"added by the service: median {result['added_ms_p50']:.0f} ms, most {result['added_ms_max']:.0f} ms")
 
 

@@ -5,7 +5,7 @@
 //! request to the open file.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use manimq_worker::sandbox::formulas::FormulaStore;
 use manimq_worker::sandbox::local::{LocalConfig, LocalSandbox};
@@ -78,21 +78,37 @@ async fn main() -> anyhow::Result<()> {
             cores: std::env::var("CORES").map_or(1, |n| n.parse().expect("CORES is a number")),
             stop: tokio_util::sync::CancellationToken::new(),
         };
+        // As long as a slot waits for a job; none: the next one is there already.
+        if let Ok(pause) = std::env::var("PAUSE_MS") {
+            tokio::time::sleep(Duration::from_millis(pause.parse()?)).await;
+        }
         let began = Instant::now();
-        let rendered = sandbox.render(request, events).await?;
+        let rendered = sandbox.render(request, events).await;
         let wall = began.elapsed().as_secs_f64();
         printer.await?;
+        let rendered = match rendered {
+            Ok(rendered) => rendered,
+            Err(error) => {
+                println!("{:.1} ms; {error:?}", wall * 1e3);
+                continue;
+            }
+        };
         let timings = rendered.timings;
         println!(
-            "{:.1} ms; {timings:?} cpu {:.3} s, {} MiB",
+            "{:.1} ms, {:.1} of them beside the scene; {timings:?} cpu {:.3} s, {} MiB",
             wall * 1e3,
+            (wall - timings.prepare_s - timings.render_s - timings.encode_s) * 1e3,
             rendered.usage.cpu_s,
             rendered.usage.peak_memory_bytes >> 20
         );
+        for warning in &rendered.warnings {
+            println!("   {warning}");
+        }
         walls.push(wall);
     }
     sandbox.close().await;
     walls.sort_by(f64::total_cmp);
+    anyhow::ensure!(!walls.is_empty(), "no render succeeded");
     println!(
         "median {:.1} ms of {}",
         walls[walls.len() / 2] * 1e3,

@@ -402,7 +402,7 @@ async fn publish(context: &Context, claim: &Claim, held: &Held, rendered: Render
     let mut artifacts = Vec::new();
     let mut uploads = Vec::new();
     for file in rendered.artifacts {
-        let moving = file.role == ArtifactRole::Video;
+        let moving = matches!(file.role, ArtifactRole::Video | ArtifactRole::Section);
         artifacts.push(StoredArtifact {
             name: file.name.clone(),
             role: file.role,

@@ -14,6 +14,7 @@ pub fn output(spec: &job::OutputSpec) -> OutputSpec {
         height,
         fps: f64::from(fps),
         transparent: spec.transparent,
+        sections: spec.sections,
         encoder: spec.encoder,
         seed: None,
     }
@@ -85,7 +86,12 @@ pub fn failure(failure: &RenderFailure) -> JobResult {
             .map(|frame| place(frame.line, Some(frame.function.clone()), frame.code.clone()))
             .collect(),
         latex,
-        hint: failure.hint.clone(),
+        hint: Some(
+            failure
+                .hint
+                .clone()
+                .unwrap_or_else(|| failure.class.hint().to_owned()),
+        ),
     };
     JobResult {
         error: Some(error),
@@ -118,5 +124,23 @@ pub fn usage(usage: Usage) -> job::Usage {
         peak_memory_bytes: usage.peak_memory_bytes,
         frames: usage.frames,
         animations: usage.animations,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use manimq_shared::job::FailureClass;
+
+    #[test]
+    fn every_failure_says_what_to_do_and_its_own_hint_comes_first() {
+        for class in FailureClass::ALL {
+            let mut failed = RenderFailure::new(*class, "it failed");
+            let hint = |failed: &RenderFailure| failure(failed).error.and_then(|e| e.hint);
+            assert_eq!(hint(&failed).as_deref(), Some(class.hint()));
+            assert!(class.hint().len() > 20, "{class}");
+            failed.hint = Some("do this".into());
+            assert_eq!(hint(&failed).as_deref(), Some("do this"));
+        }
     }
 }

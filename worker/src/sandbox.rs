@@ -148,6 +148,8 @@ pub struct OutputSpec {
     pub fps: f64,
     /// Keep the alpha channel (`-t`). Not with mp4.
     pub transparent: bool,
+    /// Each section as a film of its own, beside the whole (`--save_sections`). Not with gif and png.
+    pub sections: bool,
     /// How frames become a file.
     pub encoder: Encoder,
     /// Seed of `random` and NumPy; `None` is unseeded, as bare Manim is.
@@ -163,6 +165,7 @@ impl Default for OutputSpec {
             height: 480,
             fps: 15.0,
             transparent: false,
+            sections: false,
             encoder: Encoder::Fast,
             seed: None,
         }

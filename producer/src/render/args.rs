@@ -313,6 +313,7 @@ impl OutputArgs {
             fps: self.fps,
             aspect: self.aspect,
             transparent: self.transparent,
+            sections: false,
             encoder: self.encoder,
         })
     }

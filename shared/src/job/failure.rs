@@ -51,6 +51,36 @@ impl FailureClass {
             Self::LostWorker | Self::SandboxUnavailable | Self::Storage | Self::Internal => true,
         }
     }
+
+    /// What to do about it, where nothing better is known of the one failure.
+    #[must_use]
+    pub const fn hint(self) -> &'static str {
+        match self {
+            Self::SceneError => {
+                "the scene's own code raised this: correct the line that is named, and submit it again"
+            }
+            Self::LatexError => {
+                "correct the formula; packages beyond Manim's own need a TexTemplate that loads them"
+            }
+            Self::Validation => "change what the message names, and submit it again",
+            Self::Timeout => {
+                "make the scene shorter, render at a lower quality, or ask for more time (timeout_s)"
+            }
+            Self::Stalled => {
+                "look for a loop or a wait in the scene that makes no frame and does not end"
+            }
+            Self::OutOfMemory => "use fewer or simpler objects, or a lower quality",
+            Self::OutputLimit => {
+                "make fewer or smaller frames and files; an operator can raise the limit"
+            }
+            Self::SandboxDenied => {
+                "a scene has no network, cannot start programs and writes only to its own folder"
+            }
+            Self::LostWorker | Self::SandboxUnavailable | Self::Storage | Self::Internal => {
+                "this is no fault of the scene: submit it again; if it comes back, tell the operator the job's id"
+            }
+        }
+    }
 }
 
 /// Where in the user's own file something happened.
@@ -99,7 +129,7 @@ pub struct JobError {
 }
 
 impl JobError {
-    /// An error of a class with a message and nothing else.
+    /// An error of a class with a message, the hint of its class and nothing else.
     #[must_use]
     pub fn new(class: FailureClass, message: impl Into<String>) -> Self {
         Self {
@@ -109,7 +139,7 @@ impl JobError {
             location: None,
             stack: Vec::new(),
             latex: None,
-            hint: None,
+            hint: Some(class.hint().to_owned()),
         }
     }
 

@@ -98,6 +98,15 @@ impl Format {
             Self::Mp4 => false,
         }
     }
+
+    /// Whether the sections of a scene can be films of their own.
+    #[must_use]
+    pub const fn can_have_sections(self) -> bool {
+        match self {
+            Self::Mp4 | Self::Webm | Self::Mov => true,
+            Self::Gif | Self::Png => false,
+        }
+    }
 }
 
 text_enum! {
@@ -186,6 +195,9 @@ pub struct OutputSpec {
     /// Leave the background out (formats that can).
     #[serde(default)]
     pub transparent: bool,
+    /// Each section of the scene as a film of its own as well (mp4, webm, mov; at most 12).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sections: bool,
     /// How frames become a file.
     #[serde(default = "default_encoder")]
     pub encoder: Encoder,
@@ -199,6 +211,7 @@ impl Default for OutputSpec {
             fps: None,
             aspect: default_aspect(),
             transparent: false,
+            sections: false,
             encoder: default_encoder(),
         }
     }
@@ -299,6 +312,15 @@ impl JobRequest {
                 "/output/transparent",
                 format!(
                     "{} cannot be transparent; use mov, webm, gif or png",
+                    self.output.format
+                ),
+            );
+        }
+        if self.output.sections && !self.output.format.can_have_sections() {
+            wrong(
+                "/output/sections",
+                format!(
+                    "{} has no films of sections; use mp4, webm or mov",
                     self.output.format
                 ),
             );

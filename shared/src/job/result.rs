@@ -11,6 +11,8 @@ text_enum! {
     ArtifactRole {
         /// The film.
         Video = "video",
+        /// The film of one section, in their order.
+        Section = "section",
         /// The picture of a `png` job.
         Image = "image",
         /// A still that stands for the film.

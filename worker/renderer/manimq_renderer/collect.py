@@ -7,15 +7,18 @@ else's file, a FIFO that blocks its reader, a file of holes, a page of HTML.
 from __future__ import annotations
 
 import errno
+import io
 import json
 import math
 import os
 import re
 import stat
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
-from . import linux, walls
+from . import hints, linux, walls
+from .protocol import SECTIONS_MAX, read_line
 
 MIME = {
     "mp4": "video/mp4",
@@ -31,9 +34,14 @@ _CONTAINER = {"mp4": "mp4", "webm": "webm", "mov": "mov", "gif": "gif"}
 class Refused(Exception):
     """The file is not taken. ``reason`` is a failure class of the user."""
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: str, hint: str | None = None) -> None:
         super().__init__(message)
         self.reason = reason
+        self.hint = hint or hints.OUTPUT
+
+
+class NoFile(Refused):
+    """There is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +53,11 @@ class Media:
     height: int
     fps: float
     duration_s: float
+
+
+def section_path(number: int, kind: str) -> str:
+    """Where a job leaves the film of a section, counted from 1."""
+    return f"out/section-{number:02}.{kind}"
 
 
 POSTER = "out/poster.jpg"
@@ -94,7 +107,7 @@ def open_output(directory: int, path: str, bytes_max: int) -> int:
         fd = linux.open_beneath(directory, path)
     except OSError as error:
         if error.errno == errno.ENOENT:
-            raise Refused("validation", "the render ended without leaving a file") from None
+            raise NoFile("validation", "the render ended without leaving a file") from None
         raise Refused("sandbox_denied", "the output was refused: it is not a plain file") from None
     try:
         info = os.fstat(fd)
@@ -108,6 +121,7 @@ def open_output(directory: int, path: str, bytes_max: int) -> int:
             raise Refused(
                 "output_limit",
                 f"the file has {info.st_size} bytes and the limit is {bytes_max}",
+                hints.SIZE,
             )
         if info.st_blocks * 512 + 65536 < info.st_size:
             raise Refused("sandbox_denied", "the output was refused: it is full of holes")
@@ -126,9 +140,14 @@ def _probe_image(fd: int) -> Media:
 
 
 def _probe_video(fd: int, kind: str) -> Media:
+    with os.fdopen(os.dup(fd), "rb") as file:
+        return _read_video(file, kind)
+
+
+def _read_video(file: BinaryIO, kind: str) -> Media:
     import av
 
-    with os.fdopen(os.dup(fd), "rb") as file, av.open(file, mode="r") as container:
+    with av.open(file, mode="r") as container:
         if _CONTAINER[kind] not in container.format.name.split(","):
             raise ValueError(f"container is {container.format.name}")
         stream = container.streams.video[0]
@@ -156,38 +175,72 @@ def _probe_poster(directory: int) -> dict[str, int] | None:
 
 
 def run_probe(
-    directory: int,
-    path: str,
-    kind: str,
-    go: int,
-    reply: int,
-    filters: walls.Filters,
-    address_space_bytes: int,
+    go: int, reply: int, sample: Sample, filters: walls.Filters, address_space_bytes: int
 ) -> None:
     """Body of the forked probe: drop everything, wait for the word, then look. Never returns.
 
-    It is forked while the job still draws its last frames, so that nobody waits
-    for the fork; until the word comes it touches nothing of the job. It opens
-    the file by itself, and the guard checks that it is the one it holds.
+    It is forked ahead of the job and looks at a file of ours, so that nobody waits for that
+    later. Then it hears where a job will leave what, confines itself, and touches nothing of the
+    job until the word comes. It opens the file by itself, and the guard checks that it is
+    the one it holds.
     """
     status = 1
     try:
         null = os.open("/dev/null", os.O_RDWR)
-        wanted = enumerate((null, null, null, directory, go, reply))
+        wanted = enumerate((null, null, null, go, reply))
         parked = {target: os.dup2(fd, 100 + target) for target, fd in wanted}
         for target, fd in parked.items():
             os.dup2(fd, target)
-        linux.close_all_from(6)
+        linux.close_all_from(5)
+        sample.look()
+        line = read_line(3)
+        if not line:
+            os._exit(0)  # there will be no job
+        job = json.loads(line)
+        path, kind = job["path"], job["kind"]
+        directory = os.open(walls.JOB_DIR, os.O_RDONLY | os.O_DIRECTORY)
         walls.confine_probe(filters, address_space_bytes)
-        if os.read(4, 1) == b"g":
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, dir_fd=3)
-            found = _look(fd, kind)
+        if os.read(3, 1) == b"g":
+            found = _look(os.open(path, _LOOK, dir_fd=directory), kind)
             if kind != "png" and "error" not in found:
-                found["poster"] = _probe_poster(3)
-            os.write(5, json.dumps(found).encode())
+                found["poster"] = _probe_poster(directory)
+                if job["sections"]:
+                    found["sections"] = _look_at_sections(directory, kind)
+            os.write(4, json.dumps(found).encode())
             status = 0
     finally:
         os._exit(status)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A film and a still of our own, for a probe to see its way once."""
+
+    film: bytes
+    still: bytes
+
+    def look(self) -> None:
+        """Read both as a job's are read."""
+        from PIL import Image
+
+        _read_video(io.BytesIO(self.film), "mp4")
+        with Image.open(io.BytesIO(self.still), formats=["JPEG"]) as image:
+            image.load()
+
+
+_LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+
+
+def _look_at_sections(directory: int, kind: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for number in range(1, SECTIONS_MAX + 1):
+        try:
+            fd = os.open(section_path(number, kind), _LOOK, dir_fd=directory)
+        except FileNotFoundError:
+            break
+        found.append(_look(fd, kind))
+        os.close(fd)
+    return found
 
 
 def _look(fd: int, kind: str) -> dict[str, Any]:
@@ -195,14 +248,33 @@ def _look(fd: int, kind: str) -> dict[str, Any]:
     try:
         media = _probe_image(fd) if kind == "png" else _probe_video(fd, kind)
     except BaseException as error:  # noqa: BLE001 - whatever a hostile file provokes
-        return {"error": f"{type(error).__name__}: {error}"[:300]}
+        # Of thirteen, the answer still fits into a pipe at once.
+        return {"error": f"{type(error).__name__}: {error}"[:200]}
     return {"inode": inode, **asdict(media)}
 
 
 def read_probe(answer: bytes, inode: int) -> Media:
     """Check the probe's answer. The probe has read hostile bytes: believe the form only."""
+    return _checked(lambda: json.loads(answer), inode)
+
+
+def read_sections(directory: int, answer: bytes, kind: str, bytes_max: int) -> Iterator[tuple[int, Media]]:
+    """Open the films of sections that the probe has looked at.
+
+    Raises:
+        Refused: one of them is not what it must be.
+    """
+    for number in range(1, SECTIONS_MAX + 1):
+        try:
+            fd = open_output(directory, section_path(number, kind), bytes_max)
+        except NoFile:
+            return
+        yield fd, _checked(lambda: json.loads(answer)["sections"][number - 1], os.fstat(fd).st_ino)
+
+
+def _checked(read: Callable[[], Any], inode: int) -> Media:
     try:
-        fields = json.loads(answer)
+        fields = read()
         if "error" in fields:
             raise ValueError(str(fields["error"]))
         if fields["inode"] != inode:

@@ -216,6 +216,10 @@ class ManimWriter(SceneFileWriter):
         """A copy of the camera's picture that the writer may keep."""
         return pixels.copy()
 
+    def section_films(self) -> list[Path]:
+        """The finished film of each section, if they were asked for."""
+        return [self.sections_output_dir / section.video for section in self.sections if section.video is not None]
+
 
 class StreamWriter(ManimWriter):
     """All plays into one stream: no pieces, no joining, no waiting between plays."""
@@ -270,6 +274,49 @@ class StreamWriter(ManimWriter):
     def abort_encode_jobs(self, reraise_encoder_failures: bool = False) -> None:
         if self._encoder is not None:
             self._encoder.abort()
+
+
+class SectionWriter(StreamWriter):
+    """A stream for each section, and Manim's own joining of them: both are then there."""
+
+    # What a single stream has no use for.
+    _write_concat_manifest = SceneFileWriter._write_concat_manifest
+    combine_files = SceneFileWriter.combine_files
+
+    def __init__(self, settings: Any) -> None:
+        super().__init__(settings)
+        self._films: list[Path] = []
+        self._section: Any = None
+
+    def open_partial_movie_stream(self, **kwargs: Any) -> None:
+        if self.sections[-1] is not self._section:
+            self._finish_section()
+            self._section = self.sections[-1]
+            spec = self.video_encoder
+            self._films.append(self.output_plan.segment_path(f"section{len(self._films):04}"))
+            self._encoder = Stream(self._films[-1], spec, stream_options(spec, gif=False))
+        self._open = True
+
+    def _finish_section(self) -> None:
+        if self._encoder is not None:
+            self._encoder.finish()
+            self._encoder = None
+
+    def finish(self) -> None:
+        self.meter.finishing()
+        self._finish_section()
+        if self._films:
+            self._complete()
+        self.meter.finished()
+
+    def _complete(self) -> None:
+        self.partial_movie_files = [str(film) for film in self._films]
+        self.combine_to_movie()
+        if self.subcaptions:
+            self.write_subcaption_file()
+
+    def section_films(self) -> list[Path]:
+        return self._films
 
 
 class SplitWriter(StreamWriter):
@@ -352,7 +399,6 @@ def stream_can(settings: Any) -> bool:
 
     What is left to Manim's own writer: pictures (nothing is encoded), image
     sequences, and films whose codec or pixel format the scene has chosen.
-    Films of sections are not made: there is no place for them in a result.
     """
     encoder = settings.video_encoder
     return (
@@ -377,7 +423,7 @@ def _init_background(self: Camera) -> None:
     self.background = self.background.reshape(self.pixel_height, self.pixel_width, 4)
 
 
-def install(encoder: str, report: Report, splitter: Splitter | None = None) -> Meter:
+def install(encoder: str, report: Report, splitter: Splitter | None = None, sections: bool = False) -> Meter:
     """Make every Cairo renderer of this process use our writers. Returns the meter."""
     meter = Meter(report)
 
@@ -389,7 +435,9 @@ def install(encoder: str, report: Report, splitter: Splitter | None = None) -> M
                 meter.engine = "stream"
                 # Plays are hashed to find their pieces again; a stream has none.
                 config.disable_caching = True
-                if splitter is not None and splitter.begin(self, settings):
+                if sections:
+                    writer_class = SectionWriter
+                elif splitter is not None and splitter.begin(self, settings):
                     writer_class = SplitWriter
                     _install_split(splitter)
             else:

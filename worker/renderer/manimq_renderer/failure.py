@@ -21,6 +21,7 @@ from typing import Any
 
 import manim
 
+from . import hints
 from .tex_client import LatexFailed
 
 
@@ -151,7 +152,7 @@ def _special(error: BaseException, chain: list[BaseException], path: str) -> dic
             "hint": error.hint,
         }
     if isinstance(error, LimitReached):
-        return {"class": "output_limit", "message": str(error)}
+        return {"class": "output_limit", "message": str(error), "hint": hints.PIXELS}
     if isinstance(error, Stopped):
         return {"class": "timeout", "message": str(error)}
     for each in chain:
@@ -167,25 +168,26 @@ def _special(error: BaseException, chain: list[BaseException], path: str) -> dic
         if isinstance(each, OSError) and number == errno.ENOMEM:
             return {"class": "out_of_memory", "message": "the render reached its memory limit"}
         if isinstance(each, OSError) and number in (errno.EFBIG, errno.ENOSPC, errno.EDQUOT):
-            return {"class": "output_limit", "message": f"{_what_is_full(number)} ({each})"}
+            what, hint = _what_is_full(number)
+            return {"class": "output_limit", "message": f"{what} ({each})", "hint": hint}
         if isinstance(each, OSError) and number == errno.EMFILE:
             limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
             return {
                 "class": "sandbox_denied",
                 "message": f"the render has more files open than the limit of {limit}",
-                "hint": "close files when they are read: with open(…) as file",
+                "hint": hints.OPEN_FILES,
             }
         if isinstance(each, RuntimeError) and str(each) == "can't start new thread":
             return {
                 "class": "sandbox_denied",
                 "message": "the render started more threads than it may have",
-                "hint": "a scene needs no threads of its own",
+                "hint": hints.THREADS,
             }
         if isinstance(each, OSError) and number in (errno.EPERM, errno.EACCES, errno.EROFS):
             return {
                 "class": "sandbox_denied",
                 "message": f"the sandbox does not allow this: {_message(each)}",
-                "hint": "a scene has no network, cannot start programs and writes only to its own folder",
+                "hint": hints.WALLS,
             }
     if isinstance(error, SyntaxError) and error.filename == path:
         return {
@@ -201,6 +203,7 @@ def _special(error: BaseException, chain: list[BaseException], path: str) -> dic
         return {
             "class": "validation",
             "message": f"the scene called exit ({error.code!r}) before the render was complete",
+            "hint": hints.CALLED_EXIT,
         }
     if isinstance(error, RuntimeError) and "has no play calls" in str(error):
         return {
@@ -209,7 +212,13 @@ def _special(error: BaseException, chain: list[BaseException], path: str) -> dic
             "hint": "add self.play(…) or self.wait(), or ask for a still picture (-s, format png)",
         }
     if isinstance(error, ValueError) and "does not support an alpha channel" in str(error):
-        return {"class": "validation", "message": str(error)}
+        return {
+            "class": "validation",
+            "message": str(error),
+            "hint": hints.ALPHA,
+        }
+    if isinstance(error, RecursionError):
+        return {"hint": hints.RECURSION}
     for each in chain:
         if (found := _asset(each)) is not None:
             return found
@@ -235,14 +244,16 @@ def _asset(error: BaseException) -> dict[str, Any] | None:
     }
 
 
-def _what_is_full(number: int) -> str:
+def _what_is_full(number: int) -> tuple[str, str]:
     if number == errno.EFBIG:
-        return "the render wrote a file larger than its limit"
+        return "the render wrote a file larger than its limit", hints.SIZE
     try:
         full_of_names = os.statvfs(".").f_ffree == 0
     except OSError:
         full_of_names = False
-    return "the render made more files than its limit" if full_of_names else "the render filled its folder up to the limit"
+    if full_of_names:
+        return "the render made more files than its limit", hints.FILES
+    return "the render filled its folder up to the limit", hints.DATA
 
 
 def _nearest(error: BaseException) -> str | None:

@@ -1,7 +1,8 @@
 """The guard: one trusted process per job, between the worker and the scene.
 
-It builds the walls, forks the job, keeps the time, runs TeX for it, and when
-the job is dead takes the file and has it checked. A job that takes longer gets
+It is forked ahead of its job: it makes the namespaces, forks the job's process and the probe,
+and waits for what to render. Then it mounts the folders, keeps the time, runs TeX for the job, and
+when that is dead takes the file and has it checked. A job that takes longer gets
 a scout, which runs ahead of it to learn its totals. The guard alone holds the
 channel to the worker. It believes nothing that the job says (``protocol.clean_*``) and
 never parses what the job made (``collect`` does, in a confined child).
@@ -13,26 +14,26 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import resource
 import select
 import signal
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from . import collect, folders, job, linux, scout, tex, walls, watch
+from . import collect, hints, job, linux, scout, tex, walls, watch
+from .chase import Chase
+from .ending import Ending, NotConfined
 from .gate import Gate
 from .loop import EventPipe, Loop
+from .probe import Probe
 from .progress import COUNT_MAX, Progress
 from .protocol import (
     EVENT_BYTES_MAX,
     EVENT_LINES_MAX,
     MESSAGE_BYTES_MAX,
-    SCOUT_BYTES_MAX,
-    SCOUT_LINES_MAX,
     STAGES,
     JobSpec,
     clean_count,
@@ -42,21 +43,16 @@ from .protocol import (
     send,
     try_send,
 )
+from .result import Message, Result, film_path, too_many_frames
 from .tex_desk import RUNS_MAX, Client, Desk, Shelf
 
 GRACE_S = 2.0
 """From asking a job to say where it is until it is killed."""
 PROGRESS_EVERY_S = 0.2
-PROBE_S = 20.0
-OUTPUT_DIR = "out"
 MEASURE_EVERY_S = 0.5
 """How often the processes of a job on several cores are looked at."""
 DRAWER_BYTES = (160 * 2**20, 130)
 """Address space that a drawer takes beyond what it inherits: so much, and for each pixel."""
-_SIGNALS = frozenset(signal.Signals)
-"""Those with a name of their own."""
-SCOUT_PATIENCE_S = 3.0
-"""For how long a scout may be behind the job and no faster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,51 +62,19 @@ class Zygote:
     filters: walls.Filters
     programs: tex.Programs
     address_space_bytes: int
-
-
-@dataclass(slots=True)
-class Scout:
-    """A running scout, seen from the guard."""
-
-    pid: int
-    pidfd: int
-    events_fd: int
-    events: EventPipe
-    client: Client
-    compared: tuple[float, int, int] | None = None
-    """When it first counted, and its and the job's frames then."""
-
-
-@dataclass(slots=True)
-class Ending:
-    """How a job ended, collected while it dies."""
-
-    status: int = 0
-    cpu_s: float = 0.0
-    peak_memory_bytes: int = 0
-    failed: dict[str, Any] | None = None
-    stopped_at: dict[str, Any] | None = None
-    done: dict[str, Any] | None = None
-    crash: str = ""
-    confined: bool = False
-    """Whether the job got so far that tenant code may have run."""
-    stop: str | None = None
-    """Why the guard ended it: timeout, cpu, stalled, limit, canceled, protocol; None if it ended itself."""
-    limit: dict[str, Any] = field(default_factory=dict)
-    """The failure, if it passed a limit that the guard looks after."""
-    notes: list[str] = field(default_factory=list)
-
-
-class NotConfined(Exception):
-    """The job ended before it was behind its walls: ours."""
+    sample: collect.Sample
 
 
 class Guard:
     """Runs one job from the first wall to the last message."""
 
-    def __init__(self, zygote: Zygote, spec: JobSpec, source: int, log: int, channel: socket.socket) -> None:
+    _spec: JobSpec
+    _desk: Desk
+    _probe: Probe
+    _chase: Chase
+
+    def __init__(self, zygote: Zygote, source: int, log: int, channel: socket.socket) -> None:
         self._zygote = zygote
-        self._spec = spec
         self._source = source
         self._log = log
         self._channel = channel
@@ -119,15 +83,8 @@ class Guard:
         self._progress_sent = 0.0
         self._ending = Ending()
         self._loop = Loop()
-        shelf = Shelf(lambda message: try_send(channel, message)) if spec.formulas else None
-        self._desk = Desk(self._loop, zygote.programs, self._start_tex, shelf)
         self._tex_places = False
         self._entropy = os.urandom(32)
-        self._scout: Scout | None = None
-        self._scout_due: float | None = None
-        self._scouted = False
-        self._probe_pid: int | None = None
-        self._probe_said = b""
         self._gate: Gate | None = None
         self._measure_due: float | None = None
         self._again = False
@@ -145,23 +102,54 @@ class Guard:
         # Opened while /proc is still there: the way back after each new pid namespace.
         if walls.level() == "full":
             self._own_pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-        else:
-            self._watch_due = time.monotonic()
-            # Only a pid namespace of its own takes all of a job's processes with it.
-            self._spec = replace(self._spec, cores=1)
         self._oom_score = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
         self._proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
         walls.enter_job_namespaces()
-        walls.make_job_folders(self._spec.limits)
+        walls.make_job_folders()
         try:
-            self._run_in_folders()
+            self._fork_job()
+            zygote = self._zygote
+            self._probe = Probe(
+                self._fork_apart,
+                lambda go, answer: collect.run_probe(
+                    go, answer, zygote.sample, zygote.filters, zygote.address_space_bytes
+                ),
+            )
+            if self._take_spec():
+                self._run_in_folders()
         finally:
             walls.remove_job_folders()
 
+    def _take_spec(self) -> bool:
+        """Wait for what to render, for as long as the slot lives. False if there is nothing any more."""
+        JobSpec.rehearse()
+        message = self._channel.recv(MESSAGE_BYTES_MAX)
+        if not message:
+            return False
+        self._spec = JobSpec.parse(message)
+        if self._spec.sections:
+            self._spec = replace(self._spec, cores=1)  # its pieces are the sections
+        if walls.level() != "full":
+            self._watch_due = time.monotonic()
+            # Only a pid namespace of its own takes all of a job's processes with it.
+            self._spec = replace(self._spec, cores=1)
+        channel = self._channel
+        shelf = Shelf(lambda message: try_send(channel, message)) if self._spec.formulas else None
+        self._desk = Desk(self._loop, self._zygote.programs, self._start_tex, shelf)
+        self._chase = Chase(
+            self._loop, self._desk, self._progress, self._fork_scout, self._source, self._progress_changed
+        )
+        return True
+
     def _run_in_folders(self) -> None:
+        walls.mount_job_folders(self._spec.limits)
         self._job_dir = os.open(walls.JOB_DIR, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        if linux.is_over(self._job_pidfd):
+            self._bury_spare()
+            self._fork_job()
         self._start_job()
+        self._probe.brief(film_path(self._spec.format), self._spec)
         send(self._channel, {"type": "started"})
         now = time.monotonic()
         self._deadline = now + self._spec.limits.wall_s
@@ -170,14 +158,14 @@ class Guard:
             self._turn()
         self._send_progress(last=True)
         if self._ending.stop == "canceled":
-            self._end_probe()
+            self._probe.end()
             send(self._channel, {"type": "interrupted"})
             return
         try:
             for message, fds in self._verdict():
                 send(self._channel, message, fds)
         finally:
-            self._end_probe()
+            self._probe.end()
 
     def _fork_scene(self, child: Callable[[], None]) -> int:
         """Fork a process that runs tenant code: the first to go when memory runs out."""
@@ -211,25 +199,44 @@ class Guard:
                 linux.setns(self._own_pid_namespace, linux.CLONE_NEWPID)
         return pid
 
-    def _start_job(self) -> None:
+    def _fork_job(self) -> None:
+        """Fork the job's process. It waits for its spec."""
         events_read, events_write = os.pipe()
         replies_read, replies_write = os.pipe()
         crash_read, crash_write = os.pipe()
-        several = self._spec.cores > 1
         # Not at level `container`, where the guard may make no sockets either.
-        way, doorbell = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) if several else (None, None)
+        pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) if walls.level() == "full" else None
+        self._way, doorbell = pair or (None, None)
         fds = job.Descriptors(
             self._source, self._log, events_write, replies_read, crash_write, doorbell.fileno() if doorbell else None
         )
         zygote = self._zygote
         self._job_pid = self._fork_scene(
-            lambda: job.main(self._spec, fds, self._entropy, zygote.filters, zygote.address_space_bytes)
+            lambda: job.main(fds, self._entropy, zygote.filters, zygote.address_space_bytes)
         )
-        # Kept for as long as the job may have to be run again.
-        for fd in (events_write, replies_read, crash_write, *(() if several else (self._log,))):
+        for fd in (events_write, replies_read, crash_write):
             os.close(fd)
-        if way is not None and doorbell is not None:
+        if doorbell is not None:
             doorbell.close()
+        self._events_fd, self._replies_fd, self._crash_fd = events_read, replies_write, crash_read
+        os.set_blocking(crash_read, False)
+        self._job_pidfd = os.pidfd_open(self._job_pid)
+
+    def _bury_spare(self) -> None:
+        """The waiting job was killed, as the first to go when a machine runs out of memory."""
+        os.waitpid(self._job_pid, 0)
+        for fd in (self._events_fd, self._replies_fd, self._crash_fd, self._job_pidfd):
+            os.close(fd)
+        if self._way is not None:
+            self._way.close()
+
+    def _start_job(self) -> None:
+        """Tell the job what to render, and listen to it."""
+        zygote, way = self._zygote, self._way
+        os.close(self._log)
+        if way is not None and self._spec.cores == 1:
+            way.close()
+        elif way is not None:
             limits, (fixed, a_pixel) = self._spec.limits, DRAWER_BYTES
             need = fixed + a_pixel * self._spec.width * self._spec.height
             self._gate = Gate(
@@ -237,21 +244,22 @@ class Guard:
                 limits.memory_bytes, zygote.address_space_bytes, need,
             )  # fmt: skip
             self._measure_due = time.monotonic() + MEASURE_EVERY_S
-        self._events_fd, self._crash_fd = events_read, crash_read
-        os.set_blocking(crash_read, False)
-        self._job_pidfd = os.pidfd_open(self._job_pid)
         self._events = EventPipe(
             self._loop,
-            events_read,
+            self._events_fd,
             bytes_max=EVENT_BYTES_MAX,
             lines_max=EVENT_LINES_MAX,
             on_line=self._on_event,
             on_violation=self._protocol_violation,
         )
-        self._client = Client(replies_write, 0, self._show_sign)
+        self._client = Client(self._replies_fd, 0, self._show_sign)
         self._desk.join(self._client)
         self._loop.watch(self._job_pidfd, select.POLLIN, self._on_job_dead)
         self._loop.watch(self._channel.fileno(), select.POLLIN, self._on_channel)
+        try:
+            os.write(self._replies_fd, self._spec.line())  # fits into an empty pipe
+        except BrokenPipeError:
+            pass  # it has just been killed: found soon
 
     # ------------------------------------------------------------ loop
 
@@ -265,7 +273,7 @@ class Guard:
             due = [self._kill_at if self._asked_for_stack else self._kill_at - GRACE_S / 4]
         due += filter(
             None,
-            (self._desk.deadline(), self._progress_due, self._scout_due, self._watch_due, self._measure_due),
+            (self._desk.deadline(), self._progress_due, self._chase.due, self._watch_due, self._measure_due),
         )
         self._loop.turn(min(due) - now)
         self._keep_time(time.monotonic())
@@ -276,8 +284,8 @@ class Guard:
         self._desk.keep_time(now)
         if self._progress_due is not None and now >= self._progress_due:
             self._send_progress()
-        if self._scout_due is not None and now >= self._scout_due:
-            self._start_scout()
+        if self._chase.due is not None and now >= self._chase.due:
+            self._chase.start()
         if self._watch_due is not None and now >= self._watch_due:
             self._watch()
         if self._measure_due is not None and now >= self._measure_due:
@@ -302,19 +310,10 @@ class Guard:
         if excess is not None and self._kill_at is None:
             self._end_at_limit(excess)
         self._desk.check(lambda folder: watch.too_much(folder, walls.TEX_DISK_BYTES_MAX, walls.TEX_FILES_MAX))
-        if self._scout is not None and (folder := walls.scout_folder(self._scout.pid)) is not None:
-            if watch.too_much(folder, scout.DISK_BYTES_MAX, self._spec.limits.disk_files):
-                self._end_scout()
+        self._chase.watch(self._spec.limits.disk_files)
         # A folder of thousands takes a while: never more than a small part of the time.
         now = time.monotonic()
         self._watch_due = now + max(watch.EVERY_S, 10 * (now - began))
-
-    def _too_many_frames(self) -> dict[str, Any]:
-        return {
-            "class": "output_limit",
-            "message": f"the render has more frames than the limit of {self._spec.limits.frames}",
-            "hint": "shorten the scene, or ask for fewer frames a second",
-        }
 
     def _end_at_limit(self, failure: dict[str, Any]) -> None:
         """End a job that has passed a limit, with what it is told."""
@@ -326,6 +325,7 @@ class Guard:
             except (OSError, ValueError):
                 pass  # at level `full` it is in a user namespace whose owner we are not
             self._end_job("limit")
+
     def _measure(self, now: float) -> None:
         """Look at what all processes of the job use together."""
         self._measure_due = now + MEASURE_EVERY_S
@@ -339,7 +339,7 @@ class Guard:
     def _end_job(self, why: str) -> None:
         """Ask the job where it is, and kill it soon after."""
         self._ending.stop = why
-        self._end_scout()
+        self._chase.end()
         self._desk.stop()
         for drawer in self._gate.children()[:1] if self._gate is not None else ():
             try:
@@ -356,7 +356,7 @@ class Guard:
             pass
 
     def _kill_job(self) -> None:
-        self._end_scout()
+        self._chase.end()
         self._desk.stop()
         self._signal_job(signal.SIGKILL)
         self._kill_at = time.monotonic() + 60
@@ -385,7 +385,7 @@ class Guard:
         if self._ending.stop is None and self._may_try_again(status):
             self._start_again()
             return
-        self._end_scout()
+        self._chase.end()
         self._desk.close()
         self._job_dead = True
         ending = self._ending
@@ -414,13 +414,18 @@ class Guard:
         self._loop.unwatch(self._channel.fileno())
         for fd in (self._events_fd, self._client.replies, self._crash_fd, self._job_pidfd, self._job_dir):
             os.close(fd)
-        self._end_probe()
+        self._probe.end()
         walls.renew_job_folders(self._spec.limits)
         self._job_dir = os.open(walls.JOB_DIR, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._spec = replace(self._spec, cores=1)
         self._ending, self._progress, self._again = Ending(), Progress(), False
-        self._scout_due, self._scouted = None, True
+        self._chase.end()
         self._show_sign()
+        # A pipe of its own, so that the worker knows what was written anew.
+        log, self._log = os.pipe()
+        send(self._channel, {"type": "again"}, (log,))
+        os.close(log)
+        self._fork_job()
         self._start_job()
 
     # ------------------------------------------------------------ what the job says
@@ -452,13 +457,13 @@ class Guard:
             self._progress.count(event, self._last_sign)
             self._progress_changed()
             if self._progress.frames > self._spec.limits.frames:
-                self._end_at_limit(self._too_many_frames())
+                self._end_at_limit(too_many_frames(self._spec.limits))
         elif kind == "drawn":
             self._show_sign()
             self._progress.add(event, self._last_sign)
             self._progress_changed()
             if self._progress.frames > self._spec.limits.frames:
-                self._end_at_limit(self._too_many_frames())
+                self._end_at_limit(too_many_frames(self._spec.limits))
         elif kind == "alone":
             self._again = True
         elif kind == "stage":
@@ -496,11 +501,11 @@ class Guard:
         if stage == "rendering":
             self._progress.drawing(self._last_sign)
             # A picture draws no frames: there is nothing to count before it.
-            if not self._scouted and self._scout_due is None and self._spec.format != "png":
-                self._scout_due = self._last_sign + scout.AFTER_DRAWING_S
+            if self._spec.format != "png":
+                self._chase.plan(self._last_sign)
         elif stage == "encoding":
-            self._end_scout()
-            self._prepare_probe()
+            self._chase.end()
+            self._probe.check()
 
     def _progress_changed(self) -> None:
         if self._progress_due is None:
@@ -517,7 +522,7 @@ class Guard:
         else:
             try_send(self._channel, message)
 
-    # ------------------------------------------------------------ TeX for job and scout
+    # ------------------------------------------------------------ TeX for job and scout, and the scout
 
     def _start_tex(self, request: tex.Request, nice: int, place: int) -> tuple[int, int]:
         if not self._tex_places:
@@ -536,119 +541,32 @@ class Guard:
             pass  # it has become a program already
         return pid, directory
 
-    # ------------------------------------------------------------ the scout
-
-    def _start_scout(self) -> None:
-        """Send a scout ahead, once. Whatever becomes of it, the job goes on."""
-        self._scout_due, self._scouted = None, True
-        null = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
-        events_read, events_write = os.pipe()
-        replies_read, replies_write = os.pipe()
-        fds = job.Descriptors(self._source, null, events_write, replies_read, null)
+    def _fork_scout(self, fds: job.Descriptors) -> int:
         zygote = self._zygote
-        pid = self._fork_scene(
+        return self._fork_scene(
             lambda: scout.main(self._spec, fds, self._entropy, zygote.filters, zygote.address_space_bytes)
         )
-        for fd in (null, events_write, replies_read):
-            os.close(fd)
-        events = EventPipe(
-            self._loop,
-            events_read,
-            bytes_max=SCOUT_BYTES_MAX,
-            lines_max=SCOUT_LINES_MAX,
-            on_line=self._on_scout_event,
-            on_violation=lambda _: self._end_scout(),
-        )
-        client = Client(replies_write, walls.SCOUT_NICE, lambda: None)
-        self._desk.join(client)
-        self._scout = Scout(pid, os.pidfd_open(pid), events_read, events, client)
-        self._loop.watch(self._scout.pidfd, select.POLLIN, self._on_scout_dead)
-
-    def _on_scout_dead(self) -> None:
-        if self._scout is not None:
-            self._scout.events.read(all_of_it=True)
-        self._end_scout()
-
-    def _end_scout(self) -> None:
-        """No scout is there, and none will be, when this returns."""
-        self._scout_due, self._scouted = None, True
-        gone, self._scout = self._scout, None
-        if gone is None:
-            return
-        gone.events.stop()
-        self._desk.leave(gone.client)
-        self._loop.unwatch(gone.pidfd)
-        os.kill(gone.pid, signal.SIGKILL)
-        os.waitpid(gone.pid, 0)
-        if (folder := walls.scout_folder(gone.pid)) is not None and os.path.isdir(folder):
-            folders.remove(folder)
-        for fd in (gone.pidfd, gone.events_fd, gone.client.replies):
-            os.close(fd)
-
-    def _on_scout_event(self, line: bytes) -> bool:
-        """As hostile as a job's, and of less consequence: what is wrong ends the scout only."""
-        try:
-            return self._take_scout_event(line)
-        except (OSError, MemoryError):
-            raise  # the machine's, not the line's
-        except Exception:  # noqa: BLE001 - whatever a hostile line provokes
-            return False
-
-    def _take_scout_event(self, line: bytes) -> bool:
-        assert self._scout is not None
-        event = json.loads(line)
-        kind = event["e"]
-        if kind == "frames":
-            frames = clean_count(event.get("frames"), COUNT_MAX)
-            if frames is None:
-                return False
-            if self._is_hopeless(self._scout, frames):
-                self._end_scout()
-        elif kind == "tex":
-            return self._desk.ask(self._scout.client, event)
-        elif kind == "totals":
-            animations = clean_count(event.get("animations"), COUNT_MAX)
-            frames = clean_count(event.get("frames"), COUNT_MAX)
-            if not animations or not frames:
-                return False
-            self._progress.learn_totals(animations, frames)
-            self._progress_changed()
-            self._end_scout()
-        else:
-            return kind == "stage"
-        return True
-
-    def _is_hopeless(self, scout: Scout, frames: int) -> bool:
-        """Whether it is behind the job and no faster: it only costs time."""
-        now, drawn = time.monotonic(), self._progress.frames
-        if scout.compared is None:
-            scout.compared = (now, frames, drawn)
-        since, frames_then, drawn_then = scout.compared
-        if now - since < SCOUT_PATIENCE_S:
-            return False
-        scout.compared = (now, frames, drawn)
-        return frames < drawn and frames - frames_then <= drawn - drawn_then
 
     # ------------------------------------------------------------ the end
 
-    def _verdict(self) -> list[tuple[dict[str, Any], tuple[int, ...]]]:
+    def _verdict(self) -> list[Message]:
         """The last messages to the worker: an artifact and ``done``, or ``failed``."""
         try:
-            failure = self._failure()
+            failure = self._ending.failure(self._spec)
             if failure is None:
                 assert self._ending.done is not None
                 try:
                     return self._artifact(self._ending.done)
                 except collect.Refused as refused:
-                    failure = {"class": refused.reason, "message": str(refused)}
+                    failure = {"class": refused.reason, "message": str(refused), "hint": refused.hint}
             return self._failed(failure)
         except (NotConfined, OSError, MemoryError):
             raise  # ours
         except Exception as error:  # noqa: BLE001 - whatever a hostile account provokes
             what = f"the scene said what it must not say on the renderer's own pipe ({type(error).__name__})"
-            return self._failed({"class": "sandbox_denied", "message": what})
+            return self._failed({"class": "sandbox_denied", "message": what, "hint": hints.PIPE})
 
-    def _failed(self, failure: dict[str, Any]) -> list[tuple[dict[str, Any], tuple[int, ...]]]:
+    def _failed(self, failure: dict[str, Any]) -> list[Message]:
         ending = self._ending
         message = clean_failure(failure, self._spec.file_name)
         # Classes that only the guard may give.
@@ -658,87 +576,9 @@ class Guard:
         message["peak_memory_bytes"] = ending.peak_memory_bytes
         return [(message, ())]
 
-    def _failure(self) -> dict[str, Any] | None:
-        """Why there is no file to take, or None."""
-        ending, limits = self._ending, self._spec.limits
-        if ending.stop in ("timeout", "stalled"):
-            message = (
-                f"the render was stopped at its time limit of {limits.wall_s:g} s"
-                if ending.stop == "timeout"
-                else f"the render showed no progress for {limits.stall_s:g} s and was stopped"
-            )
-            where = ending.stopped_at or self._crash_location() or {}
-            return {**where, "class": "timeout", "message": message}
-        if ending.stop == "limit":
-            return {**(ending.stopped_at or self._crash_location() or {}), **ending.limit}
-        if ending.stop == "cpu":
-            message = f"the render used its {limits.cpu_s} s of CPU time"
-            return {**(ending.stopped_at or self._crash_location() or {}), "class": "timeout", "message": message}
-        if ending.stop == "protocol":
-            return {"class": "sandbox_denied", "message": "; ".join(ending.notes)}
-        if ending.failed is not None:
-            if ending.failed.get("class") == "out_of_memory":
-                return {**ending.failed, "message": self._memory_message()}
-            return ending.failed
-        if os.WIFSIGNALED(ending.status):
-            return self._killed(os.WTERMSIG(ending.status))
-        if not ending.confined:
-            raise NotConfined("the job could not confine itself")
-        if ending.status != 0 or ending.done is None:
-            return {
-                "class": "validation",
-                "message": "the scene ended the Python process before the render was complete",
-            }
-        return None
-
-    def _killed(self, number: int) -> dict[str, Any]:
-        """The job died of a signal that the guard did not send."""
-        ending, limits = self._ending, self._spec.limits
-        where = ending.stopped_at or self._crash_location() or {}
-        name = signal.Signals(number).name if number in _SIGNALS else str(number)
-        if ending.cpu_s >= limits.cpu_s:
-            message = f"the render used its {limits.cpu_s} s of CPU time"
-            return {**where, "class": "timeout", "message": message}
-        if number == signal.SIGKILL or ending.peak_memory_bytes > 0.6 * limits.memory_bytes:
-            return {**where, "class": "out_of_memory", "message": self._memory_message()}
-        return {**where, "class": "scene_error", "message": f"the Python process crashed ({name})"}
-
-    def _memory_message(self) -> str:
-        reached = self._ending.peak_memory_bytes // 2**20
-        limit = self._spec.limits.memory_bytes // 2**20
-        # What was asked for and never touched counts too, so less may have been resident.
-        return f"the render reached its memory limit of {limit} MiB (it had {reached} MiB in use)"
-
-    def _crash_location(self) -> dict[str, Any] | None:
-        """The innermost frame of the user's file in what faulthandler wrote."""
-        name = re.escape(f"{walls.JOB_DIR}/{self._spec.file_name}")
-        found = re.search(rf'File "{name}", line (\d{{1,7}}) in (\S{{1,100}})', self._ending.crash)
-        return {"line": int(found[1]), "function": found[2]} if found else None
-
-    def _artifact(self, done: dict[str, Any]) -> list[tuple[dict[str, Any], tuple[int, ...]]]:
-        kind = self._spec.format
-        fd = collect.open_output(self._job_dir, self._output_path(), self._spec.limits.output_bytes)
-        media = self._probe(fd)
-        limits = self._spec.limits
-        if media.frames > limits.frames:
-            raise collect.Refused("output_limit", self._too_many_frames()["message"])
-        if media.width * media.height > limits.pixels:
-            raise collect.Refused(
-                "output_limit",
-                f"the pictures have {media.width}×{media.height} pixels, and {limits.pixels} pixels are the limit",
-            )
-        artifact = {
-            "type": "artifact",
-            "name": f"{'image' if kind == 'png' else 'video'}.{kind}",
-            "role": "image" if kind == "png" else "video",
-            "mime": collect.MIME[kind],
-            "bytes": os.fstat(fd).st_size,
-            "frames": media.frames,
-            "width": media.width,
-            "height": media.height,
-            "fps": media.fps,
-            "duration_s": media.duration_s,
-        }
+    def _artifact(self, done: dict[str, Any]) -> list[Message]:
+        result = Result(self._job_dir, self._spec, self._probe)
+        media = result.media
         finished = {
             "type": "done",
             "timings": {
@@ -754,82 +594,13 @@ class Guard:
         }
         self._progress.finish(finished["animations"], media.frames)
         progress = self._progress.message(time.monotonic())
-        return [(progress, ()), (artifact, (fd,)), *self._extras(), (finished, ())]
-
-    def _extras(self) -> list[tuple[dict[str, Any], tuple[int, ...]]]:
-        """What accompanies the film. What is odd about it is left out: the film counts."""
-        extras = []
-        poster = collect.read_poster(self._job_dir, self._probe_said)
-        if poster is not None:
-            fd, width, height = poster
-            extras.append((self._extra("poster.jpg", "poster", "image/jpeg", fd, width, height), (fd,)))
-        if self._spec.format != "png":
-            fd_or_none = collect.read_subtitles(self._job_dir)
-            if fd_or_none is not None:
-                named = ("subtitles.srt", "subtitles", "application/x-subrip")
-                extras.append((self._extra(*named, fd_or_none, 0, 0), (fd_or_none,)))
-        return extras
-
-    def _extra(self, name: str, role: str, mime: str, fd: int, width: int, height: int) -> dict[str, Any]:
-        return {
-            "type": "artifact",
-            "name": name,
-            "role": role,
-            "mime": mime,
-            "bytes": os.fstat(fd).st_size,
-            "frames": 0,
-            "width": width,
-            "height": height,
-            "fps": 0.0,
-            "duration_s": 0.0,
-        }
-
-    def _prepare_probe(self) -> None:
-        """Fork the probe, once. It waits until ``_probe`` gives the word."""
-        if self._probe_pid is not None:
-            return
-        go_read, self._probe_go = os.pipe()
-        self._probe_answer, answer_write = os.pipe()
-        zygote = self._zygote
-        self._probe_pid = self._fork_apart(
-            lambda: collect.run_probe(
-                self._job_dir,
-                self._output_path(),
-                self._spec.format,
-                go_read,
-                answer_write,
-                zygote.filters,
-                zygote.address_space_bytes,
-            )
-        )
-        os.close(go_read)
-        os.close(answer_write)
-
-    def _probe(self, fd: int) -> collect.Media:
-        self._prepare_probe()
-        os.write(self._probe_go, b"g")
-        poll = select.poll()
-        poll.register(self._probe_answer, select.POLLIN)
-        answer = os.read(self._probe_answer, 4096) if poll.poll(PROBE_S * 1000) else b""
-        self._probe_said = answer
-        return collect.read_probe(answer, os.fstat(fd).st_ino)
-
-    def _end_probe(self) -> None:
-        if self._probe_pid is not None:
-            os.kill(self._probe_pid, signal.SIGKILL)
-            os.waitpid(self._probe_pid, 0)
-            os.close(self._probe_go)
-            os.close(self._probe_answer)
-            self._probe_pid = None
-
-    def _output_path(self) -> str:
-        return f"{OUTPUT_DIR}/result.{self._spec.format}"
+        return [(progress, ()), *result.messages, (finished, ())]
 
 
-def main(zygote: Zygote, spec: JobSpec, source: int, log: int, channel: socket.socket) -> None:
+def main(zygote: Zygote, source: int, log: int, channel: socket.socket) -> None:
     """Body of the forked guard."""
     try:
-        Guard(zygote, spec, source, log, channel).run()
+        Guard(zygote, source, log, channel).run()
     except BaseException as error:
         # A wall that does not stand is ours, never the user's: the job did not
         # run, or ends with us (it is in a pid namespace that dies with it).

@@ -1,7 +1,7 @@
 """The job: the only process that runs tenant code, behind all the walls.
 
-Forked from the guard as pid 1 of its own pid namespace. It arranges its few
-descriptors, confines itself, and only then reads the source.
+Forked from the guard as pid 1 of its own pid namespace, ahead of time: it waits for
+what to render, arranges its few descriptors, confines itself, and only then reads the source.
 """
 
 from __future__ import annotations
@@ -28,17 +28,21 @@ import numpy as np
 from manim import config
 from manim.manager import Manager
 
-from . import engine, failure, files, fonts, formulas, gate, linux, scene, tex_client, walls
-from .protocol import JobSpec, write_all
+from . import collect, engine, failure, files, fonts, formulas, gate, hints, linux, scene, tex_client, walls
+from .protocol import SECTIONS_MAX, JobSpec, read_line, write_all
 from .split import Splitter
 
 SETUP_FAILED = 71
 """Exit status of a job that could not confine itself. Ours only before ``confined`` was said."""
 
 _LAST_WORDS_S = 0.3
+_RECURSION_MAX = 100_000
+"""A hundred times Python's own; more than a scene has a use for."""
 
 # The job's descriptors, and all that it has.
 _LOG_OUT, _LOG_ERR, _EVENTS, _REPLIES, _CRASH, _SOURCE = 1, 2, 3, 4, 5, 6
+_DOORBELL = 7
+"""Until it is confined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +58,20 @@ class Descriptors:
     """Where the guard waits for the gate (``gate.py``); None for a job on one core."""
 
 
-def main(
-    spec: JobSpec, fds: Descriptors, entropy: bytes, filters: walls.Filters, address_space_bytes: int
-) -> None:
-    """Body of the forked job. Never returns."""
+def main(fds: Descriptors, entropy: bytes, filters: walls.Filters, address_space_bytes: int) -> None:
+    """Body of the forked job: waits for its spec, confines itself, renders. Never returns."""
     cores = 1
     try:
-        if fds.doorbell is not None and gate.open_in_job(fds.doorbell):
+        arrange(fds)
+        JobSpec.rehearse()
+        line = read_line(_REPLIES)
+        if not line:
+            os._exit(SETUP_FAILED)  # nobody wants it any more
+        spec = JobSpec.parse(line)
+        if spec.cores > 1 and fds.doorbell is not None and gate.open_in_job(_DOORBELL):
             filters = walls.Filters(job=gate.allowing_fork(filters.job), tex=b"")
             cores = spec.cores
-        settle(fds)
+        enter_folder()
         walls.confine_job(filters, spec.limits, address_space_bytes)
     except BaseException as error:  # noqa: BLE001
         os.write(_LOG_ERR, f"the job could not confine itself: {error!r}\n".encode())
@@ -77,15 +85,22 @@ def main(
         os._exit(status)
 
 
-def settle(fds: Descriptors) -> None:
-    """Leave a fresh fork with its own descriptors, folder and environment."""
-    _arrange_descriptors(fds)
+def _bound_recursion() -> None:
+    """Let no scene ask for more: to fill the memory with frames, and to unwind them, takes most of a minute."""
+    original = sys.setrecursionlimit
+    sys.setrecursionlimit = lambda limit: original(min(limit, _RECURSION_MAX))
+
+
+def enter_folder() -> None:
+    """Take the job's folder as one's own; no descriptor but those of ``arrange`` is left."""
+    linux.close_all_from(_SOURCE + 1)
     os.chdir(walls.JOB_DIR)
+
+
+def arrange(fds: Descriptors) -> None:
+    """Leave a fresh fork with its own descriptors and environment."""
     os.environ.clear()
     os.environ.update(PATH="/usr/bin:/bin", HOME=walls.JOB_DIR, LANG="C.UTF-8", TMPDIR=walls.TMP_DIR)
-
-
-def _arrange_descriptors(fds: Descriptors) -> None:
     null = os.open("/dev/null", os.O_RDONLY)
     wanted = {
         0: null,
@@ -96,11 +111,13 @@ def _arrange_descriptors(fds: Descriptors) -> None:
         _CRASH: fds.crash,
         _SOURCE: fds.source,
     }
+    if fds.doorbell is not None:
+        wanted[_DOORBELL] = fds.doorbell
     # First out of each other's way, then into place.
     parked = {target: os.dup2(fd, 100 + target) for target, fd in wanted.items()}
     for target, fd in parked.items():
         os.dup2(fd, target, inheritable=False)
-    linux.close_all_from(_SOURCE + 1)
+    linux.close_all_from(len(wanted))
 
 
 class SceneProcess:
@@ -120,6 +137,7 @@ class SceneProcess:
             file.write(text)
         self._seed()
         self._share_random_numbers()
+        _bound_recursion()
         self._configure()
         request = tex_client.install(self._compile_tex, lambda: self._splitter.formulas_of_leader)
         self._splitter.read_source(text)
@@ -160,6 +178,7 @@ class SceneProcess:
         config.scene_names = [spec.scene] if spec.scene else []
         config.format = spec.format
         config.transparent = spec.transparent
+        config.save_sections = spec.sections
         if spec.seed is not None:
             config.seed = spec.seed
         for name, quality in manim.constants.QUALITIES.items():
@@ -181,12 +200,9 @@ class SceneProcess:
 
     def _compile_tex(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         self._say(request)
-        header = bytearray()
-        while not header.endswith(b"\n"):
-            byte = os.read(_REPLIES, 1)
-            if not byte:
-                raise RuntimeError("the renderer is gone")
-            header += byte
+        header = read_line(_REPLIES)
+        if not header:
+            raise RuntimeError("the renderer is gone")
         answer = json.loads(header)
         body = bytearray()
         while len(body) < answer.get("bytes", 0):
@@ -250,7 +266,7 @@ class _Job(SceneProcess):
             return {"class": "scene_error", "message": "the scene raised an exception that cannot be described"}
 
     def _render(self) -> dict[str, Any]:
-        meter = engine.install(self._spec.encoder, self._say, self._splitter)
+        meter = engine.install(self._spec.encoder, self._say, self._splitter, self._spec.sections)
         missing_fonts = fonts.MissingFonts()
         manim.logger.addFilter(missing_fonts)
         scene_class = self._load()
@@ -266,6 +282,7 @@ class _Job(SceneProcess):
             raise failure.NotRenderable("every animation of this scene is skipped, so there is no film")
         os.mkdir("out")
         os.rename(final, f"out/result.{self._spec.format}")
+        self._leave_sections(instance.renderer.file_writer)
         self._leave_extras(instance.renderer.file_writer, Path(final))
         ended = time.monotonic()
         return {
@@ -277,6 +294,15 @@ class _Job(SceneProcess):
             "engine": meter.engine,
             "warnings": missing_fonts.warnings,
         }
+
+    def _leave_sections(self, writer: Any) -> None:
+        films = writer.section_films() if self._spec.sections else []
+        if len(films) > SECTIONS_MAX:
+            raise failure.NotRenderable(
+                f"the scene has {len(films)} sections, and a result has room for {SECTIONS_MAX}", hint=hints.SECTIONS
+            )
+        for number, film in enumerate(films, 1):
+            os.rename(film, collect.section_path(number, self._spec.format))
 
     def _leave_extras(self, writer: Any, final: Path) -> None:
         """What accompanies a film; none of it is worth a failure."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import select
 import signal
 import struct
 from collections.abc import Iterable
@@ -97,6 +98,13 @@ def die_with(parent: int) -> None:
     # pid namespace sees 0, and dies with its namespace's parent all the same.
     if os.getppid() not in (parent, 0):
         os._exit(1)
+
+
+def is_over(pidfd: int) -> bool:
+    """Whether the process behind ``pidfd`` has ended."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def end_group(leader: int) -> None:
@@ -197,10 +205,14 @@ LL_FOR_FILES = LL_EXECUTE | LL_WRITE_FILE | LL_READ_FILE | LL_TRUNCATE | LL_IOCT
 
 def place_pid(program: bytes, pid: int) -> bytes:
     """A BPF program with ``pid`` where ``filters.rs`` left room for it."""
-    steps = []
-    for code, jt, jf, k in struct.iter_unpack("=HBBI", program):
-        steps.append(struct.pack("=HBBI", code, jt, jf, pid if (code, k) == (_JUMP_IF_EQUAL, _OWN_PID) else k))
-    return b"".join(steps)
+    placed, mark = bytearray(program), struct.pack("=I", _OWN_PID)
+    # Searched for and not stepped through: every job waits for this.
+    at = placed.find(mark)
+    while at >= 0:
+        if at % 8 == 4 and struct.unpack_from("=H", placed, at - 4)[0] == _JUMP_IF_EQUAL:
+            struct.pack_into("=I", placed, at, pid)
+        at = placed.find(mark, at + 1)
+    return bytes(placed)
 
 
 def landlock_abi() -> int:

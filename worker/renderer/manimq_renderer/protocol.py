@@ -1,9 +1,10 @@
 """What the processes of a slot say to each other, and how far they are believed.
 
-* worker -> zygote: one SEQPACKET message per job, ``JobSpec`` as JSON, with
-  three descriptors: source, log, channel. Believed.
-* guard <-> worker: JSON messages on the channel. Believed in both directions, but
-  for the pictures of formulas in them: TeX that a tenant wrote has made those.
+* worker -> zygote: an empty message with three descriptors (source, log, channel) for
+  each guard that it wants, ahead of the job. Believed.
+* guard <-> worker: JSON messages on the channel, the first of them ``JobSpec``. Believed in
+  both directions, but for the pictures of formulas in them: TeX that a tenant wrote has made those.
+* guard -> job: ``JobSpec`` again, a line, before the job is confined. Believed.
 * job -> guard: lines of JSON on a pipe that scene code can reach. **Hostile**:
   everything read from it goes through the ``clean_*`` functions, which bound
   type, range and length, before it is passed on.
@@ -19,7 +20,7 @@ import os
 import re
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 MESSAGE_BYTES_MAX = 128 * 1024
@@ -34,6 +35,8 @@ SCOUT_BYTES_MAX = 16 * 1024 * 1024
 """All that a scout may say; formulas, and a line twice a second."""
 SCOUT_LINES_MAX = 20_000
 TEX_CHARS_MAX = 64 * 1024
+SECTIONS_MAX = 12
+"""Films of sections; a result has room for 16 files (``FILES_MAX`` in ``storage.rs``)."""
 FAILURE_BYTES_MAX = 64 * 1024
 """Longest ``failed``, encoded: far below what the worker still takes."""
 SECONDS_MAX = 10.0**9
@@ -93,6 +96,8 @@ class JobSpec:
     height: int
     fps: float
     transparent: bool
+    sections: bool
+    """Whether each section is to be a film of its own as well."""
     encoder: str
     seed: int | None
     formulas: bool
@@ -110,6 +115,17 @@ class JobSpec:
         fields["limits"] = Limits(**fields["limits"])
         fields["files"] = tuple((name, size) for name, size in fields["files"])
         return cls(**fields)
+
+    @classmethod
+    def rehearse(cls) -> None:
+        """Do this once ahead of time: a fork copies each page of memory at its first use."""
+        limits = Limits(0.0, 0, 0, 0, 0, 0, 0, 0, 0, 0, None)
+        nothing = cls("", 0, "", None, "", 0, 0, 0.0, False, False, "", None, False, 1, limits)
+        cls.parse(nothing.line())
+
+    def line(self) -> bytes:
+        """The same for who was forked before it was known."""
+        return json.dumps(asdict(self)).encode() + b"\n"
 
 
 def send(channel: socket.socket, message: dict[str, Any], fds: Sequence[int] = ()) -> None:
@@ -138,6 +154,18 @@ def write_all(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
+
+
+def read_line(fd: int) -> bytes:
+    """A line from a blocking pipe; without its end if the other side is gone."""
+    line = bytearray()
+    while not line.endswith(b"\n"):
+        # One at a time: what follows is for somebody else.
+        byte = os.read(fd, 1)
+        if not byte:
+            break
+        line += byte
+    return bytes(line)
 
 
 def clean_text(value: object, limit: int = ERROR_TEXT_CHARS_MAX) -> str | None:

@@ -41,7 +41,8 @@ def main(
     try:
         limits = _limits(spec.limits)
         walls.enter_scout_namespaces(limits)
-        job.settle(fds)
+        job.arrange(fds)
+        job.enter_folder()
         walls.confine_scout(filters, limits, address_space_bytes)
     except BaseException:  # noqa: BLE001 - a job without scout is a job without totals
         os._exit(job.SETUP_FAILED)

@@ -117,14 +117,19 @@ def enter_job_namespaces() -> None:
     linux.mount_private_root()
 
 
-def make_job_folders(limits: Limits) -> None:
-    """Fresh folders for the job and for TeX, and nothing at all in /proc.
-
-    At level ``full`` they die with the namespace: nothing is ever cleaned up, so
-    nothing of a job can be left for the next one.
-    """
+def make_job_folders() -> None:
+    """At level ``container``: fresh folders for the job and for TeX, before anybody is forked who must know them."""
     if _area is not None:
         _make_plain_folders()
+
+
+def mount_job_folders(limits: Limits) -> None:
+    """At level ``full``: fresh folders for the job, and nothing at all in /proc.
+
+    They die with the namespace: nothing is ever cleaned up, so nothing of a job can
+    be left for the next one. Who was forked before sees them, too.
+    """
+    if _area is not None:
         return
     plain = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC | linux.MS_NOSYMFOLLOW
     linux.mount_tmpfs(JOB_DIR, plain, f"size={limits.disk_bytes},nr_inodes={limits.disk_files},mode=700")
@@ -136,7 +141,7 @@ def renew_job_folders(limits: Limits) -> None:
     """At level ``full``: fresh folders in the place of a dead job's, which are gone with all that is in them."""
     for folder in (JOB_DIR, TMP_DIR, "/proc"):
         linux.unmount(folder)
-    make_job_folders(limits)
+    mount_job_folders(limits)
 
 
 def _make_plain_folders() -> None:
@@ -166,7 +171,8 @@ def enter_scout_namespaces(limits: Limits) -> None:
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise  # EINVAL: no formula is being set
-    make_job_folders(limits)
+    make_job_folders()
+    mount_job_folders(limits)
 
 
 def scout_folder(pid: int) -> str | None:

@@ -12,7 +12,7 @@ import os
 import stat
 from typing import Any
 
-from . import folders, walls
+from . import folders, hints, walls
 from .protocol import Limits
 
 EVERY_S = 0.2
@@ -36,7 +36,11 @@ def _files_excess(pid: int, limits: Limits) -> dict[str, Any] | None:
             disk += size.bytes
             files += size.files
     except folders.TooDeep:
-        return {"class": "output_limit", "message": "the render made folders too deep in each other to count them"}
+        return {
+            "class": "output_limit",
+            "message": "the render made folders too deep in each other to count them",
+            "hint": hints.DEPTH,
+        }
     if files > limits.disk_files:
         return too_many_files(limits)
     # What is open has no name any more, or has been counted by it.
@@ -46,6 +50,7 @@ def _files_excess(pid: int, limits: Limits) -> dict[str, Any] | None:
         return {
             "class": "output_limit",
             "message": f"the render wrote its folder's {limits.disk_bytes // 2**20} MiB more than {_REWRITES_MAX} times",
+            "hint": hints.DATA,
         }
     return None
 
@@ -55,7 +60,7 @@ def too_many_threads(limits: Limits) -> dict[str, Any]:
     return {
         "class": "sandbox_denied",
         "message": f"the render started more threads than the limit of {limits.threads}",
-        "hint": "a scene needs no threads of its own",
+        "hint": hints.THREADS,
     }
 
 
@@ -64,6 +69,7 @@ def too_many_files(limits: Limits) -> dict[str, Any]:
     return {
         "class": "output_limit",
         "message": f"the render made more files than the limit of {limits.disk_files}",
+        "hint": hints.FILES,
     }
 
 
@@ -72,6 +78,7 @@ def too_much_data(limits: Limits) -> dict[str, Any]:
     return {
         "class": "output_limit",
         "message": f"the render filled its folder up to the limit of {limits.disk_bytes // 2**20} MiB",
+        "hint": hints.DATA,
     }
 
 

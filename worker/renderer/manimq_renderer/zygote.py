@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import array
 import gc
+import io
 import os
 import platform
 import shutil
@@ -18,10 +19,11 @@ import socket
 import sys
 import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
-from . import RENDERER_VERSION, guard, linux, tex, walls
-from .protocol import MESSAGE_BYTES_MAX, JobSpec, send
+from . import RENDERER_VERSION, collect, guard, linux, tex, walls
+from .protocol import send
 
 _CONTROL = 3
 
@@ -39,8 +41,8 @@ def main(control_fd: int, job_filter_fd: int, tex_filter_fd: int, doors: list[in
     control = socket.socket(fileno=_CONTROL)
     try:
         programs = tex.Programs.find()
-        _warm_up()
-        zygote = guard.Zygote(filters, programs, _statm_bytes(0))
+        sample = _warm_up()
+        zygote = guard.Zygote(filters, programs, _statm_bytes(0), sample)
         threads = len(os.listdir("/proc/self/task"))
         if threads != 1:
             raise RuntimeError(f"the zygote has {threads} threads after warming up; it must have one")
@@ -57,12 +59,11 @@ def main(control_fd: int, job_filter_fd: int, tex_filter_fd: int, doors: list[in
 
 
 def _serve(control: socket.socket, zygote: guard.Zygote) -> None:
-    # What the zygote holds, every later job can read in its own memory: a job's
-    # message is only ever in this buffer, and gone from it after the fork.
-    buffer = bytearray(MESSAGE_BYTES_MAX)
+    # What the zygote holds, every later job can read in its own memory: so it is told to
+    # fork a guard and nothing else. What to render, the guard hears on its own channel.
     while True:
-        size, fds = _receive(control, buffer)
-        if size == 0:
+        fds = _receive(control)
+        if not fds:
             return  # the worker is gone, or is done with this slot
         source, log, channel = fds
         zygote_pid = os.getpid()
@@ -72,27 +73,26 @@ def _serve(control: socket.socket, zygote: guard.Zygote) -> None:
                 linux.die_with(zygote_pid)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 control.close()
-                guard.main(zygote, JobSpec.parse(bytes(buffer[:size])), source, log, socket.socket(fileno=channel))
+                guard.main(zygote, source, log, socket.socket(fileno=channel))
                 status = 0
             finally:
                 os._exit(status)
-        buffer[:size] = bytes(size)
         for fd in fds:
             os.close(fd)
 
 
-def _receive(control: socket.socket, buffer: bytearray) -> tuple[int, list[int]]:
-    """Take a message into ``buffer`` and nowhere else: its size, and its descriptors."""
+def _receive(control: socket.socket) -> list[int]:
+    """The three descriptors of a guard that is wanted; none when the worker has hung up."""
     fds = array.array("i")
-    size, ancillary, _, _ = control.recvmsg_into([buffer], socket.CMSG_LEN(3 * fds.itemsize))
+    _, ancillary, _, _ = control.recvmsg(1, socket.CMSG_LEN(3 * fds.itemsize))
     for level, kind, data in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
-    return size, list(fds)
+    return list(fds)
 
 
-def _warm_up() -> None:
-    """Import everything a scene may need, and draw once so that lazy parts are there."""
+def _warm_up() -> collect.Sample:
+    """Import everything a scene may need, and draw once so that lazy parts are there. What was drawn."""
     import tqdm
 
     tqdm.tqdm.monitor_interval = 0  # else a monitor thread is left behind
@@ -116,12 +116,18 @@ def _warm_up() -> None:
     level = manim.logger.level
     manim.logger.setLevel("ERROR")
     with manim.tempconfig(settings):
-        _sample_scene().render()
+        drawn = _sample_scene()
+        drawn.render()
     manim.logger.setLevel(level)
     assert dict(config) == before, "the warm-up must leave the configuration as it was"
+    still = io.BytesIO()
+    Image.new("RGB", (64, 36)).save(still, "JPEG")
+    sample = collect.Sample(Path(drawn.renderer.file_writer.movie_file_path).read_bytes(), still.getvalue())
+    sample.look()
     shutil.rmtree(folder)
     tempfile.tempdir = None  # each job has its own
     _keep_internals_out_of_the_log()
+    return sample
 
 
 def _keep_internals_out_of_the_log() -> None:

@@ -27,7 +27,7 @@ mod wire;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -146,9 +146,95 @@ struct Slot {
     process: SlotProcess,
     control: Seqpacket,
     jobs: u32,
+    /// What waits for the next job.
+    spare: Option<Spare>,
+    /// The last job's guard, while it may still be ending.
+    last: Option<Seqpacket>,
     /// Set while a job runs: a render that was dropped half-way leaves it set,
     /// and such a slot is not used again.
     busy: bool,
+}
+
+/// A guard, its job's process and its probe, forked before there is a job, so that nobody waits for
+/// that. Used once; never forked while another job of the slot is there.
+#[derive(Debug)]
+struct Spare {
+    channel: Seqpacket,
+    log: pipe::Receiver,
+    /// The scene's file, empty: who waits can read it only.
+    source: File,
+}
+
+impl Slot {
+    fn new(process: SlotProcess, control: Seqpacket) -> Self {
+        Self {
+            process,
+            control,
+            jobs: 0,
+            spare: None,
+            last: None,
+            busy: false,
+        }
+    }
+
+    /// Returns when nothing of the last job is left, its guard included.
+    async fn settle(&mut self) -> io::Result<()> {
+        if let Some(channel) = self.last.take() {
+            let gone = async {
+                while channel.receive().await?.is_some() {}
+                io::Result::Ok(())
+            };
+            tokio::time::timeout(INTERRUPT_TIMEOUT, gone)
+                .await
+                .unwrap_or_else(|late| Err(late.into()))?;
+            // Almost always nothing: the guard has taken its folder away.
+            self.process.clear()?;
+        }
+        Ok(())
+    }
+
+    /// What the next job starts with.
+    async fn take_spare(&mut self) -> io::Result<Spare> {
+        match self.spare.take() {
+            Some(spare) => Ok(spare),
+            None => self.fork_spare().await,
+        }
+    }
+
+    async fn fork_spare(&mut self) -> io::Result<Spare> {
+        let source = filters::open_file("scene")?;
+        let readable = File::open(format!("/proc/self/fd/{}", source.as_raw_fd()))?;
+        let (channel, log) = self.fork_guard(readable.as_fd()).await?;
+        Ok(Spare {
+            channel,
+            log,
+            source,
+        })
+    }
+
+    /// A guard for the scene that is, or will be, in `source`: its channel, and the scene's text output.
+    async fn fork_guard(
+        &mut self,
+        source: BorrowedFd<'_>,
+    ) -> io::Result<(Seqpacket, pipe::Receiver)> {
+        self.settle().await?;
+        let (log_read, log_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        let (channel, theirs) = Seqpacket::pair()?;
+        self.control
+            .send(b"g", &[source, log_write.as_fd(), theirs.as_fd()])
+            .await?;
+        Ok((channel, pipe::Receiver::from_owned_fd(log_read)?))
+    }
+
+    /// Sends the waiting guard away; the next fork waits until it is gone.
+    async fn dismiss_spare(&mut self) -> io::Result<()> {
+        self.settle().await?;
+        if let Some(spare) = self.spare.take() {
+            spare.channel.hang_up()?;
+            self.last = Some(spare.channel);
+        }
+        Ok(())
+    }
 }
 
 impl LocalSandbox {
@@ -217,7 +303,11 @@ impl LocalSandbox {
             limits.threads,
         );
         let result = match Job::start(slot, request).await {
-            Ok(job) => job.run(slot, request, events).await,
+            Ok(mut job) => {
+                let result = job.run(&slot.process, request, events).await;
+                slot.last = Some(job.channel);
+                result
+            }
             Err(error) => Err(lost(format!("the zygote does not take jobs: {error}"))),
         };
         if let Err(RenderError::SandboxLost { reason }) = &result {
@@ -235,11 +325,6 @@ impl LocalSandbox {
         } else if let Some(slot) = &mut self.slot {
             slot.busy = false;
             slot.jobs += 1;
-            // Almost always nothing: the guard has taken its folder away.
-            if let Err(error) = slot.process.clear() {
-                tracing::warn!(error = %error, "what a job left cannot be removed; the slot is replaced");
-                self.slot = None;
-            }
         }
         result
     }
@@ -296,20 +381,40 @@ impl Sandbox for LocalSandbox {
     async fn reset(&mut self) -> Result<(), ConnectError> {
         let usable = self
             .slot
-            .as_ref()
-            .is_some_and(|slot| !slot.busy && slot.jobs < self.config.recycle_after);
-        if !usable {
-            self.slot = None;
-            let (slot, versions) = start(&self.launch).await.map_err(|failed| failed.error)?;
-            self.slot = Some(slot);
-            self.versions = versions;
+            .take_if(|slot| !slot.busy && slot.jobs < self.config.recycle_after);
+        if let Some(mut slot) = usable {
+            match ready(&mut slot).await {
+                Ok(()) => {
+                    self.slot = Some(slot);
+                    return Ok(());
+                }
+                Err(error) => {
+                    tracing::warn!(error = %error, "the last job has left something; the slot is replaced");
+                }
+            }
         }
+        self.slot = None;
+        let (mut slot, versions) = start(&self.launch).await.map_err(|failed| failed.error)?;
+        ready(&mut slot)
+            .await
+            .map_err(|error| not_started(&self.launch, &error).error)?;
+        self.slot = Some(slot);
+        self.versions = versions;
         Ok(())
     }
 
     async fn close(mut self) {
         self.slot = None;
     }
+}
+
+/// Sees that nothing of the last job is left, and has a guard wait for the next one.
+async fn ready(slot: &mut Slot) -> io::Result<()> {
+    slot.settle().await?;
+    if slot.spare.is_none() {
+        slot.spare = Some(slot.fork_spare().await?);
+    }
+    Ok(())
 }
 
 /// Renders one file in a sandbox of its own and copies the result to `out_path`.
@@ -538,13 +643,7 @@ async fn start(launch: &LaunchSpec) -> Result<(Slot, Versions), StartFailed> {
                     manim = %versions.manim,
                     "sandbox is warm"
                 );
-                let slot = Slot {
-                    process,
-                    control,
-                    jobs: 0,
-                    busy: false,
-                };
-                return Ok((slot, versions));
+                return Ok((Slot::new(process, control), versions));
             }
             Ok(ZygoteMessage::Unusable { message }) => message,
             Err(error) => format!("the zygote said something else than ready: {error}"),
@@ -684,6 +783,7 @@ fn check(request: &RenderRequest) -> Result<(), RenderError> {
         height,
         fps,
         transparent,
+        sections,
         ..
     } = request.output;
     if !plain {
@@ -710,6 +810,9 @@ fn check(request: &RenderRequest) -> Result<(), RenderError> {
     if transparent && format == OutputFormat::Mp4 {
         return invalid("mp4 has no alpha channel: ask for mov or webm");
     }
+    if sections && !format.can_have_sections() {
+        return invalid("sections are films of their own: ask for mp4, webm or mov");
+    }
     Ok(())
 }
 
@@ -723,6 +826,8 @@ fn lost(reason: impl Into<String>) -> RenderError {
 struct Job {
     channel: Seqpacket,
     log: pipe::Receiver,
+    /// Of the job's second run, if it has one.
+    next_log: Option<pipe::Receiver>,
     text: LogText,
     progress: Option<RenderEvent>,
     /// Answers about formulas that the guard has not taken yet.
@@ -742,23 +847,31 @@ enum Ending {
 }
 
 impl Job {
-    async fn start(slot: &Slot, request: &RenderRequest) -> io::Result<Self> {
-        let source = match &request.files {
-            None => filters::sealed_file("scene", request.source.as_bytes())?,
-            Some(files) => files.with_source(&request.source)?,
-        };
-        let (log_read, log_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-        let (channel, theirs) = Seqpacket::pair()?;
+    async fn start(slot: &mut Slot, request: &RenderRequest) -> io::Result<Self> {
         let message = serde_json::to_vec(&job_message(request))?;
-        slot.control
-            .send(
-                &message,
-                &[source.as_fd(), log_write.as_fd(), theirs.as_fd()],
-            )
-            .await?;
+        let (channel, log) = if let Some(files) = &request.files {
+            // What comes with a scene lies on disk and would fill the waiting guard's file in memory.
+            slot.dismiss_spare().await?;
+            let content = files.with_source(&request.source)?;
+            let (channel, log) = slot.fork_guard(content.as_fd()).await?;
+            channel.send(&message, &[]).await?;
+            (channel, log)
+        } else {
+            let mut spare = slot.take_spare().await?;
+            filters::fill(&mut spare.source, request.source.as_bytes())?;
+            if let Err(error) = spare.channel.send(&message, &[]).await {
+                // A machine that ran out of memory ends first who only waits.
+                tracing::warn!(error = %error, "the waiting guard is gone; another one is forked");
+                spare = slot.fork_spare().await?;
+                filters::fill(&mut spare.source, request.source.as_bytes())?;
+                spare.channel.send(&message, &[]).await?;
+            }
+            (spare.channel, spare.log)
+        };
         Ok(Self {
             channel,
-            log: pipe::Receiver::from_owned_fd(log_read)?,
+            log,
+            next_log: None,
             text: LogText::default(),
             progress: None,
             answers: VecDeque::new(),
@@ -769,10 +882,10 @@ impl Job {
         })
     }
 
-    /// Drives the job until the guard is gone, and says what came of it.
+    /// Drives the job until the guard has said what came of it, and is gone if it had to end it.
     async fn run(
-        mut self,
-        slot: &Slot,
+        &mut self,
+        process: &SlotProcess,
         request: &RenderRequest,
         events: &EventSender,
     ) -> Result<Rendered, RenderError> {
@@ -781,7 +894,9 @@ impl Job {
         let mut chunk = vec![0; 64 * 1024];
         let mut tick = tokio::time::interval(Duration::from_millis(100));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
+        // The job is dead when its guard tells the outcome; what that has to tidy up is waited
+        // for before the next one.
+        while self.outcome.is_none() || self.ending.is_some() {
             tokio::select! {
                 // A guard's last messages come before its end of file.
                 received = self.channel.receive() => match received {
@@ -796,7 +911,7 @@ impl Job {
                             self.end(Ending::LogLimit, &mut deadline).await?;
                         }
                     }
-                    Ok(_) | Err(_) => self.log_open = false,
+                    Ok(_) | Err(_) => self.log_ended(),
                 },
                 // In a turn of its own, so that neither side waits for the other to read.
                 sent = self.channel.send(self.answers.front().map_or(&[], Vec::as_slice), &[]),
@@ -812,7 +927,7 @@ impl Job {
                 () = request.stop.cancelled(), if self.ending.is_none() => {
                     self.end(Ending::Interrupted, &mut deadline).await?;
                 }
-                () = slot.process.ended() => return Err(lost("the zygote ended during the job")),
+                () = process.ended() => return Err(lost("the zygote ended during the job")),
                 () = tokio::time::sleep_until(deadline) => {
                     return Err(lost("the guard did not answer in time; the slot was ended"));
                 }
@@ -820,6 +935,18 @@ impl Job {
         }
         self.publish_last(events, &mut chunk).await;
         self.verdict(request)
+    }
+
+    /// All of a run's text is read; another run may follow it.
+    fn log_ended(&mut self) {
+        match self.next_log.take() {
+            Some(next) => {
+                self.log = next;
+                self.log_open = true;
+                self.text.begin_again();
+            }
+            None => self.log_open = false,
+        }
     }
 
     /// Asks the guard to kill the job, once.
@@ -856,6 +983,18 @@ impl Job {
         match message {
             GuardMessage::Started => {
                 let _ = events.offer(RenderEvent::Started);
+            }
+            GuardMessage::Again => {
+                let fd = fds
+                    .into_iter()
+                    .next()
+                    .ok_or_else(|| lost("another run without its log"))?;
+                self.next_log = pipe::Receiver::from_owned_fd(fd)
+                    .map(Some)
+                    .map_err(|error| lost(format!("the log of another run: {error}")))?;
+                if !self.log_open {
+                    self.log_ended();
+                }
             }
             GuardMessage::Progress(progress) => {
                 self.progress = Some(RenderEvent::Progress(progress));
@@ -917,7 +1056,7 @@ impl Job {
         while self.log_open {
             match tokio::time::timeout(Duration::from_secs(1), self.log.read(chunk)).await {
                 Ok(Ok(count)) if count > 0 => self.text.push(&chunk[..count]),
-                Ok(_) | Err(_) => self.log_open = false,
+                Ok(_) | Err(_) => self.log_ended(),
             }
         }
         if let Some(progress) = self.progress.take() {
@@ -931,16 +1070,19 @@ impl Job {
         }
     }
 
-    fn verdict(self, request: &RenderRequest) -> Result<Rendered, RenderError> {
-        match (self.ending, self.outcome) {
+    fn verdict(&mut self, request: &RenderRequest) -> Result<Rendered, RenderError> {
+        match (self.ending, self.outcome.take()) {
             (Some(Ending::Interrupted), _) => Err(RenderError::Interrupted),
-            (Some(Ending::LogLimit), _) => Err(RenderFailure::new(
-                FailureClass::OutputLimit,
-                format!(
-                    "the scene wrote more than {} bytes of text",
-                    request.limits.log_bytes
-                ),
-            )
+            (Some(Ending::LogLimit), _) => Err(RenderFailure {
+                hint: Some("print less: look for a print in a loop or in an updater".into()),
+                ..RenderFailure::new(
+                    FailureClass::OutputLimit,
+                    format!(
+                        "the scene wrote more than {} bytes of text",
+                        request.limits.log_bytes
+                    ),
+                )
+            }
             .into()),
             (None, Some(Ok(done))) if !self.artifacts.is_empty() => {
                 let streamed = done.engine == "stream";
@@ -950,7 +1092,7 @@ impl Job {
                     warnings.push("rendered with Manim's own writer: the fast one does not cover the codec that the scene has chosen".into());
                 }
                 Ok(Rendered {
-                    artifacts: self.artifacts,
+                    artifacts: std::mem::take(&mut self.artifacts),
                     timings: done.timings,
                     usage: Usage {
                         cpu_s: done.cpu_s,
@@ -1001,6 +1143,7 @@ fn job_message(request: &RenderRequest) -> JobMessage<'_> {
         height,
         fps,
         transparent,
+        sections,
         encoder,
         seed,
     } = request.output;
@@ -1015,6 +1158,7 @@ fn job_message(request: &RenderRequest) -> JobMessage<'_> {
         height,
         fps,
         transparent,
+        sections,
         encoder,
         seed,
         formulas: request.formulas.is_some(),

@@ -1,6 +1,8 @@
 //! What comes out is what the `manim` command makes.
 
-use manimq_worker::sandbox::{ArtifactRole, Encoder, OutputFormat, OutputSpec, RenderEvent, Stage};
+use manimq_worker::sandbox::{
+    ArtifactRole, Encoder, FailureClass, OutputFormat, OutputSpec, RenderEvent, Stage,
+};
 
 use crate::support::*;
 
@@ -13,7 +15,8 @@ fn same_frames_as_the_command(file: &str, flags: &[&str], output: OutputSpec) {
     let folder = tempfile::tempdir().expect("a folder");
     let ours = frame_sums(&save(&rendered, folder.path()));
     assert!(!ours.is_empty());
-    assert_eq!(ours, frame_sums(&bare), "{file}");
+    tell(&format!("{file} {flags:?}"));
+    assert_same_frames(&ours, &frame_sums(&bare));
     assert_eq!(rendered.artifacts[0].frames, ours.len() as u64);
 }
 
@@ -48,6 +51,139 @@ fn exact_sizes_and_rates_have_the_frames_of_the_bare_command() {
         ..manim_low()
     };
     same_frames_as_the_command("shapes.py", &["-r", "400,600", "--fps", "12.5"], output);
+}
+
+#[test]
+fn portrait_and_square_frames_are_those_of_the_bare_command() {
+    for (width, height) in [(480, 854), (480, 480)] {
+        let output = OutputSpec {
+            width,
+            height,
+            ..manim_low()
+        };
+        let size = format!("{width},{height}");
+        same_frames_as_the_command("shapes.py", &["-r", &size, "--fps", "15"], output);
+    }
+}
+
+#[test]
+fn what_a_scene_sets_in_config_has_the_frames_of_the_bare_command() {
+    same_frames_as_the_command("framed.py", &["-ql"], manim_low());
+    let portrait = OutputSpec {
+        width: 480,
+        height: 854,
+        ..manim_low()
+    };
+    let flags = ["-r", "480,854", "--fps", "15"];
+    same_frames_as_the_command("framed.py", &flags, portrait);
+}
+
+#[test]
+fn films_of_sections_have_the_frames_of_the_bare_command() {
+    let path = scene_path("sections.py");
+    let source = std::fs::read_to_string(&path).expect("a scene");
+    let formats: [(&[&str], OutputFormat); 3] = [
+        (&[], OutputFormat::Mp4),
+        (&["--format", "mov"], OutputFormat::Mov),
+        (&["--format", "webm"], OutputFormat::Webm),
+    ];
+    for (flags, format) in formats {
+        let flags = [&["-ql", "--save_sections"], flags].concat();
+        let (folder, _) = bare_manim(&path, &flags);
+        let bare = films_of_sections(folder.path());
+        assert!(bare.len() >= 2, "{bare:?}");
+        for encoder in [Encoder::Manim, Encoder::Fast] {
+            let mut request = request_for(&source);
+            request.output = OutputSpec {
+                format,
+                encoder,
+                sections: true,
+                ..OutputSpec::default()
+            };
+            let rendered = render(request).expect("films");
+            let sections: Vec<_> = rendered
+                .artifacts
+                .iter()
+                .filter(|artifact| artifact.role == ArtifactRole::Section)
+                .collect();
+            assert_eq!(sections.len(), bare.len(), "{format:?} {encoder:?}");
+            let (mut frames, place) = (0, tempfile::tempdir().expect("a folder"));
+            for (number, (section, theirs)) in sections.iter().zip(&bare).enumerate() {
+                assert_eq!(
+                    section.name,
+                    format!("section-{:02}.{}", number + 1, format.as_str())
+                );
+                let ours = frame_sums(&save_artifact(section, place.path()));
+                let theirs = frame_sums(theirs);
+                assert_eq!(ours.len() as u64, section.frames);
+                assert_eq!(ours.len(), theirs.len(), "{format:?} {encoder:?} {number}");
+                if encoder == Encoder::Manim {
+                    assert_eq!(ours, theirs, "{format:?} {number}");
+                }
+                frames += section.frames;
+            }
+            assert_eq!(rendered.artifacts[0].role, ArtifactRole::Video);
+            assert_eq!(rendered.artifacts[0].frames, frames);
+            let film = frame_sums(&save(&rendered, place.path()));
+            assert_eq!(film.len() as u64, frames, "{format:?} {encoder:?}");
+        }
+    }
+}
+
+/// What `--save_sections` has made below a media folder, in order.
+fn films_of_sections(media: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let found = output_of(std::process::Command::new("find").arg(media).args([
+        "-path",
+        "*/480p15/sections/*",
+        "-not",
+        "-name",
+        "*.json",
+        "-type",
+        "f",
+    ]));
+    let mut films: Vec<_> = found.lines().map(std::path::PathBuf::from).collect();
+    films.sort();
+    films
+}
+
+#[test]
+fn more_sections_than_a_result_has_room_for_are_told() {
+    let lines = "for n in range(13):\n    self.next_section(str(n))\n    self.wait(0.1)";
+    let mut request = constructing(lines);
+    request.output.encoder = Encoder::Fast;
+    render(request.clone()).expect("one film");
+    request.output.sections = true;
+    let failure = failure(render(request));
+    assert_class(&failure, FailureClass::Validation);
+    assert!(failure.message.contains("13 sections"), "{failure:#?}");
+    assert!(failure.hint.is_some(), "{failure:#?}");
+}
+
+#[test]
+fn high_quality_has_the_frames_of_the_bare_command() {
+    let high = OutputSpec {
+        width: 1920,
+        height: 1080,
+        fps: 60.0,
+        ..manim_low()
+    };
+    same_frames_as_the_command("moment.py", &["-qh"], high);
+}
+
+/// Both films show the same: 1 is equal. Less than 0.99 can be seen.
+#[test]
+fn the_fast_film_looks_like_that_of_the_bare_command() {
+    for file in ["shapes.py", "text_axes.py", "mathtex.py", "framed.py"] {
+        let path = scene_path(file);
+        let mut request = request_for(&std::fs::read_to_string(&path).expect("a scene"));
+        request.output.encoder = Encoder::Fast;
+        let rendered = render(request).expect("a film");
+        let folder = tempfile::tempdir().expect("a folder");
+        let (_folder, bare) = bare_manim(&path, &["-ql"]);
+        let likeness = ssim(&save(&rendered, folder.path()), &bare);
+        tell(&format!("SSIM of {file}: {likeness:.4}"));
+        assert!(likeness >= 0.99, "{file}: {likeness}");
+    }
 }
 
 #[test]

@@ -4,12 +4,20 @@ use std::time::{Duration, Instant};
 
 use manimq_worker::sandbox::local::{Level, LocalConfig, LocalSandbox};
 use manimq_worker::sandbox::{
-    Encoder, EventSender, FailureClass, Limits, OutputFormat, RenderEvent, RenderRequest, Sandbox,
+    Encoder, EventSender, FailureClass, Limits, OutputFormat, RenderEvent, RenderFailure,
+    RenderRequest, Sandbox,
 };
 
 use crate::support::*;
 
 const MIB: u64 = 1 << 20;
+
+/// What to do about it is said.
+#[track_caller]
+fn assert_hint(failure: &RenderFailure, words: &str) {
+    let hint = failure.hint.as_deref().unwrap_or_default();
+    assert!(hint.contains(words), "{failure:#?}");
+}
 
 /// Renders with a wall limit of two seconds: the class, the line, and in time.
 #[track_caller]
@@ -22,6 +30,7 @@ fn times_out(lines: &str, at: &str) {
     let took = began.elapsed();
     assert_class(&failure, FailureClass::Timeout);
     assert_eq!(failure.line, line, "{failure:#?}");
+    assert_hint(&failure, "shorter");
     assert!(took < Duration::from_secs(12), "took {took:?}");
 }
 
@@ -74,6 +83,7 @@ fn no_frame_for_too_long_is_stalled() {
     let line = line_of(&request, "n = 1");
     let failure = failure(render_then_check(request));
     assert_class(&failure, FailureClass::Stalled);
+    assert_hint(&failure, "makes no frame");
     assert_eq!(failure.line, line, "{failure:#?}");
 }
 
@@ -95,6 +105,7 @@ fn a_memory_bomb_is_out_of_memory_with_its_line() {
         "{failure:#?}"
     );
     assert!(failure.message.contains("MiB in use"), "{failure:#?}");
+    assert_hint(&failure, "fewer objects");
     assert!(failure.peak_memory_bytes > 100 * MIB, "{failure:#?}");
 }
 
@@ -115,18 +126,20 @@ fn a_file_that_grows_for_ever_is_output_limit() {
     request.limits.output_bytes = 8 * MIB;
     let failure = failure(render_then_check(request));
     assert_class(&failure, FailureClass::OutputLimit);
+    assert_hint(&failure, "smaller files");
     assert!(failure.line.is_some());
 }
 
 /// Each limit ends a job at both levels, with a class and words of its own and the line.
 #[track_caller]
-fn ends_at_both(lines: &str, set: fn(&mut Limits), class: FailureClass, words: &str) {
+fn ends_at_both(lines: &str, set: fn(&mut Limits), class: FailureClass, words: &str, hint: &str) {
     for level in [Level::Full, Level::Container] {
         let mut request = constructing(lines);
         set(&mut request.limits);
         let failure = failure(render_then_check_at(level, request));
         assert_class(&failure, class);
         assert!(failure.message.contains(words), "{level:?}: {failure:#?}");
+        assert_hint(&failure, hint);
     }
 }
 
@@ -137,6 +150,7 @@ fn a_folder_that_fills_up_is_output_limit() {
         |limits| limits.disk_bytes = 16 * MIB,
         FailureClass::OutputLimit,
         "filled its folder up to the limit",
+        "write less",
     );
 }
 
@@ -147,6 +161,7 @@ fn too_many_files_is_output_limit() {
         |limits| limits.disk_files = 500,
         FailureClass::OutputLimit,
         "more files than",
+        "make fewer files",
     );
 }
 
@@ -157,6 +172,7 @@ fn too_many_open_files_are_called_so() {
         |limits| limits.open_files = 64,
         FailureClass::SandboxDenied,
         "more files open than the limit of 64",
+        "close files",
     );
 }
 
@@ -169,6 +185,7 @@ fn too_many_threads_are_called_so() {
         |limits| limits.threads = 64,
         FailureClass::SandboxDenied,
         "more threads than",
+        "no threads of its own",
     );
 }
 
@@ -224,10 +241,9 @@ fn a_film_above_the_limit_is_output_limit() {
         "for _ in range(2):\n    self.play(Rotate(VGroup(*[Dot(np.random.rand(3) * 4) for _ in range(300)])))",
     );
     request.limits.output_bytes = 20_000;
-    assert_class(
-        &failure(render_then_check(request)),
-        FailureClass::OutputLimit,
-    );
+    let failure = failure(render_then_check(request));
+    assert_class(&failure, FailureClass::OutputLimit);
+    assert_hint(&failure, "lower quality");
 }
 
 #[test]
@@ -235,7 +251,9 @@ fn a_flood_of_text_is_output_limit_and_little_of_it_is_kept() {
     let mut request = constructing("while True: print('x' * 1000)");
     request.limits.log_bytes = 4 * MIB;
     let (result, events) = render_with_events(request);
-    assert_class(&failure(result), FailureClass::OutputLimit);
+    let failure = failure(result);
+    assert_class(&failure, FailureClass::OutputLimit);
+    assert_hint(&failure, "print less");
     let kept: usize = events.iter().map(|event| format!("{event:?}").len()).sum();
     assert!(kept < 2 << 20, "{kept} bytes");
 }

@@ -87,7 +87,7 @@ async fn meet(sandbox: &mut LocalSandbox, fate: Fate) {
                 Fate::IsInterrupted => stop.cancel(),
                 Fate::LosesItsZygote => kill(zygote),
                 Fate::LosesItsJob => {
-                    // The guard is below the zygote, the job below the guard.
+                    // The guard is below the zygote, the job below the guard, before the probe.
                     let guards = children(zygote);
                     let jobs: Vec<u32> = guards.iter().flat_map(|&guard| children(guard)).collect();
                     kill(*jobs.first().expect("a job"));
@@ -137,6 +137,7 @@ struct Held {
     zygote: u32,
     zygote_kib: u64,
     zygote_fds: usize,
+    waiting_kib: u64,
     mounts: usize,
     files: usize,
     disk_bytes: u64,
@@ -144,14 +145,18 @@ struct Held {
 
 fn held(sandbox: &LocalSandbox, areas: &Path) -> Held {
     let zygote = sandbox.zygote_pid().expect("reset");
-    eventually("the last guard is gone", || descendants(zygote).is_empty());
+    eventually("who waits is there, and nobody else", || {
+        descendants(zygote).len() == WAITING
+    });
     let (files, disk_bytes) = below(areas);
+    let waiting = descendants(zygote).into_iter();
     Held {
         zygote,
         zygote_kib: resident_kib(zygote),
         zygote_fds: fs::read_dir(format!("/proc/{zygote}/fd"))
             .expect("fds")
             .count(),
+        waiting_kib: waiting.map(|(pid, _)| own_kib(pid)).sum(),
         mounts: fs::read_to_string(format!("/proc/{zygote}/mounts"))
             .expect("mounts")
             .lines()
@@ -171,6 +176,15 @@ fn resident_kib(pid: u32) -> u64 {
         .trim_end_matches(" kB")
         .parse()
         .expect("a number")
+}
+
+/// Memory that a process shares with nobody; 0 where we may not look.
+fn own_kib(pid: u32) -> u64 {
+    let said = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    said.lines()
+        .filter(|line| line.starts_with("Private_"))
+        .filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok())
+        .sum()
 }
 
 fn below(folder: &Path) -> (usize, u64) {
@@ -243,7 +257,7 @@ fn many_renders_with_faults_among_them_leave_everything_flat() {
         films.sort_by(f64::total_cmp);
         let tenth = films.len() / 10;
         tell(&format!(
-            "{} renders at level {}: film median {:.0} ms, best tenth {:.0} ms; zygote {} → {} KiB, {} → {} fds, {} → {} mounts; folder {} → {} files, {} → {} bytes",
+            "{} renders at level {}: film median {:.0} ms, best tenth {:.0} ms; zygote {} → {} KiB, {} → {} fds, who waits {} → {} KiB, {} → {} mounts; folder {} → {} files, {} → {} bytes",
             renders / 2,
             level.as_str(),
             films[films.len() / 2],
@@ -252,6 +266,8 @@ fn many_renders_with_faults_among_them_leave_everything_flat() {
             last.zygote_kib,
             first.zygote_fds,
             last.zygote_fds,
+            first.waiting_kib,
+            last.waiting_kib,
             first.mounts,
             last.mounts,
             first.files,
@@ -267,6 +283,8 @@ fn many_renders_with_faults_among_them_leave_everything_flat() {
             last.zygote_kib < first.zygote_kib + 4096,
             "{first:?} {last:?}"
         );
+        // What a slot costs while it waits for a job, beyond its zygote.
+        assert!(last.waiting_kib < 64 * 1024, "{last:?}");
         assert!(
             last.disk_bytes <= first.disk_bytes + 65536,
             "{first:?} {last:?}"

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use manimq_worker::sandbox::local::{Level, LocalConfig, LocalSandbox};
 use manimq_worker::sandbox::{
     Encoder, EventSender, FailureClass, Limits, OutputSpec, RenderError, RenderEvent,
-    RenderFailure, RenderRequest, Rendered, Sandbox,
+    RenderFailure, RenderRequest, Rendered, RenderedFile, Sandbox,
 };
 use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -240,7 +240,11 @@ pub fn assert_class(failure: &RenderFailure, class: FailureClass) {
 
 /// Copies a render's file out, to where a program can read it.
 pub fn save(rendered: &Rendered, folder: &Path) -> PathBuf {
-    let artifact = &rendered.artifacts[0];
+    save_artifact(&rendered.artifacts[0], folder)
+}
+
+/// The same for one file of it.
+pub fn save_artifact(artifact: &RenderedFile, folder: &Path) -> PathBuf {
     let path = folder.join(&artifact.name);
     let mut file = artifact.file.try_clone().expect("an open file");
     let copied =
@@ -255,7 +259,7 @@ pub fn frame_sums(path: &Path) -> Vec<String> {
         Command::new("ffmpeg")
             .args(["-v", "error", "-i"])
             .arg(path)
-            .args(["-f", "framemd5", "-"]),
+            .args(["-map", "0:v:0", "-f", "framemd5", "-"]),
     );
     text.lines()
         .filter(|line| !line.starts_with('#'))
@@ -267,6 +271,35 @@ pub fn frame_sums(path: &Path) -> Vec<String> {
                 .to_owned()
         })
         .collect()
+}
+
+/// Each frame is the other's; says which are not.
+#[track_caller]
+pub fn assert_same_frames(ours: &[String], theirs: &[String]) {
+    assert_eq!(ours.len(), theirs.len(), "frames");
+    let other: Vec<usize> = (0..ours.len()).filter(|&n| ours[n] != theirs[n]).collect();
+    assert!(
+        other.is_empty(),
+        "{} of {} frames differ: {other:?}",
+        other.len(),
+        ours.len()
+    );
+}
+
+/// How alike two films look, over all frames: 1 is equal.
+pub fn ssim(one: &Path, other: &Path) -> f64 {
+    let output = Command::new("ffmpeg")
+        .args(["-hide_banner", "-nostats", "-i"])
+        .arg(one)
+        .arg("-i")
+        .arg(other)
+        .args(["-lavfi", "ssim", "-f", "null", "-"])
+        .output()
+        .expect("ffmpeg starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    said.rsplit_once("All:")
+        .and_then(|(_, rest)| rest.split_whitespace().next()?.parse().ok())
+        .unwrap_or_else(|| panic!("ffmpeg has compared nothing: {said}"))
 }
 
 pub fn ffprobe(path: &Path, entries: &str) -> String {
@@ -316,7 +349,13 @@ pub fn bare_manim(scene_file: &Path, flags: &[&str]) -> (tempfile::TempDir, Path
             .arg(scene_file)
             .current_dir(folder.path()),
     );
-    let film = find(folder.path(), &|path| {
+    let film = find_film(folder.path()).expect("manim made a file");
+    (folder, film)
+}
+
+/// The one film or picture below a folder, whose pieces do not count.
+pub fn find_film(folder: &Path) -> Option<PathBuf> {
+    find(folder, &|path| {
         !path
             .components()
             .any(|part| part.as_os_str() == "partial_movie_files")
@@ -324,8 +363,6 @@ pub fn bare_manim(scene_file: &Path, flags: &[&str]) -> (tempfile::TempDir, Path
                 .extension()
                 .is_some_and(|e| ["mp4", "webm", "mov", "gif", "png"].iter().any(|x| e == *x))
     })
-    .expect("manim made a file");
-    (folder, film)
 }
 
 fn find(folder: &Path, wanted: &dyn Fn(&Path) -> bool) -> Option<PathBuf> {
@@ -340,6 +377,9 @@ fn find(folder: &Path, wanted: &dyn Fn(&Path) -> bool) -> Option<PathBuf> {
     }
     below.iter().find_map(|path| find(path, wanted))
 }
+
+/// Processes that wait for the next job after a reset: guard, job and probe.
+pub const WAITING: usize = 3;
 
 /// A process: its id, and when it began, so that a reused id is another one.
 pub type Process = (u32, u64);

@@ -101,7 +101,7 @@ async fn pass(queue: &Queue, report: &mut DeletionReport, remove: &Remove) -> Re
                 Erased::Gone(leaves) => {
                     report.jobs += 1;
                     tally(report, &leaves);
-                    report.files_removed += remove(leaves).await;
+                    report.files_removed += remove(*leaves).await;
                 }
                 // Another pass erased it, or its record ended by itself.
                 Erased::NotFound => {}

@@ -329,16 +329,27 @@ impl Filters {
 }
 
 /// A file in memory with this content, which nobody can change any more.
-pub(super) fn sealed_file(name: &str, content: &[u8]) -> io::Result<OwnedFd> {
-    let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-    let mut file = File::from(fd);
-    file.write_all(content)?;
+fn sealed_file(name: &str, content: &[u8]) -> io::Result<OwnedFd> {
+    let mut file = open_file(name)?;
+    fill(&mut file, content)?;
     rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0))?;
+    Ok(file.into())
+}
+
+/// An empty file in memory, for [`fill`].
+pub(super) fn open_file(name: &str) -> io::Result<File> {
+    let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    Ok(File::from(fd))
+}
+
+/// Gives it its content, which nobody can change any more.
+pub(super) fn fill(file: &mut File, content: &[u8]) -> io::Result<()> {
+    file.write_all(content)?;
     rustix::fs::fcntl_add_seals(
-        &file,
+        file,
         SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE,
     )?;
-    Ok(file.into())
+    Ok(())
 }
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;

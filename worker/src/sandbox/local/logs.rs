@@ -16,6 +16,10 @@ pub(super) struct LogText {
     /// Escaped, not yet taken.
     ready: String,
     read_bytes: u64,
+    /// Its first bytes as they came.
+    said: Vec<u8>,
+    /// What the run before this one said, while this one says the same.
+    before: Option<Vec<u8>>,
     kept_bytes: usize,
     truncated: bool,
 }
@@ -27,7 +31,13 @@ impl LogText {
         if self.truncated {
             return;
         }
-        self.partial.extend_from_slice(bytes);
+        let at = self.said.len();
+        let room = KEPT_BYTES_MAX.saturating_sub(at).min(bytes.len());
+        self.said.extend_from_slice(&bytes[..room]);
+        match self.before.take() {
+            None => self.partial.extend_from_slice(bytes),
+            Some(before) => self.skip_what_is_known(before, at, bytes),
+        }
         let partial = std::mem::take(&mut self.partial);
         let mut rest = partial.as_slice();
         while !rest.is_empty() && !self.truncated {
@@ -52,6 +62,37 @@ impl LogText {
                 }
             }
         }
+    }
+
+    /// The scene runs again from its start: what it says as before is not shown twice.
+    pub(super) fn begin_again(&mut self) {
+        self.before = Some(std::mem::take(&mut self.said));
+        self.partial.clear();
+        self.read_bytes = 0;
+    }
+
+    /// Takes of `bytes`, which come after the first `at` of this run, what the last run has not said.
+    fn skip_what_is_known(&mut self, before: Vec<u8>, at: usize, bytes: &[u8]) {
+        let known = before[at..]
+            .iter()
+            .zip(bytes)
+            .take_while(|(old, new)| old == new)
+            .count();
+        if known == bytes.len() {
+            self.before = Some(before);
+            return;
+        }
+        let same = at + known;
+        if same < before.len() {
+            // Other words from here on: the whole line, on a line of its own.
+            let line = before[..same].iter().rposition(|&byte| byte == b'\n');
+            if before.last() != Some(&b'\n') {
+                self.partial.push(b'\n');
+            }
+            self.partial
+                .extend_from_slice(&before[line.map_or(0, |at| at + 1)..same]);
+        }
+        self.partial.extend_from_slice(&bytes[known..]);
     }
 
     /// All that was read, kept or not.
@@ -154,6 +195,28 @@ mod tests {
             log.take(false).map(|(text, _)| text.len()),
             Some(PIECE_BYTES_MAX - 1)
         );
+    }
+
+    #[test]
+    fn what_a_second_run_says_as_the_first_is_shown_once() {
+        let both = |first: &[&[u8]], second: &[&[u8]]| {
+            let mut log = LogText::default();
+            first.iter().for_each(|chunk| log.push(chunk));
+            let mut text = log.take(false).unwrap_or_default().0;
+            log.begin_again();
+            second.iter().for_each(|chunk| log.push(chunk));
+            text.push_str(&all(&mut log).0);
+            text
+        };
+        assert_eq!(both(&[b"a\nb\n"], &[b"a\n", b"b\nc\n"]), "a\nb\nc\n");
+        assert_eq!(both(&[b"a\nb"], &[b"a\nb", b"c\n"]), "a\nbc\n");
+        assert_eq!(
+            both(&[b"a\nb1\nc\n"], &[b"a\nb2\nc\n"]),
+            "a\nb1\nc\nb2\nc\n"
+        );
+        assert_eq!(both(&[b"a1"], &[b"a", b"2\n"]), "a1\na2\n");
+        assert_eq!(both(&[], &[b"a\n"]), "a\n");
+        assert_eq!(both(&[b"a\n"], &[]), "a\n");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType,
 };
 use serde::{Deserialize, Serialize};
 use tokio::io::unix::AsyncFd;
@@ -45,6 +45,7 @@ pub(super) struct JobMessage<'a> {
     pub height: u32,
     pub fps: f64,
     pub transparent: bool,
+    pub sections: bool,
     pub encoder: crate::sandbox::Encoder,
     pub seed: Option<u64>,
     /// Whether a [`GuardMessage::FormulaWanted`] is answered.
@@ -77,6 +78,8 @@ pub(super) struct LimitsMessage {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum GuardMessage {
     Started,
+    /// The job runs again from its start; the message's descriptor is the pipe of what it writes now.
+    Again,
     Progress(Progress),
     /// With the open file as the message's one descriptor.
     Artifact(ArtifactMessage),
@@ -155,6 +158,11 @@ impl Seqpacket {
                 return result;
             }
         }
+    }
+
+    /// Says that nothing more will be sent: the other end reads its end of file.
+    pub(super) fn hang_up(&self) -> io::Result<()> {
+        Ok(rustix::net::shutdown(&self.0, Shutdown::Write)?)
     }
 
     /// Receives one message; `None` when the other end is gone. Cancel safe.

@@ -1,0 +1,31 @@
+"""What to do about a failure: the last line of its report, for who wrote the scene."""
+
+from __future__ import annotations
+
+TIME = {
+    "timeout": "make the scene shorter, render at a lower quality, or ask for more time (timeout_s)",
+    "stalled": "look for a loop or a wait that makes no frame and does not end",
+    "cpu": "draw fewer or simpler objects, or render at a lower quality: it computed for too long",
+}
+"""By why the guard has ended the job."""
+MEMORY = "keep fewer objects and pictures at a time, use simpler objects, or render at a lower quality"
+DATA = (
+    "write less, and remove files when they are read; "
+    "the film's own pieces count too: shorten it or lower its quality"
+)
+FILES = "make fewer files, and remove those that are done with"
+DEPTH = "put files side by side: the scene has one folder of its own"
+SIZE = "shorten the scene, ask for a lower quality or fewer frames a second, or write smaller files"
+FRAMES = "shorten the scene, or ask for fewer frames a second"
+PIXELS = "ask for a lower quality or a smaller size, and set no larger one in the scene's config"
+OPEN_FILES = "close files when they are read: with open(…) as file"
+THREADS = "a scene needs no threads of its own"
+WALLS = "a scene has no network, cannot start programs and writes only to its own folder"
+SECTIONS = "join some of them, or render without films of sections"
+PIPE = "a scene must write to no file descriptor that it has not opened itself"
+OUTPUT = "let Manim write the film: a scene must not make, move or replace it by itself"
+EXIT = "leave out os._exit() and whatever ends the process: return from construct() to end the scene"
+CALLED_EXIT = "leave out exit() and sys.exit(): return from construct() to end the scene"
+CRASH = "a library below Python crashed: look for ctypes, deep recursion in C or broken data near this line"
+RECURSION = "a function calls itself without end: look for the condition that should stop it"
+ALPHA = "ask for mov or webm, which have an alpha channel, or for no transparency"
