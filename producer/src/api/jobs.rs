@@ -335,7 +335,8 @@ async fn wait_for_change(
             () = app.stop().cancelled() => break,
         }
         record = load(app, tenant, record.id).await?;
-        if Instant::now() >= end {
+        let changed = record.revision > since || record.status.is_terminal();
+        if changed || Instant::now() >= end {
             break;
         }
         sleep(LOOK_PAUSE).await;
