@@ -11,6 +11,7 @@ pub(crate) mod keys;
 pub(crate) mod pause;
 mod queue;
 pub(crate) mod show;
+mod storage;
 pub(crate) mod table;
 pub(crate) mod tenants;
 pub(crate) mod view;
@@ -86,6 +87,8 @@ enum Action {
         after_help = "Example:\n  manimq admin workers --json | jq '.workers[] | select(.slots_ready == 0)'"
     )]
     Workers,
+    /// The store of the queue's results: sweep
+    Storage(storage::StorageArgs),
     /// Check that the queue contradicts itself nowhere
     Audit(audit::AuditArgs),
     /// Start no more jobs of a tenant, of a lane or at all; what runs goes on
@@ -164,6 +167,7 @@ async fn act(action: Action, place: &Place) -> Result<Answer, Failure> {
         Action::Jobs(args) => args.run(queue, paint).await,
         Action::Dead(args) => args.run(queue, paint).await,
         Action::Workers => workers::list(queue, paint).await,
+        Action::Storage(args) => args.run(queue).await,
         Action::Audit(args) => args.run(queue, paint).await,
         Action::Pause(args) => args.run(queue, true).await,
         Action::Resume(args) => args.run(queue, false).await,

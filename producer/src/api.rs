@@ -13,6 +13,7 @@ pub mod address;
 mod admin;
 mod admit;
 mod artifacts;
+mod assets;
 pub mod auth;
 mod batch;
 mod check;
@@ -32,6 +33,7 @@ mod page;
 pub mod problem;
 mod rerun;
 mod streams;
+mod submission;
 mod tenant_events;
 mod uploads;
 mod usage;
@@ -66,7 +68,7 @@ pub use self::openapi::document;
 use self::problem::{ApiError, Kind, PROBLEM_JSON, Unfinished};
 pub(crate) use self::webhooks::body as webhook_body;
 use crate::metrics::Metrics;
-use crate::storage::Store;
+use crate::storage::{AssetLimits, Store};
 use crate::webhooks::Targets;
 
 /// The header that names a request, in both directions.
@@ -95,6 +97,14 @@ pub struct Limits {
     pub sse_life: Duration,
     /// How often an event stream says that it lives.
     pub sse_heartbeat: Duration,
+    /// What may come with one job.
+    pub assets: AssetLimits,
+    /// Most bytes of all files that came with a tenant's jobs.
+    pub asset_tenant_bytes: u64,
+    /// How long such a file is kept after its last use.
+    pub asset_age: Duration,
+    /// Submits with files that may arrive at a time.
+    pub forms_max: usize,
     /// Requests per second from one address; `None`: 200, but loopback addresses are not limited.
     pub rate_per_address: Option<u32>,
     /// Requests per second with one key; `None`: 200, 0: no limit.
@@ -113,6 +123,10 @@ impl Default for Limits {
             long_polls_max: 2000,
             sse_life: Duration::from_secs(30 * 60),
             sse_heartbeat: Duration::from_secs(15),
+            assets: AssetLimits::default(),
+            asset_tenant_bytes: 4 << 30,
+            asset_age: Duration::from_secs(30 * 86_400),
+            forms_max: 32,
             rate_per_address: None,
             rate_per_key: None,
         }
@@ -162,6 +176,7 @@ struct Shared {
     door: auth::Door,
     streams: streams::Streams,
     long_polls: Arc<Semaphore>,
+    forms: Semaphore,
     stats: Look<Stats>,
     storage_probe: Look<()>,
 }
@@ -179,6 +194,7 @@ impl App {
                 parts.metrics.sse_connections.clone(),
             ),
             long_polls: Arc::new(Semaphore::new(parts.limits.long_polls_max)),
+            forms: Semaphore::new(parts.limits.forms_max),
             stats: Look::default(),
             storage_probe: Look::default(),
             parts,
@@ -285,6 +301,11 @@ pub fn router(app: App) -> Router {
     let routes = routes
         .route("/", axum::routing::get(page::index))
         .route("/internal/v1/uploads", axum::routing::post(uploads::grant))
+        .route("/internal/v1/assets", axum::routing::post(assets::grant))
+        .route(
+            "/storage/manim_assets/{tenant}/{sha256}",
+            axum::routing::get(assets::get),
+        )
         .route(
             "/storage/{*key}",
             axum::routing::get(files::get).put(files::put),
@@ -456,7 +477,7 @@ mod tests {
     fn parts(folder: &std::path::Path) -> Parts {
         Parts {
             queue: Queue::new(&RedisConfig::new("redis://127.0.0.1:1/0")).unwrap(),
-            store: Store::open(folder, None, Duration::from_secs(3600)).unwrap(),
+            store: Store::open(&crate::storage::StoreConfig::local(folder)).unwrap(),
             metrics: Metrics::default(),
             limits: Limits::default(),
             policy: PolicyMode::Enforce,

@@ -8,6 +8,7 @@ pub mod download;
 pub mod sse;
 
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -17,12 +18,14 @@ use manimq_shared::api::{
 use manimq_shared::ids::JobId;
 use manimq_shared::job::{JobRequest, Progress, Status};
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::multipart::{Form, Part};
 use reqwest::{Response, StatusCode, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use self::sse::{Parser, RawEvent};
+use crate::render::with::LocalFile;
 
 /// Where `manimq up` listens unless told otherwise.
 pub const SERVER_DEFAULT: &str = "http://127.0.0.1:8080";
@@ -30,6 +33,8 @@ pub const SERVER_DEFAULT: &str = "http://127.0.0.1:8080";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest time of a call that answers at once.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Slowest sending of files that is waited for, bytes a second.
+const UPLOAD_RATE_MIN: u64 = 100_000;
 /// Longest silence of an event stream: three of the server's heartbeats.
 const SILENCE_MAX: Duration = Duration::from_secs(45);
 /// Largest JSON or text answer that is read.
@@ -86,6 +91,14 @@ pub enum ClientError {
         /// What is wrong.
         reason: String,
     },
+    /// A file that is to be sent cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// Which.
+        path: String,
+        /// The operating system's words.
+        source: std::io::Error,
+    },
     /// The file cannot be written here.
     #[error("cannot write {path}: {source}")]
     Write {
@@ -109,6 +122,7 @@ impl ClientError {
             Self::ServerUrl { .. }
             | Self::NotManimq { .. }
             | Self::Download { .. }
+            | Self::Read { .. }
             | Self::Write { .. } => false,
         }
     }
@@ -194,13 +208,8 @@ impl Client {
         };
         let mut base = Url::parse(server).map_err(|error| wrong(&error.to_string()))?;
         match base.scheme() {
-            "http" => {}
-            "https" => {
-                return Err(wrong(
-                    "this build speaks http only; reach the server through a tunnel or a local proxy",
-                ));
-            }
-            _ => return Err(wrong("it must start with http://")),
+            "http" | "https" => {}
+            _ => return Err(wrong("it must start with http:// or https://")),
         }
         if !base.username().is_empty() || base.password().is_some() {
             return Err(wrong(
@@ -222,7 +231,10 @@ impl Client {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
+        let ca_file = std::env::var_os("MANIMQ_CA_FILE").filter(|path| !path.is_empty());
+        let tls = manimq_shared::tls::client_config(ca_file.as_deref().map(Path::new));
         let mut builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls.map_err(|error| wrong(&error.to_string()))?)
             .connect_timeout(CONNECT_TIMEOUT)
             .default_headers(headers)
             .redirect(reqwest::redirect::Policy::limited(5))
@@ -258,6 +270,47 @@ impl Client {
             .header("Idempotency-Key", format!("\"{key}\""))
             .json(request);
         self.json(call).await
+    }
+
+    /// The same, with files for the scene. They are read anew on each call.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; [`ClientError::Read`] if a file cannot be read.
+    pub async fn submit_with(
+        &self,
+        request: &JobRequest,
+        files: &[LocalFile],
+        key: &str,
+    ) -> Result<JobView, ClientError> {
+        if files.is_empty() {
+            return self.submit(request, key).await;
+        }
+        let text = serde_json::to_string(request).map_err(|error| self.odd(&error.to_string()))?;
+        let job = Part::text(text)
+            .mime_str("application/json")
+            .map_err(|error| self.network(&error))?;
+        // Names in UTF-8 as they are: few servers read the other form (RFC 7578 §4.2 forbids it).
+        let mut form = Form::new().percent_encode_noop().part("job", job);
+        let mut total = 0;
+        for file in files {
+            let cannot = |source| ClientError::Read {
+                path: file.path.display().to_string(),
+                source,
+            };
+            let content = tokio::fs::File::open(&file.path).await.map_err(cannot)?;
+            let bytes = content.metadata().await.map_err(cannot)?.len();
+            total += bytes;
+            let part = Part::stream_with_length(content, bytes).file_name(file.name.clone());
+            form = form.part("files", part);
+        }
+        let call = self
+            .http
+            .post(self.url("v1/jobs"))
+            .header("Idempotency-Key", format!("\"{key}\""))
+            .multipart(form)
+            .timeout(CALL_TIMEOUT + Duration::from_secs(total / UPLOAD_RATE_MIN));
+        let body = self.body(self.call(call).await?).await?;
+        serde_json::from_slice(&body).map_err(|error| self.odd(&error.to_string()))
     }
 
     /// `GET /v1/jobs/{id}`.
@@ -649,7 +702,6 @@ mod tests {
     fn a_server_address_is_checked_and_a_password_in_it_never_shown() {
         for (url, word) in [
             ("ftp://h", "http://"),
-            ("https://h", "http only"),
             ("127.0.0.1:8080", "not a server address"),
             ("", "not a server address"),
         ] {

@@ -146,6 +146,7 @@ impl From<ClientError> for Failure {
             ClientError::NotManimq { .. } => Self::new(Exit::Unreachable, "not-manimq", message)
                 .hint("check --server or MANIMQ_SERVER: something else may listen there"),
             ClientError::Download { .. } => Self::new(Exit::Failed, "download-failed", message),
+            ClientError::Read { .. } => Self::new(Exit::Usage, "cannot-read", message),
             ClientError::Write { .. } => Self::new(Exit::Failed, "cannot-write", message),
             ClientError::Problem {
                 problem,

@@ -12,6 +12,7 @@ pub mod progress;
 pub mod report;
 mod session;
 pub mod source;
+pub mod with;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ use self::place::Place;
 use self::progress::{Mode, Screen};
 use self::session::Session;
 use self::source::Source;
+use self::with::With;
 use crate::client::Client;
 use crate::exit::{Exit, Failure};
 use crate::term::Paint;
@@ -76,6 +78,8 @@ pub struct More {
 pub struct Plan {
     /// The file.
     pub source: Source,
+    /// What is sent with it.
+    pub with: With,
     /// Its scenes.
     pub which: Which,
     /// What the results should be.
@@ -161,7 +165,12 @@ pub async fn run(args: RenderArgs) -> Exit {
                 screen.say(&format!("{} {note}", paint.warning("note:")));
             }
         }
-        Ok((args.plan()?, args.server.client()?))
+        let plan = args.plan()?;
+        for left_out in plan.with.left_out.iter().filter(|_| !json) {
+            let note = crate::term::visible(left_out);
+            screen.say(&format!("{} not sent: {note}", paint.warning("note:")));
+        }
+        Ok((plan, args.server.client()?))
     };
     let (plan, client) = match prepare() {
         Ok(ready) => ready,

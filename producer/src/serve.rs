@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use manimq_shared::job::JOB_FILES_MAX;
 use manimq_shared::logging::LogFormat;
 use manimq_shared::queue::{ApiKey, Queue, QueueError, RedisConfig, redact};
 use manimq_shared::scene_policy::PolicyMode;
@@ -29,11 +30,17 @@ use crate::api::cors::Origin;
 use crate::api::{self, App, Limits, Parts};
 use crate::http::{self, HttpLimits};
 use crate::metrics::{self, Metrics};
-use crate::storage::Store;
+use crate::storage::{AssetLimits, Place, Store, StoreConfig, Sweeper};
 use crate::webhooks::{self, Targets};
 
 /// Shortest API key that is accepted.
 const API_KEY_BYTES_MIN: usize = 16;
+/// How long a bucket that does not answer is waited for at the start.
+const STORE_PATIENCE: Duration = Duration::from_secs(20);
+/// Most bytes that may come with a job, whatever is set: a worker has them on its disk.
+const JOB_ASSET_BYTES_MAX: u64 = 256 << 20;
+/// Ended jobs are kept for up to two weeks and may be run again.
+const ASSET_AGE_MIN: Duration = Duration::from_secs(15 * 86_400);
 /// Pause between two tries to reach Redis at the start.
 const REDIS_TRY_EVERY: Duration = Duration::from_millis(250);
 
@@ -72,6 +79,22 @@ pub struct ServeArgs {
     /// Folder for results (`artifacts/`) and the secret that signs their URLs (`storage.key`).
     #[arg(long, env = "MANIMQ_DATA_DIR", default_value = ".manimq/data")]
     pub data_dir: PathBuf,
+
+    /// Where results lie: local (in the data folder), s3://BUCKET/PREFIX (AWS_ACCESS_KEY_ID,
+    /// AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL), gs://BUCKET/PREFIX (GOOGLE_SERVICE_ACCOUNT)
+    /// or az://CONTAINER/PREFIX (AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY). Without it:
+    /// the bucket in AWS_S3_BUCKET or AWS_BUCKET if one is set, else local.
+    #[arg(long, env = "MANIMQ_STORAGE", value_name = "PLACE")]
+    pub storage: Option<Place>,
+
+    /// Where everybody can read the bucket, such as https://BUCKET.s3.amazonaws.com: results' URLs
+    /// are then below it, without signature and end.
+    #[arg(long, env = "MANIMQ_PUBLIC_BUCKET", value_parser = base_url, value_name = "URL")]
+    pub public_bucket: Option<String>,
+
+    /// Certificates (PEM) to trust beside the system's, for a bucket's server and for webhooks.
+    #[arg(long, env = "MANIMQ_CA_FILE", value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
 
     /// How users reach this API, such as https://render.example.com; start of all URLs that are
     /// given to them. Without it: http:// and the address that is listened on.
@@ -116,6 +139,36 @@ pub struct ServeArgs {
     /// Most bytes of all files of one job.
     #[arg(long, env = "MANIMQ_JOB_BYTES_MAX", default_value_t = 4 << 30)]
     pub job_bytes_max: u64,
+
+    /// Most files that may come with one job; at most 128.
+    #[arg(long, env = "MANIMQ_ASSETS_MAX", default_value_t = 128)]
+    pub assets_max: usize,
+
+    /// Largest file that may come with a job, in bytes.
+    #[arg(long, env = "MANIMQ_ASSET_BYTES_MAX", default_value_t = 32 << 20)]
+    pub asset_bytes_max: u64,
+
+    /// Most bytes of all files that come with one job; at most 256 MiB.
+    #[arg(long, env = "MANIMQ_JOB_ASSET_BYTES_MAX", default_value_t = 64 << 20)]
+    pub job_asset_bytes_max: u64,
+
+    /// Most bytes of all files that came with one tenant's jobs and are still kept.
+    #[arg(long, env = "MANIMQ_TENANT_ASSET_BYTES_MAX", default_value_t = 4 << 30)]
+    pub tenant_asset_bytes_max: u64,
+
+    /// How long a file that came with a job is kept after a job last used it; at least 15days.
+    #[arg(long, env = "MANIMQ_ASSET_AGE", default_value = "30days", value_parser = humantime::parse_duration)]
+    pub asset_age: Duration,
+
+    /// How often files that nobody can reach any more are removed, by one of all API processes;
+    /// 0s for never.
+    #[arg(long, env = "MANIMQ_SWEEP_EVERY", default_value = "1h", value_parser = humantime::parse_duration)]
+    pub sweep_every: Duration,
+
+    /// How old results of jobs that are gone must be to be removed; at least as long as jobs that
+    /// succeed are kept.
+    #[arg(long, env = "MANIMQ_SWEEP_AGE", default_value = "25h", value_parser = humantime::parse_duration)]
+    pub sweep_age: Duration,
 
     /// Most connections at a time.
     #[arg(long, env = "MANIMQ_CONNECTIONS_MAX", default_value_t = 8192)]
@@ -165,10 +218,6 @@ pub struct ServeArgs {
     /// not public; there also by http. Without it: public addresses and https only.
     #[arg(long, env = "MANIMQ_WEBHOOK_ALLOW", value_delimiter = ',')]
     pub webhook_allow: Vec<ipnet::IpNet>,
-
-    /// A file (PEM) with certificate authorities that are trusted beside the system's.
-    #[arg(long, env = "MANIMQ_CA_FILE")]
-    pub ca_file: Option<PathBuf>,
 
     /// How long answers may still take after the stop.
     #[arg(long, env = "MANIMQ_DRAIN", default_value = "10s", value_parser = humantime::parse_duration)]
@@ -283,18 +332,15 @@ pub async fn start(
 ) -> anyhow::Result<Server> {
     check(&args)?;
     raise_descriptors();
-    let store = Store::open(
-        &args.data_dir,
-        args.storage_secret
-            .as_ref()
-            .map(ExposeSecret::expose_secret),
-        args.url_ttl,
-    )?;
-    let sweeper = store.clone();
-    let sweep = tokio::task::spawn_blocking(move || sweeper.sweep());
+    let store = Store::open(&store_config(&args)?)?;
+    store.check(STORE_PATIENCE).await?;
+    let tidier = store.clone();
+    let tidy = tokio::task::spawn_blocking(move || tidier.tidy());
     let queue = connect(&args).await?;
     somebody_has_a_key(&queue, &args).await?;
     store_is_the_queues(&queue, &store, &args).await?;
+    let sweeper = Sweeper::new(store.clone(), queue.clone(), args.sweep_age, args.asset_age);
+    let sweep = tokio::spawn(sweep_now_and_then(sweeper, args.sweep_every, stop.clone()));
 
     let (api_listener, api_address) = listen(args.listen, "--listen").await?;
     let (metrics_listener, metrics_address) =
@@ -319,6 +365,13 @@ pub async fn start(
             file_bytes_max: args.file_bytes_max,
             job_bytes_max: args.job_bytes_max,
             sse_max: args.sse_max,
+            assets: AssetLimits {
+                files: args.assets_max,
+                file_bytes: args.asset_bytes_max,
+                job_bytes: args.job_asset_bytes_max,
+            },
+            asset_tenant_bytes: args.tenant_asset_bytes_max,
+            asset_age: args.asset_age,
             rate_per_address: args.rate_per_address,
             rate_per_key: Some(args.rate_per_key),
             ..limits
@@ -362,6 +415,7 @@ pub async fn start(
             uncounted,
             stop,
         )),
+        tidy,
         sweep,
     ];
     Ok(Server { addresses, tasks })
@@ -399,10 +453,80 @@ fn check(args: &ServeArgs) -> anyhow::Result<()> {
     if args.connections_max == 0 {
         bail!("MANIMQ_CONNECTIONS_MAX must be at least 1");
     }
+    if args.assets_max > JOB_FILES_MAX {
+        bail!("MANIMQ_ASSETS_MAX may be at most {JOB_FILES_MAX}");
+    }
+    if args.job_asset_bytes_max > JOB_ASSET_BYTES_MAX {
+        bail!("MANIMQ_JOB_ASSET_BYTES_MAX may be at most {JOB_ASSET_BYTES_MAX}");
+    }
+    if args.asset_age < ASSET_AGE_MIN {
+        bail!(
+            "MANIMQ_ASSET_AGE must be at least 15days: jobs may be run again for two weeks after their end"
+        );
+    }
     if args.url_ttl < Duration::from_secs(60) {
         bail!("MANIMQ_URL_TTL must be at least 60s: URLs would expire before they are used");
     }
     Ok(())
+}
+
+/// How the store is to be opened.
+fn store_config(args: &ServeArgs) -> anyhow::Result<StoreConfig> {
+    Ok(StoreConfig {
+        data_dir: args.data_dir.clone(),
+        secret: args
+            .storage_secret
+            .as_ref()
+            .map(|secret| secret.expose_secret().to_owned()),
+        url_ttl: args.url_ttl,
+        place: Place::choose(args.storage.clone(), |name| std::env::var(name).ok())
+            .map_err(anyhow::Error::msg)?,
+        public: args.public_bucket.clone(),
+        ca_file: args.ca_file.clone(),
+    })
+}
+
+/// Removes what nobody can reach, in the process whose turn it is.
+async fn sweep_now_and_then(sweeper: Sweeper, every: Duration, stop: CancellationToken) {
+    if every.is_zero() {
+        return;
+    }
+    let mut ticks = tokio::time::interval(every);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks.tick().await;
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = stop.cancelled() => return,
+        }
+        // A little less than the period, or the same process would miss its next turn.
+        let swept = async {
+            if !sweeper.is_my_turn(every.mul_f32(0.9)).await? {
+                return Ok(None);
+            }
+            sweeper.run(false).await.map(Some)
+        };
+        let swept = tokio::select! {
+            swept = swept => swept,
+            () = stop.cancelled() => return,
+        };
+        match swept {
+            Ok(Some(report)) => tracing::info!(
+                looked_at = report.looked_at,
+                removed = report.removed,
+                bytes = report.removed_bytes,
+                unknown = report.unknown,
+                "swept the store: {} of {} files removed",
+                report.removed,
+                report.looked_at
+            ),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the sweep of the store ended early; the next one goes on"
+            ),
+        }
+    }
 }
 
 /// Each connection and each stream needs a descriptor; the usual soft limit of 1024 is for
@@ -469,21 +593,22 @@ async fn somebody_has_a_key(queue: &Queue, args: &ServeArgs) -> anyhow::Result<(
 /// would take jobs whose files the first one cannot find, and the other way round.
 async fn store_is_the_queues(queue: &Queue, store: &Store, args: &ServeArgs) -> anyhow::Result<()> {
     let key = queue.keys().store();
-    let mut command = redis::cmd("SET");
-    command.arg(&key).arg(store.identity()).arg("NX").arg("GET");
-    let noted: Result<Option<String>, _> = queue.query(&command).await;
     let url = redact(&args.redis_url);
-    let noted =
-        noted.with_context(|| format!("cannot note in Redis at {url} where the results lie"))?;
+    let noted = Sweeper::note_store(queue, store.identity())
+        .await
+        .with_context(|| format!("cannot note in Redis at {url} where the results lie"))?;
     if noted.is_some_and(|noted| noted != store.identity()) {
         bail!(
-            "the queue in Redis at {url} (prefix {prefix}) has its results in another data folder than {folder}, \
+            "the queue in Redis at {url} (prefix {prefix}) has its results in another place than {place}, or signs their URLs with another secret, \
              and neither API would find the other's files: give both the same data folder (--data-dir), or the same \
-             MANIMQ_STORAGE_SECRET if they share it in another way, or give this one a queue of its own with \
+             MANIMQ_STORAGE and MANIMQ_STORAGE_SECRET if they share it in another way, or give this one a queue of its own with \
              --redis-prefix (MANIMQ_REDIS_PREFIX, for its workers too). If the other folder is gone for good: \
              redis-cli DEL '{key}'",
             prefix = args.redis_prefix,
-            folder = args.data_dir.display(),
+            place = match store.place() {
+                Place::Local => args.data_dir.display().to_string(),
+                place => place.to_string(),
+            },
         );
     }
     Ok(())

@@ -1,47 +1,48 @@
-//! Where artifacts lie: a directory, through `object_store`, so that a bucket can take its place.
+//! Where files lie: a folder or a bucket, behind one door.
 //!
-//! A stored file never changes. It is written beside its place, checked for length and SHA-256,
-//! flushed, and only then linked to its key, which must be free: nobody ever sees half of it, and
-//! a repeated upload of the same bytes is a success without effect.
+//! A stored file never changes, and nobody ever sees half of one. Workers write and read by
+//! signed URLs only; readers get URLs of this API, signed with a secret of our own, that work for
+//! every back end alike: the folder's files are served at once, a bucket's by sending the reader
+//! on to a URL that the bucket signed a moment ago. So reading a job needs no call to a cloud,
+//! URLs stay stable, and one that leaks from a bucket's log is worth minutes.
+
+mod assets;
+mod cloud;
+mod local;
+mod place;
+mod secret;
+mod sweep;
 
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use axum::body::Body;
-use bytes::{Bytes, BytesMut};
-use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, stream};
+use manimq_shared::api::UploadCheck;
+use manimq_shared::ids::JobId;
 use manimq_shared::storage::{ArtifactKey, GetTerms, PREFIX, PutTerms, Signer, StorageSecret};
-use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
-use object_store::{
-    GetOptions, GetRange, GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode,
-    PutOptions, PutPayload,
-};
+use object_store::signer::Method;
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _};
 use sha2::{Digest as _, Sha256};
-use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
-use tokio_util::io::ReaderStream;
-use uuid::Uuid;
 
-/// A file up to this size is written in one go; a larger one in parts of this size.
-const PART_BYTES: usize = 4 * 1024 * 1024;
-/// Uploads at a time: each holds up to one part in memory.
-const UPLOADS_MAX: usize = 32;
-/// Longest pause of an upload's sender.
-const UPLOAD_STALL: Duration = Duration::from_secs(30);
-/// Read size of downloads.
-const READ_BYTES: usize = 256 * 1024;
+pub use self::assets::{AssetLimits, Spool, Spooled};
+use self::cloud::{Cloud, Content};
+use self::local::{Local, UPLOAD_STALL};
+pub use self::place::{CloudKind, Place};
+pub(crate) use self::sweep::use_assets;
+pub use self::sweep::{SweepError, SweepReport, Sweeper, SweptFile};
+
 /// Folder of files that are not complete.
 const INCOMING: &str = "incoming";
-/// What an interrupted upload left is removed at the next start, if it is this old.
-const LEFTOVER_AGE: Duration = Duration::from_secs(3600);
-/// How long leave to upload lasts.
+/// How long leave to upload to the folder lasts.
 const PUT_TTL: Duration = Duration::from_secs(15 * 60);
+/// How often, and how often at most, a bucket is asked at the start.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// Why a file was not stored or cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +73,9 @@ pub enum StoreError {
     /// The range is outside of the file.
     #[error("the file has {0} bytes")]
     Range(u64),
+    /// Files of this store are not written through the API.
+    #[error("files of this store are sent to their bucket, not here")]
+    Elsewhere,
     /// The disk or the bucket failed.
     #[error("the storage failed")]
     Backend(#[source] object_store::Error),
@@ -105,17 +109,88 @@ pub enum Stored {
     Same,
 }
 
+/// Leave to store one file.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    /// Where to: a URL, or a path on this API.
+    pub url: String,
+    /// Headers that must be sent.
+    pub headers: std::collections::BTreeMap<String, String>,
+    /// Whether `Content-MD5` is to be sent as well.
+    pub md5: bool,
+    /// How to look at what was stored, where that is needed.
+    pub check: Option<UploadCheck>,
+}
+
+/// Where a reader finds a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// Here: see [`Store::get`].
+    Here,
+    /// At this URL.
+    There {
+        /// A signed URL of the bucket.
+        url: String,
+        /// How long that may be remembered.
+        age: Duration,
+    },
+}
+
 /// A part of a file; both ends from the start, the last exclusive.
 pub type Range = std::ops::Range<u64>;
+
+/// How to open a store.
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// Folder for what lies on this machine: the secret, files on their way, and with
+    /// [`Place::Local`] everything.
+    pub data_dir: PathBuf,
+    /// The secret behind signed URLs; without it one is made and kept in `data_dir`.
+    pub secret: Option<String>,
+    /// How long URLs for readers last, at least.
+    pub url_ttl: Duration,
+    /// Where files lie.
+    pub place: Place,
+    /// Where everybody can read the bucket, without a signature.
+    pub public: Option<String>,
+    /// Certificates to trust beside the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl StoreConfig {
+    /// A store below `data_dir`.
+    #[must_use]
+    pub fn local(data_dir: &Path) -> Self {
+        Self {
+            data_dir: data_dir.to_owned(),
+            secret: None,
+            url_ttl: Duration::from_secs(3600),
+            place: Place::Local,
+            public: None,
+            ca_file: None,
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Backend {
+    Local(Local),
+    Cloud(Cloud),
+}
 
 /// The store; clones share it.
 #[derive(Clone)]
 pub struct Store {
-    inner: Arc<LocalFileSystem>,
-    root: PathBuf,
+    backend: Backend,
+    objects: Arc<dyn ObjectStore>,
+    /// Start of all keys: empty, or with a slash at the end.
+    base: String,
+    place: Place,
+    public: Option<String>,
+    /// Where uploads that pass through this process wait until they are complete.
+    spool: PathBuf,
     signer: Signer,
     identity: String,
-    uploads: Arc<Semaphore>,
     url_ttl: Duration,
 }
 
@@ -127,44 +202,123 @@ pub(crate) fn now_s() -> u64 {
 }
 
 impl Store {
-    /// Opens the store below `data_dir`, making what is missing. URLs for readers last at least
-    /// `url_ttl`.
+    /// Opens a store, making what is missing on this machine. A bucket is not asked yet: see
+    /// [`Store::check`].
     ///
     /// # Errors
-    /// If the directory cannot be made or written, or the secret cannot be read; the text says
-    /// which path and what to do.
-    pub fn open(data_dir: &Path, secret: Option<&str>, url_ttl: Duration) -> anyhow::Result<Self> {
-        let root = data_dir.join("artifacts");
-        for folder in [INCOMING, PREFIX] {
-            let folder = root.join(folder);
-            std::fs::create_dir_all(&folder).with_context(|| {
-                format!(
-                    "cannot make the folder {}; choose another one with --data-dir",
-                    folder.display()
-                )
-            })?;
-        }
-        let (secret, identity) = match secret {
-            Some(text) => known_secret(text).with_context(|| {
+    /// If a folder cannot be made or written, or the settings of a bucket cannot be used; the text
+    /// says which and what to do.
+    pub fn open(config: &StoreConfig) -> anyhow::Result<Self> {
+        let data_dir = &config.data_dir;
+        std::fs::create_dir_all(data_dir).with_context(|| {
+            format!(
+                "cannot make the folder {}; choose another one with --data-dir",
+                data_dir.display()
+            )
+        })?;
+        let (backend, objects, base): (Backend, Arc<dyn ObjectStore>, String) = match &config.place
+        {
+            Place::Local => {
+                let local = Local::open(data_dir)?;
+                let objects = local.inner.clone();
+                (Backend::Local(local), objects, String::new())
+            }
+            Place::Bucket {
+                kind,
+                bucket,
+                prefix,
+            } => {
+                let (cloud, objects) = Cloud::open(*kind, bucket, config.ca_file.as_deref())?;
+                (Backend::Cloud(cloud), objects, prefix.clone())
+            }
+        };
+        let spool = match &backend {
+            Backend::Local(local) => local.incoming(),
+            Backend::Cloud(_) => data_dir.join(INCOMING),
+        };
+        std::fs::create_dir_all(&spool)
+            .with_context(|| format!("cannot make the folder {}", spool.display()))?;
+        let (secret, mut identity) = match &config.secret {
+            Some(text) => secret::known_secret(text).with_context(|| {
                 format!(
                     "MANIMQ_STORAGE_SECRET is too short: use at least {} bytes, such as from `openssl rand -hex 32`",
                     StorageSecret::BYTES_MIN
                 )
             })?,
-            None => secret_file(&data_dir.join("storage.key"))?,
+            None => secret::secret_file(&data_dir.join("storage.key"))?,
         };
-        // A job that was answered as succeeded must have its file after a power cut as well.
-        let inner = LocalFileSystem::new_with_prefix(&root)
-            .with_context(|| format!("cannot use the folder {}", root.display()))?
-            .with_fsync(true);
+        if config.place != Place::Local {
+            // Another bucket is another store, whoever signs.
+            let digest = Sha256::new_with_prefix(&identity).chain_update(config.place.to_string());
+            identity = hex::encode(digest.finalize());
+        }
         Ok(Self {
-            inner: Arc::new(inner),
-            root,
+            backend,
+            objects,
+            base,
+            place: config.place.clone(),
+            public: config.public.clone(),
+            spool,
             signer: Signer::new(&secret),
             identity,
-            uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),
-            url_ttl,
+            url_ttl: config.url_ttl,
         })
+    }
+
+    /// Makes sure that files can be written and read, asking a bucket again for `patience` if it
+    /// does not answer.
+    ///
+    /// # Errors
+    /// What the bucket's server says, and what to look at.
+    pub async fn check(&self, patience: Duration) -> anyhow::Result<()> {
+        let end = tokio::time::Instant::now() + patience;
+        loop {
+            let result = match &self.backend {
+                Backend::Local(local) => local.probe().await,
+                Backend::Cloud(cloud) => cloud.check(self.objects.as_ref(), &self.base).await,
+            };
+            let error = match result {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            let refused = matches!(
+                &error,
+                StoreError::Backend(
+                    object_store::Error::PermissionDenied { .. }
+                        | object_store::Error::Unauthenticated { .. }
+                ) | StoreError::NotFound
+            );
+            if refused || tokio::time::Instant::now() >= end {
+                return Err(anyhow::Error::new(error).context(self.remedy()));
+            }
+            tokio::time::sleep(CHECK_EVERY).await;
+        }
+    }
+
+    fn remedy(&self) -> String {
+        let place = &self.place;
+        match place {
+            Place::Local => "cannot write to the data folder".to_owned(),
+            Place::Bucket {
+                kind: CloudKind::S3,
+                ..
+            } => format!(
+                "cannot write to {place}: the bucket must exist, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or the machine's role) \
+                 must allow to get, put, delete and list in it, AWS_REGION must be its region, and AWS_ENDPOINT_URL the server's address if it is not Amazon's"
+            ),
+            Place::Bucket {
+                kind: CloudKind::Gcs,
+                ..
+            } => format!(
+                "cannot write to {place}: the bucket must exist, and GOOGLE_SERVICE_ACCOUNT (or the machine's account) must be one that may use it"
+            ),
+            Place::Bucket {
+                kind: CloudKind::Azure,
+                ..
+            } => format!(
+                "cannot write to {place}: the container must exist, and AZURE_STORAGE_ACCOUNT_NAME with AZURE_STORAGE_ACCOUNT_KEY must be those that own it"
+            ),
+        }
     }
 
     /// The signer of this store's URLs.
@@ -173,10 +327,21 @@ impl Store {
         &self.signer
     }
 
-    /// A hash of the secret: the same for all processes that honour each other's URLs.
+    /// A hash of secret and place: the same for all processes that honour each other's URLs and
+    /// find each other's files.
     #[must_use]
     pub fn identity(&self) -> &str {
         &self.identity
+    }
+
+    /// Where the files lie.
+    #[must_use]
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    fn path(&self, key: &impl std::fmt::Display) -> ObjectPath {
+        ObjectPath::from(format!("{}{key}", self.base))
     }
 
     /// When a URL for a reader that is made now expires. Rounded up to a half of the time to
@@ -187,26 +352,66 @@ impl Store {
         (now_s() / half + 3) * half
     }
 
-    /// Path and query of a URL to read `key`.
+    /// The URL at which `key` can be read: of the API that users reach at `api_url`, or of the
+    /// bucket if everybody may read it.
     #[must_use]
-    pub fn get_path(&self, key: ArtifactKey, file_name: String, expires_s: u64) -> String {
-        self.signer.get_path(&GetTerms {
+    pub fn get_url(
+        &self,
+        api_url: &str,
+        key: ArtifactKey,
+        file_name: String,
+        expires_s: u64,
+    ) -> String {
+        if let Some(public) = &self.public {
+            return format!("{public}/{}{key}", self.base);
+        }
+        let path = self.signer.get_path(&GetTerms {
             key,
             expires_s,
             file_name,
             download: false,
-        })
+        });
+        format!("{api_url}{path}")
     }
 
-    /// Path and query of a URL to write `key` once.
-    #[must_use]
-    pub fn put_path(&self, key: ArtifactKey, bytes: u64, sha256: String) -> String {
-        self.signer.put_path(&PutTerms {
-            key,
-            expires_s: now_s() + PUT_TTL.as_secs(),
-            bytes,
-            sha256,
-        })
+    /// Leave to write `key` once, with exactly this content.
+    ///
+    /// # Errors
+    /// [`StoreError::Backend`] if nothing can be signed.
+    pub async fn grant(
+        &self,
+        key: ArtifactKey,
+        bytes: u64,
+        sha256: String,
+    ) -> Result<Grant, StoreError> {
+        let mime = key.name().mime();
+        match &self.backend {
+            Backend::Local(_) => Ok(Grant {
+                url: self.signer.put_path(&PutTerms {
+                    key,
+                    expires_s: now_s() + PUT_TTL.as_secs(),
+                    bytes,
+                    sha256,
+                }),
+                headers: [("content-type".to_owned(), mime.to_owned())].into(),
+                md5: false,
+                check: None,
+            }),
+            Backend::Cloud(cloud) => {
+                let content = Content {
+                    mime,
+                    sha256: &sha256,
+                    create: true,
+                };
+                let signed = cloud.sign_put(&self.path(&key), &content).await?;
+                Ok(Grant {
+                    url: signed.url,
+                    headers: signed.headers,
+                    md5: signed.md5,
+                    check: Some(signed.check),
+                })
+            }
+        }
     }
 
     /// Takes in a file on the terms that were signed.
@@ -214,89 +419,30 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; nothing is visible then.
     pub async fn put(&self, terms: &PutTerms, body: Body) -> Result<Stored, StoreError> {
-        let path = object_path(&terms.key);
-        let _permit = self.uploads.acquire().await.expect("never closed");
-        if let Some(stored) = self.compare(&path, terms).await? {
-            return Ok(stored);
-        }
-        let mut incoming = Incoming::new(terms, body);
-        let first = incoming.part().await?;
-        let published = if first.len() as u64 == terms.bytes {
-            incoming.finish().await?;
-            let options = PutOptions::from(PutMode::Create);
-            let payload = PutPayload::from_bytes(first);
-            self.inner
-                .put_opts(&path, payload, options)
-                .await
-                .map(|_| ())
-        } else {
-            self.put_parts(&path, first, incoming).await?
-        };
-        match published {
-            Ok(()) => Ok(Stored::Created),
-            // Somebody else was faster; with the same bytes both are right.
-            Err(object_store::Error::AlreadyExists { .. }) => self
-                .compare(&path, terms)
-                .await?
-                .ok_or(StoreError::NotFound),
-            Err(error) => Err(error.into()),
+        match &self.backend {
+            Backend::Local(local) => local.put(terms, body).await,
+            Backend::Cloud(_) => Err(StoreError::Elsewhere),
         }
     }
 
-    async fn put_parts(
+    /// Where a file is read. `disposition` tells a browser its name.
+    ///
+    /// # Errors
+    /// [`StoreError::Backend`] if nothing can be signed.
+    pub async fn locate(
         &self,
-        path: &ObjectPath,
-        first: Bytes,
-        mut incoming: Incoming,
-    ) -> Result<Result<(), object_store::Error>, StoreError> {
-        let place = ObjectPath::from(format!("{INCOMING}/{}", Uuid::now_v7().simple()));
-        let mut upload = self.inner.put_multipart(&place).await?;
-        let mut part = first;
-        let received = loop {
-            if part.is_empty() {
-                break incoming.finish().await;
-            }
-            upload.put_part(PutPayload::from_bytes(part)).await?;
-            part = match incoming.part().await {
-                Ok(part) => part,
-                Err(error) => break Err(error),
-            };
-        };
-        if let Err(error) = received {
-            let _ = upload.abort().await;
-            return Err(error);
-        }
-        upload.complete().await?;
-        let published = self.inner.rename_if_not_exists(&place, path).await;
-        if published.is_err() {
-            let _ = self.inner.delete(&place).await;
-        }
-        Ok(published)
-    }
-
-    /// `Some(Same)` if exactly these bytes lie there, `None` if nothing does.
-    async fn compare(
-        &self,
-        path: &ObjectPath,
-        terms: &PutTerms,
-    ) -> Result<Option<Stored>, StoreError> {
-        let found = match self.inner.get(path).await {
-            Ok(found) => found,
-            Err(object_store::Error::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        if found.meta.size != terms.bytes {
-            return Err(StoreError::Exists);
-        }
-        let mut digest = Sha256::new();
-        let mut content = content(found.payload, 0..terms.bytes).await?;
-        while let Some(chunk) = content.try_next().await? {
-            digest.update(&chunk);
-        }
-        if hex::encode(digest.finalize()) == terms.sha256 {
-            Ok(Some(Stored::Same))
-        } else {
-            Err(StoreError::Exists)
+        key: &ArtifactKey,
+        method: &Method,
+        disposition: String,
+    ) -> Result<Location, StoreError> {
+        match &self.backend {
+            Backend::Local(_) => Ok(Location::Here),
+            Backend::Cloud(cloud) => Ok(Location::There {
+                url: cloud
+                    .sign_get(method.clone(), &self.path(key), Some(disposition))
+                    .await?,
+                age: cloud::REDIRECT_AGE,
+            }),
         }
     }
 
@@ -305,10 +451,10 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`] and [`StoreError::Backend`].
     pub async fn head(&self, key: &ArtifactKey) -> Result<ObjectMeta, StoreError> {
-        Ok(self.inner.head(&object_path(key)).await?)
+        Ok(self.objects.head(&self.path(key)).await?)
     }
 
-    /// The content of a file, or of a part of it that lies within the file.
+    /// The content of a file in the folder, or of a part of it that lies within the file.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] and [`StoreError::Backend`].
@@ -316,14 +462,88 @@ impl Store {
         &self,
         key: &ArtifactKey,
         range: Range,
-    ) -> Result<impl Stream<Item = io::Result<Bytes>> + Send + use<>, StoreError> {
-        let options = GetOptions {
-            // An empty file has no range to ask for.
-            range: (!range.is_empty()).then(|| GetRange::Bounded(range.clone())),
-            ..GetOptions::default()
+    ) -> Result<stream::BoxStream<'static, io::Result<Bytes>>, StoreError> {
+        self.content(&self.path(key), range).await
+    }
+
+    async fn content(
+        &self,
+        path: &ObjectPath,
+        range: Range,
+    ) -> Result<stream::BoxStream<'static, io::Result<Bytes>>, StoreError> {
+        match &self.backend {
+            Backend::Local(local) => Ok(local.get(path, range).await?.boxed()),
+            Backend::Cloud(_) => Err(StoreError::Elsewhere),
+        }
+    }
+
+    /// All files of one job, whatever attempt made them.
+    fn files_of(&self, job: JobId) -> impl Stream<Item = object_store::Result<ObjectMeta>> + use<> {
+        let start = self.path(&format!("{PREFIX}/{job}"));
+        let folder = self.path(&PREFIX);
+        let listed = self.objects.list_with_offset(Some(&folder), &start);
+        let wanted = format!("{start}.");
+        let sorted = matches!(self.backend, Backend::Cloud(_));
+        // A bucket lists in order, so what comes behind the job's last file need not be read.
+        listed
+            .take_while({
+                let wanted = wanted.clone();
+                move |item| {
+                    let go_on = !sorted
+                        || item
+                            .as_ref()
+                            .map_or(true, |meta| meta.location.as_ref().starts_with(&wanted));
+                    std::future::ready(go_on)
+                }
+            })
+            .filter(move |item| {
+                let ours = item
+                    .as_ref()
+                    .map_or(true, |meta| meta.location.as_ref().starts_with(&wanted));
+                std::future::ready(ours)
+            })
+    }
+
+    /// Removes all files that attempts at this job have stored, and says how many. Whoever else
+    /// shows them (jobs whose `rendered_by` this is) shows nothing then.
+    ///
+    /// # Errors
+    /// [`StoreError::Backend`]; some may be gone then, and it may be called again.
+    pub async fn delete_job(&self, job: JobId) -> Result<u64, StoreError> {
+        let files = self.files_of(job).collect::<Vec<_>>().await;
+        let mut count = 0;
+        for meta in files {
+            count += u64::from(self.delete(&meta?.location).await?);
+        }
+        Ok(count)
+    }
+
+    /// What [`Store::delete_job`] would remove: keys and sizes.
+    ///
+    /// # Errors
+    /// [`StoreError::Backend`]
+    pub async fn list_job(&self, job: JobId) -> Result<Vec<(String, u64)>, StoreError> {
+        let files = self.files_of(job).collect::<Vec<_>>().await;
+        let key = |meta: ObjectMeta| {
+            let text = meta.location.as_ref();
+            (
+                text.strip_prefix(&self.base).unwrap_or(text).to_owned(),
+                meta.size,
+            )
         };
-        let found = self.inner.get_opts(&object_path(key), options).await?;
-        content(found.payload, range).await
+        Ok(files
+            .into_iter()
+            .map(|meta| meta.map(key))
+            .collect::<Result<_, _>>()?)
+    }
+
+    /// Whether it was there.
+    async fn delete(&self, path: &ObjectPath) -> Result<bool, StoreError> {
+        match self.objects.delete(path).await {
+            Ok(()) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Removes a file; one that is not there is no error.
@@ -331,10 +551,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Backend`].
     pub async fn remove(&self, key: &ArtifactKey) -> Result<(), StoreError> {
-        match self.inner.delete(&object_path(key)).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        self.delete(&self.path(key)).await.map(drop)
     }
 
     /// Writes and removes a small file.
@@ -342,183 +559,17 @@ impl Store {
     /// # Errors
     /// [`StoreError::Backend`], with the system's words as its source.
     pub async fn probe(&self) -> Result<(), StoreError> {
-        let root = self.root.clone();
-        let probe = tokio::task::spawn_blocking(move || {
-            let path = root
-                .join(INCOMING)
-                .join(format!("probe-{}", Uuid::now_v7().simple()));
-            std::fs::write(&path, b"ready?")?;
-            std::fs::remove_file(&path)?;
-            std::fs::metadata(root.join(PREFIX)).map(|_| ())
-        });
-        Ok(probe.await.map_err(io::Error::other)??)
-    }
-
-    /// Removes what interrupted uploads left behind long ago.
-    pub fn sweep(&self) {
-        for folder in [INCOMING, PREFIX] {
-            let Ok(entries) = std::fs::read_dir(self.root.join(folder)) else {
-                continue;
-            };
-            for entry in entries.flatten() {
-                let name = entry.file_name();
-                // `object_store` writes beside the place, as `<name>#<number>`.
-                let staged = folder == INCOMING || name.to_string_lossy().contains('#');
-                let old = entry
-                    .metadata()
-                    .and_then(|meta| meta.modified())
-                    .is_ok_and(|at| at.elapsed().is_ok_and(|age| age > LEFTOVER_AGE));
-                if staged && old && std::fs::remove_file(entry.path()).is_ok() {
-                    tracing::info!("removed what an interrupted upload left behind");
-                }
-            }
-        }
-    }
-}
-
-fn object_path(key: &ArtifactKey) -> ObjectPath {
-    ObjectPath::from(key.to_string())
-}
-
-/// The bytes of `range`, whatever form the store gave them.
-async fn content(
-    payload: GetResultPayload,
-    range: Range,
-) -> Result<stream::BoxStream<'static, io::Result<Bytes>>, StoreError> {
-    Ok(match payload {
-        GetResultPayload::File(file, _) => {
-            let mut file = tokio::fs::File::from_std(file);
-            file.seek(io::SeekFrom::Start(range.start)).await?;
-            let part = file.take(range.end - range.start);
-            ReaderStream::with_capacity(part, READ_BYTES).boxed()
-        }
-        GetResultPayload::Stream(stream) => stream.map_err(io::Error::other).boxed(),
-    })
-}
-
-/// The bytes of an upload, counted and digested as they come.
-struct Incoming {
-    body: axum::body::BodyDataStream,
-    rest: Bytes,
-    digest: Sha256,
-    received: u64,
-    expected: u64,
-    sha256: String,
-}
-
-impl Incoming {
-    fn new(terms: &PutTerms, body: Body) -> Self {
-        Self {
-            body: body.into_data_stream(),
-            rest: Bytes::new(),
-            digest: Sha256::new(),
-            received: 0,
-            expected: terms.bytes,
-            sha256: terms.sha256.clone(),
+        match &self.backend {
+            Backend::Local(local) => local.probe().await,
+            Backend::Cloud(cloud) => cloud.check(self.objects.as_ref(), &self.base).await,
         }
     }
 
-    async fn chunk(&mut self) -> Result<Option<Bytes>, StoreError> {
-        if !self.rest.is_empty() {
-            return Ok(Some(std::mem::take(&mut self.rest)));
+    /// Removes what interrupted uploads to this machine left behind long ago.
+    pub fn tidy(&self) {
+        if let Backend::Local(local) = &self.backend {
+            local.sweep();
         }
-        let next = timeout(UPLOAD_STALL, self.body.next())
-            .await
-            .map_err(|_| StoreError::Stalled)?;
-        let Some(chunk) = next.transpose().map_err(StoreError::Sender)? else {
-            return Ok(None);
-        };
-        self.received += chunk.len() as u64;
-        if self.received > self.expected {
-            return Err(StoreError::Length {
-                expected: self.expected,
-                received: self.received,
-            });
-        }
-        self.digest.update(&chunk);
-        Ok(Some(chunk))
+        assets::tidy(&self.spool);
     }
-
-    /// The next [`PART_BYTES`], or what is left; empty at the end.
-    async fn part(&mut self) -> Result<Bytes, StoreError> {
-        let left = usize::try_from(self.expected).unwrap_or(usize::MAX);
-        let mut part = BytesMut::with_capacity(left.min(PART_BYTES));
-        while part.len() < PART_BYTES {
-            let Some(mut chunk) = self.chunk().await? else {
-                break;
-            };
-            let room = PART_BYTES - part.len();
-            if chunk.len() > room {
-                self.rest = chunk.split_off(room);
-            }
-            part.extend_from_slice(&chunk);
-        }
-        Ok(part.freeze())
-    }
-
-    /// At the end: is it what was announced?
-    async fn finish(&mut self) -> Result<(), StoreError> {
-        while self.chunk().await?.is_some() {}
-        if self.received != self.expected {
-            return Err(StoreError::Length {
-                expected: self.expected,
-                received: self.received,
-            });
-        }
-        let digest = hex::encode(std::mem::take(&mut self.digest).finalize());
-        if digest != self.sha256 {
-            return Err(StoreError::Digest(digest));
-        }
-        Ok(())
-    }
-}
-
-/// A secret that is long enough, and the hash by which its owner is known.
-fn known_secret(text: &str) -> Option<(StorageSecret, String)> {
-    let secret = StorageSecret::new(text)?;
-    let digest = Sha256::new_with_prefix("manimq store identity\n").chain_update(text);
-    Some((secret, hex::encode(digest.finalize())))
-}
-
-/// The secret in `path`; made on the first start, readable by its owner alone.
-fn secret_file(path: &Path) -> anyhow::Result<(StorageSecret, String)> {
-    let read = || -> anyhow::Result<Option<(StorageSecret, String)>> {
-        match std::fs::read_to_string(path) {
-            Ok(text) => known_secret(text.trim())
-                .map(Some)
-                .with_context(|| {
-                    format!(
-                        "{} holds no secret; remove it to have a new one made (URLs given out before then stop working)",
-                        path.display()
-                    )
-                }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => {
-                Err(error).with_context(|| format!("cannot read {}", path.display()))
-            }
-        }
-    };
-    if let Some(secret) = read()? {
-        return Ok(secret);
-    }
-    // Written beside and linked: two processes that start together agree on the first one's.
-    let fresh = path.with_extension(format!("key.{}", Uuid::now_v7().simple()));
-    let write = || -> io::Result<()> {
-        use std::io::Write as _;
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&fresh)?;
-        file.write_all(StorageSecret::generate().as_bytes())?;
-        file.sync_all()?;
-        match std::fs::hard_link(&fresh, path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            other => other,
-        }
-    };
-    let written = write();
-    let _ = std::fs::remove_file(&fresh);
-    written.with_context(|| format!("cannot write {}", path.display()))?;
-    read()?.with_context(|| format!("{} vanished", path.display()))
 }

@@ -10,8 +10,8 @@ use utoipa::ToSchema;
 
 use crate::ids::{Epoch, JobId, LeaseToken, TenantId, WebhookId};
 use crate::job::{
-    ArtifactRole, Aspect, Attempt, CacheMode, Encoder, FieldError, Format, JobError, JobRequest,
-    Lane, OutputSpec, Progress, Quality, Stage, Status, Timings, Usage,
+    ArtifactRole, Aspect, Attempt, CacheMode, Encoder, FieldError, Format, JobError, JobFile,
+    JobRequest, Lane, OutputSpec, Progress, Quality, Stage, Status, Timings, Usage,
 };
 use crate::scene_policy::Finding;
 use crate::webhook::{DeliveryAttempt, DeliveryState, WebhookEvent};
@@ -116,6 +116,9 @@ pub struct InputView {
     pub file_name: Option<String>,
     /// Size of the source.
     pub source_bytes: u64,
+    /// The files that came with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<JobFile>,
 }
 
 /// A waiting job's place.
@@ -419,6 +422,66 @@ pub struct UploadGrant {
     /// Headers that must be sent with it (they are under the signature).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
+    /// Whether to send `Content-MD5` as well, by which the store checks what arrives.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub md5: bool,
+    /// How to look at what was stored. Missing where the store's answer says that it checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<UploadCheck>,
+}
+
+/// Body of `POST /internal/v1/assets`: a worker asks for the files that came with its job.
+///
+/// Not for users. The lease token is the credential.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AssetRequest {
+    /// The job.
+    pub job: JobId,
+    /// The attempt's fencing number.
+    pub epoch: Epoch,
+    /// The attempt's secret.
+    pub lease_token: LeaseToken,
+}
+
+/// Answer to [`AssetRequest`]: one per file of the job, in order.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AssetGrants {
+    /// The grants.
+    pub grants: Vec<AssetGrant>,
+}
+
+/// Leave to `GET` one file. The URL is a credential: never log it.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct AssetGrant {
+    /// SHA-256 of the content.
+    pub sha256: String,
+    /// Where to `GET` it: a URL, or a path that begins with `/` on the API that gave the leave.
+    pub url: String,
+}
+
+impl std::fmt::Debug for AssetGrant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AssetGrant")
+            .field("sha256", &self.sha256)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A signed `HEAD` of an object. The URL is a credential: never log it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UploadCheck {
+    /// What to ask.
+    pub url: String,
+    /// Headers that must be sent with it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+}
+
+impl std::fmt::Debug for UploadCheck {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UploadCheck").finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for UploadGrant {

@@ -8,6 +8,7 @@
 //! `result` and `failure`.
 
 mod failure;
+mod files;
 mod request;
 mod result;
 mod text;
@@ -19,11 +20,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use failure::{FailureClass, JobError, SourceLocation};
+pub use files::{
+    JOB_FILE_NAME_BYTES_MAX, JOB_FILES_MAX, JobFile, check_file_name, check_files, is_module,
+};
 pub use request::{
     Aspect, CacheMode, DEADLINE_S_MAX, Encoder, FPS_MAX, FieldError, Format, JobInput, JobPayload,
     JobRequest, METADATA_BYTES_MAX, METADATA_KEYS_MAX, OutputSpec, Quality,
-    SOURCE_FILE_NAME_BYTES_MAX, TAG_BYTES_MAX, TAGS_MAX, TIMEOUT_S_DEFAULT, TIMEOUT_S_MAX,
-    check_source_file_name,
+    SOURCE_FILE_NAME_BYTES_MAX, SOURCE_FILE_NAME_DEFAULT, TAG_BYTES_MAX, TAGS_MAX,
+    TIMEOUT_S_DEFAULT, TIMEOUT_S_MAX, check_source_file_name,
 };
 pub use result::{ArtifactRole, JobResult, StoredArtifact, Timings, Usage};
 pub use text::UnknownText;

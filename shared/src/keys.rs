@@ -47,6 +47,11 @@
 //! | `:uq:<tenant>:<key>` | string | idempotency: job id and body fingerprint | with the job, at most 24 h beyond its end |
 //! | `:ct` | hash | counters | always |
 //! | `:store` | string | which store holds the results: a hash of the secret that signs its URLs | always |
+//! | `:store:since` | string | since when it is known here, ms; what was stored before is never swept | always |
+//! | `:af:<tenant>` | zset | files that came with jobs (SHA-256) by when one last used them, ms | twice as long as the files |
+//! | `:af:<tenant>:<hash>` | string | such a file is being removed | at most 5 min |
+//! | `:afb` | hash | bytes of each tenant's such files; the sweep counts anew | always |
+//! | `:sweep` | string | a process has swept the store in this period | a period |
 //! | `:ev` | channel | hint: these jobs have news | |
 //!
 //! and one channel without a shard, `{mq:ctl}:<worker>`: hint, renew now.
@@ -66,6 +71,7 @@
 //! `<job>` is the id's [short form](JobId::short): with it the name of a record takes 32 bytes.
 
 use crate::ids::{JobId, TenantId, WebhookId, WorkerId};
+use crate::storage::AssetKey;
 
 /// What one can wait for hints on: a channel, and what in it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -163,6 +169,37 @@ impl Keys {
     #[must_use]
     pub fn store(&self) -> String {
         format!("{}:store", self.base)
+    }
+
+    /// Since when the store is known.
+    #[must_use]
+    pub fn store_since(&self) -> String {
+        format!("{}:store:since", self.base)
+    }
+
+    /// The note that the store has been swept.
+    #[must_use]
+    pub fn sweep(&self) -> String {
+        format!("{}:sweep", self.base)
+    }
+
+    /// When a tenant's jobs last used the files that came with them. All tenants' are in the
+    /// first shard, beside the note of the store.
+    #[must_use]
+    pub fn assets(&self, tenant: &TenantId) -> String {
+        format!("{}:af:{tenant}", self.base)
+    }
+
+    /// How many bytes each tenant's such files take.
+    #[must_use]
+    pub fn asset_bytes(&self) -> String {
+        format!("{}:afb", self.base)
+    }
+
+    /// The lock of a file that is being removed.
+    #[must_use]
+    pub fn asset_lock(&self, asset: &AssetKey) -> String {
+        format!("{}:af:{}:{}", self.base, asset.tenant(), asset.sha256())
     }
 
     /// A tenant's state.

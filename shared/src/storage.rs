@@ -21,10 +21,12 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
-use crate::ids::{Epoch, JobId};
+use crate::ids::{Epoch, JobId, TenantId};
 
 /// Folder of all artifacts in the bucket or directory.
 pub const PREFIX: &str = "manim_videos";
+/// Folder of the files that come with jobs.
+pub const ASSET_PREFIX: &str = "manim_assets";
 /// Most files of one attempt.
 pub const FILES_MAX: usize = 16;
 /// Longest stem of a file name, in bytes.
@@ -235,6 +237,57 @@ impl FromStr for ArtifactKey {
     }
 }
 
+/// Where a file that came with a job lies: under its content's hash, once for each tenant. The
+/// tenant is in the key, so nobody reaches another's file by knowing its hash.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AssetKey {
+    tenant: TenantId,
+    sha256: String,
+}
+
+impl AssetKey {
+    /// The key of a content; `None` if `sha256` is none.
+    #[must_use]
+    pub fn new(tenant: TenantId, sha256: &str) -> Option<Self> {
+        is_sha256(sha256).then(|| Self {
+            tenant,
+            sha256: sha256.to_owned(),
+        })
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// The content's hash.
+    #[must_use]
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+}
+
+impl fmt::Display for AssetKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{ASSET_PREFIX}/{}/{}", self.tenant, self.sha256)
+    }
+}
+
+impl FromStr for AssetKey {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let parse = || {
+            let (tenant, sha256) = text
+                .strip_prefix(ASSET_PREFIX)?
+                .strip_prefix('/')?
+                .split_once('/')?;
+            Self::new(tenant.parse().ok()?, sha256)
+        };
+        parse().ok_or(NameError::Key)
+    }
+}
+
 /// The secret behind all signatures of one deployment; every API process shares it.
 #[derive(Clone)]
 pub struct StorageSecret(Vec<u8>);
@@ -375,6 +428,38 @@ impl Signer {
             terms.bytes,
             terms.sha256,
             self.put_signature(terms)
+        )
+    }
+
+    fn asset_signature(&self, key: &AssetKey, expires_s: u64) -> String {
+        self.sign(&["ASSET", &key.to_string(), &expires_s.to_string()])
+    }
+
+    /// Path and query of a URL by which a worker reads a file that came with a job.
+    #[must_use]
+    pub fn asset_path(&self, key: &AssetKey, expires_s: u64) -> String {
+        format!(
+            "/storage/{key}?expires={expires_s}&signature={}",
+            self.asset_signature(key, expires_s)
+        )
+    }
+
+    /// Whether `signature` allows to read `key` at `now_s`.
+    ///
+    /// # Errors
+    /// As [`Signer::check_put`].
+    pub fn check_asset(
+        &self,
+        key: &AssetKey,
+        expires_s: u64,
+        signature: &str,
+        now_s: u64,
+    ) -> Result<(), SignatureError> {
+        check(
+            &self.asset_signature(key, expires_s),
+            signature,
+            expires_s,
+            now_s,
         )
     }
 
@@ -602,6 +687,33 @@ mod tests {
             stranger.check_put(&terms, &good, 0),
             Err(SignatureError::Mismatch)
         );
+    }
+
+    #[test]
+    fn an_asset_is_reached_by_its_tenant_and_signature_only() {
+        let signer = signer();
+        let key = |tenant: &str| AssetKey::new(tenant.parse().unwrap(), &"a".repeat(64)).unwrap();
+        assert_eq!(key("acme").to_string().parse::<AssetKey>(), Ok(key("acme")));
+        let good = signer.asset_signature(&key("acme"), 1_000);
+        assert_eq!(signer.check_asset(&key("acme"), 1_000, &good, 0), Ok(()));
+        for (tenant, expires_s) in [("other", 1_000), ("acme", 2_000)] {
+            assert_eq!(
+                signer.check_asset(&key(tenant), expires_s, &good, 0),
+                Err(SignatureError::Mismatch)
+            );
+        }
+        assert_eq!(
+            signer.check_asset(&key("acme"), 1_000, &good, 1_000),
+            Err(SignatureError::Expired)
+        );
+        for bad in [
+            "manim_assets/acme/x",
+            "manim_assets/../x/aaaa",
+            "manim_assets/Acme/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+            "manim_videos/acme/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        ] {
+            assert!(bad.parse::<AssetKey>().is_err(), "{bad}");
+        }
     }
 
     #[test]

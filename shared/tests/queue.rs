@@ -622,6 +622,7 @@ async fn a_payload_written_by_another_version_is_an_error_not_a_crash() {
         source: "x".into(),
         scene: None,
         file_name: None,
+        files: Vec::new(),
     };
     assert_eq!(input.kind(), "code");
 }

@@ -305,7 +305,7 @@ fn a_message_names_the_input_the_reason_and_the_remedy() {
         rejected("from manim import *\nimport os\n").to_string(),
         "scene.py:2:8: import of `os` is not allowed [import-not-allowed]\n  \
          hint: a scene runs alone, without files or programs around it: write its data into the \
-         scene"
+         scene, or send a file along and read it with `open(\"data.csv\")`, its name written out"
     );
     assert_eq!(
         rejected("def f(:\n")
@@ -325,7 +325,7 @@ fn a_message_names_the_input_the_reason_and_the_remedy() {
             "plugins are not installed",
         ),
         ("from helpers.style import BLUE", "copy what you need"),
-        ("open('x')", "write its data into the scene"),
+        ("open(name)", "write its data into the scene"),
         ("exit()", "return from `construct`"),
     ];
     for (source, part) in hints {
@@ -1131,5 +1131,42 @@ proptest! {
     fn any_scene_name_gets_an_answer(name in "\\PC{0,140}") {
         let checked = check(b"from manim import *\nclass A(Scene): pass\n", PolicyMode::Off).unwrap();
         let _ = checked.select_scene(Some(&name)).map_err(|error| error.hint());
+    }
+}
+
+#[test]
+fn a_file_that_was_sent_along_may_be_read_by_its_name_and_nothing_else_may_be_opened() {
+    let allowed = |line: &str| {
+        let source = format!(
+            "from manim import *\nimport csv\n\nclass A(Scene):\n    def construct(self):\n        {line}\n"
+        );
+        check(source.as_bytes(), PolicyMode::Enforce).is_ok()
+    };
+    for good in [
+        "rows = list(csv.reader(open('data.csv')))",
+        "with open('data/points.csv', 'r', encoding='utf-8', newline='') as file: file.read()",
+        "open('x.bin', mode='rb').read()",
+    ] {
+        assert!(allowed(good), "{good}");
+    }
+    for bad in [
+        "open('/etc/passwd')",
+        "open('../x')",
+        "open('.env')",
+        "open('x.py')",
+        "open('x', 'w')",
+        "open('x', 'r+')",
+        "open('x', mode)",
+        "open('x', 'r', 1)",
+        "open('x', opener=print)",
+        "open(*['x'])",
+        "open('x', **{})",
+        "open('x' + name)",
+        "open(f'{name}')",
+        "open(0)",
+        "open()",
+        "f = open",
+    ] {
+        assert!(!allowed(bad), "{bad}");
     }
 }

@@ -73,6 +73,7 @@ async fn main() -> anyhow::Result<()> {
             scene: None,
             output: output.clone(),
             limits: Limits::default(),
+            files: None,
             formulas: shelf.clone(),
             cores: std::env::var("CORES").map_or(1, |n| n.parse().expect("CORES is a number")),
             stop: tokio_util::sync::CancellationToken::new(),

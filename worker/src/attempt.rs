@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use backon::{ExponentialBuilder, Retryable as _};
 use manimq_shared::job::{
-    ArtifactRole, FailureClass, JobError, JobInput, JobPayload, JobRequest, JobResult, Progress,
-    Stage, StoredArtifact,
+    ArtifactRole, FailureClass, JobError, JobFile, JobInput, JobPayload, JobRequest, JobResult,
+    Progress, SOURCE_FILE_NAME_DEFAULT, Stage, StoredArtifact,
 };
 use manimq_shared::queue::{
     Claim, EventKind, LEASE, Queue, QueueError, RenderLimit, RenderLimits, Renewal, Settled, failed,
@@ -14,6 +14,7 @@ use manimq_shared::queue::{
 use manimq_shared::scene_policy::{self, CheckError, PolicyMode};
 use tokio_util::sync::CancellationToken;
 
+use crate::assets::{self, AssetError};
 use crate::board::Board;
 use crate::ceilings::Ceilings;
 use crate::convert;
@@ -22,7 +23,8 @@ use crate::leases::{Held, Leases, Verdict};
 use crate::metrics::WorkerMetrics;
 use crate::sandbox::formulas::FormulaStore;
 use crate::sandbox::{
-    EventReceiver, EventSender, Limits, RenderError, RenderEvent, RenderRequest, Rendered, Sandbox,
+    EventReceiver, EventSender, Files, Limits, RenderError, RenderEvent, RenderRequest, Rendered,
+    Sandbox,
 };
 use crate::upload::{Upload, UploadError, Uploader};
 
@@ -188,10 +190,17 @@ async fn render<S: Sandbox>(
 ) -> Outcome {
     // Given back before the result is stored.
     let cores = context.cores.take();
-    let request = match prepare(context, claim, held, payload, &cores).await {
+    let mut request = match prepare(context, claim, held, payload, &cores).await {
         Ok(request) => request,
         Err(error) => return Outcome::Failed(failed(error)),
     };
+    let JobInput::Code { files, .. } = &payload.request.input;
+    if !files.is_empty() {
+        request.files = match fetch(context, claim, held, files).await {
+            Ok(files) => Some(files),
+            Err(outcome) => return outcome,
+        };
+    }
     let stop = request.stop.clone();
     let (sender, receiver) = EventSender::channel(EVENTS);
     let result = {
@@ -238,8 +247,10 @@ async fn prepare(
         source,
         scene,
         file_name,
+        ..
     } = &payload.request.input;
-    let file_name = file_name.clone().unwrap_or_else(|| "scene.py".to_owned());
+    let file_name = file_name.clone();
+    let file_name = file_name.unwrap_or_else(|| SOURCE_FILE_NAME_DEFAULT.to_owned());
     let checked = scene_policy::check_async(source.as_bytes(), context.policy)
         .await
         .map_err(|error| match error {
@@ -268,9 +279,41 @@ async fn prepare(
         scene: scene.clone(),
         output: convert::output(&payload.request.output),
         limits: limits(payload.request.timeout_s, &ceilings, cores.count()),
+        files: None,
         formulas: Some(context.formulas.shelf(claim.tenant.to_string())),
         cores: cores.count(),
         stop: held.stop().child_token(),
+    })
+}
+
+/// The files that came with the job.
+async fn fetch(
+    context: &Context,
+    claim: &Claim,
+    held: &Held,
+    files: &[JobFile],
+) -> Result<Files, Outcome> {
+    let (job, epoch, token) = (claim.job, claim.epoch, &claim.token);
+    let fetching = assets::fetch(&context.uploader, job, epoch, token, files);
+    let fetched = tokio::select! {
+        fetched = fetching => fetched,
+        () = held.stop().cancelled() => return Err(match held.verdict() {
+            Some(Verdict::Canceled) => Outcome::Canceled,
+            Some(Verdict::Lost) | None => Outcome::Lost,
+        }),
+        () = context.kill.cancelled() => return Err(Outcome::Released("the worker is stopping")),
+    };
+    fetched.map_err(|error| {
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "cannot fetch the files of {}",
+            claim.job
+        );
+        let class = match &error {
+            AssetError::Invalid(_) => FailureClass::Validation,
+            AssetError::Store(_) => FailureClass::Storage,
+        };
+        Outcome::Failed(failed(JobError::new(class, error.to_string())))
     })
 }
 
@@ -417,7 +460,7 @@ async fn publish(context: &Context, claim: &Claim, held: &Held, rendered: Render
             );
             let text = match &error {
                 UploadError::Later { what, .. } => format!("{what} did not work"),
-                UploadError::Refused(text) => text.clone(),
+                UploadError::Stale(text) | UploadError::Refused(text) => text.clone(),
                 UploadError::File(_) => "the rendered file could not be read".to_owned(),
             };
             Outcome::Failed(failed(JobError::new(FailureClass::Storage, text)))

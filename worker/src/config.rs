@@ -32,6 +32,10 @@ pub struct RunArgs {
     #[arg(long, env = "MANIMQ_API_URL", default_value = "http://127.0.0.1:8080")]
     pub api_url: String,
 
+    /// Certificates (PEM) to trust beside the system's, for an API or a bucket that speaks https
+    #[arg(long, env = "MANIMQ_CA_FILE", value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+
     /// Renders at a time. Each wants a core and up to 400 MB at 1080p [default: number of cores]
     #[arg(long, env = "MANIMQ_SLOTS", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub slots: Option<u16>,

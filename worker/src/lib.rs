@@ -2,6 +2,7 @@
 //!
 //! `pool.rs` draws the tree of tasks.
 
+pub mod assets;
 pub mod attempt;
 pub mod board;
 pub mod ceilings;

@@ -86,7 +86,7 @@ where
         queue: queue.clone(),
         leases: Leases::default(),
         board: board.clone(),
-        uploader: Uploader::new(&args.api_url)?,
+        uploader: Uploader::trusting(&args.api_url, args.ca_file.as_deref())?,
         policy: args.scene_policy,
         ceilings: Ceilings::new(args.limits),
         metrics: WorkerMetrics::default(),

@@ -17,6 +17,7 @@ pub mod local;
 use std::fmt;
 use std::fs::File;
 use std::future::Future;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,6 +94,8 @@ pub struct RenderRequest {
     pub output: OutputSpec,
     /// What it may use.
     pub limits: Limits,
+    /// Files that the scene finds in its working directory.
+    pub files: Option<Files>,
     /// Where formulas of this tenant's earlier jobs are; `None`: each is set anew.
     pub formulas: Option<FormulaShelf>,
     /// How many cores it may take, at least one. More than one is used at level `full` only, by
@@ -100,6 +103,36 @@ pub struct RenderRequest {
     pub cores: u32,
     /// Cancel this to interrupt the render.
     pub stop: CancellationToken,
+}
+
+/// Files that come with a scene, one after the other in one file.
+#[derive(Debug, Clone)]
+pub struct Files {
+    /// In the order in which they lie there.
+    pub entries: Vec<FileEntry>,
+    /// Their contents; open for reading and writing, without a name.
+    pub content: Arc<File>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileEntry {
+    /// Its path in the working directory, checked.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+}
+
+impl Files {
+    /// All of it with `source` at the end, for reading only.
+    fn with_source(&self, source: &str) -> std::io::Result<OwnedFd> {
+        use std::os::unix::fs::FileExt as _;
+        let start = self.entries.iter().map(|file| file.bytes).sum();
+        self.content.set_len(start)?;
+        self.content.write_all_at(source.as_bytes(), start)?;
+        let path = format!("/proc/self/fd/{}", self.content.as_raw_fd());
+        Ok(File::open(path)?.into())
+    }
 }
 
 /// What to make of a scene, in Manim's own terms.

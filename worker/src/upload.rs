@@ -1,14 +1,20 @@
 //! Stores an attempt's files: asks the API for leave, then sends each to its signed URL.
 //!
-//! A worker has no key of the store and no shared disk; the lease is what it shows.
+//! A worker has no key of the store and no shared disk; the lease is what it shows. A bucket is
+//! asked afterwards what it has: the answer to an upload says that it ended, not what arrived.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::fd::AsRawFd as _;
+use std::path::Path;
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable as _};
-use manimq_shared::api::{Problem, UploadFile, UploadGrant, UploadGrants, UploadRequest};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use manimq_shared::api::{
+    Problem, UploadCheck, UploadFile, UploadGrant, UploadGrants, UploadRequest,
+};
 use manimq_shared::ids::{Epoch, JobId, LeaseToken};
 use sha2::{Digest as _, Sha256};
 use tokio_util::io::ReaderStream;
@@ -17,6 +23,12 @@ use tokio_util::io::ReaderStream;
 const GRANT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Slowest upload that is waited for, bytes a second.
 const RATE_MIN: u64 = 1_000_000;
+/// Longest wait for a bucket's word on what it has.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
+/// How often leave that has run out is asked for again.
+const RENEWALS_MAX: u32 = 3;
+/// Most of a refusal that is read.
+const REFUSAL_BYTES_MAX: usize = 16 * 1024;
 /// How long an API or store that is away is waited for, counting the pauses only.
 const RETRY_FOR: Duration = Duration::from_secs(60);
 
@@ -63,6 +75,9 @@ pub enum UploadError {
         #[source]
         source: Option<reqwest::Error>,
     },
+    /// The leave has run out; with a new one it may work.
+    #[error("{0}")]
+    Stale(String),
     /// The API or the store refuses for good.
     #[error("{0}")]
     Refused(String),
@@ -83,8 +98,17 @@ impl Uploader {
     ///
     /// # Errors
     /// If the HTTP client cannot be built.
-    pub fn new(api_url: &str) -> Result<Self, reqwest::Error> {
+    pub fn new(api_url: &str) -> anyhow::Result<Self> {
+        Self::trusting(api_url, None)
+    }
+
+    /// The same, trusting the certificates in `ca_file` beside the system's.
+    ///
+    /// # Errors
+    /// If the file holds no certificates, or the HTTP client cannot be built.
+    pub fn trusting(api_url: &str, ca_file: Option<&Path>) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(manimq_shared::tls::client_config(ca_file)?)
             .connect_timeout(Duration::from_secs(5))
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("manimq-worker/", env!("CARGO_PKG_VERSION")))
@@ -93,6 +117,10 @@ impl Uploader {
             http,
             api_url: api_url.trim_end_matches('/').to_owned(),
         })
+    }
+
+    pub(crate) fn http(&self) -> &reqwest::Client {
+        &self.http
     }
 
     /// Stores all files of an attempt; the order is kept.
@@ -143,19 +171,6 @@ impl Uploader {
             lease_token: lease_token.clone(),
             files,
         };
-        let backoff = || {
-            ExponentialBuilder::default()
-                .with_jitter()
-                .with_min_delay(Duration::from_millis(100))
-                .with_max_delay(Duration::from_secs(5))
-                .without_max_times()
-                .with_total_delay(Some(RETRY_FOR))
-        };
-        let later = |error: &UploadError| matches!(error, UploadError::Later { .. });
-        let tell = |error: &UploadError, pause: Duration| {
-            let shown = error as &dyn std::error::Error;
-            tracing::warn!(error = shown, ?pause, "will try again");
-        };
         let grants = (|| self.grants(&request))
             .retry(backoff())
             .when(later)
@@ -170,12 +185,8 @@ impl Uploader {
         }
         // Side by side: a still beside the film costs no time of its own. They are few.
         let puts = grants.iter().zip(&contents).zip(&request.files).map(
-            |((grant, content), file)| async move {
-                (|| self.put(grant, content, file))
-                    .retry(backoff())
-                    .when(later)
-                    .notify(tell)
-                    .await?;
+            |((grant, content), file)| async {
+                self.put_surely(&request, grant, content, file).await?;
                 Ok(Stored {
                     key: grant.key.clone(),
                     sha256: file.sha256.clone(),
@@ -185,8 +196,120 @@ impl Uploader {
         futures_util::future::try_join_all(puts).await
     }
 
+    /// Sends one file until the store has it, with a new leave when the old one has run out.
+    async fn put_surely(
+        &self,
+        request: &UploadRequest,
+        grant: &UploadGrant,
+        content: &File,
+        file: &UploadFile,
+    ) -> Result<(), UploadError> {
+        let mut grant = grant.clone();
+        let mut renewals = 0;
+        loop {
+            let put = (|| self.put_and_check(&grant, content, file))
+                .retry(backoff())
+                .when(later)
+                .notify(tell)
+                .await;
+            match put {
+                Err(UploadError::Stale(_)) if renewals < RENEWALS_MAX => {
+                    renewals += 1;
+                    let request = UploadRequest {
+                        files: vec![file.clone()],
+                        ..request.clone()
+                    };
+                    let fresh = (|| self.grants(&request))
+                        .retry(backoff())
+                        .when(later)
+                        .notify(tell)
+                        .await?;
+                    grant = fresh.into_iter().next().ok_or_else(|| {
+                        UploadError::Refused("the API granted no upload".to_owned())
+                    })?;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn put_and_check(
+        &self,
+        grant: &UploadGrant,
+        content: &File,
+        file: &UploadFile,
+    ) -> Result<(), UploadError> {
+        self.put(grant, content, file).await?;
+        match &grant.check {
+            Some(check) => self.check(check, content, file).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Asks a bucket what lies there now. Whatever hash it tells must be the file's.
+    async fn check(
+        &self,
+        check: &UploadCheck,
+        content: &File,
+        file: &UploadFile,
+    ) -> Result<(), UploadError> {
+        let what = "looking whether the result was stored";
+        let mut request = self.http.head(&check.url).timeout(CHECK_TIMEOUT);
+        for (name, value) in &check.headers {
+            request = request.header(name, value);
+        }
+        let response = request.send().await.map_err(|error| failed(what, error))?;
+        let response = accepted(what, response, true).await?;
+        let header = |name: &str| {
+            let value = response.headers().get(name)?.to_str().ok()?;
+            Some(value.to_owned())
+        };
+        let wrong = |found: &str| {
+            Err(UploadError::Refused(format!(
+                "{what}: the store has other content under this key ({found})"
+            )))
+        };
+        let length = header("content-length").and_then(|text| text.parse::<u64>().ok());
+        if length != Some(file.bytes) {
+            return wrong("of another length");
+        }
+        let sha256 = STANDARD.encode(hex_bytes(&file.sha256));
+        if let Some(found) = header("x-amz-checksum-sha256") {
+            return if found == sha256 {
+                Ok(())
+            } else {
+                wrong("another SHA-256")
+            };
+        }
+        let md5 = md5_digest(content).await?;
+        let goog = response
+            .headers()
+            .get_all("x-goog-hash")
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .find_map(|part| part.trim().strip_prefix("md5=").map(str::to_owned));
+        if let Some(found) = goog.or_else(|| header("content-md5")) {
+            return if found == STANDARD.encode(md5) {
+                Ok(())
+            } else {
+                wrong("another MD5")
+            };
+        }
+        // S3's tag of an object that was sent in one piece, unless it is encrypted with a key of
+        // its owner's: then it has as many digits and is none, and cannot be told from a wrong one.
+        let encrypted = header("x-amz-server-side-encryption").is_some_and(|kind| kind != "AES256");
+        let tag = header("etag").map(|tag| tag.trim_matches('"').to_owned());
+        match tag {
+            Some(tag) if tag.len() == 32 && !encrypted && tag != hex_text(&md5) => {
+                wrong("another MD5")
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// The API grants a place on itself without naming a host: it is the one that was asked.
-    fn absolute(&self, url: &str) -> String {
+    pub(crate) fn absolute(&self, url: &str) -> String {
         if url.starts_with('/') {
             format!("{}{url}", self.api_url)
         } else {
@@ -204,7 +327,7 @@ impl Uploader {
             .send()
             .await
             .map_err(|error| failed(what, error))?;
-        let response = accepted(what, response).await?;
+        let response = accepted(what, response, false).await?;
         let grants: UploadGrants = response.json().await.map_err(|error| failed(what, error))?;
         Ok(grants.grants)
     }
@@ -216,10 +339,8 @@ impl Uploader {
         file: &UploadFile,
     ) -> Result<(), UploadError> {
         let what = "storing the result";
-        // Opened anew for each try: an abandoned one may still be reading, and file descriptors
-        // that are duplicates share their place in the file.
-        let content = File::open(format!("/proc/self/fd/{}", content.as_raw_fd()))?;
-        let body = ReaderStream::with_capacity(tokio::fs::File::from_std(content), 256 * 1024);
+        let body = tokio::fs::File::from_std(reopened(content)?);
+        let body = ReaderStream::with_capacity(body, 256 * 1024);
         let mut request = self
             .http
             .put(self.absolute(&grant.url))
@@ -228,18 +349,49 @@ impl Uploader {
         for (name, value) in &grant.headers {
             request = request.header(name, value);
         }
+        if grant.md5 {
+            request = request.header("content-md5", STANDARD.encode(md5_digest(content).await?));
+        }
         let response = request
             .body(reqwest::Body::wrap_stream(body))
             .send()
             .await
             .map_err(|error| failed(what, error))?;
-        accepted(what, response).await?;
+        // It is there already, from an earlier try whose answer was lost; it will be looked at.
+        if response.status().as_u16() == 412 && grant.check.is_some() {
+            return Ok(());
+        }
+        accepted(what, response, grant.check.is_some()).await?;
         Ok(())
     }
 }
 
+fn backoff() -> ExponentialBuilder {
+    ExponentialBuilder::default()
+        .with_jitter()
+        .with_min_delay(Duration::from_millis(100))
+        .with_max_delay(Duration::from_secs(5))
+        .without_max_times()
+        .with_total_delay(Some(RETRY_FOR))
+}
+
+fn later(error: &UploadError) -> bool {
+    matches!(error, UploadError::Later { .. })
+}
+
+fn tell(error: &UploadError, pause: Duration) {
+    let shown = error as &dyn std::error::Error;
+    tracing::warn!(error = shown, ?pause, "will try again");
+}
+
+/// The file anew, at its start: an abandoned try may still be reading, and file descriptors that
+/// are duplicates share their place in the file.
+fn reopened(file: &File) -> std::io::Result<File> {
+    File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
 /// A transport error; the URL (a credential) is left out of it.
-fn failed(what: &str, error: reqwest::Error) -> UploadError {
+pub(crate) fn failed(what: &str, error: reqwest::Error) -> UploadError {
     UploadError::Later {
         what: what.to_owned(),
         source: Some(error.without_url()),
@@ -248,23 +400,32 @@ fn failed(what: &str, error: reqwest::Error) -> UploadError {
 
 /// Passes a 2xx on. Only what says that this very request is refused is final; the rest may be
 /// tried again, a 400 too: it is what a body that a proxy cut short is answered with.
-async fn accepted(
+///
+/// A bucket's refusals have other reasons than the API's: 403 is mostly a URL that has run out,
+/// 409 two writers at one time.
+pub(crate) async fn accepted(
     what: &str,
     response: reqwest::Response,
+    of_bucket: bool,
 ) -> Result<reqwest::Response, UploadError> {
     let status = response.status();
     if status.is_success() {
         return Ok(response);
     }
-    let detail = match response.json::<Problem>().await {
-        Ok(problem) => problem.detail,
-        Err(_) => String::from("no reason given"),
-    };
+    let (slug, detail) = reason(response).await;
     let text = format!("{what}: {status}: {detail}");
-    if matches!(
-        status.as_u16(),
-        401 | 403 | 404 | 405 | 409 | 410 | 413 | 415 | 422
-    ) {
+    if slug == "url-expired" || of_bucket && matches!(status.as_u16(), 401 | 403) {
+        return Err(UploadError::Stale(text));
+    }
+    let refused = if of_bucket {
+        matches!(status.as_u16(), 404 | 405 | 411 | 413)
+    } else {
+        matches!(
+            status.as_u16(),
+            401 | 403 | 404 | 405 | 409 | 410 | 413 | 415 | 422
+        )
+    };
+    if refused {
         Err(UploadError::Refused(text))
     } else {
         Err(UploadError::Later {
@@ -274,6 +435,75 @@ async fn accepted(
     }
 }
 
+/// Slug and words of a refusal: the API's problem, or what a bucket says in XML.
+async fn reason(response: reqwest::Response) -> (String, String) {
+    use futures_util::StreamExt as _;
+    let mut body = Vec::new();
+    let mut stream = response.bytes_stream();
+    while let Ok(Some(Ok(chunk))) = tokio::time::timeout(GRANT_TIMEOUT, stream.next()).await {
+        body.extend_from_slice(&chunk);
+        if body.len() > REFUSAL_BYTES_MAX {
+            break;
+        }
+    }
+    if let Ok(problem) = serde_json::from_slice::<Problem>(&body) {
+        return (problem.kind, problem.detail);
+    }
+    // Two of its elements only: others repeat the request and its signature.
+    let text = String::from_utf8_lossy(&body);
+    let element = |name: &str| {
+        let (_, rest) = text.split_once(&format!("<{name}>"))?;
+        let (value, _) = rest.split_once(&format!("</{name}>"))?;
+        Some(
+            value
+                .chars()
+                .filter(|c| !c.is_control())
+                .take(300)
+                .collect::<String>(),
+        )
+    };
+    match (element("Code"), element("Message")) {
+        (Some(code), Some(message)) => (code.clone(), format!("{code}: {message}")),
+        (Some(code), None) => (code.clone(), code),
+        _ => (String::new(), "no reason given".to_owned()),
+    }
+}
+
+fn hex_bytes(text: &str) -> Vec<u8> {
+    let digits = text.as_bytes().chunks(2);
+    digits
+        .filter_map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+        .collect()
+}
+
+pub(crate) fn hex_text(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut hex, byte| {
+        use std::fmt::Write as _;
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+/// The MD5 of a file, for stores that know no stronger hash.
+async fn md5_digest(file: &File) -> std::io::Result<[u8; 16]> {
+    use md5::Md5;
+    let mut file = reopened(file)?;
+    let sum = move || {
+        let mut digest = Md5::new();
+        let mut buffer = vec![0; 256 * 1024];
+        loop {
+            let n = file.read(&mut buffer)?;
+            if n == 0 {
+                return Ok(digest.finalize().into());
+            }
+            digest.update(&buffer[..n]);
+        }
+    };
+    tokio::task::spawn_blocking(sum)
+        .await
+        .map_err(std::io::Error::other)?
+}
+
 fn digest(mut file: File) -> std::io::Result<(String, File)> {
     file.seek(SeekFrom::Start(0))?;
     let mut hasher = Sha256::new();
@@ -281,15 +511,7 @@ fn digest(mut file: File) -> std::io::Result<(String, File)> {
     loop {
         let n = file.read(&mut buffer)?;
         if n == 0 {
-            let hex = hasher
-                .finalize()
-                .iter()
-                .fold(String::new(), |mut hex, byte| {
-                    use std::fmt::Write as _;
-                    let _ = write!(hex, "{byte:02x}");
-                    hex
-                });
-            return Ok((hex, file));
+            return Ok((hex_text(&hasher.finalize()), file));
         }
         hasher.update(&buffer[..n]);
     }

@@ -62,6 +62,8 @@ async fn grant(
         .map(|file| {
             let key = format!("{}.{}.{}", request.job, request.epoch, file.name);
             UploadGrant {
+                md5: false,
+                check: None,
                 url: format!("{url}/put/{key}"),
                 name: file.name,
                 key,

@@ -16,6 +16,8 @@ mod errors;
 mod examples;
 #[path = "sandbox/faithful.rs"]
 mod faithful;
+#[path = "sandbox/files.rs"]
+mod files;
 #[path = "sandbox/lifecycle.rs"]
 mod lifecycle;
 #[path = "sandbox/limits.rs"]

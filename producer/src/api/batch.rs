@@ -15,7 +15,7 @@ use super::admit::{self, Admitted};
 use super::extract::{Member, StrictJson};
 use super::openapi::Problems;
 use super::problem::{ApiError, Kind};
-use super::{App, check, jobs, usage, view};
+use super::{App, assets, check, jobs, usage, view};
 
 /// Sources of one batch that are checked at the same time.
 const CHECKS: usize = 2;
@@ -64,6 +64,7 @@ pub(super) async fn submit(
         let (app, caller, tenant, traceparent) = (&app, &caller, &tenant, traceparent.clone());
         async move {
             check::request(app, caller, &mut request).await?;
+            assets::secure(app, tenant, &request, Vec::new()).await?;
             let payload = JobPayload {
                 request,
                 parent: None,

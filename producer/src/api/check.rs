@@ -25,6 +25,7 @@ pub(super) async fn request(
         source,
         scene,
         file_name,
+        ..
     } = &mut request.input;
     caller.require(Scope::Code)?;
     source_size(app, source, "/input/source")?;

@@ -206,7 +206,7 @@ fn place(text: &[u8], offset: usize) -> (usize, usize) {
 }
 
 /// Parses JSON; errors say where.
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     let malformed = |detail: String| ApiError::new(Kind::Malformed, detail);
     if body.is_empty() {
         return Err(malformed("the body is empty; send a JSON object".into()));

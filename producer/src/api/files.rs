@@ -4,14 +4,14 @@
 //! it: a type from a closed list, `nosniff`, and a policy that allows a film or a picture to be
 //! shown and nothing more.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{RawPathParams, Request, State};
 use axum::http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE,
-    CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE,
-    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, LOCATION,
+    RANGE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
@@ -25,7 +25,7 @@ use super::App;
 use super::extract::Query;
 use super::jobs::matches_etag;
 use super::problem::{ApiError, Kind};
-use crate::storage::{Range, StoreError, Stored, now_s};
+use crate::storage::{Location, Range, StoreError, Stored, now_s};
 
 /// What a browser may do with a file that it shows: nothing but show it.
 const SHOW_ONLY: &str =
@@ -60,7 +60,7 @@ fn key(params: &RawPathParams) -> Result<ArtifactKey, ApiError> {
         .ok_or_else(|| ApiError::new(Kind::NotFound, "there is no file of that name"))
 }
 
-fn refused(error: SignatureError) -> ApiError {
+pub(super) fn refused(error: SignatureError) -> ApiError {
     let kind = match error {
         SignatureError::Mismatch => Kind::SignatureInvalid,
         SignatureError::Expired => Kind::UrlExpired,
@@ -92,6 +92,7 @@ impl From<StoreError> for ApiError {
                 format!("the file has {bytes} bytes"),
             )
             .with_header(CONTENT_RANGE, &format!("bytes */{bytes}")),
+            StoreError::Elsewhere => Self::new(Kind::NotFound, text),
             StoreError::Backend(cause) => Self::new(
                 Kind::StorageUnavailable,
                 "the file could not be written or read; try again",
@@ -224,6 +225,18 @@ async fn give_out(
         .signer()
         .check_get(&terms, &query.signature, now_s())
         .map_err(refused)?;
+    let method_there = if method == Method::HEAD {
+        Method::HEAD
+    } else {
+        Method::GET
+    };
+    let located = app
+        .store()
+        .locate(&terms.key, &method_there, disposition(&terms))
+        .await?;
+    if let Location::There { url, age } = located {
+        return there(&url, age, terms.expires_s);
+    }
     let meta = app.store().head(&terms.key).await?;
     let etag = format!(
         "\"{}\"",
@@ -283,6 +296,22 @@ async fn give_out(
         }
     });
     Ok((status, headers, Body::from_stream(content)).into_response())
+}
+
+/// Sends a reader on to a URL that the bucket has signed. Remembered for no longer than it works.
+fn there(url: &str, age: Duration, expires_s: u64) -> Result<Response, ApiError> {
+    let location = HeaderValue::from_str(url).map_err(|error| {
+        ApiError::new(Kind::Internal, "the URL of the file is not one").because(error)
+    })?;
+    let age = age.as_secs().min(expires_s.saturating_sub(now_s()));
+    let remember = HeaderValue::from_str(&format!("private, max-age={age}"))
+        .unwrap_or(HeaderValue::from_static("no-store"));
+    let headers = [
+        (LOCATION, location),
+        (CACHE_CONTROL, remember),
+        (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    ];
+    Ok((StatusCode::FOUND, headers).into_response())
 }
 
 /// The part that a `Range` header asks for (RFC 9110 §14). `None`: all of it, since the header is

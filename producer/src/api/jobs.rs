@@ -17,10 +17,11 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep, timeout_at};
 use utoipa::IntoParams;
 
-use super::extract::{JobPath, Member, Query, StrictJson, Tenant, header_text};
+use super::extract::{JobPath, Member, Query, Tenant, header_text};
 use super::openapi::Problems;
 use super::problem::{ApiError, Kind};
-use super::{App, admit, check, view};
+use super::submission::{Submission, SubmitForm};
+use super::{App, admit, assets, check, view};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -45,9 +46,13 @@ const LOG_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// `Idempotency-Key` (1 to 64 visible characters): a repeated submit with the same key and body
 /// within 24 hours gives the first one's job. With `Prefer: wait=N` it answers when the job has ended, after N
 /// seconds at the latest.
+///
+/// Files for the scene (pictures, sounds, tables) come in a form, `multipart/form-data`: the job's
+/// JSON as its part `job`, each file as a part `files` whose file name is the path that the scene
+/// uses. What was sent before may be named by its SHA-256 in `input.files` instead.
 #[utoipa::path(
     post, path = "/v1/jobs", tag = "jobs", operation_id = "submitJob",
-    request_body(content = JobRequest, content_type = "application/json"),
+    request_body(content((JobRequest = "application/json"), (SubmitForm = "multipart/form-data"))),
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes repeating safe: 1 to 64 visible characters, bare or as a quoted string"),
         ("Prefer" = Option<String>, Header, description = "`wait=N`: answer when the job has ended, after N (at most 60) seconds at the latest")),
     responses(
@@ -61,7 +66,7 @@ const LOG_BYTES_MAX: usize = 8 * 1024 * 1024;
         (status = 403, description = "The tenant's quotas do not allow such a job (`not-allowed`), or the key's scopes do not (`capability-missing`)", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
         (status = 412, description = "`cache` is `only` and there is no earlier result (`not-cached`)", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
         (status = 413, description = "The source or the body is too large", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
-        (status = 415, description = "Not `application/json`", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
+        (status = 415, description = "Neither `application/json` nor `multipart/form-data`", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
         (status = 422, description = "A value is wrong (`invalid-params`), the source was refused (`code-rejected`), or the key was used before (`idempotency-key-reused`)", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
         Problems
     )
@@ -70,13 +75,17 @@ pub(super) async fn submit(
     State(app): State<App>,
     Member(caller): Member,
     headers: HeaderMap,
-    StrictJson(mut request): StrictJson<JobRequest>,
+    Submission {
+        mut request,
+        contents,
+    }: Submission,
 ) -> Result<Response, ApiError> {
     let tenant = caller.tenant.clone();
     let idempotency = idempotency_key(&headers)?;
     // Of the body as it was understood: spaces, the order of fields and defaults do not matter.
     let idempotency = idempotency.map(|key| (key, fingerprint(&request)));
     check::request(&app, &caller, &mut request).await?;
+    assets::secure(&app, &tenant, &request, contents).await?;
     let payload = JobPayload {
         request,
         parent: None,

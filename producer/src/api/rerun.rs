@@ -10,7 +10,7 @@ use manimq_shared::job::JobPayload;
 use super::extract::{JobPath, Member, StrictJson};
 use super::openapi::Problems;
 use super::problem::ApiError;
-use super::{App, admit, check, jobs};
+use super::{App, admit, assets, check, jobs};
 
 /// Run a job again.
 ///
@@ -58,6 +58,7 @@ pub(super) async fn rerun(
     let key = jobs::idempotency_key(&headers)?;
     let idempotency = key.map(|key| (format!("rerun {id} {key}"), jobs::fingerprint(&request)));
     check::request(&app, &caller, &mut request).await?;
+    assets::secure(&app, &tenant, &request, Vec::new()).await?;
     let payload = JobPayload {
         request,
         parent: Some(id),

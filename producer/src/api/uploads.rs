@@ -1,12 +1,13 @@
 //! `POST /internal/v1/uploads`: a worker that holds a lease gets leave to store that attempt's
 //! files. The lease token is the credential; an API key is neither needed nor enough.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::time::Instant;
 
 use axum::Json;
 use axum::extract::State;
 use manimq_shared::api::{UploadGrant, UploadGrants, UploadRequest};
+use manimq_shared::ids::{Epoch, JobId, LeaseToken};
 use manimq_shared::job::FieldError;
 use manimq_shared::storage::{ArtifactKey, ArtifactName, FILES_MAX, is_sha256};
 
@@ -27,44 +28,54 @@ pub(super) async fn grant(
 
 async fn grants(app: &App, request: &UploadRequest) -> Result<UploadGrants, ApiError> {
     let names = check(app, request)?;
-    let held = app
-        .redis(
-            "lease_is",
-            app.queue()
-                .lease_is(request.job, request.epoch, &request.lease_token),
-        )
-        .await?;
-    if !held {
-        return Err(ApiError::new(
-            Kind::LeaseLost,
-            format!(
-                "the lease on {} with epoch {} is not held with this token: another attempt owns the job, or it has ended",
-                request.job, request.epoch
-            ),
-        ));
+    require_lease(app, request.job, request.epoch, &request.lease_token).await?;
+    let mut grants = Vec::with_capacity(names.len());
+    for (file, name) in request.files.iter().zip(names) {
+        let key = ArtifactKey::new(request.job, request.epoch, name);
+        let grant = app
+            .store()
+            .grant(key.clone(), file.bytes, file.sha256.clone())
+            .await?;
+        grants.push(UploadGrant {
+            name: file.name.clone(),
+            key: key.to_string(),
+            url: for_worker(app, grant.url),
+            headers: grant.headers,
+            md5: grant.md5,
+            check: grant.check,
+        });
     }
-    let grants = request
-        .files
-        .iter()
-        .zip(names)
-        .map(|(file, name)| {
-            let mime = name.mime().to_owned();
-            let key = ArtifactKey::new(request.job, request.epoch, name);
-            let path = app
-                .store()
-                .put_path(key.clone(), file.bytes, file.sha256.clone());
-            UploadGrant {
-                name: file.name.clone(),
-                key: key.to_string(),
-                url: match &app.parts().internal_url {
-                    Some(base) => format!("{base}{path}"),
-                    None => path,
-                },
-                headers: BTreeMap::from([("content-type".to_owned(), mime)]),
-            }
-        })
-        .collect();
     Ok(UploadGrants { grants })
+}
+
+/// A URL as a worker gets it: what lies at this API is named without a host, unless workers reach
+/// it at an address of its own.
+pub(super) fn for_worker(app: &App, url: String) -> String {
+    match &app.parts().internal_url {
+        Some(base) if url.starts_with('/') => format!("{base}{url}"),
+        Some(_) | None => url,
+    }
+}
+
+/// That `job` runs as the attempt with `epoch`, and that the asker holds its lease.
+pub(super) async fn require_lease(
+    app: &App,
+    job: JobId,
+    epoch: Epoch,
+    token: &LeaseToken,
+) -> Result<(), ApiError> {
+    let held = app
+        .redis("lease_is", app.queue().lease_is(job, epoch, token))
+        .await?;
+    if held {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        Kind::LeaseLost,
+        format!(
+            "the lease on {job} with epoch {epoch} is not held with this token: another attempt owns the job, or it has ended"
+        ),
+    ))
 }
 
 /// The files' names, if everything about the request is right.

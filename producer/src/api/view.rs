@@ -21,6 +21,7 @@ pub(super) fn job(app: &App, record: &JobRecord) -> JobView {
         source,
         scene,
         file_name,
+        files,
     } = &request.input;
     let result = record.result.as_ref();
     let artifacts = artifacts(app, record);
@@ -45,6 +46,7 @@ pub(super) fn job(app: &App, record: &JobRecord) -> JobView {
             scene: scene.clone(),
             file_name: file_name.clone(),
             source_bytes: source.len() as u64,
+            files: files.clone(),
         },
         output: request.output.clone(),
         timeout_s: request.timeout_s,
@@ -152,9 +154,9 @@ pub(super) fn url(
     let store = app.store();
     let expires_s = store.get_expiry_s();
     let file_name = file_name(record, &key);
-    let path = store.get_path(key, file_name, expires_s);
+    let url = store.get_url(&app.parts().public_url, key, file_name, expires_s);
     let expires_at = Timestamp::from_second(i64::try_from(expires_s).ok()?).ok()?;
-    Some((format!("{}{path}", app.parts().public_url), expires_at))
+    Some((url, expires_at))
 }
 
 pub(super) fn artifacts(app: &App, record: &JobRecord) -> Vec<ArtifactView> {

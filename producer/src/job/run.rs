@@ -23,6 +23,7 @@ use crate::render::follow::{Follower, Logs};
 use crate::render::place::Place;
 use crate::render::progress::{Mode, Screen};
 use crate::render::source::Source;
+use crate::render::with::With;
 use crate::render::{More, Plan, submit};
 use crate::term::Paint;
 
@@ -118,6 +119,7 @@ impl SubmitArgs {
                 output_file: None,
             },
             source,
+            with: With::find(&self.job.with)?,
             timeout_s: self.job.timeout_s(),
             lane: self.job.lane.unwrap_or(Lane::Normal),
             cache: self.job.cache(),

@@ -14,6 +14,7 @@ use super::flags::ManimFlags;
 use super::follow::Logs;
 use super::place::{self, Place};
 use super::source::Source;
+use super::with::With;
 use super::{More, Plan, Which};
 use crate::cli::ServerArgs;
 use crate::exit::Failure;
@@ -26,6 +27,7 @@ Examples:
   manimq render -s scene.py MyScene              the last frame as a picture
   manimq render -t -o logo scene.py Logo         transparent, to …/logo.mov
   manimq render -a scene.py                      every scene of the file
+  manimq render scene.py A --with logo.png       with a file that the scene uses, or a folder of them
   cat scene.py | manimq render -ql - MyScene     from standard input
   manimq render --json scene.py A | jq -r .path  for scripts
 
@@ -86,6 +88,11 @@ pub struct OutputArgs {
 /// How a job is run.
 #[derive(Debug, Args)]
 pub struct JobFlags {
+    /// A file or folder that the scene uses (pictures, SVG, sounds, tables), sent with it and found
+    /// under the path given here; may be repeated
+    #[arg(long, value_name = "FILE|DIR", help_heading = "Job")]
+    pub with: Vec<PathBuf>,
+
     /// Stop the render after this long, at most 1h
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_timeout,
           help_heading = "Job")]
@@ -344,6 +351,7 @@ impl RenderArgs {
             }
         }
         let source = Source::read(&self.file)?;
+        let with = With::find(&self.job.with)?;
         Ok(Plan {
             which: which(&self.scenes, self.write_all),
             place: Place {
@@ -352,6 +360,7 @@ impl RenderArgs {
                 output_file: self.output_file.clone(),
             },
             source,
+            with,
             output,
             timeout_s: self.job.timeout_s(),
             lane: self.job.lane.unwrap_or(Lane::Interactive),

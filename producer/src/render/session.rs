@@ -63,6 +63,7 @@ impl Session<'_> {
                 source: plan.source.text.clone(),
                 scene: scene.map(str::to_owned),
                 file_name: plan.source.file_name.clone(),
+                files: Vec::new(),
             },
             output: plan.output.clone(),
             lane: plan.lane,
@@ -124,6 +125,7 @@ impl Session<'_> {
     /// Submits once, however often the call must be repeated: the key makes repetitions find the
     /// first one's job. A server that is not there at all is not waited for.
     pub(super) async fn submit(&self, scene: Option<&str>) -> Result<JobView, Refused> {
+        let plan = self.plan;
         let request = self.request(scene);
         let key = match (&self.plan.more.key, scene) {
             (None, _) => Uuid::now_v7().simple().to_string(),
@@ -140,7 +142,8 @@ impl Session<'_> {
                 return Err(Refused::Other(canceled_early()));
             }
             // Not raced against Ctrl-C: a job that was accepted must be known to be cancelled.
-            let error = match self.client.submit(&request, &key).await {
+            let files = &plan.with.files;
+            let error = match self.client.submit_with(&request, files, &key).await {
                 Ok(job) => return Ok(job),
                 Err(error) => error,
             };

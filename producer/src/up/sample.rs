@@ -54,6 +54,7 @@ pub async fn make(
     };
     let plan = Plan {
         more: More::default(),
+        with: crate::render::with::With::default(),
         source: Source {
             text: SOURCE.to_owned(),
             shown: "hello.py".to_owned(),

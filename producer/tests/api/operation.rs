@@ -526,7 +526,7 @@ async fn a_queue_whose_results_lie_elsewhere_is_refused() {
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "{text}");
     for words in [
-        "results in another data folder than",
+        "results in another place than",
         "MANIMQ_STORAGE_SECRET",
         "--redis-prefix",
         "redis-cli DEL '{mq:0}:store'",

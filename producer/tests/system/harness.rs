@@ -32,6 +32,7 @@ pub struct System {
     listen: String,
     url: String,
     http: reqwest::Client,
+    api_environment: Vec<(String, String)>,
 }
 
 fn workspace() -> PathBuf {
@@ -76,6 +77,12 @@ pub async fn wait_for(what: &str, limit: Duration, mut holds: impl AsyncFnMut() 
 impl System {
     /// API, Redis and a worker with two slots, ready to render.
     pub async fn start() -> Self {
+        Self::start_with(Vec::new()).await
+    }
+
+    /// The same, with more in the environment of the API (and of it alone).
+    pub async fn start_with(api_environment: Vec<(String, String)>) -> Self {
+        let _ = manimq_shared::tls::client_config(None); // chooses the cryptography for all clients
         let mut system = Self {
             redis: RedisServer::start_durable(),
             api: None,
@@ -84,6 +91,7 @@ impl System {
             listen: "127.0.0.1:0".to_owned(),
             url: String::new(),
             http: reqwest::Client::new(),
+            api_environment,
         };
         system.start_api().await;
         system.start_worker().await;
@@ -133,6 +141,11 @@ impl System {
                 "--metrics-listen",
                 "127.0.0.1:0",
             ])
+            .envs(
+                self.api_environment
+                    .iter()
+                    .map(|(name, value)| (name, value)),
+            )
             .args(["--redis-url", &self.redis.url(), "--data-dir"])
             .arg(self.folder.path().join("data"))
             .arg("--announce")
@@ -151,6 +164,31 @@ impl System {
         // A restarted API keeps its address.
         self.listen = self.url.trim_start_matches("http://").to_owned();
         self.api = Some(child);
+    }
+
+    /// What an API says that does not start, with one more thing in its environment.
+    pub fn refused_api(&self, name: &str, value: &str) -> String {
+        let output = Command::new(program("manimq"))
+            .args([
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--metrics-listen",
+                "127.0.0.1:0",
+            ])
+            .args(["--redis-url", &self.redis.url(), "--data-dir"])
+            .arg(self.folder.path().join("data"))
+            .envs(
+                self.api_environment
+                    .iter()
+                    .map(|(name, value)| (name, value)),
+            )
+            .env(name, value)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
     }
 
     pub async fn start_worker(&mut self) {
@@ -330,6 +368,23 @@ impl System {
         let path = self.folder.path().join(format!("{}.mp4", job.id));
         std::fs::write(&path, response.bytes().await.unwrap()).unwrap();
         path
+    }
+
+    /// The API's address.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// What the programs have said.
+    pub fn said(&self) -> String {
+        self.all_logs()
+    }
+
+    /// What the worker's environment holds.
+    pub fn worker_environment(&self) -> String {
+        let pid = self.worker.as_ref().expect("it runs").id();
+        let bytes = std::fs::read(format!("/proc/{pid}/environ")).unwrap();
+        String::from_utf8_lossy(&bytes).replace('\0', "\n")
     }
 
     /// Number of files in the store.

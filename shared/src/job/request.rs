@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Lane;
+use super::files::{JobFile, check_files};
 use super::text::text_enum;
 use crate::ids::JobId;
 /// Wall-clock limit of one render when the job names none, in seconds.
@@ -26,6 +27,8 @@ pub const METADATA_KEYS_MAX: usize = 16;
 pub const METADATA_BYTES_MAX: usize = 512;
 /// Longest name of a source file, in bytes.
 pub const SOURCE_FILE_NAME_BYTES_MAX: usize = 128;
+/// The name of a source file that has none.
+pub const SOURCE_FILE_NAME_DEFAULT: &str = "scene.py";
 
 text_enum! {
     /// Picture size and rate, with Manim's own names.
@@ -144,6 +147,10 @@ pub enum JobInput {
         /// most 128 bytes.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         file_name: Option<String>,
+        /// Files that the scene finds in its working directory, by content that was sent before.
+        /// To send contents, submit a form: the job as its part `job`, each file as a part `files`.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        files: Vec<JobFile>,
         /// One Python file, at most 256 KiB of UTF-8.
         source: String,
     },
@@ -276,7 +283,9 @@ impl JobRequest {
                 detail,
             });
         };
-        let JobInput::Code { file_name, .. } = &self.input;
+        let JobInput::Code {
+            file_name, files, ..
+        } = &self.input;
         if let Some(Err(problem)) = file_name.as_deref().map(check_source_file_name) {
             wrong("/input/file_name", problem);
         }
@@ -338,6 +347,8 @@ impl JobRequest {
                 format!("a key with its value has at most {METADATA_BYTES_MAX} bytes"),
             );
         }
+        let source_name = file_name.as_deref().unwrap_or(SOURCE_FILE_NAME_DEFAULT);
+        errors.extend(check_files(files, source_name, "/input/files"));
         if errors.is_empty() {
             Ok(())
         } else {
@@ -445,6 +456,7 @@ mod tests {
             scene,
             file_name,
             source,
+            ..
         } = &front.request.input;
         assert_eq!((scene.as_deref(), source.as_str()), (Some("A"), ""));
         assert_eq!(file_name.as_deref(), Some("a,\"source\":\".py"));

@@ -17,6 +17,7 @@ pub(super) const MODULES: &[&str] = &[
     "colorsys",
     "contextlib",
     "copy",
+    "csv",
     "dataclasses",
     "datetime",
     "decimal",
@@ -242,7 +243,8 @@ pub(super) const SCENE_CLASSES: &[&str] = &[
 ];
 
 const NO_ASSETS_BY_PATH: &str = "a scene runs alone, without files or programs around it: write \
-     its data into the scene";
+     its data into the scene, or send a file along and read it with `open(\"data.csv\")`, its name \
+     written out";
 const NO_CODE_FROM_TEXT: &str =
     "write the code out; for a formula pass a function, for example `lambda x: x**2`";
 const NO_LOOKING_AROUND: &str = "keep the values in a dict of your own";
@@ -549,7 +551,7 @@ pub(super) fn can_start_a_refused_attribute(prefix: &str) -> bool {
 pub(super) fn import_hint(module: &str) -> String {
     let package = root(module);
     let text = match package {
-        "os" | "pathlib" | "glob" | "shutil" | "io" | "tempfile" | "csv" | "pickle" | "zipfile"
+        "os" | "pathlib" | "glob" | "shutil" | "io" | "tempfile" | "pickle" | "zipfile"
         | "sqlite3" | "fileinput" => NO_ASSETS_BY_PATH,
         "sys" | "argparse" | "site" => {
             "a scene has no command line and no module path of its own: delete what needs it"

@@ -13,6 +13,33 @@ use ruff_text_size::{Ranged, TextRange, TextSize};
 use super::finding::{FindingCode, Findings};
 use super::names::{self, Binding, Bindings, ModuleNames};
 use super::{rules, short, syntax};
+use crate::job::check_file_name;
+
+/// Whether a call of `open` reads a file of the scene's folder: its name and how it is opened are
+/// written out, and nothing else is computed. Whether the file is there shows when it runs.
+fn reads_a_file_sent_along(call: &ExprCall) -> bool {
+    let text = |expr: &Expr| match expr {
+        Expr::StringLiteral(literal) => Some(literal.value.to_str().to_owned()),
+        _ => None,
+    };
+    let reading = |expr: &Expr| text(expr).is_some_and(|mode| matches!(&*mode, "r" | "rt" | "rb"));
+    let named = |expr: &Expr| text(expr).is_some_and(|name| check_file_name(&name).is_ok());
+    let (file, mode) = match &*call.arguments.args {
+        [file] => (file, None),
+        [file, mode] => (file, Some(mode)),
+        _ => return false,
+    };
+    named(file)
+        && mode.is_none_or(reading)
+        && call.arguments.keywords.iter().all(|keyword| {
+            let name = keyword.arg.as_ref().map(Identifier::as_str);
+            match name {
+                Some("mode") => mode.is_none() && reading(&keyword.value),
+                Some("encoding" | "newline" | "errors") => text(&keyword.value).is_some(),
+                _ => false,
+            }
+        })
+}
 
 /// Reports everything in `module` that the policy does not like, and what only Python's compiler,
 /// not its grammar, refuses.
@@ -510,6 +537,9 @@ impl Walker<'_, '_> {
             .find(|name| self.is_builtin(&call.func, name));
         if let Some(function) = attribute_call {
             self.check_attribute_call(function, call);
+            return false;
+        }
+        if self.is_builtin(&call.func, "open") && reads_a_file_sent_along(call) {
             return false;
         }
         if let Expr::Attribute(method) = &*call.func

@@ -28,7 +28,7 @@ import numpy as np
 from manim import config
 from manim.manager import Manager
 
-from . import engine, failure, fonts, formulas, gate, linux, scene, tex_client, walls
+from . import engine, failure, files, fonts, formulas, gate, linux, scene, tex_client, walls
 from .protocol import JobSpec, write_all
 from .split import Splitter
 
@@ -114,9 +114,7 @@ class SceneProcess:
 
     def _load(self) -> type[manim.Scene]:
         """Everything up to the scene's class, as the command does it."""
-        with open(_SOURCE, "rb", closefd=False) as file:
-            file.seek(0)
-            text = file.read().decode()
+        text = files.unpack(_SOURCE, self._spec.files, walls.JOB_DIR).decode()
         os.close(_SOURCE)
         with open(self._path, "w", encoding="utf-8") as file:
             file.write(text)

@@ -99,6 +99,8 @@ class JobSpec:
     """Whether the worker keeps formulas of this job's tenant."""
     cores: int
     """How many cores the job may take. More than one only at level ``full``."""
+    files: tuple[tuple[str, int], ...]
+    """Name and size of what comes with the scene, in the order in which it precedes the source."""
     limits: Limits
 
     @classmethod
@@ -106,6 +108,7 @@ class JobSpec:
         """Read the worker's message; unknown or missing fields are an error."""
         fields: dict[str, Any] = json.loads(message)
         fields["limits"] = Limits(**fields["limits"])
+        fields["files"] = tuple((name, size) for name, size in fields["files"])
         return cls(**fields)
 
 

@@ -274,6 +274,7 @@ impl Sandbox for LocalSandbox {
                 wall: VERIFY_TIMEOUT / 2,
                 ..Limits::default()
             },
+            files: None,
             formulas: None,
             cores: 1,
             stop: tokio_util::sync::CancellationToken::new(),
@@ -339,6 +340,7 @@ pub async fn render_file(
         scene,
         output,
         limits: Limits::default(),
+        files: None,
         formulas: None,
         cores: crate::config::machine_cores(),
         stop: tokio_util::sync::CancellationToken::new(),
@@ -741,7 +743,10 @@ enum Ending {
 
 impl Job {
     async fn start(slot: &Slot, request: &RenderRequest) -> io::Result<Self> {
-        let source = filters::sealed_file("scene", request.source.as_bytes())?;
+        let source = match &request.files {
+            None => filters::sealed_file("scene", request.source.as_bytes())?,
+            Some(files) => files.with_source(&request.source)?,
+        };
         let (log_read, log_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let (channel, theirs) = Seqpacket::pair()?;
         let message = serde_json::to_vec(&job_message(request))?;
@@ -1014,6 +1019,12 @@ fn job_message(request: &RenderRequest) -> JobMessage<'_> {
         seed,
         formulas: request.formulas.is_some(),
         cores: request.cores.max(1),
+        files: request.files.as_ref().map_or_else(Vec::new, |files| {
+            let entries = files.entries.iter();
+            entries
+                .map(|file| (file.name.as_str(), file.bytes))
+                .collect()
+        }),
         limits: LimitsMessage {
             wall_s: limits.wall.min(WALL_MAX).as_secs_f64(),
             cpu_s: limits.cpu.as_secs().max(1),

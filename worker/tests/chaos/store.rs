@@ -136,6 +136,8 @@ async fn grant(
     let place = |name: String| {
         let key = key(job, epoch, &name);
         UploadGrant {
+            md5: false,
+            check: None,
             url: format!("{}/{worker}/put/{job}/{key}", shared.address),
             name,
             key,

@@ -198,6 +198,7 @@ pub fn request_for(source: &str) -> RenderRequest {
             wall: Duration::from_secs(60),
             ..Limits::default()
         },
+        files: None,
         formulas: None,
         cores: cores(),
         stop: CancellationToken::new(),

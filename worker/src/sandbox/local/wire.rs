@@ -51,6 +51,8 @@ pub(super) struct JobMessage<'a> {
     pub formulas: bool,
     /// More than one only where the job has a pid namespace of its own.
     pub cores: u32,
+    /// Name and size of each file before the source.
+    pub files: Vec<(&'a str, u64)>,
     pub limits: LimitsMessage,
 }
 

@@ -1,0 +1,393 @@
+//! Storage for real: a bucket of an S3 server that checks signatures, faults on the way to it, and
+//! files that come with jobs. API, worker, sandbox and Manim are separate processes.
+
+#[path = "storage/bucket.rs"]
+mod bucket;
+#[path = "system/harness.rs"]
+#[allow(dead_code, reason = "shared with the system's tests")]
+mod harness;
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use bucket::{BUCKET, Bucket, Fault, KEY_ID, SECRET};
+use harness::{API, System, frame_hashes, python_env};
+use manimq_shared::api::JobView;
+use manimq_shared::job::{AttemptOutcome, Status};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+const SHAPES: &str = "from manim import *\n\nclass Shapes(Scene):\n    def construct(self):\n        self.play(Create(Square()), run_time=0.4)\n";
+
+fn body() -> serde_json::Value {
+    json!({
+        "input": {"kind": "code", "source": SHAPES},
+        "output": {"quality": "low"}, "cache": "refresh"
+    })
+}
+
+fn client() -> reqwest::Client {
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .unwrap()
+}
+
+/// Follows the one redirection to the bucket.
+async fn there(url: &str) -> String {
+    let answer = client().get(url).send().await.unwrap();
+    assert_eq!(answer.status(), 302, "{url}");
+    answer.headers()["location"].to_str().unwrap().to_owned()
+}
+
+/// That every file of a job can be had and is what the job says.
+async fn is_whole(job: &JobView) {
+    assert_eq!(job.status, Status::Succeeded, "{:?}", job.error);
+    for artifact in &job.artifacts {
+        let content = reqwest::get(&artifact.url).await.unwrap();
+        assert_eq!(content.status(), 200);
+        assert_eq!(content.headers()["content-type"], artifact.mime.as_str());
+        let content = content.bytes().await.unwrap();
+        assert_eq!(content.len() as u64, artifact.bytes);
+        assert_eq!(hex::encode(Sha256::digest(&content)), artifact.sha256);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_goes_into_a_bucket_and_out_again_and_the_worker_has_no_key() {
+    let bucket = Bucket::start().await;
+    let system = System::start_with(bucket.environment()).await;
+    let job = system.submit(body()).await;
+    let job = system.ended(job.id).await;
+    is_whole(&job).await;
+
+    let film = &job.artifacts[0];
+    let prefix = "some/prefix/manim_videos";
+    let key = format!("{prefix}/{}.mp4", job.id);
+    assert_eq!(
+        std::fs::metadata(bucket.path(&key)).unwrap().len(),
+        film.bytes
+    );
+    assert!(film.width == Some(854) && film.height == Some(480) && film.fps == Some(15.0));
+    assert!(
+        film.duration_s.is_some() && film.frames == Some(6),
+        "{film:?}"
+    );
+    let poster = job.artifacts.iter().find(|file| file.name == "poster.jpg");
+    assert!(poster.is_some(), "{:?}", job.artifacts);
+    let keys = bucket.keys();
+    assert!(
+        keys.iter().all(|key| key.starts_with(prefix)),
+        "nothing else is left there: {keys:?}"
+    );
+
+    // The reader's URL is ours, stays the same, and leads to one that the bucket signed.
+    assert!(film.url.starts_with(system.url()));
+    assert_eq!(system.read(job.id).await.artifacts[0].url, film.url);
+    let signed = there(&film.url).await;
+    assert!(
+        signed.starts_with(&format!("{}/{BUCKET}/{key}?", bucket.url)),
+        "{signed}"
+    );
+    let part = client()
+        .get(&signed)
+        .header("range", "bytes=2-5")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(part.status(), 206);
+    assert_eq!(
+        part.headers()["content-disposition"],
+        "inline; filename=\"Shapes.mp4\"; filename*=UTF-8''Shapes.mp4"
+    );
+    assert_eq!(part.bytes().await.unwrap().len(), 4);
+    let head = client().head(&film.url).send().await.unwrap();
+    let head_there = head.headers()["location"].to_str().unwrap();
+    let head = client().head(head_there).send().await.unwrap();
+    assert_eq!(head.headers()["content-length"], film.bytes.to_string());
+    // For this object, this method and this time only.
+    let other = signed.replace(&job.id.to_string(), "job_other");
+    let longer = signed.replace("X-Amz-Expires=", "X-Amz-Expires=9");
+    for wrong in [other, longer] {
+        assert_eq!(
+            client().get(&wrong).send().await.unwrap().status(),
+            403,
+            "{wrong}"
+        );
+    }
+    let put = client().put(&signed).body("x").send().await.unwrap();
+    assert_eq!(put.status(), 403);
+    // Nothing is written by way of the API.
+    let past = film.url.replace("name=Shapes.mp4", "bytes=1&sha256=00");
+    assert!(
+        client()
+            .put(&past)
+            .body("x")
+            .send()
+            .await
+            .unwrap()
+            .status()
+            .is_client_error()
+    );
+
+    let environment = system.worker_environment();
+    assert!(
+        !environment.contains("AWS_ACCESS")
+            && !environment.contains("AWS_SECRET")
+            && !environment.contains(SECRET),
+        "{environment}"
+    );
+    let said = system.said();
+    assert!(
+        !said.contains(SECRET) && !said.contains("X-Amz-Signature"),
+        "{said}"
+    );
+    if let Some(seen) = read_with_curl(&bucket, &key) {
+        assert_eq!(hex::encode(Sha256::digest(seen)), film.sha256);
+    }
+}
+
+/// What another program makes of the bucket: curl signs by itself. `None` if it is not there.
+fn read_with_curl(bucket: &Bucket, key: &str) -> Option<Vec<u8>> {
+    let output = Command::new("curl")
+        .args(["--silent", "--fail", "--aws-sigv4", "aws:amz:us-east-1:s3"])
+        .args(["--user", &format!("{KEY_ID}:{SECRET}")])
+        .args(["--header", "x-amz-content-sha256: UNSIGNED-PAYLOAD"])
+        .arg(format!("{}/{BUCKET}/{key}", bucket.url))
+        .output()
+        .ok()?;
+    assert!(output.status.success(), "{output:?}");
+    Some(output.stdout)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_on_the_way_to_the_bucket_costs_a_repetition_and_never_a_wrong_file() {
+    let bucket = Bucket::start().await;
+    let system = System::start_with(bucket.environment()).await;
+    for (faults, attempts) in [
+        (&[Fault::Reset(1), Fault::Reset(2000)][..], 1),
+        (
+            &[
+                Fault::Answer(503, "SlowDown"),
+                Fault::Answer(500, "InternalError"),
+            ],
+            1,
+        ),
+        (
+            &[
+                Fault::Answer(507, "DiskFull"),
+                Fault::Answer(400, "RequestTimeout"),
+            ],
+            1,
+        ),
+        // A URL that has run out is asked for again.
+        (&[Fault::Answer(403, "AccessDenied")], 1),
+        // It is there, and the worker finds that out.
+        (&[Fault::LoseAnswer, Fault::LoseAnswer], 1),
+        (&[Fault::Slow(20_000)], 1),
+        // This server keeps what it refuses for its hash: the attempt fails, the next has a key
+        // of its own.
+        (&[Fault::Corrupt, Fault::Corrupt], 2),
+    ] {
+        bucket.spoil(faults);
+        let job = system.submit(body()).await;
+        let job = system.ended(job.id).await;
+        assert!(bucket.spoilt(), "{faults:?} did not happen");
+        is_whole(&job).await;
+        assert_eq!(
+            job.attempts.len(),
+            attempts,
+            "{faults:?}: {:?}",
+            job.attempts
+        );
+        if attempts == 2 {
+            assert_eq!(job.attempts[0].outcome, Some(AttemptOutcome::Failed));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_cannot_be_used_is_told_at_the_start_without_the_secret() {
+    let bucket = Bucket::start().await;
+    let redis = manimq_shared::testing::RedisServer::start();
+    let folder = tempfile::tempdir().unwrap();
+    let start = |name: &str, value: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_manimq"));
+        command
+            .args([
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--metrics-listen",
+                "127.0.0.1:0",
+            ])
+            .args(["--redis-url", &redis.url(), "--data-dir"])
+            .arg(folder.path())
+            .envs(bucket.environment())
+            .env(name, value)
+            .stdin(Stdio::null());
+        let output = command.output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    for (name, value, word) in [
+        (
+            "AWS_SECRET_ACCESS_KEY",
+            "another-secret-of-the-right-length",
+            "AWS_SECRET_ACCESS_KEY",
+        ),
+        ("MANIMQ_STORAGE", "s4://films", "s3://BUCKET/PREFIX"),
+        ("MANIMQ_CA_FILE", "/nowhere.pem", "MANIMQ_CA_FILE"),
+    ] {
+        let said = tokio::task::block_in_place(|| start(name, value));
+        assert!(said.contains(word), "{name}={value}: {said}");
+        assert!(
+            !said.contains(SECRET) && !said.contains("another-secret"),
+            "{said}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_public_bucket_has_urls_without_signature_and_end() {
+    let bucket = Bucket::start().await;
+    let mut environment = bucket.environment();
+    environment.push((
+        "MANIMQ_PUBLIC_BUCKET".into(),
+        "https://films.example.com".into(),
+    ));
+    let system = System::start_with(environment).await;
+    let job = system.submit(body()).await;
+    let job = system.ended(job.id).await;
+    let expected = format!(
+        "https://films.example.com/some/prefix/manim_videos/{}.mp4",
+        job.id
+    );
+    assert_eq!(job.result_url, Some(expected));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_api_finds_its_bucket_and_another_one_is_refused() {
+    let bucket = Bucket::start().await;
+    let mut system = System::start_with(bucket.environment()).await;
+    let job = system.submit(body()).await;
+    let job = system.ended(job.id).await;
+    system.kill(API);
+    system.start_api().await;
+    is_whole(&system.read(job.id).await).await;
+    system.terminate(API, Duration::from_secs(30));
+    let said = tokio::task::block_in_place(|| system.refused_api("MANIMQ_STORAGE", "local"));
+    assert!(said.contains("results in another place"), "{said}");
+}
+
+/// A picture, a drawing, a sound, and a table whose numbers become a graph.
+const WITH_FILES: &str = r#"from manim import *
+import csv
+
+class Assets(Scene):
+    def construct(self):
+        with open("data/points.csv", newline="") as file:
+            heights = [float(row["y"]) for row in csv.DictReader(file)]
+        bars = VGroup(*[Rectangle(height=y, width=0.4, fill_opacity=1) for y in heights])
+        bars.arrange(RIGHT, aligned_edge=DOWN).to_edge(DOWN)
+        logo = ImageMobject("logo.png").scale(4).to_edge(LEFT)
+        shape = SVGMobject("shape.svg").scale(0.7).to_edge(RIGHT)
+        self.add_sound("a.wav")
+        self.add(logo, shape)
+        self.play(Create(bars), run_time=0.6)
+"#;
+
+/// Makes the files of [`WITH_FILES`] with the Python of the sandbox.
+const MAKE_FILES: &str = r##"
+import math, os, struct, wave
+from PIL import Image
+image = Image.new("RGB", (32, 32))
+for x in range(32):
+    for y in range(32):
+        image.putpixel((x, y), (8 * x, 8 * y, 128))
+image.save("logo.png")
+open("shape.svg", "w").write('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 10 10"><path d="M1 1 L9 1 L5 9 Z" fill="#c33"/></svg>')
+with wave.open("a.wav", "wb") as file:
+    file.setnchannels(1); file.setsampwidth(2); file.setframerate(44100)
+    file.writeframes(b"".join(struct.pack("<h", int(9000 * math.sin(i / 20))) for i in range(22050)))
+os.mkdir("data")
+open("data/points.csv", "w").write("x,y\n1,1.0\n2,2.5\n3,0.5\n")
+"##;
+
+fn run(command: &mut Command) -> (bool, String, String) {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (
+        output.status.success(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
+}
+
+/// Codec and length of the sound of a film.
+fn sound(film: &std::path::Path) -> String {
+    let (ok, out, said) = run(Command::new("ffprobe")
+        .args(["-v", "error", "-select_streams", "a", "-of", "csv=p=0"])
+        .args(["-show_entries", "stream=codec_name,sample_rate"])
+        .arg(film));
+    assert!(ok, "{said}");
+    out.trim().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scene_with_files_comes_out_of_the_command_line_as_the_bare_command_makes_it() {
+    let bucket = Bucket::start().await;
+    // Once with files in the folder, once in a bucket.
+    for environment in [Vec::new(), bucket.environment()] {
+        let system = System::start_with(environment).await;
+        let folder = tempfile::tempdir().unwrap();
+        let python = python_env().join("bin/python");
+        let (ok, _, said) = run(Command::new(&python)
+            .args(["-c", MAKE_FILES])
+            .current_dir(folder.path()));
+        assert!(ok, "{said}");
+        std::fs::write(folder.path().join("scene.py"), WITH_FILES).unwrap();
+        let render = |with: &[&str]| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_manimq"));
+            command
+                .args(["render", "-ql", "--encoder", "manim", "--media_dir", "ours"])
+                .args(["--server", system.url(), "scene.py", "Assets"])
+                .current_dir(folder.path());
+            for path in with {
+                command.args(["--with", path]);
+            }
+            tokio::task::block_in_place(|| run(&mut command))
+        };
+        let (ok, _, said) = render(&["data", "shape.svg", "a.wav"]);
+        assert!(!ok, "{said}");
+        assert!(
+            said.contains("send it with --with logo.png"),
+            "what is missing is named, with what to do: {said}"
+        );
+        let (ok, path, said) = render(&["data", "shape.svg", "a.wav", "logo.png"]);
+        assert!(ok, "{said}");
+        let ours = folder.path().join(path.trim());
+        let (ok, _, said) = run(Command::new(python_env().join("bin/manim"))
+            .args([
+                "render",
+                "-ql",
+                "--progress_bar",
+                "none",
+                "--media_dir",
+                "bare",
+            ])
+            .args(["scene.py", "Assets"])
+            .current_dir(folder.path()));
+        assert!(ok, "{said}");
+        let bare = folder.path().join("bare/videos/scene/480p15/Assets.mp4");
+        assert_eq!(frame_hashes(&ours), frame_hashes(&bare));
+        assert_eq!(sound(&ours), sound(&bare));
+        assert!(!sound(&ours).is_empty());
+    }
+    let assets = bucket.keys();
+    let assets: Vec<_> = assets
+        .iter()
+        .filter(|key| key.starts_with("some/prefix/manim_assets/default/"))
+        .collect();
+    assert_eq!(assets.len(), 4, "{assets:?}");
+}

@@ -1,0 +1,138 @@
+//! Files that come with a scene: seen by it, frame for frame as by the bare command, and by
+//! nobody else.
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use manimq_worker::sandbox::local::Level;
+use manimq_worker::sandbox::{FailureClass, FileEntry, Files, RenderRequest};
+
+use crate::support::*;
+
+fn with(mut request: RenderRequest, files: &[(&str, Vec<u8>)]) -> RenderRequest {
+    let mut content = tempfile::tempfile().unwrap();
+    for (_, bytes) in files {
+        content.write_all(bytes).unwrap();
+    }
+    request.files = Some(Files {
+        entries: files
+            .iter()
+            .map(|(name, bytes)| FileEntry {
+                name: (*name).to_owned(),
+                bytes: bytes.len() as u64,
+            })
+            .collect(),
+        content: Arc::new(content),
+    });
+    request
+}
+
+const LOOK: &str = "
+from manim import *
+import os
+class Look(Scene):
+    def construct(self):
+        assert open('data/a.txt', 'rb').read() == b'x' * 3_000_000, 'content'
+        assert open('empty').read() == '', 'empty'
+        assert sorted(os.listdir('.')) == ['data', 'empty', 'scene.py'], os.listdir('.')
+        open('data/a.txt', 'w').write('mine')
+        self.add(Square())
+        self.wait(1 / 15)
+";
+
+const NOTHING_LEFT: &str = "
+from manim import *
+import os
+class Look(Scene):
+    def construct(self):
+        assert os.listdir('.') == ['scene.py'], os.listdir('.')
+        self.add(Square())
+        self.wait(1 / 15)
+";
+
+fn seen_and_gone(level: Level) {
+    let files = || vec![("data/a.txt", vec![b'x'; 3_000_000]), ("empty", Vec::new())];
+    render_then_check_at(level, with(request_for(LOOK), &files())).expect("all is there");
+    render_then_check_at(level, request_for(NOTHING_LEFT)).expect("nothing is left");
+    // What a job did to its copy is its own affair.
+    let request = with(request_for(LOOK), &files());
+    render_then_check_at(level, request.clone()).expect("the first");
+    render_then_check_at(level, request).expect("the same files again");
+}
+
+#[test]
+fn a_scene_finds_its_files_and_the_next_one_does_not() {
+    seen_and_gone(Level::Full);
+}
+
+#[test]
+fn a_scene_finds_its_files_and_the_next_one_does_not_at_level_container() {
+    seen_and_gone(Level::Container);
+}
+
+#[test]
+fn a_film_drawn_on_several_cores_and_by_a_scout_has_its_files_too() {
+    let source = "
+from manim import *
+class Slow(Scene):
+    def construct(self):
+        size = len(open('a.bin', 'rb').read())
+        assert size == 2_000_000, size
+        dots = VGroup(*[Dot([x / 9, y / 9, 0]) for x in range(-30, 30) for y in range(-20, 20)])
+        self.play(Rotate(dots, PI), run_time=2)
+        assert len(open('a.bin', 'rb').read()) == size
+";
+    let mut request = with(request_for(source), &[("a.bin", vec![7; 2_000_000])]);
+    request.cores = 2;
+    let rendered = render(request).expect("a film");
+    assert_eq!(rendered.usage.frames, 30);
+}
+
+#[test]
+fn files_count_as_what_the_job_has_on_disk() {
+    for level in [Level::Full, Level::Container] {
+        let mut request = with(request_for(GOOD), &[("big", vec![1; 30 << 20])]);
+        request.limits.disk_bytes = 16 << 20;
+        let failure = failure(render_then_check_at(level, request));
+        assert_eq!(failure.class, FailureClass::OutputLimit, "{failure:?}");
+    }
+}
+
+#[test]
+fn pictures_that_unpack_to_more_than_there_is_end_their_job_only() {
+    // 60,000 × 60,000 pixels in some 4 MB, and a drawing whose entities name each other.
+    let make = "
+import struct, sys, zlib
+def chunk(kind, data):
+    return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+packer = zlib.compressobj(9)
+row = bytes(1 + 60_000 // 8)
+data = b''.join(packer.compress(row) for _ in range(60_000)) + packer.flush()
+head = struct.pack('>IIBBBBB', 60_000, 60_000, 1, 0, 0, 0, 0)
+sys.stdout.buffer.write(b'\\x89PNG\\r\\n\\x1a\\n' + chunk(b'IHDR', head) + chunk(b'IDAT', data) + chunk(b'IEND', b''))
+";
+    let bomb = std::process::Command::new(python_env().join("bin/python3"))
+        .args(["-c", make])
+        .output()
+        .expect("Python");
+    assert!(bomb.status.success(), "{bomb:?}");
+    let mut drawing = String::from("<?xml version=\"1.0\"?><!DOCTYPE svg [<!ENTITY a0 \"ha\">");
+    for i in 1..40 {
+        let before = format!("&a{};", i - 1).repeat(10);
+        drawing.push_str(&format!("<!ENTITY a{i} \"{before}\">"));
+    }
+    drawing.push_str("]><svg xmlns=\"http://www.w3.org/2000/svg\"><text>&a39;</text></svg>");
+    for (name, content, line) in [
+        ("a.png", bomb.stdout, "self.add(ImageMobject('a.png'))"),
+        (
+            "a.svg",
+            drawing.into_bytes(),
+            "self.add(SVGMobject('a.svg'))",
+        ),
+    ] {
+        let mut request = with(constructing(line), &[(name, content)]);
+        request.limits.wall = std::time::Duration::from_secs(30);
+        let failure = failure(render_then_check(request));
+        assert!(!failure.class.is_ours(), "{name}: {failure:?}");
+    }
+}
