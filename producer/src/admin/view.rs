@@ -347,7 +347,8 @@ pub struct DeletionReport {
     pub files: u64,
     /// Bytes of these.
     pub file_bytes: u64,
-    /// Files that were removed at once; the others belong to no job any more, and are swept.
+    /// Files that were removed at once, those that came with jobs among them; the others belong to no job
+    /// any more, and are swept.
     pub files_removed: u64,
     /// Webhooks.
     pub webhooks: u64,

@@ -437,7 +437,17 @@ async fn delete_tenant(
             }
             .boxed()
         };
-        tenants::delete::delete(app.queue(), &tenant, query.dry_run, &remove).await
+        let mut report =
+            tenants::delete::delete(app.queue(), &tenant, query.dry_run, &remove).await?;
+        if report.complete {
+            match app.store().delete_assets(&tenant).await {
+                Ok(files) => report.files_removed += files,
+                Err(error) => {
+                    tracing::warn!(tenant.id = %tenant, %error, "files that came with jobs of the deleted tenant {tenant} could not be removed; they are swept when they are a month old");
+                }
+            }
+        }
+        Ok::<_, Refusal>(report)
     });
     let report = work.await.map_err(|error| {
         ApiError::new(Kind::Internal, "the request met a fault of manimq").because(error)
