@@ -179,16 +179,15 @@ mod tests {
     #[test]
     fn a_bucket_in_the_usual_variables_is_used_unless_something_else_is_asked_for() {
         let set = |name: &'static str| move |asked: &str| (asked == name).then(|| "b".to_owned());
-        let choose = Place::choose;
         let s3: Place = "s3://b".parse().unwrap();
-        assert_eq!(choose(None, set("AWS_S3_BUCKET")), Ok(s3.clone()));
-        assert_eq!(choose(None, set("AWS_BUCKET")), Ok(s3));
-        assert_eq!(choose(None, |_| None), Ok(Place::Local));
+        assert_eq!(Place::choose(None, set("AWS_S3_BUCKET")), Ok(s3.clone()));
+        assert_eq!(Place::choose(None, set("AWS_BUCKET")), Ok(s3));
+        assert_eq!(Place::choose(None, |_| None), Ok(Place::Local));
         assert_eq!(
-            choose(Some(Place::Local), set("AWS_BUCKET")),
+            Place::choose(Some(Place::Local), set("AWS_BUCKET")),
             Ok(Place::Local)
         );
-        let wrong = choose(None, |_| Some("a b".to_owned())).unwrap_err();
+        let wrong = Place::choose(None, |_| Some("a b".to_owned())).unwrap_err();
         assert!(wrong.starts_with("AWS_S3_BUCKET: "), "{wrong}");
     }
 }
