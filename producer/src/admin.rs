@@ -1,23 +1,27 @@
 //! `manimq admin`: look after a queue, by speaking to its Redis. No API is needed.
 //!
-//! One file per command; each answers with a text for people and a JSON document for programs.
+//! One file per command; each answers with a text for people and a JSON document for programs. What they
+//! do, the HTTP API's routes for operators do too (`api/admin.rs`), by the same functions and with the same
+//! documents ([`view`]).
 
 mod audit;
-mod dead;
+pub(crate) mod dead;
 mod jobs;
-mod pause;
+pub(crate) mod keys;
+pub(crate) mod pause;
 mod queue;
-mod show;
+pub(crate) mod show;
 mod storage;
-mod table;
-mod tenants;
-mod workers;
+pub(crate) mod table;
+pub(crate) mod tenants;
+pub(crate) mod view;
+pub(crate) mod workers;
 
 use std::io::Write as _;
 
 use clap::{Args, Subcommand};
 use manimq_shared::ids::TenantId;
-use manimq_shared::queue::{Cursor, Queue, QueueError, RedisConfig, TenantState, redact};
+use manimq_shared::queue::{Account, Cursor, Queue, QueueError, RedisConfig, TenantState, redact};
 use serde_json::Value;
 
 use crate::exit::{Exit, Failure};
@@ -70,8 +74,10 @@ struct Place {
 enum Action {
     /// The queue at a glance: jobs, slots, pauses, counters
     Queue(queue::QueueArgs),
-    /// Tenants: list, show, set quotas
+    /// Tenants: create, list, show, set quotas, disable, enable
     Tenants(tenants::TenantsArgs),
+    /// API keys: create, list, rotate, revoke
+    Keys(keys::KeysArgs),
     /// Jobs: list, show, cancel, rerun
     Jobs(jobs::JobsArgs),
     /// Dead letters, jobs that failed by no fault of their author: list, redrive, discard
@@ -100,15 +106,15 @@ enum Action {
 }
 
 /// What a command has to say.
-struct Answer {
-    text: String,
-    json: Value,
-    exit: Exit,
+pub(crate) struct Answer {
+    pub(crate) text: String,
+    pub(crate) json: Value,
+    pub(crate) exit: Exit,
 }
 
 impl Answer {
     /// All went well.
-    fn ok(text: impl Into<String>, json: Value) -> Self {
+    pub(crate) fn ok(text: impl Into<String>, json: Value) -> Self {
         Self {
             text: text.into(),
             json,
@@ -120,9 +126,14 @@ impl Answer {
 /// Runs the command.
 pub async fn run(args: AdminArgs) -> Exit {
     let AdminArgs { action, place } = args;
-    match act(action, &place).await {
+    conclude(act(action, &place).await, place.json)
+}
+
+/// Says what a command has to say, or why it failed: in prose, or as one JSON document.
+pub(crate) fn conclude(result: Result<Answer, Failure>, json: bool) -> Exit {
+    match result {
         Ok(answer) => {
-            if place.json {
+            if json {
                 print(&format!("{:#}\n", answer.json));
             } else {
                 print(&answer.text);
@@ -130,7 +141,7 @@ pub async fn run(args: AdminArgs) -> Exit {
             answer.exit
         }
         Err(failure) => {
-            if place.json {
+            if json {
                 print(&format!("{:#}\n", failure.to_json()));
             } else {
                 eprint!("{}", failure.report(Paint::stderr()));
@@ -145,10 +156,14 @@ async fn act(action: Action, place: &Place) -> Result<Answer, Failure> {
     if let Action::Queue(args) = &action {
         args.check(place)?;
     }
+    if let Some(answer) = before_the_first_start(&action, place, paint).await? {
+        return Ok(answer);
+    }
     let queue = &place.open().await?;
     match action {
         Action::Queue(args) => args.run(queue, place, paint).await,
         Action::Tenants(args) => args.run(queue, paint).await,
+        Action::Keys(args) => args.run(queue, paint).await,
         Action::Jobs(args) => args.run(queue, paint).await,
         Action::Dead(args) => args.run(queue, paint).await,
         Action::Workers => workers::list(queue, paint).await,
@@ -160,25 +175,140 @@ async fn act(action: Action, place: &Place) -> Result<Answer, Failure> {
     }
 }
 
+/// Tenants and keys may be made before there is a queue: an API that others reach does not start without
+/// a key. Anything else needs one, and a wrong address shall not make it.
+async fn before_the_first_start(
+    action: &Action,
+    place: &Place,
+    paint: Paint,
+) -> Result<Option<Answer>, Failure> {
+    let make = match action {
+        Action::Tenants(args) => args.makes(),
+        Action::Keys(_) => true,
+        _ => false,
+    };
+    if !make || place.find().await?.is_some() {
+        return Ok(None);
+    }
+    let queue = Queue::for_accounts(&place.config()?).await?;
+    let mut answer = match action {
+        Action::Tenants(args) => args.make(&queue, paint).await?,
+        Action::Keys(args) => args.run_with(&queue, paint).await?,
+        _ => return Ok(None),
+    };
+    let url = redact(&place.redis_url);
+    answer.text.push_str(&format!(
+        "there is no queue in Redis at {url} yet: start `manimq serve` with this REDIS_URL and the prefix {}\n",
+        place.redis_prefix
+    ));
+    Ok(Some(answer))
+}
+
+/// Why an operator's wish was not done.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// Redis.
+    Queue(QueueError),
+    /// What was asked for is wrong.
+    Wrong {
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+    /// What was named is not there.
+    Missing {
+        /// A slug such as `no-such-tenant`.
+        kind: &'static str,
+        /// What is not there.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+    /// What is there does not allow it.
+    Conflict {
+        /// A slug such as `tenant-exists`.
+        kind: &'static str,
+        /// What is in the way.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+}
+
+impl Refusal {
+    fn wrong(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Wrong {
+            message: message.into(),
+            hint: hint.into(),
+        }
+    }
+
+    fn no_tenant(tenant: &TenantId) -> Self {
+        Self::Missing {
+            kind: "no-such-tenant",
+            message: format!("there is no tenant {tenant}"),
+            hint: format!(
+                "make it with `manimq admin tenants create {tenant}`; `manimq admin tenants list` shows those that there are"
+            ),
+        }
+    }
+}
+
+impl From<QueueError> for Refusal {
+    fn from(error: QueueError) -> Self {
+        Self::Queue(error)
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Queue(error) => error.into(),
+            Refusal::Wrong { message, hint } => Self::usage(message).hint(hint),
+            Refusal::Missing {
+                kind,
+                message,
+                hint,
+            }
+            | Refusal::Conflict {
+                kind,
+                message,
+                hint,
+            } => Self::new(Exit::Failed, kind, message).hint(hint),
+        }
+    }
+}
+
 /// Writes to standard output. A reader who has gone away (`| head`) is no failure.
-fn print(text: &str) {
+pub(crate) fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 impl Place {
-    /// The queue, which must be there: a wrong address must not make a new one.
-    async fn open(&self) -> Result<Queue, Failure> {
-        let config = RedisConfig {
+    fn config(&self) -> Result<RedisConfig, Failure> {
+        Ok(RedisConfig {
             prefix: self.redis_prefix.clone(),
             pool_size: 2,
             ..RedisConfig::from_env(self.redis_url.clone())?
-        };
-        let found = Queue::find(&config).await.map_err(|error| match error {
-            error @ QueueError::Unavailable(_) => Failure::from(error).with_place(&self.redis_url),
-            other => other.into(),
-        })?;
-        found.ok_or_else(|| {
+        })
+    }
+
+    async fn find(&self) -> Result<Option<Queue>, Failure> {
+        Queue::find(&self.config()?)
+            .await
+            .map_err(|error| match error {
+                error @ QueueError::Unavailable(_) => {
+                    Failure::from(error).with_place(&self.redis_url)
+                }
+                other => other.into(),
+            })
+    }
+
+    /// The queue, which must be there: a wrong address must not make a new one.
+    async fn open(&self) -> Result<Queue, Failure> {
+        self.find().await?.ok_or_else(|| {
             Failure::new(
                 Exit::Usage,
                 "no-queue",
@@ -235,6 +365,26 @@ async fn each_tenant(
         page = next;
     }
     Ok(())
+}
+
+/// Goes through all tenants that operators made, by id, until `visit` wants no more.
+async fn every_account(
+    queue: &Queue,
+    mut visit: impl FnMut(Account) -> bool,
+) -> Result<(), QueueError> {
+    let mut after = None;
+    loop {
+        let page = queue.accounts(after.as_ref()).await?;
+        let Some(last) = page.last() else {
+            return Ok(());
+        };
+        after = Some(last.tenant.clone());
+        for account in page {
+            if !visit(account) {
+                return Ok(());
+            }
+        }
+    }
 }
 
 /// The tenants that `wanted` picks.

@@ -1,28 +1,45 @@
 //! The routes: what they share, and what every request passes.
 //!
-//! A request goes through [`observe`] (request id, log line, metrics, panics, the body of every
-//! error), then `guard` (host name, rate per address), then its handler, whose first argument is
-//! a [`Tenant`](extract::Tenant): the one place where keys become tenants.
+//! A request goes through `cors` (which pages may read the answer), [`observe`] (request id, log line,
+//! metrics, panics, the body of every error), `compress`, then `guard` (host name, rate per address), then
+//! its handler, whose first argument is a [`Tenant`](extract::Tenant) or, for operators, an
+//! [`Operator`](extract::Operator): both are made by [`auth`], where keys become callers, and `auth` watches
+//! over what goes on after that.
 //!
 //! Nothing here keeps state of a job: it is all in Redis, so that any API process can answer for
 //! any job and a killed one loses nothing.
 
+pub mod address;
+mod admin;
+mod admit;
 mod artifacts;
 mod assets;
+pub mod auth;
+mod batch;
 mod check;
+mod compress;
+pub mod cors;
+mod erase;
 mod events;
 pub mod extract;
 mod files;
 mod guard;
 mod health;
 mod jobs;
+mod list;
 mod look;
 mod openapi;
 mod page;
 pub mod problem;
+mod rerun;
+mod streams;
 mod submission;
+mod tenant_events;
 mod uploads;
+mod usage;
+mod validate;
 mod view;
+mod webhooks;
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -44,11 +61,15 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use self::address::Proxies;
+use self::cors::Origin;
 use self::look::Look;
 pub use self::openapi::document;
 use self::problem::{ApiError, Kind, PROBLEM_JSON, Unfinished};
+pub(crate) use self::webhooks::body as webhook_body;
 use crate::metrics::Metrics;
 use crate::storage::{AssetLimits, Store};
+use crate::webhooks::Targets;
 
 /// The header that names a request, in both directions.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -68,7 +89,7 @@ pub struct Limits {
     pub file_bytes_max: u64,
     /// Most bytes of all files of an attempt.
     pub job_bytes_max: u64,
-    /// Most event streams.
+    /// Most event streams; one tenant may have nine tenths of them.
     pub sse_max: usize,
     /// Most waiting reads.
     pub long_polls_max: usize,
@@ -86,6 +107,8 @@ pub struct Limits {
     pub forms_max: usize,
     /// Requests per second from one address; `None`: 200, but loopback addresses are not limited.
     pub rate_per_address: Option<u32>,
+    /// Requests per second with one key; `None`: 200, 0: no limit.
+    pub rate_per_key: Option<u32>,
 }
 
 impl Default for Limits {
@@ -105,6 +128,7 @@ impl Default for Limits {
             asset_age: Duration::from_secs(30 * 86_400),
             forms_max: 32,
             rate_per_address: None,
+            rate_per_key: None,
         }
     }
 }
@@ -121,13 +145,22 @@ pub struct Parts {
     pub limits: Limits,
     /// How strict the scene policy is.
     pub policy: PolicyMode,
-    /// The one key, if there is one.
+    /// The one static key, if there is one: the tenant `default`, and an operator.
     pub api_key: Option<SecretString>,
+    /// Whether everybody may come in as long as no key was ever made: without a static key, on a
+    /// loopback address.
+    pub may_be_open: bool,
+    /// Who is believed about the addresses of clients.
+    pub proxies: Proxies,
+    /// Whose pages may read answers in a browser.
+    pub cors_origins: Vec<Origin>,
     /// Start of URLs that are given to users.
     pub public_url: String,
     /// Start of URLs that are given to workers. `None`: they get the path alone, and join it with
     /// the address at which they reach the API already.
     pub internal_url: Option<String>,
+    /// Where webhooks may point to.
+    pub webhook_targets: Targets,
     /// Ends streams and waits.
     pub stop: CancellationToken,
 }
@@ -140,7 +173,8 @@ struct Shared {
     parts: Parts,
     hub: Hub,
     guard: guard::Guard,
-    streams: Arc<Semaphore>,
+    door: auth::Door,
+    streams: streams::Streams,
     long_polls: Arc<Semaphore>,
     forms: Semaphore,
     stats: Look<Stats>,
@@ -154,7 +188,11 @@ impl App {
         Self(Arc::new(Shared {
             hub: parts.queue.hub(),
             guard: guard::Guard::new(&parts),
-            streams: Arc::new(Semaphore::new(parts.limits.sse_max)),
+            door: auth::Door::new(&parts),
+            streams: streams::Streams::new(
+                parts.limits.sse_max,
+                parts.metrics.sse_connections.clone(),
+            ),
             long_polls: Arc::new(Semaphore::new(parts.limits.long_polls_max)),
             forms: Semaphore::new(parts.limits.forms_max),
             stats: Look::default(),
@@ -163,11 +201,11 @@ impl App {
         }))
     }
 
-    fn queue(&self) -> &Queue {
+    pub(crate) fn queue(&self) -> &Queue {
         &self.0.parts.queue
     }
 
-    fn hub(&self) -> &Hub {
+    pub(crate) fn hub(&self) -> &Hub {
         &self.0.hub
     }
 
@@ -179,11 +217,11 @@ impl App {
         &self.0.parts.limits
     }
 
-    fn parts(&self) -> &Parts {
+    pub(crate) fn parts(&self) -> &Parts {
         &self.0.parts
     }
 
-    fn stop(&self) -> &CancellationToken {
+    pub(crate) fn stop(&self) -> &CancellationToken {
         &self.0.parts.stop
     }
 
@@ -194,7 +232,7 @@ impl App {
     }
 
     /// Every call to the queue goes through here: timed, counted, its failure told to the client.
-    async fn redis<T>(
+    pub(crate) async fn redis<T>(
         &self,
         command: &'static str,
         call: impl Future<Output = Result<T, QueueError>>,
@@ -233,21 +271,34 @@ impl App {
 /// Routes that are documented, with their part of the document.
 fn documented() -> OpenApiRouter<App> {
     OpenApiRouter::new()
-        .routes(routes!(jobs::submit))
-        .routes(routes!(jobs::read))
+        .routes(routes!(jobs::submit, list::list))
+        .routes(routes!(batch::submit))
+        .routes(routes!(jobs::read, erase::delete))
         .routes(routes!(jobs::cancel))
+        .routes(routes!(rerun::rerun))
         .routes(routes!(events::follow))
         .routes(routes!(jobs::logs))
+        .routes(routes!(artifacts::list))
         .routes(routes!(artifacts::redirect))
+        .routes(routes!(tenant_events::follow))
+        .routes(routes!(webhooks::create, webhooks::list))
+        .routes(routes!(webhooks::read, webhooks::change, webhooks::delete))
+        .routes(routes!(webhooks::rotate))
+        .routes(routes!(webhooks::test))
+        .routes(routes!(webhooks::deliveries))
+        .routes(routes!(webhooks::redeliver))
+        .routes(routes!(validate::validate))
+        .routes(routes!(usage::read))
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
         .routes(routes!(openapi::serve))
+        .merge(admin::routes())
 }
 
 /// All routes.
 pub fn router(app: App) -> Router {
     let (routes, _) = documented().split_for_parts();
-    routes
+    let routes = routes
         .route("/", axum::routing::get(page::index))
         .route("/internal/v1/uploads", axum::routing::post(uploads::grant))
         .route("/internal/v1/assets", axum::routing::post(assets::grant))
@@ -260,9 +311,14 @@ pub fn router(app: App) -> Router {
             axum::routing::get(files::get).put(files::put),
         )
         .fallback(|uri: axum::http::Uri| async move { ApiError::no_route(uri.path()) })
-        .layer(from_fn_with_state(app.clone(), guard::check))
-        .layer(from_fn_with_state(app.clone(), observe))
-        .with_state(app)
+        .layer(from_fn_with_state(app.clone(), auth::around))
+        .layer(from_fn_with_state(app.clone(), guard::check));
+    let routes = compress::layered(routes).layer(from_fn_with_state(app.clone(), observe));
+    match cors::layer(&app.parts().cors_origins) {
+        Some(cors) => routes.layer(cors),
+        None => routes,
+    }
+    .with_state(app)
 }
 
 /// The id of a request: the client's if it is safe in logs and headers, else a new one.
@@ -416,8 +472,15 @@ mod tests {
             limits: Limits::default(),
             policy: PolicyMode::Enforce,
             api_key: None,
+            may_be_open: true,
+            proxies: Proxies::default(),
+            cors_origins: Vec::new(),
             public_url: "http://localhost".into(),
             internal_url: None,
+            webhook_targets: Targets {
+                allowed: Vec::new(),
+                tls: manimq_shared::tls::client_config(None).unwrap(),
+            },
             stop: CancellationToken::new(),
         })
     }

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use clap::builder::Styles;
 use clap::builder::styling::AnsiColor;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 use futures_util::future::select_all;
 use secrecy::SecretString;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -13,7 +14,10 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::AdminArgs;
 use crate::client::{Client, SERVER_DEFAULT};
 use crate::exit::{Exit, Failure};
-use crate::job::JobArgs;
+use crate::job::{
+    CancelArgs, DeleteArgs, GetArgs, ListArgs, LogsArgs, OpenArgs, RerunArgs, SubmitArgs,
+    UsageArgs, ValidateArgs, WatchArgs,
+};
 use crate::render::RenderArgs;
 use crate::serve::ServeArgs;
 use crate::up::UpArgs;
@@ -28,6 +32,7 @@ const EXAMPLES: &str = "\
 Start here:
   manimq up                              a server on this machine: API, page, worker, Redis
   manimq render -ql scene.py MyScene     in another terminal: your scene as a video
+  manimq list                            what was rendered
 
 `manimq help COMMAND` tells more of each.";
 
@@ -50,10 +55,54 @@ pub enum Command {
     Up(Box<UpArgs>),
     /// Run the HTTP API alone
     Serve(Box<ServeArgs>),
-    /// Look after a job: get, cancel, logs
-    Job(JobArgs),
+    /// Submit a job and print its id
+    Submit(Box<SubmitArgs>),
+    /// Show a job
+    Get(GetArgs),
+    /// List jobs, newest first
+    List(Box<ListArgs>),
+    /// Follow jobs to their end
+    Watch(WatchArgs),
+    /// Cancel jobs
+    Cancel(CancelArgs),
+    /// Run a job again, perhaps with another output
+    Rerun(RerunArgs),
+    /// Print what a scene printed
+    Logs(LogsArgs),
+    /// Open a job's film
+    Open(OpenArgs),
+    /// Delete jobs that have ended, with their files
+    Delete(DeleteArgs),
+    /// Check a scene file without rendering it
+    Validate(ValidateArgs),
+    /// Show your quotas and what is used of them
+    Usage(UsageArgs),
     /// Look after the queue itself: tenants, workers, dead letters, pauses
     Admin(AdminArgs),
+    /// Print a script that completes commands in a shell
+    Completions(CompletionsArgs),
+}
+
+/// Flags of `manimq completions`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  manimq completions bash > ~/.local/share/bash-completion/completions/manimq
+  manimq completions zsh > ~/.zfunc/_manimq         (with ~/.zfunc in fpath)
+  manimq completions fish > ~/.config/fish/completions/manimq.fish")]
+pub struct CompletionsArgs {
+    /// The shell: bash, zsh, fish, elvish or powershell
+    #[arg(value_name = "SHELL", hide_possible_values = true)]
+    shell: Shell,
+}
+
+impl CompletionsArgs {
+    fn run(&self) -> Exit {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "manimq", &mut script);
+        crate::admin::print(&String::from_utf8_lossy(&script));
+        Exit::Ok
+    }
 }
 
 /// Where the server is.
@@ -136,9 +185,7 @@ impl Cli {
         // thread: their death is tied to the thread that started them.
         let mut builder = match self.command {
             Command::Serve(_) => Builder::new_multi_thread(),
-            Command::Render(_) | Command::Up(_) | Command::Job(_) | Command::Admin(_) => {
-                Builder::new_current_thread()
-            }
+            _ => Builder::new_current_thread(),
         };
         let runtime = match builder.enable_all().build() {
             Ok(runtime) => runtime,
@@ -152,7 +199,18 @@ impl Cli {
                 Command::Render(args) => crate::render::run(*args).await,
                 Command::Up(args) => crate::up::run(*args).await,
                 Command::Serve(args) => serve(*args).await,
-                Command::Job(args) => crate::job::run(args).await,
+                Command::Submit(args) => args.run().await,
+                Command::Get(args) => args.run().await,
+                Command::List(args) => args.run().await,
+                Command::Watch(args) => args.run().await,
+                Command::Cancel(args) => args.run().await,
+                Command::Rerun(args) => args.run().await,
+                Command::Logs(args) => args.run().await,
+                Command::Open(args) => args.run().await,
+                Command::Delete(args) => args.run().await,
+                Command::Validate(args) => args.run().await,
+                Command::Usage(args) => args.run().await,
+                Command::Completions(args) => args.run(),
                 Command::Admin(args) => crate::admin::run(args).await,
             }
         });
@@ -178,7 +236,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        use clap::CommandFactory as _;
         Cli::command().debug_assert();
     }
 }

@@ -12,7 +12,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use manimq_shared::api::{JobView, Problem};
+use manimq_shared::api::{
+    Deletion, JobList, JobView, Problem, RerunRequest, UsageView, ValidateRequest, Validation,
+};
 use manimq_shared::ids::JobId;
 use manimq_shared::job::{JobRequest, Progress, Status};
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER};
@@ -317,6 +319,70 @@ impl Client {
     /// See [`ClientError`].
     pub async fn read(&self, id: JobId) -> Result<JobView, ClientError> {
         self.json(self.http.get(self.url(&format!("v1/jobs/{id}"))))
+            .await
+    }
+
+    /// `GET /v1/jobs` with these filters.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn list(&self, filters: &[(&str, String)]) -> Result<JobList, ClientError> {
+        let mut url = self.url("v1/jobs");
+        for (name, value) in filters {
+            url.query_pairs_mut().append_pair(name, value);
+        }
+        self.json(self.http.get(url)).await
+    }
+
+    /// `POST /v1/jobs/{id}/rerun`. With the same `key`, a repetition finds the first call's job.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn rerun(
+        &self,
+        id: JobId,
+        change: &RerunRequest,
+        key: &str,
+    ) -> Result<JobView, ClientError> {
+        let call = self
+            .http
+            .post(self.url(&format!("v1/jobs/{id}/rerun")))
+            .header("Idempotency-Key", format!("\"{key}\""))
+            .json(change);
+        self.json(call).await
+    }
+
+    /// `DELETE /v1/jobs/{id}`.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn delete(
+        &self,
+        id: JobId,
+        dry_run: bool,
+        cancel: bool,
+    ) -> Result<Deletion, ClientError> {
+        let mut url = self.url(&format!("v1/jobs/{id}"));
+        url.query_pairs_mut()
+            .append_pair("dry_run", &dry_run.to_string())
+            .append_pair("cancel", &cancel.to_string());
+        self.json(self.http.delete(url)).await
+    }
+
+    /// `GET /v1/usage`.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn usage(&self) -> Result<UsageView, ClientError> {
+        self.json(self.http.get(self.url("v1/usage"))).await
+    }
+
+    /// `POST /v1/validate`.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn validate(&self, request: &ValidateRequest) -> Result<Validation, ClientError> {
+        self.json(self.http.post(self.url("v1/validate")).json(request))
             .await
     }
 

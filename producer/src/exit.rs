@@ -158,7 +158,7 @@ impl From<ClientError> for Failure {
                         "reach it as http://127.0.0.1:PORT or by its MANIMQ_PUBLIC_URL, or give it an API key",
                     ),
                     "url-expired" | "signature-invalid" => {
-                        Some("get a fresh URL from the job: `manimq job get ID`")
+                        Some("get a fresh URL from the job: `manimq get ID`")
                     }
                     _ => None,
                 };
@@ -194,8 +194,8 @@ mod tests {
         for (kind, status, words) in [
             ("unauthenticated", 401, Some("MANIMQ_API_KEY")),
             ("host-not-allowed", 403, Some("127.0.0.1")),
-            ("url-expired", 403, Some("job get")),
-            ("signature-invalid", 403, Some("job get")),
+            ("url-expired", 403, Some("manimq get")),
+            ("signature-invalid", 403, Some("manimq get")),
             ("something-new", 403, None),
         ] {
             let problem = serde_json::from_value(serde_json::json!({

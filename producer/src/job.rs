@@ -1,98 +1,148 @@
-//! `manimq job get|cancel|logs`: look after a job that runs without its command.
+//! `manimq submit|get|list|watch|cancel|rerun|logs|open|usage|validate|delete`: jobs on a server, by their ids.
+//!
+//! Data goes to standard output, everything else to standard error; with `--json` each command answers with
+//! one JSON document, errors too.
 
-use std::io::Write as _;
+mod list;
+mod logs;
+mod open;
+mod run;
+mod text;
+mod usage;
+mod validate;
 
-use clap::{Args, Subcommand};
-use manimq_shared::api::JobView;
+use std::fmt::Write as _;
+
+use clap::Args;
 use manimq_shared::ids::JobId;
+use serde_json::json;
 
+pub use self::list::ListArgs;
+pub use self::logs::LogsArgs;
+pub use self::open::OpenArgs;
+pub use self::run::{RerunArgs, SubmitArgs, WatchArgs};
+pub use self::usage::UsageArgs;
+pub use self::validate::ValidateArgs;
+use crate::admin::{Answer, conclude};
 use crate::cli::ServerArgs;
-use crate::client::{Client, ClientError};
+use crate::client::Client;
 use crate::exit::{Exit, Failure};
-use crate::term::{Paint, visible};
+use crate::term::Paint;
 
-/// Flags of `manimq job`.
+/// Where to ask, and how to answer.
 #[derive(Debug, Args)]
-pub struct JobArgs {
-    #[command(subcommand)]
-    action: Action,
-}
-
-#[derive(Debug, Subcommand)]
-enum Action {
-    /// Print a job as JSON
-    Get(OneJob),
-    /// Cancel a job; harmless if it has ended
-    Cancel(OneJob),
-    /// Print what the scene printed
-    Logs {
-        #[command(flatten)]
-        job: OneJob,
-        /// Only the last N lines
-        #[arg(long, value_name = "N")]
-        tail: Option<u32>,
-    },
-}
-
-#[derive(Debug, Args)]
-struct OneJob {
-    /// The job's id: job_ and 32 hex digits
-    #[arg(value_name = "JOB")]
-    id: JobId,
+pub struct Call {
+    /// Answer with one JSON document, errors too
+    #[arg(long)]
+    pub json: bool,
+    /// Where the server is
     #[command(flatten)]
-    server: ServerArgs,
+    pub server: ServerArgs,
 }
 
-/// Runs the command.
-pub async fn run(args: JobArgs) -> Exit {
-    let result = match args.action {
-        Action::Get(job) => {
-            act(&job, async |client| {
-                client.read(job.id).await.map(print_job)
-            })
-            .await
-        }
-        Action::Cancel(job) => {
-            act(&job, async |client| {
-                client.cancel(job.id).await.map(print_job)
-            })
-            .await
-        }
-        Action::Logs { job, tail } => {
-            act(&job, async |client| {
-                client.logs(job.id, tail).await.map(|log| print_log(&log))
-            })
-            .await
-        }
-    };
-    match result {
-        Ok(()) => Exit::Ok,
-        Err(failure) => {
-            eprint!("{}", failure.report(Paint::stderr()));
-            failure.exit
-        }
+impl Call {
+    /// Runs a command that asks the server and answers.
+    async fn answer(
+        &self,
+        act: impl AsyncFnOnce(&Client, Paint) -> Result<Answer, Failure>,
+    ) -> Exit {
+        let result = async { act(&self.server.client()?, Paint::stdout()).await };
+        conclude(result.await, self.json)
     }
 }
 
-async fn act(
-    job: &OneJob,
-    call: impl AsyncFnOnce(Client) -> Result<(), ClientError>,
-) -> Result<(), Failure> {
-    Ok(call(job.server.client()?).await?)
+/// Flags of `manimq get`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  manimq get job_019a8b…
+  manimq get --json job_019a8b… | jq -r .resultUrl")]
+pub struct GetArgs {
+    /// The job's id
+    #[arg(value_name = "JOB")]
+    id: JobId,
+    #[command(flatten)]
+    call: Call,
 }
 
-// A reader who has gone away (`| head`) is no failure.
-
-fn print_job(job: JobView) {
-    let text = serde_json::to_string_pretty(&job).unwrap_or_default();
-    let _ = writeln!(std::io::stdout().lock(), "{text}");
+impl GetArgs {
+    /// Runs the command.
+    pub async fn run(self) -> Exit {
+        let act = async |client: &Client, paint| {
+            let job = client.read(self.id).await?;
+            Ok(Answer::ok(text::job(&job, paint), json!(job)))
+        };
+        self.call.answer(act).await
+    }
 }
 
-fn print_log(log: &str) {
-    let mut out = std::io::stdout().lock();
-    for line in log.lines() {
-        if writeln!(out, "{}", visible(line)).is_err() {
-            return;
-        }
+/// Flags of `manimq cancel`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A waiting job is canceled at once, a running one is stopped by its worker. Harmless if it has ended.
+
+Examples:
+  manimq cancel job_019a8b…
+  manimq list --status queued --json | jq -r '.jobs[].id' | xargs manimq cancel")]
+pub struct CancelArgs {
+    /// The jobs' ids
+    #[arg(value_name = "JOB", required = true)]
+    ids: Vec<JobId>,
+    #[command(flatten)]
+    call: Call,
+}
+
+impl CancelArgs {
+    /// Runs the command.
+    pub async fn run(self) -> Exit {
+        let act = async |client: &Client, paint| {
+            let (mut lines, mut jobs) = (String::new(), Vec::new());
+            for &id in &self.ids {
+                let job = client.cancel(id).await?;
+                let _ = writeln!(lines, "{id}  {}", text::status(&job, paint));
+                jobs.push(job);
+            }
+            Ok(Answer::ok(lines, json!({ "jobs": jobs })))
+        };
+        self.call.answer(act).await
+    }
+}
+
+/// Flags of `manimq delete`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+What is deleted cannot be brought back. Files that another of your jobs shows, because it asked for the same
+work, go with the last of these.
+
+Examples:
+  manimq delete --dry-run job_019a8b…
+  manimq delete --cancel job_019a8b…")]
+pub struct DeleteArgs {
+    /// The jobs' ids
+    #[arg(value_name = "JOB", required = true)]
+    ids: Vec<JobId>,
+    /// Only say what would go
+    #[arg(long)]
+    dry_run: bool,
+    /// Cancel a job that has not ended, and delete it then
+    #[arg(long)]
+    cancel: bool,
+    #[command(flatten)]
+    call: Call,
+}
+
+impl DeleteArgs {
+    /// Runs the command.
+    pub async fn run(self) -> Exit {
+        let act = async |client: &Client, _| {
+            let (mut lines, mut deletions) = (String::new(), Vec::new());
+            for &id in &self.ids {
+                let gone = client.delete(id, self.dry_run, self.cancel).await?;
+                let _ = write!(lines, "{}", text::deletion(&gone));
+                deletions.push(gone);
+            }
+            Ok(Answer::ok(lines, json!({ "jobs": deletions })))
+        };
+        self.call.answer(act).await
     }
 }

@@ -1,7 +1,7 @@
 //! The producer's side of manimq: the HTTP API, the command line and the all-in-one.
 //!
 //! Server: [`serve`] has the settings and starts everything; [`api`] holds the routes; [`storage`]
-//! keeps the artifacts; [`http`] is the server below the routes with its limits; [`metrics`] is
+//! keeps the artifacts; [`webhooks`] tells tenants what became of jobs; [`http`] is the server below the routes with its limits; [`metrics`] is
 //! what Prometheus reads. Command line: [`cli`] says what there is; [`render`] and [`job`] speak to
 //! a server through [`client`]; [`admin`] looks after the queue in Redis; [`up`] starts all parts on this machine; [`exit`] and [`term`] are
 //! how commands end and what they print.
@@ -19,3 +19,4 @@ pub mod serve;
 pub mod storage;
 pub mod term;
 pub mod up;
+pub mod webhooks;

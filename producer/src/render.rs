@@ -3,7 +3,7 @@
 //! Read the file → submit one job per scene → follow them → download → print the paths.
 //! Data goes to standard output, everything else to standard error.
 
-mod args;
+pub mod args;
 pub mod choose;
 pub mod flags;
 pub mod follow;
@@ -14,6 +14,7 @@ mod session;
 pub mod source;
 pub mod with;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ pub use self::args::RenderArgs;
 use self::follow::Logs;
 use self::place::Place;
 use self::progress::{Mode, Screen};
-use self::session::{Refused, Session, canceled_early};
+use self::session::Session;
 use self::source::Source;
 use self::with::With;
 use crate::client::Client;
@@ -46,6 +47,30 @@ pub enum Which {
     All,
     /// The only one; if there are several, the user is asked.
     Unsaid,
+}
+
+impl Which {
+    /// Whether it may be more than one.
+    const fn is_several(&self) -> bool {
+        match self {
+            Self::Named(names) => names.len() > 1,
+            Self::All => true,
+            Self::Unsaid => false,
+        }
+    }
+}
+
+/// What a job may carry that `manim render` has no flag for.
+#[derive(Debug, Clone, Default)]
+pub struct More {
+    /// Words to find it by.
+    pub tags: Vec<String>,
+    /// The submitter's own data.
+    pub metadata: BTreeMap<String, String>,
+    /// Give up if no worker took it within so many seconds.
+    pub deadline_s: Option<u32>,
+    /// The idempotency key, in place of a fresh one.
+    pub key: Option<String>,
 }
 
 /// One command's worth of work.
@@ -67,6 +92,8 @@ pub struct Plan {
     pub lane: Lane,
     /// Whether an earlier result may answer.
     pub cache: CacheMode,
+    /// What else a job carries.
+    pub more: More,
     /// Longest wait for all of it.
     pub wait_max: Duration,
     /// What to show of the scene's output.
@@ -203,45 +230,7 @@ pub async fn render(
         interrupt,
         give_up_at,
     };
-    let mut work: Vec<Work> = Vec::new();
-    let names = match &plan.which {
-        Which::Named(names) => names.clone(),
-        Which::All | Which::Unsaid => match session.submit(None).await {
-            Ok(job) => {
-                let scene = job
-                    .input
-                    .scene
-                    .clone()
-                    .unwrap_or_else(|| plan.source.shown.clone());
-                work.push((scene, Ok(job)));
-                Vec::new()
-            }
-            Err(Refused::Scene { scenes, .. }) if scenes.len() > 1 => match plan.which {
-                Which::All => scenes,
-                _ if plan.can_ask => tokio::select! {
-                    chosen = choose::ask(&plan.source.shown, &scenes) => chosen?,
-                    () = interrupt.cancelled() => return Err(canceled_early()),
-                },
-                _ => return Err(choose::list(&plan.source.shown, &scenes)),
-            },
-            Err(refused) => return Err(refused.into()),
-        },
-    };
-    if names.len() > 1 && plan.place.output_file.is_some() {
-        return Err(Failure::usage("-o can only be used with exactly one scene"));
-    }
-    for name in names {
-        let submitted = match session.submit(Some(&name)).await {
-            // Nothing runs yet and the others would meet the same: stop here.
-            Err(refused) if work.is_empty() => return Err(refused.into()),
-            other => other.map_err(Failure::from),
-        };
-        let stop = submitted.as_ref().is_err_and(|f| f.exit == Exit::Canceled);
-        work.push((name, submitted));
-        if stop {
-            break;
-        }
-    }
+    let work = session.submit_all().await?;
     let several = work.len() > 1;
     let mut ends =
         futures_util::stream::iter(work.into_iter().enumerate().map(|(n, (scene, job))| {
@@ -258,4 +247,26 @@ pub async fn render(
     Ok(outcomes.into_iter().map(|(_, outcome)| outcome).collect())
 }
 
+/// Submits a job for each scene of the plan, and waits for none.
+///
+/// # Errors
+/// Nothing was accepted.
+pub async fn submit(
+    plan: &Plan,
+    client: &Client,
+    screen: &Screen,
+    interrupt: &CancellationToken,
+) -> Result<Vec<Result<JobView, Failure>>, Failure> {
+    let session = Session {
+        plan,
+        client,
+        screen,
+        interrupt,
+        give_up_at: Instant::now() + plan.wait_max,
+    };
+    let work = session.submit_all().await?;
+    Ok(work.into_iter().map(|(_, job)| job).collect())
+}
+
+/// A scene, and its job if that was accepted.
 type Work = (String, Result<JobView, Failure>);

@@ -9,13 +9,14 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
 use manimq_shared::job::JOB_FILES_MAX;
 use manimq_shared::logging::LogFormat;
-use manimq_shared::queue::{Queue, QueueError, RedisConfig, redact};
+use manimq_shared::queue::{ApiKey, Queue, QueueError, RedisConfig, redact};
 use manimq_shared::scene_policy::PolicyMode;
 use prometheus::IntGauge;
 use secrecy::{ExposeSecret, SecretString};
@@ -24,10 +25,13 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::address::{Network, Proxies, ProxyHeader};
+use crate::api::cors::Origin;
 use crate::api::{self, App, Limits, Parts};
 use crate::http::{self, HttpLimits};
 use crate::metrics::{self, Metrics};
 use crate::storage::{AssetLimits, Place, Store, StoreConfig, Sweeper};
+use crate::webhooks::{self, Targets};
 
 /// Shortest API key that is accepted.
 const API_KEY_BYTES_MIN: usize = 16;
@@ -43,7 +47,8 @@ const REDIS_TRY_EVERY: Duration = Duration::from_millis(250);
 /// Settings of the API. Each flag has a variable; `--help` is the reference.
 #[derive(Debug, Clone, Args)]
 pub struct ServeArgs {
-    /// Address of the API. Port 0 takes a free one. Other than loopback only with an API key.
+    /// Address of the API. Port 0 takes a free one. Other than loopback only with an API key:
+    /// MANIMQ_API_KEY, or one made with `manimq admin keys create`.
     #[arg(long, env = "MANIMQ_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
 
@@ -87,10 +92,6 @@ pub struct ServeArgs {
     #[arg(long, env = "MANIMQ_PUBLIC_BUCKET", value_parser = base_url, value_name = "URL")]
     pub public_bucket: Option<String>,
 
-    /// Certificates (PEM) to trust beside the system's, for a bucket's server.
-    #[arg(long, env = "MANIMQ_CA_FILE", value_name = "FILE")]
-    pub ca_file: Option<PathBuf>,
-
     /// How users reach this API, such as https://render.example.com; start of all URLs that are
     /// given to them. Without it: http:// and the address that is listened on.
     #[arg(long, env = "MANIMQ_PUBLIC_URL", value_parser = base_url)]
@@ -105,7 +106,8 @@ pub struct ServeArgs {
     #[arg(long, env = "MANIMQ_SCENE_POLICY", default_value = "enforce")]
     pub scene_policy: PolicyMode,
 
-    /// One key for everybody (at least 16 characters), sent as `Authorization: Bearer KEY`.
+    /// One static key (at least 16 characters), sent as `Authorization: Bearer KEY`: its holder is the
+    /// tenant `default`, and an operator. Other tenants have keys of `manimq admin keys create`.
     #[arg(long, env = "MANIMQ_API_KEY", hide_env_values = true)]
     pub api_key: Option<SecretString>,
 
@@ -168,7 +170,7 @@ pub struct ServeArgs {
     #[arg(long, env = "MANIMQ_CONNECTIONS_MAX", default_value_t = 8192)]
     pub connections_max: usize,
 
-    /// Most event streams at a time.
+    /// Most event streams at a time; one tenant may have nine tenths of them.
     #[arg(long, env = "MANIMQ_SSE_MAX", default_value_t = 6000)]
     pub sse_max: usize,
 
@@ -176,6 +178,46 @@ pub struct ServeArgs {
     /// Without it: 200, and loopback addresses are not limited.
     #[arg(long, env = "MANIMQ_RATE_PER_ADDRESS")]
     pub rate_per_address: Option<u32>,
+
+    /// Requests per second with one key (bursts of five times as many), in each API process; 0 for
+    /// no limit.
+    #[arg(long, env = "MANIMQ_RATE_PER_KEY", default_value_t = 200)]
+    pub rate_per_key: u32,
+
+    /// Proxies that are believed about the addresses of clients, such as 10.0.0.0/8,192.0.2.7. Without
+    /// it a client is who opens the connection.
+    #[arg(
+        long,
+        env = "MANIMQ_TRUSTED_PROXIES",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "NETWORKS"
+    )]
+    pub trusted_proxies: List<Network>,
+
+    /// The header in which these proxies say it. The other one is never read: they pass it on as the
+    /// client sent it.
+    #[arg(long, env = "MANIMQ_TRUSTED_PROXY_HEADER", value_enum, default_value_t)]
+    pub trusted_proxy_header: ProxyHeader,
+
+    /// Origins whose web pages may use the API from a browser, such as https://app.example.com,
+    /// several with commas between. Nobody by default.
+    #[arg(
+        long,
+        env = "MANIMQ_CORS_ORIGINS",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "ORIGINS"
+    )]
+    pub cors_origins: List<Origin>,
+    /// Networks (such as 10.0.0.0/8, separated by commas) that webhooks may point to though they are
+    /// not public; there also by http. Without it: public addresses and https only.
+    #[arg(long, env = "MANIMQ_WEBHOOK_ALLOW", value_delimiter = ',')]
+    pub webhook_allow: Vec<ipnet::IpNet>,
+
+    /// A file (PEM) with certificate authorities that are trusted beside the system's.
+    #[arg(long, env = "MANIMQ_CA_FILE")]
+    pub ca_file: Option<PathBuf>,
 
     /// How long answers may still take after the stop.
     #[arg(long, env = "MANIMQ_DRAIN", default_value = "10s", value_parser = humantime::parse_duration)]
@@ -188,6 +230,20 @@ pub struct ServeArgs {
     /// Form of log lines: text or json. What is logged: MANIMQ_LOG or RUST_LOG (default info).
     #[arg(long, env = "MANIMQ_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
+}
+
+/// Values with commas between; an empty text is an empty list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct List<T>(pub Vec<T>);
+
+impl<T: FromStr> FromStr for List<T> {
+    type Err = T::Err;
+
+    fn from_str(text: &str) -> Result<Self, T::Err> {
+        let parts = text.split(',').map(str::trim);
+        let parts = parts.filter(|part| !part.is_empty());
+        parts.map(str::parse).collect::<Result<_, _>>().map(Self)
+    }
 }
 
 /// A prefix of Redis keys.
@@ -282,6 +338,7 @@ pub async fn start(
     let tidier = store.clone();
     let tidy = tokio::task::spawn_blocking(move || tidier.tidy());
     let queue = connect(&args).await?;
+    somebody_has_a_key(&queue, &args).await?;
     store_is_the_queues(&queue, &store, &args).await?;
     let sweeper = Sweeper::new(store.clone(), queue.clone(), args.sweep_age, args.asset_age);
     let sweep = tokio::spawn(sweep_now_and_then(sweeper, args.sweep_every, stop.clone()));
@@ -292,6 +349,10 @@ pub async fn start(
     let addresses = Addresses {
         api: format!("http://{api_address}"),
         metrics: format!("http://{metrics_address}"),
+    };
+    let webhook_targets = Targets {
+        allowed: args.webhook_allow,
+        tls: manimq_shared::tls::client_config(args.ca_file.as_deref())?,
     };
     let public_url = args.public_url.unwrap_or_else(|| addresses.api.clone());
     let metrics = Metrics::default();
@@ -313,12 +374,20 @@ pub async fn start(
             asset_tenant_bytes: args.tenant_asset_bytes_max,
             asset_age: args.asset_age,
             rate_per_address: args.rate_per_address,
+            rate_per_key: Some(args.rate_per_key),
             ..limits
         },
         policy: args.scene_policy,
+        may_be_open: args.api_key.is_none() && args.listen.ip().is_loopback(),
         api_key: args.api_key,
+        proxies: Proxies {
+            trusted: args.trusted_proxies.0,
+            header: args.trusted_proxy_header,
+        },
+        cors_origins: args.cors_origins.0,
         internal_url: args.internal_url,
         public_url,
+        webhook_targets,
         stop: stop.clone(),
     });
     let http_limits = HttpLimits {
@@ -332,6 +401,7 @@ pub async fn start(
     };
     let uncounted = IntGauge::new("unused", "unused")?;
     let tasks = vec![
+        tokio::spawn(webhooks::run(app.clone())),
         tokio::spawn(http::serve(
             api_listener,
             api::router(app.clone()),
@@ -353,12 +423,6 @@ pub async fn start(
 }
 
 fn check(args: &ServeArgs) -> anyhow::Result<()> {
-    if args.api_key.is_none() && !args.listen.ip().is_loopback() {
-        bail!(
-            "--listen {} is reachable from other machines, and without a key anybody there could run code here: set MANIMQ_API_KEY (such as from `openssl rand -hex 24`), or listen on 127.0.0.1",
-            args.listen
-        );
-    }
     if args.listen.ip().is_unspecified() && args.public_url.is_none() {
         bail!(
             "--listen {} names no address that users could be sent to: set MANIMQ_PUBLIC_URL, such as http://HOST:{}",
@@ -372,6 +436,15 @@ fn check(args: &ServeArgs) -> anyhow::Result<()> {
     {
         bail!(
             "MANIMQ_API_KEY must have at least {API_KEY_BYTES_MIN} visible ASCII characters, such as from `openssl rand -hex 24`"
+        );
+    }
+    if args
+        .api_key
+        .as_ref()
+        .is_some_and(|key| ApiKey::looks_like_one(key.expose_secret()))
+    {
+        bail!(
+            "MANIMQ_API_KEY holds a key of a tenant (mqk_…): here it would make its holder an operator. Keys of tenants need no setting of the server; unset it, or take another such as from `openssl rand -hex 24`"
         );
     }
     let most = Limits::default().source_bytes_max;
@@ -497,6 +570,24 @@ async fn connect(args: &ServeArgs) -> anyhow::Result<Queue> {
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Makes sure that who can be reached from elsewhere is open to nobody.
+async fn somebody_has_a_key(queue: &Queue, args: &ServeArgs) -> anyhow::Result<()> {
+    if args.api_key.is_some() || args.listen.ip().is_loopback() {
+        return Ok(());
+    }
+    let doors = queue.doors().await;
+    let doors = doors.context("cannot see in Redis whether anybody has a key")?;
+    if doors.live == 0 {
+        bail!(
+            "--listen {listen} is reachable from other machines, and nobody has a key yet: make one with \
+             `manimq admin tenants create NAME` and `manimq admin keys create NAME` (same REDIS_URL and \
+             MANIMQ_REDIS_PREFIX), or set MANIMQ_API_KEY (such as from `openssl rand -hex 24`), or listen on 127.0.0.1",
+            listen = args.listen
+        );
+    }
+    Ok(())
 }
 
 /// Makes sure that the results of this queue's jobs lie in this store. An API with another one

@@ -553,6 +553,14 @@ impl Store {
         }
     }
 
+    /// Removes a file; one that is not there is no error.
+    ///
+    /// # Errors
+    /// [`StoreError::Backend`].
+    pub async fn remove(&self, key: &ArtifactKey) -> Result<(), StoreError> {
+        self.delete(&self.path(key)).await.map(|_| ())
+    }
+
     /// Writes and removes a small file.
     ///
     /// # Errors

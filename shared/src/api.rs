@@ -8,11 +8,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::ids::{Epoch, JobId, LeaseToken, TenantId};
+use crate::ids::{Epoch, JobId, LeaseToken, TenantId, WebhookId};
 use crate::job::{
-    ArtifactRole, Attempt, CacheMode, FieldError, JobError, JobFile, Lane, OutputSpec, Progress,
-    Stage, Status, Timings, Usage,
+    ArtifactRole, Aspect, Attempt, CacheMode, Encoder, FieldError, Format, JobError, JobFile,
+    JobRequest, Lane, OutputSpec, Progress, Quality, Stage, Status, Timings, Usage,
 };
+use crate::scene_policy::Finding;
+use crate::webhook::{DeliveryAttempt, DeliveryState, WebhookEvent};
 
 /// The job object: answer to submit, read and cancel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -136,6 +138,130 @@ pub struct QueueView {
     pub expected_wait_s: Option<u64>,
 }
 
+/// What makes a webhook.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewWebhook {
+    /// Where to call: https and a public host.
+    #[schema(example = "https://example.com/hooks/manimq", max_length = 2048)]
+    pub url: String,
+    /// Of what to tell; without it of all that ends a job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<Vec<WebhookEvent>>,
+    /// Your own words; at most 256 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 256)]
+    pub description: Option<String>,
+}
+
+/// What changes of a webhook.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookChanges {
+    /// Where to call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Of what to tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<Vec<WebhookEvent>>,
+    /// Your own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Switches it on or off. What happens while it is off is never told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+}
+
+/// How to replace a secret.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RotateSecret {
+    /// For how many seconds the present one signs beside the new one (a day; at most a week).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(maximum = 604800)]
+    pub overlap_s: Option<u32>,
+}
+
+/// A webhook.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WebhookView {
+    /// Its id.
+    #[schema(value_type = String)]
+    pub id: WebhookId,
+    /// Where it points to.
+    pub url: String,
+    /// Of what it is told.
+    pub events: Vec<WebhookEvent>,
+    /// Its owner's words.
+    pub description: String,
+    /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    /// Whether it is called.
+    pub enabled: bool,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disabled_reason: Option<String>,
+    /// Since when every call failed; after a day it is switched off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub failing_since: Option<Timestamp>,
+    /// What its calls are signed with; only in the answer that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+    /// Until when the secret before it signs as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub previous_secret_until: Option<Timestamp>,
+    /// What it was told.
+    pub deliveries: String,
+}
+
+/// A tenant's webhooks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Webhooks {
+    /// Oldest first.
+    pub webhooks: Vec<WebhookView>,
+}
+
+/// A delivery that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeliveryRef {
+    /// Its id in the list of deliveries.
+    pub delivery: String,
+}
+
+/// What a webhook was told, or will be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeliveryView {
+    /// Its id.
+    pub id: String,
+    /// The `webhook-id` of its calls.
+    pub message: String,
+    /// What is told.
+    pub event: WebhookEvent,
+    /// Of which job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub job: Option<JobId>,
+    /// When it happened.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// What has become of it.
+    pub state: DeliveryState,
+    /// Tries so far.
+    pub attempts: u32,
+    /// The last ten of them, oldest first.
+    pub log: Vec<DeliveryAttempt>,
+}
+
+/// A webhook's deliveries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Deliveries {
+    /// Newest first.
+    pub deliveries: Vec<DeliveryView>,
+}
+
 /// One file of a result, with a fresh URL.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ArtifactView {
@@ -183,6 +309,9 @@ pub struct Links {
     pub logs: String,
     /// Cancel it (POST).
     pub cancel: String,
+    /// Run it again, perhaps with another output (POST).
+    #[serde(default)]
+    pub rerun: String,
 }
 
 /// Every error of the API: RFC 9457, `application/problem+json`.
@@ -362,4 +491,258 @@ impl std::fmt::Debug for UploadGrant {
             .field("key", &self.key)
             .finish_non_exhaustive()
     }
+}
+
+/// Answer of `GET /v1/jobs`: a page of jobs, newest first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct JobList {
+    /// The jobs, as `GET /v1/jobs/{id}` has them, but without attempts, their end of life and their place in the
+    /// queue. Perhaps fewer than asked for although there are more: see `next`.
+    pub jobs: Vec<JobView>,
+    /// The `cursor` of the next page. Missing at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// Body of `POST /v1/jobs/batch`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BatchRequest {
+    /// The jobs, 1 to 100, each as `POST /v1/jobs` takes it.
+    #[schema(min_items = 1, max_items = 100)]
+    pub jobs: Vec<JobRequest>,
+    /// Accept all of them or none.
+    #[serde(default)]
+    pub all_or_nothing: bool,
+}
+
+/// Answer of `POST /v1/jobs/batch`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct BatchAnswer {
+    /// How many were accepted, those that were there before among them.
+    pub accepted: u32,
+    /// How many were refused.
+    pub refused: u32,
+    /// What became of each, in the order of the request.
+    pub results: Vec<BatchResult>,
+}
+
+/// What became of one job of a batch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct BatchResult {
+    /// The status that `POST /v1/jobs` would have answered with.
+    pub status: u16,
+    /// The job, if it was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobView>,
+    /// Whether it is an earlier submit's job.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replayed: bool,
+    /// Why it was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Problem>,
+}
+
+/// Body of `POST /v1/jobs/{id}/rerun`: what shall be different. What is left out stays as it was.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RerunRequest {
+    /// What the result should be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<OutputChange>,
+    /// Priority class within the tenant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lane: Option<Lane>,
+    /// Wall-clock limit of one attempt in seconds, 1 to 3600.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 3600)]
+    pub timeout_s: Option<u32>,
+    /// Give up if no worker took the job within this many seconds, 1 to 604800.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 604_800)]
+    pub deadline_s: Option<u32>,
+    /// Whether an earlier result may answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheMode>,
+    /// Words to find the job by, in place of the old ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<String>>,
+    /// Your own data, in place of the old.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<BTreeMap<String, String>>,
+}
+
+/// What of an output shall be different.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct OutputChange {
+    /// File type.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
+    /// Size and rate. Without `fps` beside it, the quality's own rate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quality: Option<Quality>,
+    /// Frames per second, 1 to 120.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 120)]
+    pub fps: Option<u32>,
+    /// Shape of the picture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aspect: Option<Aspect>,
+    /// Leave the background out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transparent: Option<bool>,
+    /// How frames become a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encoder: Option<Encoder>,
+}
+
+impl OutputChange {
+    /// Applies the change.
+    pub fn apply(&self, output: &mut OutputSpec) {
+        output.format = self.format.unwrap_or(output.format);
+        if let Some(quality) = self.quality {
+            output.quality = quality;
+            output.fps = None;
+        }
+        output.fps = self.fps.or(output.fps);
+        output.aspect = self.aspect.unwrap_or(output.aspect);
+        output.transparent = self.transparent.unwrap_or(output.transparent);
+        output.encoder = self.encoder.unwrap_or(output.encoder);
+    }
+}
+
+/// Answer of `DELETE /v1/jobs/{id}`: what went, or would go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Deletion {
+    /// The job.
+    #[schema(value_type = String)]
+    pub id: JobId,
+    /// Whether nothing was deleted: it was only asked what would go.
+    pub dry_run: bool,
+    /// The files of its result.
+    pub artifacts: Vec<DeletedArtifact>,
+    /// Other jobs that show the same files. The files go with the last of them.
+    pub shown_by_others: u64,
+    /// Events that went with it.
+    pub events: u64,
+}
+
+/// A file of a job that was deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeletedArtifact {
+    /// File name.
+    pub name: String,
+    /// Size.
+    pub bytes: u64,
+    /// Whether the file is gone, or would go. If not: another job shows it, or the storage did not answer (then
+    /// it is taken away later).
+    pub deleted: bool,
+}
+
+/// Answer of `GET /v1/jobs/{id}/artifacts`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ArtifactList {
+    /// The files. Empty until the job has succeeded.
+    pub artifacts: Vec<ArtifactView>,
+}
+
+/// Body of `POST /v1/validate`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ValidateRequest {
+    /// One Python file, at most 256 KiB of UTF-8.
+    pub source: String,
+    /// The scene that would be rendered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scene: Option<String>,
+}
+
+/// Answer of `POST /v1/validate`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Validation {
+    /// Whether a job with this source and scene would be accepted, as far as the source goes.
+    pub ok: bool,
+    /// Its scenes, in the file's order.
+    pub scenes: Vec<SceneView>,
+    /// Whether these are certainly all: false if only running the file can tell.
+    pub scenes_certain: bool,
+    /// The scene that would be rendered, if it can be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scene: Option<String>,
+    /// Why no scene can be chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scene_problem: Option<String>,
+    /// What was found, each with its place; those of severity `deny` refuse the source.
+    pub findings: Vec<Finding>,
+    /// How many more were found than are listed.
+    pub omitted: u32,
+}
+
+/// A scene of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SceneView {
+    /// The class.
+    pub name: String,
+    /// The line of its `class` statement, from 1.
+    pub line: u32,
+    /// Whether it draws something; else it is a base for others.
+    pub has_construct: bool,
+}
+
+/// Answer of `GET /v1/usage`: the caller's quotas and what is used of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct UsageView {
+    /// Whose.
+    #[schema(value_type = String)]
+    pub tenant: TenantId,
+    /// Jobs that have not ended.
+    pub active: u64,
+    /// Of these, how many run.
+    pub running: u64,
+    /// Seconds of rendering that count for today (UTC).
+    pub rendered_today_s: f64,
+    /// Quotas that are used up and come back, with the numbers of the RateLimit headers.
+    pub limits: Vec<LimitView>,
+    /// What a job may ask for, and how many may run at once; what is missing is not limited.
+    pub allowed: AllowedView,
+}
+
+/// A quota that is used up and comes back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LimitView {
+    /// Its name, as in headers and refusals.
+    pub policy: String,
+    /// The quota.
+    pub limit: u64,
+    /// What is used.
+    pub used: u64,
+    /// What is left.
+    pub left: u64,
+    /// Seconds over which it counts; missing if it counts what is there now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window_s: Option<u64>,
+    /// Seconds until more of it is left, if nothing is added.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub more_in_s: Option<u64>,
+}
+
+/// What a job may ask for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct AllowedView {
+    /// Jobs that run at the same time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub running_max: Option<u32>,
+    /// Largest quality.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quality_max: Option<Quality>,
+    /// Largest time limit, seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_s_max: Option<u32>,
+    /// Largest source, bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_bytes_max: Option<u32>,
+    /// Whether jobs may bring code of their own.
+    pub code: bool,
 }

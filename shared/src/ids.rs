@@ -29,6 +29,9 @@ pub enum IdError {
     /// Not `wk_` and 32 lower-case hex digits.
     #[error("{0:?} is not a worker id")]
     Worker(String),
+    /// Not `wh_` and 32 lower-case hex digits.
+    #[error("{0:?} is not the id of a webhook")]
+    Webhook(String),
     /// Not 32 lower-case hex digits.
     #[error("not a lease token")]
     LeaseToken,
@@ -182,6 +185,34 @@ impl FromStr for WorkerId {
     }
 }
 text_serde!(WorkerId);
+
+/// An endpoint that a tenant wants to be called. Text form: `wh_` and a UUIDv7 in hex.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WebhookId(Uuid);
+
+impl WebhookId {
+    /// A new id.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self(Uuid::now_v7())
+    }
+}
+
+impl fmt::Display for WebhookId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "wh_{}", self.0.simple())
+    }
+}
+
+impl FromStr for WebhookId {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        parse_prefixed(text, "wh_")
+            .map(Self)
+            .ok_or_else(|| IdError::Webhook(echo(text)))
+    }
+}
+text_serde!(WebhookId);
 
 /// Who pays: the "user" of per-user quotas. 1 to 64 of `[a-z0-9_-]`, starting with a letter or digit.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

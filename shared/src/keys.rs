@@ -12,11 +12,20 @@
 //! | `:a<job>` | list | attempts after which the job was queued again; 100 kept | with the job |
 //! | `:g<job>` | string | [`Progress`](crate::job::Progress) of the attempt that runs, JSON | until the attempt ends |
 //! | `:f<job>` | list | jobs that wait for its render; at most 8 | until it ends |
+//! | `:u<job>` | list | other jobs that show the files of its render | as long as those |
 //! | `:k:<tenant>:<render key>` | string | the job that answers for a piece of work | until that job's retention ends |
 //! | `:t:<tenant>` | string | a tenant's state and quotas, see `prelude.lua` | while it is active or has settings |
 //! | `:t:<tenant>:q<lane>` | stream | ready jobs, entry `<number>-0`; `f` returned, `0` `1` `2` the lanes; pending = running; up to 16 that are done with | until the tenant was quiet for 10 minutes |
+//! | `:t:<tenant>:j<day>` | list | the jobs accepted on a day since the epoch, in that order; 24 bytes each; what is forgotten stays in it | the longest retention and 9 days (23 days) |
 //! | `:t:<tenant>:limits` | string | ceilings of its renders, `name=value,…`; no function reads it | while it has some |
 //! | `:t:<tenant>:dead` | zset | dead letters by time | with the last of them |
+//! | `:t:<tenant>:feed` | stream, and channel for hints | news of all its jobs, `j` job, `s` what; about 5,000 kept | while somebody listens, and 5 minutes on |
+//! | `:t:<tenant>:hooks` | hash | its webhooks: settings and secrets by id, JSON | while it has some |
+//! | `:t:<tenant>:hookst` | hash | those that fail or are off, see `hooks.lua` | until they work again |
+//! | `:t:<tenant>:hook:<id>` | list | deliveries to a webhook, newest first; 1,000 kept | 14 days after the last |
+//! | `:hooks` | stream, and channel for hints | news of tenants with webhooks, until an API process looks them up; at most 100,000 | |
+//! | `:wd<id>` | hash | a delivery, see `hooks.lua` | 14 days |
+//! | `:wdue` | zset | deliveries by when they are tried next, ms | |
 //! | `:tns` | zset | tenants by when they were last active | with the tenant's state |
 //! | `:rest` | zset | the same tenants by when to look whether they left for good, ms | with the tenant's state |
 //! | `:vt` | zset | tenants from which a claim could take, by virtual tag | |
@@ -47,9 +56,21 @@
 //!
 //! and one channel without a shard, `{mq:ctl}:<worker>`: hint, renew now.
 //!
+//! Tenants as operators keep them, and API keys, have a base of their own, `{mq:acc}`: a key is found before
+//! it is known whose it is. `queue/lua/accounts.lua` alone reads and writes them.
+//!
+//! | key after that base | type | holds | lives |
+//! | --- | --- | --- | --- |
+//! | `:t:<tenant>` | hash | name for people, when it was made and disabled, whether that paused its jobs | until it is deleted |
+//! | `:names` | zset | all such tenants, by id | always |
+//! | `:k:<key id>` | hash | whose the key is, its SHA-256, name, scopes, times | with the tenant; 30 days beyond its end |
+//! | `:tk:<tenant>` | set | ids of its keys | with the tenant |
+//! | `:live` | zset | keys that are not revoked, by when they expire | always |
+//! | `:made` | string | how many keys were ever made: with the first one the API is open to nobody | always |
+//!
 //! `<job>` is the id's [short form](JobId::short): with it the name of a record takes 32 bytes.
 
-use crate::ids::{JobId, TenantId, WorkerId};
+use crate::ids::{JobId, TenantId, WebhookId, WorkerId};
 use crate::storage::AssetKey;
 
 /// What one can wait for hints on: a channel, and what in it.
@@ -76,6 +97,12 @@ impl Keys {
             prefix: prefix.to_owned(),
             base: format!("{{{prefix}:{shard}}}"),
         }
+    }
+
+    /// The start of all keys, of whatever shard.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// The base: what every function builds its keys from.
@@ -118,6 +145,12 @@ impl Keys {
             channel: format!("{{{}:ctl}}:{worker}", self.prefix),
             item: String::new(),
         }
+    }
+
+    /// The base of tenants and API keys, which are in no shard.
+    #[must_use]
+    pub fn accounts(&self) -> String {
+        format!("{{{}:acc}}", self.prefix)
     }
 
     /// What all processes must agree on.
@@ -175,10 +208,70 @@ impl Keys {
         format!("{}:t:{tenant}", self.base)
     }
 
+    /// The tenant's jobs of a day, counted from the epoch.
+    #[must_use]
+    pub fn jobs_of_day(&self, tenant: &TenantId, day: u32) -> String {
+        format!("{}:t:{tenant}:j{day}", self.base)
+    }
+
+    /// The progress of the attempt of a job that runs.
+    #[must_use]
+    pub fn progress(&self, id: JobId) -> String {
+        format!("{}:g{}", self.base, id.short())
+    }
+
     /// Ceilings of a tenant's renders.
     #[must_use]
     pub fn limits(&self, tenant: &TenantId) -> String {
         format!("{}:t:{tenant}:limits", self.base)
+    }
+
+    /// News of a tenant's jobs.
+    #[must_use]
+    pub fn feed(&self, tenant: &TenantId) -> String {
+        format!("{}:t:{tenant}:feed", self.base)
+    }
+
+    /// Where hints at news of a tenant's jobs come.
+    #[must_use]
+    pub fn feed_topic(&self, tenant: &TenantId) -> Topic {
+        Topic {
+            channel: self.feed(tenant),
+            item: String::new(),
+        }
+    }
+
+    /// A tenant's webhooks.
+    #[must_use]
+    pub fn webhooks(&self, tenant: &TenantId) -> String {
+        format!("{}:t:{tenant}:hooks", self.base)
+    }
+
+    /// How those of its webhooks do that do not just work.
+    #[must_use]
+    pub fn webhook_states(&self, tenant: &TenantId) -> String {
+        format!("{}:t:{tenant}:hookst", self.base)
+    }
+
+    /// Deliveries to a webhook.
+    #[must_use]
+    pub fn deliveries(&self, tenant: &TenantId, webhook: &WebhookId) -> String {
+        format!("{}:t:{tenant}:hook:{webhook}", self.base)
+    }
+
+    /// A delivery.
+    #[must_use]
+    pub fn delivery(&self, id: &str) -> String {
+        format!("{}:wd{id}", self.base)
+    }
+
+    /// Where hints come that a webhook has something to be told.
+    #[must_use]
+    pub fn webhook_topic(&self) -> Topic {
+        Topic {
+            channel: format!("{}:hooks", self.base),
+            item: String::new(),
+        }
     }
 
     /// A tenant's dead letters.

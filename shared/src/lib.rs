@@ -3,6 +3,7 @@
 //! depend on this crate and never on each other; they meet in Redis and in object storage.
 
 pub mod api;
+pub mod env_file;
 pub mod ids;
 pub mod job;
 pub mod keys;
@@ -14,3 +15,4 @@ pub mod storage;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod tls;
+pub mod webhook;

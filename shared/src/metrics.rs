@@ -102,6 +102,8 @@ definitions! {
         "Live workers: active, draining. Every API process tells the same: use max, not sum.";
     FLEET_SLOTS: Kind::Gauge, Api, "manimq_fleet_slots", ["state"],
         "Slots of all live workers: idle, busy, draining, quarantined. Every API process tells the same: use max, not sum.";
+    WEBHOOK_DELIVERIES: Kind::Counter, Api, "manimq_webhook_deliveries_total", ["result"],
+        "Calls to webhooks: delivered, retry (failed, tried again later) or failed (given up).";
     STORAGE_OPERATIONS: Kind::Counter, Api, "manimq_storage_operations_total", ["op", "result"],
         "Operations on stored files: grant, put, get, head; result is ok, refused or error.";
     STORAGE_OPERATION_DURATION: Kind::Histogram(REQUEST_S), Api, "manimq_storage_operation_duration_seconds", ["op"],

@@ -8,6 +8,7 @@
 //! (before the first job), `new_job`, `submit`, `bell`, `claim`, `renew`, `settle`, `cancel`,
 //! `read`, `events`. Calls are made in `call` on the connections of `connection`.
 
+mod accounts;
 mod admin;
 mod bell;
 mod call;
@@ -15,11 +16,14 @@ mod cancel;
 mod claim;
 mod connection;
 mod dead;
+mod erase;
 mod error;
 mod events;
+mod feed;
 mod hub;
 mod library;
 mod limits;
+mod list;
 mod new_job;
 mod quota;
 mod read;
@@ -32,6 +36,8 @@ mod stats;
 mod submit;
 mod sweep;
 mod turns;
+mod usage;
+mod webhooks;
 mod worker_info;
 
 use std::ops::Range;
@@ -41,6 +47,10 @@ use std::time::Duration;
 
 use redis::FromRedisValue;
 
+pub use accounts::{
+    Account, ApiKey, Doors, KeyId, KeyMade, KeyRecord, KeyRotated, KeyState, NewKey, Scope, Scopes,
+    ShownKey, check_name,
+};
 pub use admin::{Audit, Cursor, PauseScope, TenantPlace, TenantState};
 pub use bell::Bell;
 pub use cancel::CancelOutcome;
@@ -50,17 +60,22 @@ pub use connection::{
     ACL_RULES, CONNECT_TIMEOUT, Kept, RESPONSE_TIMEOUT, RedisConfig, TlsFiles, URL_FORMS, redact,
 };
 pub use dead::{DeadFilter, DeadLetter, Redriven};
+pub use erase::{Erased, Leaves};
 pub use error::QueueError;
 pub use events::{EventKind, JobEvent};
+pub use feed::{Feed, News, Told};
 pub use hub::{Hub, Watch};
 pub use library::{LAYOUT, LIBRARY, Library};
 pub use limits::{RenderLimit, RenderLimits};
+pub use list::{LOOKED_MAX, ListCursor, ListPage, ListQuery, ListedJob, NotACursor};
 pub use new_job::{Enqueued, NewJob, RenderKey};
 pub use quota::{Allowance, QuotaPolicy, Quotas};
 pub use renew::{Lease, Renewal, Renewed};
 pub use rerun::Rerun;
 pub use settle::{Settled, failed};
 pub use stats::Stats;
+pub use usage::{QuotaUsage, Used};
+pub use webhooks::{Attempted, Delivery, DueDelivery, Sent, WebhookChange};
 pub use worker_info::WorkerInfo;
 
 use crate::ids::{JobId, TenantId};

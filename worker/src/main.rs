@@ -29,6 +29,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // Before anything else: what it says is read as if it were in the environment.
+    if let Err(error) = manimq_shared::env_file::load() {
+        eprintln!("error: {error}");
+        return ExitCode::from(2);
+    }
     let cli = Cli::parse();
     if let Err(error) = logging::init(cli.log_format) {
         eprintln!("error: {error}");

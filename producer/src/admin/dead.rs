@@ -4,12 +4,13 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use manimq_shared::ids::{JobId, TenantId};
 use manimq_shared::job::FailureClass;
-use manimq_shared::queue::{BATCH_MAX, DeadFilter, DeadLetter, Queue, QueueError};
+use manimq_shared::queue::{BATCH_MAX, DeadFilter, Queue, QueueError};
 use serde_json::json;
 
 use super::jobs::said;
 use super::show::{ago, or_dash, plural};
 use super::table::Table;
+use super::view::{DeadPage, DeadView, DiscardReport, RedriveReport, RedrivenView};
 use super::{Answer, tenants_where};
 use crate::exit::{Exit, Failure};
 use crate::term::{Paint, shorten};
@@ -78,7 +79,7 @@ struct Which {
     limit: u32,
 }
 
-fn since(text: &str) -> Result<Timestamp, String> {
+pub(crate) fn since(text: &str) -> Result<Timestamp, String> {
     if let Ok(time) = text.parse() {
         return Ok(time);
     }
@@ -91,14 +92,30 @@ fn since(text: &str) -> Result<Timestamp, String> {
 }
 
 impl Which {
-    fn filter(&self) -> DeadFilter {
-        DeadFilter {
-            class: self.class,
-            since: self.since,
-            until: None,
+    fn wanted(&self) -> Wanted {
+        Wanted {
+            tenant: self.tenant.clone(),
+            filter: DeadFilter {
+                class: self.class,
+                since: self.since,
+                until: None,
+            },
+            limit: self.limit as usize,
         }
     }
+}
 
+/// Which dead letters are meant.
+pub(crate) struct Wanted {
+    /// Only this tenant's.
+    pub tenant: Option<TenantId>,
+    /// Only these.
+    pub filter: DeadFilter,
+    /// Most of them.
+    pub limit: usize,
+}
+
+impl Wanted {
     async fn tenants(&self, queue: &Queue) -> Result<Vec<TenantId>, QueueError> {
         match &self.tenant {
             Some(tenant) => Ok(vec![tenant.clone()]),
@@ -121,26 +138,33 @@ impl DeadArgs {
 /// At most `limit` dead letters of all tenants that are meant.
 async fn letters(
     queue: &Queue,
-    which: &Which,
+    wanted: &Wanted,
     limit: usize,
-) -> Result<Vec<(TenantId, DeadLetter)>, QueueError> {
+) -> Result<Vec<DeadView>, QueueError> {
     let mut found = Vec::new();
-    for tenant in which.tenants(queue).await? {
+    for tenant in wanted.tenants(queue).await? {
         let left = limit - found.len();
         if left == 0 {
             break;
         }
-        let letters = queue.dead_letters(&tenant, &which.filter(), left).await?;
-        found.extend(letters.into_iter().map(|letter| (tenant.clone(), letter)));
+        let letters = queue.dead_letters(&tenant, &wanted.filter, left).await?;
+        let view = |letter| DeadView::new(tenant.clone(), letter);
+        found.extend(letters.into_iter().map(view));
     }
     Ok(found)
 }
 
+/// A page of dead letters.
+pub(crate) async fn page(queue: &Queue, wanted: &Wanted) -> Result<DeadPage, QueueError> {
+    let mut dead = letters(queue, wanted, wanted.limit + 1).await?;
+    let more = dead.len() > wanted.limit;
+    dead.truncate(wanted.limit);
+    Ok(DeadPage { dead, more })
+}
+
 async fn list(queue: &Queue, which: &Which, paint: Paint) -> Result<Answer, Failure> {
-    let limit = which.limit as usize;
-    let mut found = letters(queue, which, limit + 1).await?;
-    let more = found.len() > limit;
-    found.truncate(limit);
+    let wanted = which.wanted();
+    let found = page(queue, &wanted).await?;
     let mut table = Table::new(&[
         "JOB",
         "TENANT",
@@ -150,12 +174,12 @@ async fn list(queue: &Queue, which: &Which, paint: Paint) -> Result<Answer, Fail
         "LAST WORKER",
         "MESSAGE",
     ]);
-    for (tenant, letter) in &found {
+    for letter in &found.dead {
         let message = letter.message.lines().next().unwrap_or_default();
         table.row([
             letter.job.into(),
-            tenant.into(),
-            ago(letter.at).into(),
+            (&letter.tenant).into(),
+            ago(letter.died_at).into(),
             letter.class.into(),
             letter.attempts.into(),
             or_dash(letter.last_worker.map(|worker| worker.to_string())).into(),
@@ -163,22 +187,70 @@ async fn list(queue: &Queue, which: &Which, paint: Paint) -> Result<Answer, Fail
         ]);
     }
     let mut text = table.show(paint, "no dead letters");
-    if more {
-        text.push_str(&format!(
-            "and more: --limit {}\n",
-            limit.saturating_mul(10).min(10_000)
-        ));
+    if found.more {
+        let limit = wanted.limit.saturating_mul(10).min(10_000);
+        text.push_str(&format!("and more: --limit {limit}\n"));
     }
-    let found: Vec<_> = found
-        .iter()
-        .map(|(tenant, letter)| {
-            json!({
-                "job": letter.job, "tenant": tenant, "died_at": letter.at, "class": letter.class,
-                "attempts": letter.attempts, "last_worker": letter.last_worker, "message": letter.message,
-            })
-        })
-        .collect();
-    Ok(Answer::ok(text, json!({ "dead": found, "more": more })))
+    Ok(Answer::ok(text, json!(found)))
+}
+
+/// Runs dead letters again, or with `dry_run` only tells which.
+pub(crate) async fn rerun(
+    queue: &Queue,
+    wanted: &Wanted,
+    dry_run: bool,
+) -> Result<RedriveReport, QueueError> {
+    let mut report = RedriveReport {
+        dry_run,
+        redriven: Vec::new(),
+        accepted: 0,
+        refused: 0,
+    };
+    if dry_run {
+        let would = |letter: DeadView| RedrivenView {
+            dead: letter.job,
+            tenant: letter.tenant,
+            job: None,
+            outcome: "dry_run".to_owned(),
+            refused: None,
+        };
+        let letters = letters(queue, wanted, wanted.limit).await?;
+        report.redriven = letters.into_iter().map(would).collect();
+        return Ok(report);
+    }
+    for tenant in wanted.tenants(queue).await? {
+        loop {
+            let left = wanted.limit - report.redriven.len();
+            if left == 0 {
+                break;
+            }
+            let some = queue
+                .redrive(&tenant, &wanted.filter, left.min(BATCH_MAX), false)
+                .await?;
+            let mut is_refused = false;
+            for one in &some {
+                let (outcome, refused) = match one.reply.as_ref().map_or(Ok("gone"), said) {
+                    Ok(word) => (word, None),
+                    Err((word, why)) => (word, Some(why)),
+                };
+                is_refused |= refused.is_some();
+                report.refused += usize::from(refused.is_some());
+                report.accepted += usize::from(one.job.is_some());
+                report.redriven.push(RedrivenView {
+                    dead: one.dead,
+                    tenant: tenant.clone(),
+                    job: one.job,
+                    outcome: outcome.to_owned(),
+                    refused,
+                });
+            }
+            // What is refused stays on the list and would only be refused again.
+            if some.is_empty() || is_refused {
+                break;
+            }
+        }
+    }
+    Ok(report)
 }
 
 async fn redrive(
@@ -187,57 +259,58 @@ async fn redrive(
     dry_run: bool,
     paint: Paint,
 ) -> Result<Answer, Failure> {
+    let report = rerun(queue, &which.wanted(), dry_run).await?;
     let mut table = Table::new(&["DEAD", "TENANT", "RUNS AGAIN AS"]);
-    let (mut told, mut accepted, mut refused) = (Vec::new(), 0, 0);
-    if dry_run {
-        for (tenant, letter) in letters(queue, which, which.limit as usize).await? {
-            table.row([letter.job.into(), (&tenant).into(), "(dry run)".into()]);
-            told.push(
-                json!({ "dead": letter.job, "tenant": tenant, "job": null, "outcome": "dry_run" }),
-            );
-        }
-    } else {
-        for tenant in which.tenants(queue).await? {
-            loop {
-                let left = which.limit as usize - told.len();
-                if left == 0 {
-                    break;
-                }
-                let some = queue
-                    .redrive(&tenant, &which.filter(), left.min(BATCH_MAX), false)
-                    .await?;
-                let mut is_refused = false;
-                for one in &some {
-                    let outcome = one.reply.as_ref().map_or(Ok("gone"), said);
-                    let (word, shown) = match (outcome, one.job) {
-                        (Ok(word), Some(job)) => (word, job.to_string()),
-                        (Ok(word), None) => (word, String::new()),
-                        (Err((word, why)), _) => {
-                            is_refused = true;
-                            refused += 1;
-                            (word, format!("refused: {why}"))
-                        }
-                    };
-                    accepted += usize::from(one.job.is_some());
-                    table.row([one.dead.into(), (&tenant).into(), shown.into()]);
-                    told.push(json!({ "dead": one.dead, "tenant": tenant, "job": one.job, "outcome": word }));
-                }
-                // What is refused stays on the list and would only be refused again.
-                if some.is_empty() || is_refused {
-                    break;
-                }
-            }
-        }
+    for one in &report.redriven {
+        let shown = match (one.job, &one.refused) {
+            (Some(job), _) => job.to_string(),
+            (None, Some(why)) => format!("refused: {why}"),
+            (None, None) if dry_run => "(dry run)".to_owned(),
+            (None, None) => String::new(),
+        };
+        table.row([one.dead.into(), (&one.tenant).into(), shown.into()]);
     }
     let mut text = table.show(paint, "no dead letters");
-    if !dry_run && accepted + refused > 0 {
-        let letters = plural(accepted, "dead letter");
-        text.push_str(&format!("{letters} run again, {refused} refused\n"));
+    if !dry_run && report.accepted + report.refused > 0 {
+        let letters = plural(report.accepted, "dead letter");
+        text.push_str(&format!(
+            "{letters} run again, {} refused\n",
+            report.refused
+        ));
     }
-    let exit = if refused > 0 { Exit::Quota } else { Exit::Ok };
-    let json =
-        json!({ "dry_run": dry_run, "redriven": told, "accepted": accepted, "refused": refused });
+    let exit = if report.refused > 0 {
+        Exit::Quota
+    } else {
+        Exit::Ok
+    };
+    let json = json!(report);
     Ok(Answer { text, json, exit })
+}
+
+/// Takes dead letters off a tenant's list; without `ids`, all of them, at most 10,000.
+pub(crate) async fn strike(
+    queue: &Queue,
+    tenant: &TenantId,
+    ids: Option<Vec<JobId>>,
+) -> Result<DiscardReport, QueueError> {
+    let ids = match ids {
+        Some(ids) => ids,
+        None => queue
+            .dead_letters(tenant, &DeadFilter::default(), 10_000)
+            .await?
+            .into_iter()
+            .map(|letter| letter.job)
+            .collect(),
+    };
+    let mut discarded = 0;
+    if !ids.is_empty() {
+        discarded = queue.discard(tenant, &ids).await?;
+    }
+    Ok(DiscardReport {
+        tenant: tenant.clone(),
+        discarded,
+        missing: (ids.len() as u64).saturating_sub(discarded),
+    })
 }
 
 async fn discard(
@@ -246,19 +319,8 @@ async fn discard(
     ids: Vec<JobId>,
     all: bool,
 ) -> Result<Answer, Failure> {
-    let ids = if all {
-        let letters = queue
-            .dead_letters(tenant, &DeadFilter::default(), 10_000)
-            .await?;
-        letters.into_iter().map(|letter| letter.job).collect()
-    } else {
-        ids
-    };
-    let mut taken = 0;
-    if !ids.is_empty() {
-        taken = queue.discard(tenant, &ids).await?;
-    }
-    let missing = (ids.len() as u64).saturating_sub(taken);
+    let report = strike(queue, tenant, (!all).then_some(ids)).await?;
+    let (taken, missing) = (report.discarded, report.missing);
     let mut text = format!("{} of {tenant} discarded\n", plural(taken, "dead letter"));
     if missing > 0 {
         text.push_str(&format!(
@@ -266,6 +328,6 @@ async fn discard(
         ));
     }
     let exit = if missing > 0 { Exit::Failed } else { Exit::Ok };
-    let json = json!({ "tenant": tenant, "discarded": taken, "missing": missing });
+    let json = json!(report);
     Ok(Answer { text, json, exit })
 }

@@ -506,5 +506,9 @@ pub fn said(reply: &Enqueued) -> Result<&'static str, (&'static str, String)> {
             "not_cached",
             "it asks for an earlier result only, and there is none".to_owned(),
         )),
+        Enqueued::Withheld => Err((
+            "withheld",
+            "it was asked for with others, one of which was refused".to_owned(),
+        )),
     }
 }

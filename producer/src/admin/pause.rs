@@ -3,10 +3,11 @@
 use clap::Args;
 use manimq_shared::ids::TenantId;
 use manimq_shared::job::Lane;
-use manimq_shared::queue::{PauseScope, Queue};
+use manimq_shared::queue::{PauseScope, Queue, QueueError};
 use serde_json::json;
 
 use super::Answer;
+use super::view::PauseView;
 use crate::exit::Failure;
 
 /// What is meant: exactly one.
@@ -24,34 +25,49 @@ pub struct PauseArgs {
     all: bool,
 }
 
+/// Sets or takes away a pause.
+pub(crate) async fn set(
+    queue: &Queue,
+    scope: &PauseScope,
+    on: bool,
+) -> Result<PauseView, QueueError> {
+    let changed = if on {
+        queue.pause(scope).await?
+    } else {
+        queue.resume(scope).await?
+    };
+    let (scope, name) = match scope {
+        PauseScope::Tenant(tenant) => ("tenant", Some(tenant.to_string())),
+        PauseScope::Lane(lane) => ("lane", Some(lane.to_string())),
+        PauseScope::All => ("all", None),
+    };
+    Ok(PauseView {
+        scope,
+        name,
+        paused: on,
+        changed,
+    })
+}
+
 impl PauseArgs {
     /// Runs the command.
     pub async fn run(self, queue: &Queue, on: bool) -> Result<Answer, Failure> {
-        let (scope, kind, name, words) = match (self.tenant, self.lane) {
-            (Some(tenant), _) => {
-                let (name, words) = (tenant.to_string(), format!("tenant {tenant}"));
-                (PauseScope::Tenant(tenant), "tenant", Some(name), words)
-            }
-            (None, Some(lane)) => {
-                let (name, words) = (lane.to_string(), format!("lane {lane}"));
-                (PauseScope::Lane(lane), "lane", Some(name), words)
-            }
-            (None, None) => (PauseScope::All, "all", None, "everything".to_owned()),
+        let scope = match (self.tenant, self.lane) {
+            (Some(tenant), _) => PauseScope::Tenant(tenant),
+            (None, Some(lane)) => PauseScope::Lane(lane),
+            (None, None) => PauseScope::All,
         };
-        let changed = if on {
-            queue.pause(&scope).await?
-        } else {
-            queue.resume(&scope).await?
+        let view = set(queue, &scope, on).await?;
+        let words = match &view.name {
+            Some(name) => format!("{} {name}", view.scope),
+            None => "everything".to_owned(),
         };
-        let text = match (on, changed) {
+        let text = match (on, view.changed) {
             (true, true) => format!("{words}: paused; what runs goes on\n"),
             (true, false) => format!("{words}: was paused already\n"),
             (false, true) => format!("{words}: resumed\n"),
             (false, false) => format!("{words}: was not paused\n"),
         };
-        Ok(Answer::ok(
-            text,
-            json!({ "scope": kind, "name": name, "paused": on, "changed": changed }),
-        ))
+        Ok(Answer::ok(text, json!(view)))
     }
 }

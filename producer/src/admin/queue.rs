@@ -8,25 +8,13 @@ use serde_json::json;
 
 use super::show::plural;
 use super::table::facts;
+use super::view::{COUNTERS, QueueSummary, SlotCounts};
 use super::{Answer, Place, print};
 use crate::exit::{Exit, Failure};
 use crate::term::Paint;
 
 /// How often `--watch` looks.
 const EVERY: Duration = Duration::from_secs(2);
-/// What is counted since the queue began, in the order of a job's life.
-const COUNTERS: [&str; 9] = [
-    "submitted",
-    "succeeded",
-    "failed",
-    "canceled",
-    "expired",
-    "cached",
-    "coalesced",
-    "leases_lost",
-    "repairs",
-];
-
 /// Flags of `manimq admin queue`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -84,20 +72,12 @@ fn scope(scope: &PauseScope) -> String {
 }
 
 fn answer(stats: &Stats, place: &Place, paint: Paint) -> Answer {
-    let count = |name: &str| stats.counters.get(name).copied().unwrap_or(0);
-    let sum = |part: fn(&manimq_shared::queue::WorkerInfo) -> u32| -> u32 {
-        stats.workers.iter().map(part).sum()
-    };
-    let (slots, ready, busy) = (
-        sum(|w| w.slots),
-        sum(|w| w.slots_ready),
-        sum(|w| w.slots_busy),
-    );
-    let draining = stats.workers.iter().filter(|w| w.draining).count();
+    let view = QueueSummary::new(&place.redis_prefix, stats);
+    let (SlotCounts { total, ready, busy }, draining) = (view.slots.clone(), view.workers.draining);
     let paused: Vec<String> = stats.paused.iter().map(scope).collect();
     let counted: Vec<String> = COUNTERS
         .iter()
-        .map(|name| format!("{} {}", count(name), name.replace('_', " ")))
+        .map(|name| format!("{} {}", view.count(name), name.replace('_', " ")))
         .collect();
     let counted = [counted[..5].join(", "), counted[5..].join(", ")].join("\n");
     let lines = [
@@ -123,9 +103,9 @@ fn answer(stats: &Stats, place: &Place, paint: Paint) -> Answer {
         (
             "slots",
             format!(
-                "{slots}: {busy} busy, {} idle, {} not ready",
+                "{total}: {busy} busy, {} idle, {} not ready",
                 ready.saturating_sub(busy),
-                slots.saturating_sub(ready)
+                total.saturating_sub(ready)
             ),
         ),
         (
@@ -146,30 +126,5 @@ fn answer(stats: &Stats, place: &Place, paint: Paint) -> Answer {
             paint.warning("warning:")
         ));
     }
-    let counters: serde_json::Map<_, _> = COUNTERS
-        .iter()
-        .map(|name| ((*name).to_owned(), json!(count(name))))
-        .collect();
-    let lanes: Vec<_> = stats
-        .paused
-        .iter()
-        .filter_map(|scope| match scope {
-            PauseScope::Lane(lane) => Some(lane.as_str()),
-            PauseScope::All | PauseScope::Tenant(_) => None,
-        })
-        .collect();
-    Answer::ok(
-        text,
-        json!({
-            "prefix": place.redis_prefix,
-            "jobs": {
-                "ready": stats.ready, "delayed": stats.delayed,
-                "running": stats.running, "following": stats.following,
-            },
-            "workers": { "live": stats.workers.len(), "draining": draining },
-            "slots": { "total": slots, "ready": ready, "busy": busy },
-            "paused": { "all": stats.paused.contains(&PauseScope::All), "lanes": lanes },
-            "counters": counters,
-        }),
-    )
+    Answer::ok(text, json!(view))
 }

@@ -1,17 +1,19 @@
 //! `manimq admin tenants`: who uses the queue, and what each may.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use manimq_shared::ids::TenantId;
 use manimq_shared::job::Quality;
-use manimq_shared::queue::{Queue, Quotas, RenderLimits, TenantPlace, TenantState};
+use manimq_shared::queue::{Queue, QueueError, Quotas, RenderLimits, check_name};
 use serde_json::{Value, json};
 
 use super::show::{ago, or_dash, span};
 use super::table::{Cell, Table, Tone, cell, facts};
-use super::{Answer, each_tenant};
-use crate::exit::{Exit, Failure};
+use super::view::TenantView;
+use super::{Answer, Refusal, each_tenant, every_account};
+use crate::exit::Failure;
 use crate::term::Paint;
 
 /// Every quota, in the order of [`Quotas`].
@@ -37,7 +39,21 @@ pub struct TenantsArgs {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Tenants that have work, were active lately or have settings, last active first
+    /// Make a tenant, to whom keys can then be given
+    #[command(after_help = "Example:\n  manimq admin tenants create acme --name 'Acme Inc.'")]
+    Create {
+        /// Its id: 1 to 64 of a-z, 0-9, `-` and `_`
+        tenant: TenantId,
+        /// Its name for people
+        #[arg(
+            long,
+            value_name = "NAME",
+            default_value = "",
+            hide_default_value = true
+        )]
+        name: String,
+    },
+    /// Tenants that were made, have work, were active lately or have settings, last active first
     #[command(after_help = "Example:\n  manimq admin tenants list --limit 20")]
     List {
         /// Most tenants
@@ -64,6 +80,23 @@ Example:
         tenant: TenantId,
         #[command(flatten)]
         change: Box<Change>,
+    },
+    /// Refuse a tenant's keys and start no more of its jobs; nothing is lost
+    #[command(after_help = "\
+Its keys get 403 (tenant-disabled) within seconds, waiting jobs stay where they are, what runs goes
+on. Running it again changes nothing.
+
+Example:
+  manimq admin tenants disable acme")]
+    Disable {
+        /// Its id
+        tenant: TenantId,
+    },
+    /// Undo that; its jobs go on unless they had been paused before
+    #[command(after_help = "Example:\n  manimq admin tenants enable acme")]
+    Enable {
+        /// Its id
+        tenant: TenantId,
     },
     /// Show or change what one render of a tenant may use; what is not named stays
     #[command(after_help = LIMITS_HELP)]
@@ -162,7 +195,7 @@ impl Change {
 }
 
 /// All quotas by name; `null` is the default.
-fn quotas_json(quotas: &Quotas) -> Value {
+pub(crate) fn quotas_json(quotas: &Quotas) -> Value {
     let mut all = json!(quotas);
     for name in NAMES {
         if all.get(name).is_none() {
@@ -181,9 +214,25 @@ fn quota_text(value: &Value) -> String {
 }
 
 impl TenantsArgs {
+    /// Whether this can be done before there is a queue.
+    pub fn makes(&self) -> bool {
+        matches!(self.action, Action::Create { .. })
+    }
+
+    /// Does it.
+    pub async fn make(&self, queue: &Queue, _: Paint) -> Result<Answer, Failure> {
+        match &self.action {
+            Action::Create { tenant, name } => made(queue, tenant, name).await,
+            _ => Err(Failure::usage("this needs a queue")),
+        }
+    }
+
     /// Runs the command.
     pub async fn run(self, queue: &Queue, paint: Paint) -> Result<Answer, Failure> {
         match self.action {
+            Action::Create { tenant, name } => made(queue, &tenant, &name).await,
+            Action::Disable { tenant } => able(queue, &tenant, false).await,
+            Action::Enable { tenant } => able(queue, &tenant, true).await,
             Action::List { limit } => list(queue, limit as usize, paint).await,
             Action::Show { tenant } => show(queue, &tenant, paint).await,
             Action::Set { tenant, change } => set(queue, &tenant, &change, paint).await,
@@ -193,42 +242,140 @@ impl TenantsArgs {
 }
 
 /// Why its jobs start or not, in words.
-fn state(tenant: &TenantState) -> Cell {
+fn state(tenant: &TenantView) -> Cell {
+    if tenant.disabled_at.is_some() {
+        return cell("disabled", Tone::Bad);
+    }
     if tenant.paused {
         return cell("paused", Tone::Warning);
     }
     match tenant.place {
-        TenantPlace::Idle => "".into(),
-        TenantPlace::Eligible => "next may start".into(),
-        TenantPlace::AtElasticBound => cell("has its share of the slots", Tone::Plain),
-        TenantPlace::LanePaused => cell("its lanes are paused", Tone::Warning),
-        TenantPlace::OutOfRenderTime => cell("render time of the day is used up", Tone::Warning),
+        "eligible" => "next may start".into(),
+        "at_elastic_bound" => cell("has its share of the slots", Tone::Plain),
+        "lane_paused" => cell("its lanes are paused", Tone::Warning),
+        "out_of_render_time" => cell("render time of the day is used up", Tone::Warning),
+        _ => "".into(),
     }
 }
 
-fn view(tenant: &TenantState) -> Value {
-    json!({
-        "tenant": tenant.tenant, "last_active_at": tenant.last_active, "active": tenant.active,
-        "ready": tenant.ready, "running": tenant.running, "following": tenant.following,
-        "dead": tenant.dead, "paused": tenant.paused, "place": tenant.place.as_str(),
-        "usual_job_s": tenant.usual_job.as_secs_f64(),
-        "rendered_today_s": tenant.rendered_today.as_secs_f64(),
+/// At most `limit` tenants, last active first and then those that never were, and whether there are more.
+pub(crate) async fn page(
+    queue: &Queue,
+    limit: usize,
+) -> Result<(Vec<TenantView>, bool), QueueError> {
+    let mut states = Vec::new();
+    each_tenant(queue, |tenant| {
+        states.push(tenant);
+        states.len() <= limit
+    })
+    .await?;
+    let mut found = Vec::new();
+    for state in &states {
+        let account = queue.account(&state.tenant).await?;
+        found.push(TenantView::new(
+            state.tenant.clone(),
+            account.as_ref(),
+            Some(state),
+        ));
+    }
+    // All that the queue knows are in the list: the rest have a record alone.
+    if found.len() <= limit {
+        every_account(queue, |account| {
+            if states.iter().all(|state| state.tenant != account.tenant) {
+                found.push(TenantView::new(
+                    account.tenant.clone(),
+                    Some(&account),
+                    None,
+                ));
+            }
+            found.len() <= limit
+        })
+        .await?;
+    }
+    let more = found.len() > limit;
+    found.truncate(limit);
+    Ok((found, more))
+}
+
+/// One tenant with its quotas; the queue knows it, or an operator made it.
+pub(crate) async fn one(queue: &Queue, name: &TenantId) -> Result<TenantView, Refusal> {
+    let mut state = None;
+    each_tenant(queue, |tenant| {
+        if tenant.tenant == *name {
+            state = Some(tenant);
+        }
+        state.is_none()
+    })
+    .await?;
+    let account = queue.account(name).await?;
+    if account.is_none() && state.is_none() {
+        return Err(Refusal::Missing {
+            kind: "no-such-tenant",
+            message: format!(
+                "there is no tenant {name}: none was made, it has no settings and nothing of it was submitted lately"
+            ),
+            hint: "`manimq admin tenants list` shows those that there are".to_owned(),
+        });
+    }
+    let mut view = TenantView::new(name.clone(), account.as_ref(), state.as_ref());
+    view.quotas = Some(quotas_json(&queue.quotas(name).await?));
+    Ok(view)
+}
+
+/// Makes a tenant.
+pub(crate) async fn create(queue: &Queue, tenant: &TenantId, name: &str) -> Result<(), Refusal> {
+    check_name(name)
+        .map_err(|problem| Refusal::wrong(problem, "give another name; nothing was made"))?;
+    if queue.create_account(tenant, name).await? {
+        return Ok(());
+    }
+    Err(Refusal::Conflict {
+        kind: "tenant-exists",
+        message: format!("there is a tenant {tenant} already"),
+        hint: format!("`manimq admin tenants show {tenant}` shows it; nothing was changed"),
     })
 }
 
-async fn list(queue: &Queue, limit: usize, paint: Paint) -> Result<Answer, Failure> {
-    let mut tenants = Vec::new();
-    let mut more = false;
-    each_tenant(queue, |tenant| {
-        more = tenants.len() == limit;
-        if !more {
-            tenants.push(tenant);
+async fn made(queue: &Queue, tenant: &TenantId, name: &str) -> Result<Answer, Failure> {
+    create(queue, tenant, name).await?;
+    let text =
+        format!("tenant {tenant} made; give it a key with `manimq admin keys create {tenant}`\n");
+    Ok(Answer::ok(text, json!({ "tenant": tenant, "name": name })))
+}
+
+/// Disables or enables a tenant; whether that changed anything.
+pub(crate) async fn set_able(
+    queue: &Queue,
+    tenant: &TenantId,
+    able: bool,
+) -> Result<bool, Refusal> {
+    let changed = if able {
+        queue.enable_account(tenant).await?
+    } else {
+        queue.disable_account(tenant).await?
+    };
+    changed.ok_or_else(|| Refusal::no_tenant(tenant))
+}
+
+async fn able(queue: &Queue, tenant: &TenantId, able: bool) -> Result<Answer, Failure> {
+    let changed = set_able(queue, tenant, able).await?;
+    let text = match (able, changed) {
+        (false, true) => {
+            format!("{tenant}: disabled; its jobs stay, and what runs goes on\n")
         }
-        !more
-    })
-    .await?;
+        (false, false) => format!("{tenant}: was disabled already\n"),
+        (true, true) => format!("{tenant}: enabled\n"),
+        (true, false) => format!("{tenant}: was not disabled\n"),
+    };
+    let json = json!({ "tenant": tenant, "disabled": !able, "changed": changed });
+    Ok(Answer::ok(text, json))
+}
+
+async fn list(queue: &Queue, limit: usize, paint: Paint) -> Result<Answer, Failure> {
+    let (tenants, more) = page(queue, limit).await?;
     let mut table = Table::new(&[
         "TENANT",
+        "KEYS>",
         "READY>",
         "RUNNING>",
         "OPEN>",
@@ -246,50 +393,49 @@ async fn list(queue: &Queue, limit: usize, paint: Paint) -> Result<Answer, Failu
         };
         table.row([
             (&tenant.tenant).into(),
+            tenant.keys_live.into(),
             tenant.ready.into(),
             tenant.running.into(),
             tenant.active.into(),
             cell(tenant.dead, dead),
-            span(tenant.usual_job).into(),
-            span(tenant.rendered_today).into(),
-            or_dash(tenant.last_active.map(ago)).into(),
+            span(seconds(tenant.usual_job_s)).into(),
+            span(seconds(tenant.rendered_today_s)).into(),
+            or_dash(tenant.last_active_at.map(ago)).into(),
             state(tenant),
         ]);
     }
     let mut text = table.show(
         paint,
-        "no tenant has submitted anything lately or has settings",
+        "no tenant was made, has submitted anything lately or has settings",
     );
     if more {
         text.push_str(&format!("and more: --limit {}\n", limit.saturating_mul(10)));
     }
-    let tenants: Vec<_> = tenants.iter().map(view).collect();
     Ok(Answer::ok(
         text,
         json!({ "tenants": tenants, "more": more }),
     ))
 }
 
+fn seconds(s: f64) -> Duration {
+    Duration::try_from_secs_f64(s).unwrap_or_default()
+}
+
 async fn show(queue: &Queue, name: &TenantId, paint: Paint) -> Result<Answer, Failure> {
-    let mut found = None;
-    each_tenant(queue, |tenant| {
-        if tenant.tenant == *name {
-            found = Some(tenant);
-        }
-        found.is_none()
-    })
-    .await?;
-    let Some(tenant) = found else {
-        return Err(Failure::new(
-            Exit::Failed,
-            "no-such-tenant",
-            format!("the queue knows no tenant {name}: it has no settings and nothing of it was submitted lately"),
-        )
-        .hint("`manimq admin tenants list` shows those that there are"));
-    };
-    let quotas = quotas_json(&queue.quotas(name).await?);
+    let tenant = one(queue, name).await?;
+    let quotas = tenant.quotas.clone().unwrap_or_default();
     let mut lines = vec![
         ("tenant", name.to_string()),
+        (
+            "name",
+            or_dash(tenant.name.clone().filter(|name| !name.is_empty())),
+        ),
+        ("made", or_dash(tenant.created_at.map(ago))),
+        ("live keys", tenant.keys_live.to_string()),
+        (
+            "disabled",
+            tenant.disabled_at.map_or_else(|| "no".to_owned(), ago),
+        ),
         (
             "jobs",
             format!(
@@ -298,19 +444,17 @@ async fn show(queue: &Queue, name: &TenantId, paint: Paint) -> Result<Answer, Fa
             ),
         ),
         ("dead letters", tenant.dead.to_string()),
-        ("usual job", span(tenant.usual_job)),
-        ("rendered today", span(tenant.rendered_today)),
-        ("last active", or_dash(tenant.last_active.map(ago))),
+        ("usual job", span(seconds(tenant.usual_job_s))),
+        ("rendered today", span(seconds(tenant.rendered_today_s))),
+        ("last active", or_dash(tenant.last_active_at.map(ago))),
         (
             "paused",
             if tenant.paused { "yes" } else { "no" }.to_owned(),
         ),
-        ("scheduler", tenant.place.as_str().replace('_', " ")),
+        ("scheduler", tenant.place.replace('_', " ")),
     ];
     lines.extend(NAMES.map(|name| (name, quota_text(&quotas[name]))));
-    let mut json = view(&tenant);
-    json["quotas"] = quotas;
-    Ok(Answer::ok(facts(paint, &lines), json))
+    Ok(Answer::ok(facts(paint, &lines), json!(tenant)))
 }
 
 async fn limits(
@@ -347,19 +491,31 @@ async fn limits(
     ))
 }
 
+/// Sets the quotas that `change` makes of the present ones; gives both.
+pub(crate) async fn change(
+    queue: &Queue,
+    tenant: &TenantId,
+    change: impl FnOnce(&Quotas) -> Result<Quotas, String>,
+) -> Result<(Quotas, Quotas), Refusal> {
+    let old = queue.quotas(tenant).await?;
+    let changed = change(&old).and_then(|new| new.check().map(|()| new));
+    let new = changed.map_err(|problem| {
+        Refusal::wrong(
+            format!("quotas of {tenant}: {problem}"),
+            "nothing was changed; give another value, or `default`",
+        )
+    })?;
+    queue.set_quotas(tenant, &new).await?;
+    Ok((old, new))
+}
+
 async fn set(
     queue: &Queue,
     tenant: &TenantId,
-    change: &Change,
+    wish: &Change,
     paint: Paint,
 ) -> Result<Answer, Failure> {
-    let old = queue.quotas(tenant).await?;
-    let new = change.apply(&old);
-    new.check().map_err(|problem| {
-        Failure::usage(format!("quotas of {tenant}: {problem}"))
-            .hint("nothing was changed; give another value, or `default`")
-    })?;
-    queue.set_quotas(tenant, &new).await?;
+    let (old, new) = change(queue, tenant, |old| Ok(wish.apply(old))).await?;
     let (old, new) = (quotas_json(&old), quotas_json(&new));
     let changed: Vec<_> = NAMES
         .into_iter()

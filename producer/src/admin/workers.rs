@@ -2,41 +2,35 @@
 
 use clap::Args;
 use manimq_shared::ids::WorkerId;
-use manimq_shared::queue::{Queue, WorkerInfo};
-use serde_json::{Value, json};
+use manimq_shared::queue::{Queue, QueueError, WorkerInfo};
+use serde_json::json;
 
-use super::Answer;
 use super::show::plural;
 use super::table::{Cell, Table, Tone, cell};
+use super::view::{DrainedView, WorkerView};
+use super::{Answer, Refusal};
 use crate::exit::Failure;
 use crate::term::Paint;
 
-/// What a worker is at, in a word for programs.
-fn state(worker: &WorkerInfo) -> &'static str {
-    match (worker.draining, worker.slots_busy, worker.slots_ready) {
-        (true, 0, _) => "drained",
-        (true, ..) => "draining",
-        (false, _, 0) => "not_ready",
-        (false, ..) => "working",
-    }
-}
-
-fn view(worker: &WorkerInfo) -> Value {
-    json!({
-        "id": worker.id, "host": worker.host, "version": worker.version, "state": state(worker),
-        "slots": worker.slots, "slots_ready": worker.slots_ready, "slots_busy": worker.slots_busy,
-        "draining": worker.draining, "trouble": worker.trouble,
-    })
+/// The live workers.
+pub(crate) async fn all(queue: &Queue) -> Result<Vec<WorkerView>, QueueError> {
+    Ok(queue
+        .stats()
+        .await?
+        .workers
+        .iter()
+        .map(WorkerView::from)
+        .collect())
 }
 
 /// Lists the live workers.
 pub async fn list(queue: &Queue, paint: Paint) -> Result<Answer, Failure> {
-    let workers = queue.stats().await?.workers;
+    let workers = all(queue).await?;
     let mut table = Table::new(&[
         "WORKER", "HOST", "VERSION", "SLOTS>", "READY>", "BUSY>", "STATE", "TROUBLE",
     ]);
     for worker in &workers {
-        let state: Cell = match state(worker) {
+        let state: Cell = match worker.state {
             "not_ready" => cell("not ready", Tone::Bad),
             "working" => "working".into(),
             other => cell(other, Tone::Warning),
@@ -52,7 +46,6 @@ pub async fn list(queue: &Queue, paint: Paint) -> Result<Answer, Failure> {
             worker.trouble.clone().unwrap_or_default().into(),
         ]);
     }
-    let workers: Vec<_> = workers.iter().map(view).collect();
     Ok(Answer::ok(
         table.show(
             paint,
@@ -87,31 +80,59 @@ pub struct DrainArgs {
     undo: bool,
 }
 
+/// Which workers are meant.
+pub(crate) enum Which {
+    /// Their ids, or how these begin.
+    Named(Vec<String>),
+    /// All that are live now.
+    All,
+}
+
+/// Tells workers to claim no more, or with `undo` to claim again.
+pub(crate) async fn drain(
+    queue: &Queue,
+    which: &Which,
+    undo: bool,
+) -> Result<Vec<DrainedView>, Refusal> {
+    let live = queue.stats().await?.workers;
+    // First all names, so that a wrong one changes nothing.
+    let meant: Vec<&WorkerInfo> = match which {
+        Which::All => live.iter().collect(),
+        Which::Named(names) => {
+            let mut meant: Vec<&WorkerInfo> = Vec::new();
+            for name in names {
+                let worker = pick(&live, name)?;
+                if meant.iter().all(|other| other.id != worker.id) {
+                    meant.push(worker);
+                }
+            }
+            meant
+        }
+    };
+    let mut told = Vec::new();
+    for worker in meant {
+        told.push(DrainedView {
+            id: worker.id,
+            host: worker.host.clone(),
+            draining: !undo,
+            changed: queue.drain(worker.id, !undo).await?,
+            slots_busy: worker.slots_busy,
+        });
+    }
+    Ok(told)
+}
+
 impl DrainArgs {
     /// Runs the command.
     pub async fn run(self, queue: &Queue) -> Result<Answer, Failure> {
-        let live = queue.stats().await?.workers;
-        // First all names, so that a wrong one changes nothing.
-        let mut meant: Vec<&WorkerInfo> = Vec::new();
-        for name in &self.workers {
-            let worker = pick(&live, name)?;
-            if meant.iter().all(|other| other.id != worker.id) {
-                meant.push(worker);
-            }
-        }
-        if self.all {
-            meant = live.iter().collect();
-        }
-        let mut text = String::new();
-        let mut told = Vec::new();
-        for worker in meant {
-            let changed = queue.drain(worker.id, !self.undo).await?;
-            text.push_str(&say(worker.id, self.undo, changed, worker.slots_busy));
-            told.push(json!({
-                "id": worker.id, "host": worker.host, "draining": !self.undo,
-                "changed": changed, "slots_busy": worker.slots_busy,
-            }));
-        }
+        let which = if self.all {
+            Which::All
+        } else {
+            Which::Named(self.workers)
+        };
+        let told = drain(queue, &which, self.undo).await?;
+        let say = |one: &DrainedView| say(one.id, self.undo, one.changed, one.slots_busy);
+        let mut text: String = told.iter().map(say).collect();
         if told.is_empty() {
             text.push_str("no worker is live: nothing changed\n");
         }
@@ -134,7 +155,7 @@ fn say(id: WorkerId, undo: bool, changed: bool, busy: u32) -> String {
 }
 
 /// The one live worker whose id begins with `name`.
-fn pick<'a>(live: &'a [WorkerInfo], name: &str) -> Result<&'a WorkerInfo, Failure> {
+fn pick<'a>(live: &'a [WorkerInfo], name: &str) -> Result<&'a WorkerInfo, Refusal> {
     let fits = |worker: &&WorkerInfo| worker.id.to_string().starts_with(name);
     let found: Vec<_> = live.iter().filter(fits).collect();
     let message = match found[..] {
@@ -145,6 +166,8 @@ fn pick<'a>(live: &'a [WorkerInfo], name: &str) -> Result<&'a WorkerInfo, Failur
             found.len()
         ),
     };
-    Err(Failure::usage(message)
-        .hint("`manimq admin workers` lists them; give the whole id, or --all"))
+    Err(Refusal::wrong(
+        message,
+        "`manimq admin workers` lists them; give the whole id, or --all",
+    ))
 }

@@ -1,16 +1,40 @@
 //! `GET /v1/jobs/{id}/artifacts/{name}`: a lasting address of a result, which leads to a fresh
 //! signed one.
 
+use axum::Json;
 use axum::extract::{RawPathParams, State};
 use axum::http::header::{CACHE_CONTROL, LOCATION};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use manimq_shared::api::ArtifactList;
 use manimq_shared::job::Status;
 
 use super::extract::{JobPath, Tenant};
 use super::openapi::Problems;
 use super::problem::{ApiError, Kind};
 use super::{App, jobs, view};
+
+/// List the files of a result.
+///
+/// Each with a fresh signed URL. Empty until the job has succeeded.
+#[utoipa::path(
+    get, path = "/v1/jobs/{id}/artifacts", tag = "jobs", operation_id = "listArtifacts",
+    params(("id" = String, Path, description = "The job's id")),
+    responses(
+        (status = 200, description = "The files", body = ArtifactList),
+        Problems
+    )
+)]
+pub(super) async fn list(
+    State(app): State<App>,
+    Tenant(tenant): Tenant,
+    JobPath(id): JobPath,
+) -> Result<Response, ApiError> {
+    let record = jobs::load(&app, &tenant, id).await?;
+    let artifacts = view::artifacts(&app, &record);
+    let headers = [(CACHE_CONTROL, "private, no-store")];
+    Ok((headers, Json(ArtifactList { artifacts })).into_response())
+}
 
 /// Get a file of a result.
 ///

@@ -3,9 +3,11 @@
 //! job renders the same one.
 
 use manimq_shared::job::{FieldError, JobInput, JobRequest};
+use manimq_shared::queue::Scope;
 use manimq_shared::scene_policy::{CheckError, Rejected, SceneName, SceneSelectError, check_async};
 
 use super::App;
+use super::auth::Caller;
 use super::extract::size;
 use super::problem::{ApiError, Kind};
 
@@ -13,8 +15,11 @@ use super::problem::{ApiError, Kind};
 const BUSY_RETRY_S: u64 = 2;
 
 /// Checks a request and chooses its scene.
-pub(super) async fn request(app: &App, request: &mut JobRequest) -> Result<(), ApiError> {
-    let source_bytes_max = app.limits().source_bytes_max;
+pub(super) async fn request(
+    app: &App,
+    caller: &Caller,
+    request: &mut JobRequest,
+) -> Result<(), ApiError> {
     let errors = request.validate().err().unwrap_or_default();
     let JobInput::Code {
         source,
@@ -22,19 +27,8 @@ pub(super) async fn request(app: &App, request: &mut JobRequest) -> Result<(), A
         file_name,
         ..
     } = &mut request.input;
-    if source.len() > source_bytes_max {
-        let detail = format!(
-            "the source has {} bytes, at most {} are taken",
-            source.len(),
-            size(source_bytes_max)
-        );
-        return Err(
-            ApiError::new(Kind::TooLarge, detail.clone()).with_errors(vec![FieldError {
-                pointer: "/input/source".into(),
-                detail,
-            }]),
-        );
-    }
+    caller.require(Scope::Code)?;
+    source_size(app, source, "/input/source")?;
     if !errors.is_empty() {
         return Err(ApiError::invalid(errors));
     }
@@ -49,8 +43,26 @@ pub(super) async fn request(app: &App, request: &mut JobRequest) -> Result<(), A
     Ok(())
 }
 
+/// Refuses a source that is too large.
+pub(super) fn source_size(app: &App, source: &str, pointer: &str) -> Result<(), ApiError> {
+    let most = app.limits().source_bytes_max;
+    if source.len() <= most {
+        return Ok(());
+    }
+    let detail = format!(
+        "the source has {} bytes, at most {} are taken",
+        source.len(),
+        size(most)
+    );
+    let error = ApiError::new(Kind::TooLarge, detail.clone());
+    Err(error.with_errors(vec![FieldError {
+        pointer: pointer.to_owned(),
+        detail,
+    }]))
+}
+
 /// Why the source was not accepted.
-fn refusal(error: CheckError, file: &str) -> ApiError {
+pub(super) fn refusal(error: CheckError, file: &str) -> ApiError {
     match error {
         CheckError::Rejected(Rejected { findings, omitted }) => {
             let first = findings.first();

@@ -16,31 +16,28 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::{Stream, stream};
 use manimq_shared::ids::{JobId, TenantId};
-use manimq_shared::metrics::InProgress;
 use manimq_shared::queue::{EventKind, JobEvent, Watch};
 use serde::Deserialize;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, timeout_at};
 use utoipa::IntoParams;
 
 use super::extract::{JobPath, Query, Tenant, header_text};
 use super::openapi::Problems;
 use super::problem::{ApiError, Kind};
+use super::streams::Place;
 use super::{App, jobs, view};
 
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Events that are read in one call.
 const PAGE: usize = 200;
 /// A stream looks by itself this often, and at the whole job at each so many-th of these looks:
 /// a job whose record was deleted has no `done`.
-const LOOK_EVERY: Duration = Duration::from_secs(4);
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(4);
 const LOOKS_PER_JOB_LOOK: u32 = 15;
 /// A stream looks no more often than this, however many hints come.
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
 /// Pause of the client before it connects again.
-const RETRY: Duration = Duration::from_secs(3);
-/// When a client that found no free stream may come again.
-const FULL_RETRY_S: u64 = 5;
+pub(super) const RETRY: Duration = Duration::from_secs(3);
 
 /// Where a stream begins.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
@@ -48,7 +45,7 @@ const FULL_RETRY_S: u64 = 5;
 #[into_params(parameter_in = Query)]
 pub(super) struct EventsQuery {
     /// Only events after this event id; `0` for all of them. `Last-Event-ID` goes before it.
-    after: Option<String>,
+    pub(super) after: Option<String>,
 }
 
 /// Follow a job's events.
@@ -85,13 +82,7 @@ pub(super) async fn follow(
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let after = after.map(|(ms, n)| format!("{ms}-{n}"));
-    let permit = app.0.streams.clone().try_acquire_owned().map_err(|_| {
-        ApiError::new(
-            Kind::ReducedCapacity,
-            "this server has as many event streams as it can hold; poll the job with ?wait= instead, or come again",
-        )
-        .retry_after(FULL_RETRY_S)
-    })?;
+    let place = app.0.streams.take(&tenant)?;
 
     let mut pending = VecDeque::new();
     if after.is_some() {
@@ -115,8 +106,7 @@ pub(super) async fn follow(
         id,
         pending,
         done: false,
-        _counted: InProgress::start(&app.metrics().sse_connections),
-        _permit: permit,
+        _place: place,
         app: app.clone(),
     };
     let heartbeat = KeepAlive::new()
@@ -135,7 +125,7 @@ pub(super) async fn follow(
 const EVENT_ID_MAX: (u64, u64) = (u64::MAX, u64::MAX);
 
 /// An id of a Redis stream: `<ms>` or `<ms>-<n>`.
-fn event_id(text: &str) -> Result<(u64, u64), ApiError> {
+pub(super) fn event_id(text: &str) -> Result<(u64, u64), ApiError> {
     let number = |part: &str| {
         let digits = part.bytes().all(|b| b.is_ascii_digit());
         digits.then(|| part.parse::<u64>().ok()).flatten()
@@ -168,7 +158,7 @@ struct Follower {
     app: App,
     tenant: TenantId,
     id: JobId,
-    after: Option<String>,
+    pub(super) after: Option<String>,
     watch: Watch,
     pending: VecDeque<Event>,
     /// While the past is replayed behind a snapshot: the snapshot's revision. What the snapshot
@@ -178,8 +168,7 @@ struct Follower {
     idle_looks: u32,
     end: Instant,
     done: bool,
-    _counted: InProgress,
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Follower {

@@ -1,27 +1,26 @@
 //! What handlers take out of a request, each with its clear refusal.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
-use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
 use futures_util::StreamExt as _;
 use manimq_shared::ids::{JobId, TenantId};
 use manimq_shared::job::FieldError;
-use secrecy::ExposeSecret as _;
+use manimq_shared::queue::Scope;
 use serde::de::DeserializeOwned;
-use subtle::ConstantTimeEq as _;
 use tokio::time::{Duration, timeout};
 
 use super::App;
+use super::auth::{self, Caller};
 use super::problem::{ApiError, Kind};
 
-/// Who asks. The one place where credentials become a tenant.
-///
-/// Today: with an API key set, whoever has it is `default`; without, everybody is (and the
-/// program refuses to listen on anything but a loopback address).
+/// For whom a request is: the tenant of its key, which may have jobs (scope `render`). A handler that has
+/// this asks for nothing else; who does not get in is answered before it begins.
 #[derive(Debug, Clone)]
 pub struct Tenant(pub TenantId);
 
@@ -29,27 +28,37 @@ impl FromRequestParts<App> for Tenant {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        let Some(key) = &app.parts().api_key else {
-            return Ok(Self(TenantId::default()));
-        };
-        let refusal = |detail: &str| {
-            ApiError::new(Kind::Unauthenticated, detail)
-                .with_header(WWW_AUTHENTICATE, "Bearer realm=\"manimq\"")
-        };
-        let header = parts.headers.get(AUTHORIZATION).ok_or_else(|| {
-            refusal("send `Authorization: Bearer <key>` (the command line takes it from MANIMQ_API_KEY)")
-        })?;
-        let given = header
-            .as_bytes()
-            .split_at_checked(7)
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "))
-            .map(|(_, key)| key.trim_ascii())
-            .ok_or_else(|| refusal("the Authorization header is not of the form `Bearer <key>`"))?;
-        if bool::from(key.expose_secret().as_bytes().ct_eq(given)) {
-            Ok(Self(TenantId::default()))
-        } else {
-            Err(refusal("this API key is not known here"))
-        }
+        let Member(caller) = Member::from_request_parts(parts, app).await?;
+        Ok(Self(caller.tenant.clone()))
+    }
+}
+
+/// The same with what else the key may be used for.
+#[derive(Debug, Clone)]
+pub struct Member(pub Arc<Caller>);
+
+impl FromRequestParts<App> for Member {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let caller = auth::caller(parts, app).await?;
+        caller.require_enabled()?;
+        caller.require(Scope::Render)?;
+        Ok(Self(caller))
+    }
+}
+
+/// An operator: somebody with a key of scope `admin`, for what concerns all tenants.
+#[derive(Debug, Clone)]
+pub struct Operator(pub Arc<Caller>);
+
+impl FromRequestParts<App> for Operator {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let caller = auth::caller(parts, app).await?;
+        caller.require_operator()?;
+        Ok(Self(caller))
     }
 }
 

@@ -5,13 +5,14 @@ use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use axum::extract::{Request, State};
-use axum::http::HeaderMap;
-use axum::http::header::HOST;
+use axum::http::header::{HOST, ORIGIN};
+use axum::http::{HeaderMap, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
+use super::address::ClientAddress;
 use super::problem::{ApiError, Kind};
 use super::{App, Parts};
 use crate::http::Peer;
@@ -40,7 +41,7 @@ impl Guard {
             let burst = rate.saturating_mul(NonZeroU32::new(BURST_S).expect("not zero"));
             RateLimiter::keyed(Quota::per_second(rate).allow_burst(burst))
         });
-        let hosts = parts.api_key.is_none().then(|| {
+        let hosts = parts.may_be_open.then(|| {
             std::iter::once(&parts.public_url)
                 .chain(&parts.internal_url)
                 .filter_map(|url| url.parse::<axum::http::Uri>().ok()?.host().map(lower))
@@ -72,6 +73,26 @@ impl Guard {
         name == "localhost" || bare.parse::<IpAddr>().is_ok() || ours.contains(&name)
     }
 
+    /// Whether a request that changes something was not sent by a page of another site. Browsers send some
+    /// without asking first, and where no key is needed nothing else would stop them.
+    fn origin_is_ours(&self, app: &App, method: &Method, headers: &HeaderMap) -> bool {
+        if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
+            return true;
+        }
+        let Some(origin) = headers.get(ORIGIN) else {
+            return true;
+        };
+        let parts = app.parts();
+        let allowed = parts.cors_origins.iter().any(|known| known.0 == *origin);
+        let origin = lower(origin.to_str().unwrap_or_default());
+        let authority = origin.split_once("://").map(|(_, authority)| authority);
+        let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+        let same = host.is_some_and(|host| authority == Some(lower(host).as_str()));
+        let public = parts.public_url.parse::<axum::http::Uri>().ok();
+        let public = public.and_then(|uri| Some(lower(uri.authority()?.as_str())));
+        allowed || same || (public.is_some() && authority == public.as_deref())
+    }
+
     /// `Err`: seconds until this address may come back.
     fn admit(&self, address: IpAddr) -> Result<(), u64> {
         let Some(limiter) = &self.limiter else {
@@ -95,7 +116,7 @@ fn lower(text: &str) -> String {
 }
 
 /// One customer has a whole /64 of IPv6.
-fn network(address: IpAddr) -> IpAddr {
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
         v4 @ IpAddr::V4(_) => v4,
@@ -104,20 +125,34 @@ fn network(address: IpAddr) -> IpAddr {
 
 /// Middleware for all routes. Signed URLs and probes pass the rate: they carry their own leave,
 /// and a probe that is refused would take a healthy process out of service.
-pub(super) async fn check(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(super) async fn check(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let guard = &app.0.guard;
-    if !guard.host_is_ours(request.headers()) {
-        return ApiError::new(
-            Kind::HostNotAllowed,
-            "without an API key only localhost and addresses are served; behind a proxy start `manimq serve` with --public-url https://YOUR-NAME",
-        )
-        .into_response();
+    if app.0.door.may_be_open() {
+        if !guard.host_is_ours(request.headers()) {
+            return ApiError::new(
+                Kind::HostNotAllowed,
+                "without an API key only localhost and addresses are served; behind a proxy start `manimq serve` with --public-url https://YOUR-NAME",
+            )
+            .into_response();
+        }
+        if !guard.origin_is_ours(&app, request.method(), request.headers()) {
+            return ApiError::new(
+                Kind::HostNotAllowed,
+                "without an API key pages of other sites may change nothing here; let one in with MANIMQ_CORS_ORIGINS, or make a key",
+            )
+            .into_response();
+        }
+    }
+    let peer = request.extensions().get::<Peer>().copied();
+    let client = peer.map(|Peer(peer)| app.parts().proxies.client(peer.ip(), request.headers()));
+    if let Some(client) = client {
+        request.extensions_mut().insert(client);
     }
     let path = request.uri().path();
     let limited = !path.starts_with("/storage/") && path != "/healthz" && path != "/readyz";
     if limited
-        && let Some(Peer(peer)) = request.extensions().get::<Peer>()
-        && let Err(wait_s) = guard.admit(peer.ip())
+        && let Some(ClientAddress(address)) = client
+        && let Err(wait_s) = guard.admit(address)
     {
         app.metrics().http_rate_limited.inc();
         return ApiError::new(

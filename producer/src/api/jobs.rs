@@ -7,30 +7,29 @@ use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use jiff::Timestamp;
 use manimq_shared::api::JobView;
 use manimq_shared::ids::{JobId, TenantId};
-use manimq_shared::job::{JobPayload, JobRecord, JobRequest, Progress, Quality, Status};
+use manimq_shared::job::{JobPayload, JobRecord, JobRequest};
 use manimq_shared::metrics::InProgress;
-use manimq_shared::queue::{Allowance, CancelOutcome, Enqueued, EventKind, NewJob, RenderKey};
+use manimq_shared::queue::{CancelOutcome, EventKind, NewJob};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep, timeout_at};
 use utoipa::IntoParams;
 
-use super::extract::{JobPath, Query, Tenant, header_text};
+use super::extract::{JobPath, Member, Query, Tenant, header_text};
 use super::openapi::Problems;
 use super::problem::{ApiError, Kind};
 use super::submission::{Submission, SubmitForm};
-use super::{App, assets, check, view};
+use super::{App, admit, assets, check, view};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// Longest idempotency key.
 const IDEMPOTENCY_KEY_CHARS_MAX: usize = 64;
-/// When a submit that met a full queue may be worth to repeat: about one render.
-const FULL_RETRY_S: u64 = 10;
 /// Longest wait of a read.
 const WAIT_S_MAX: u64 = 60;
 /// A waiting read looks by itself this often, in case a hint was lost.
@@ -45,7 +44,8 @@ const LOG_BYTES_MAX: usize = 8 * 1024 * 1024;
 ///
 /// Answers at once with the job object; the job runs when a worker takes it. Send an
 /// `Idempotency-Key` (1 to 64 visible characters): a repeated submit with the same key and body
-/// within 24 hours gives the first one's job.
+/// within 24 hours gives the first one's job. With `Prefer: wait=N` it answers when the job has ended, after N
+/// seconds at the latest.
 ///
 /// Files for the scene (pictures, sounds, tables) come in a form, `multipart/form-data`: the job's
 /// JSON as its part `job`, each file as a part `files` whose file name is the path that the scene
@@ -53,13 +53,17 @@ const LOG_BYTES_MAX: usize = 8 * 1024 * 1024;
 #[utoipa::path(
     post, path = "/v1/jobs", tag = "jobs", operation_id = "submitJob",
     request_body(content((JobRequest = "application/json"), (SubmitForm = "multipart/form-data"))),
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes repeating safe: 1 to 64 visible characters, bare or as a quoted string")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes repeating safe: 1 to 64 visible characters, bare or as a quoted string"),
+        ("Prefer" = Option<String>, Header, description = "`wait=N`: answer when the job has ended, after N (at most 60) seconds at the latest")),
     responses(
+        (status = 200, description = "It has ended within the time of `Prefer: wait`", body = JobView),
         (status = 202, description = "Accepted", body = JobView,
             headers(("Location" = String, description = "The job"),
                     ("ETag" = String, description = "The job's revision"),
+                    ("RateLimit-Policy" = String, description = "Your quotas"),
+                    ("RateLimit" = String, description = "What is left of them"),
                     ("Idempotency-Replayed" = String, description = "`true` if this is an earlier submit's job"))),
-        (status = 403, description = "The tenant's quotas do not allow such a job (`not-allowed`)", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The tenant's quotas do not allow such a job (`not-allowed`), or the key's scopes do not (`capability-missing`)", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
         (status = 412, description = "`cache` is `only` and there is no earlier result (`not-cached`)", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
         (status = 413, description = "The source or the body is too large", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
         (status = 415, description = "Neither `application/json` nor `multipart/form-data`", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
@@ -69,125 +73,59 @@ const LOG_BYTES_MAX: usize = 8 * 1024 * 1024;
 )]
 pub(super) async fn submit(
     State(app): State<App>,
-    Tenant(tenant): Tenant,
+    Member(caller): Member,
     headers: HeaderMap,
     Submission {
         mut request,
         contents,
     }: Submission,
 ) -> Result<Response, ApiError> {
+    let tenant = caller.tenant.clone();
     let idempotency = idempotency_key(&headers)?;
     // Of the body as it was understood: spaces, the order of fields and defaults do not matter.
     let idempotency = idempotency.map(|key| (key, fingerprint(&request)));
-    check::request(&app, &mut request).await?;
+    check::request(&app, &caller, &mut request).await?;
     assets::secure(&app, &tenant, &request, contents).await?;
-    let id = JobId::generate(&tenant);
     let payload = JobPayload {
         request,
         parent: None,
         traceparent: traceparent(&headers),
     };
-    let job = NewJob {
-        id,
-        payload: payload.clone(),
-        delay: Duration::ZERO,
-        idempotency,
-        render: RenderKey::of(&payload),
+    let job = admit::new_job(&tenant, payload, idempotency);
+    submitted(&app, &tenant, job, &headers).await
+}
+
+/// Submits a job and answers with it; waits for its end first, if the client prefers that.
+pub(super) async fn submitted(
+    app: &App,
+    tenant: &TenantId,
+    job: NewJob,
+    headers: &HeaderMap,
+) -> Result<Response, ApiError> {
+    let wait = preferred_wait(headers);
+    let (mut record, limits, replayed) = admit::submit(app, tenant, job).await?;
+    if let Some(seconds) = wait {
+        let end = Instant::now() + Duration::from_secs(seconds);
+        let waited = wait_until(app, tenant, record.clone(), end, |record| {
+            record.status.is_terminal()
+        });
+        // The job is in the queue, and the client must hear of that whatever happens later.
+        record = waited.await.unwrap_or(record);
+    }
+    let status = match wait {
+        Some(_) if record.status.is_terminal() => StatusCode::OK,
+        _ => StatusCode::ACCEPTED,
     };
-    let reply = app
-        .redis("enqueue", app.queue().enqueue(&tenant, &[job]))
-        .await?
-        .into_iter()
-        .next();
-    let metrics = app.metrics();
-    let (id, replayed) = match reply {
-        // A call that was sent again after the connection broke finds its own job.
-        Some(Enqueued::Exists(earlier)) if earlier == id => {
-            accepted(&app, &tenant, id, &payload);
-            (id, false)
-        }
-        Some(Enqueued::Accepted | Enqueued::Cached) => {
-            accepted(&app, &tenant, id, &payload);
-            (id, false)
-        }
-        Some(Enqueued::Exists(earlier)) => {
-            metrics.jobs_replayed.inc();
-            (earlier, true)
-        }
-        Some(Enqueued::KeyReused(earlier)) => {
-            return Err(ApiError::new(
-                Kind::IdempotencyKeyReused,
-                format!(
-                    "this Idempotency-Key was used for {earlier} with another body; use a new key for a new request"
-                ),
-            ));
-        }
-        Some(Enqueued::Full { active, limit }) => {
-            metrics
-                .quota_rejections
-                .with_label_values(&["queued_jobs"])
-                .inc();
-            return Err(ApiError::new(
-                Kind::QuotaExceeded,
-                format!("{active} of {limit} jobs are waiting or running; submit again when one has ended"),
-            )
-            .with_policy("queued_jobs")
-            .retry_after(FULL_RETRY_S));
-        }
-        Some(Enqueued::Limited {
-            policy,
-            limit,
-            used,
-            retry_after,
-        }) => {
-            let policy = policy.as_str();
-            metrics.quota_rejections.with_label_values(&[policy]).inc();
-            let wait_s = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
-            return Err(ApiError::new(
-                Kind::QuotaExceeded,
-                format!("{used} of {limit} ({policy}) are used up; submit again in {wait_s} s"),
-            )
-            .with_policy(policy)
-            .retry_after(wait_s));
-        }
-        Some(Enqueued::Forbidden {
-            allowance,
-            limit,
-            asked,
-        }) => {
-            let policy = allowance.as_str();
-            metrics.quota_rejections.with_label_values(&[policy]).inc();
-            return Err(
-                ApiError::new(Kind::NotAllowed, not_allowed(allowance, limit, asked))
-                    .with_policy(policy),
-            );
-        }
-        Some(Enqueued::NotCached) => {
-            return Err(ApiError::new(
-                Kind::NotCached,
-                "no earlier result of the same work is there; submit with \"cache\": \"use\" to render it",
-            ));
-        }
-        None => {
-            return Err(ApiError::new(
-                Kind::Internal,
-                "the queue did not answer for this job",
-            ));
-        }
-    };
-    let record = match load(&app, &tenant, id).await {
-        Ok(record) => record,
-        Err(error) if replayed => return Err(error),
-        // The job is in the queue: a client that was told otherwise would submit it twice.
-        Err(error) => {
-            tracing::warn!(job.id = %id, cause = error.cause_text(), "{id} was accepted but cannot be read; answered with what was accepted");
-            as_accepted(id, tenant, payload)
-        }
-    };
-    let mut response = answer(&app, &record, StatusCode::ACCEPTED);
+    let mut response = answer(app, &record, status);
     let headers = response.headers_mut();
+    headers.extend(limits);
     if let Ok(location) = HeaderValue::from_str(&view::job_path(&record)) {
         headers.insert(LOCATION, location);
+    }
+    if let Some(seconds) = wait
+        && let Ok(applied) = HeaderValue::from_str(&format!("wait={seconds}"))
+    {
+        headers.insert(PREFERENCE_APPLIED, applied);
     }
     if replayed {
         headers.insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
@@ -195,63 +133,24 @@ pub(super) async fn submit(
     Ok(response)
 }
 
-/// Why a tenant may not ask for this at all.
-fn not_allowed(allowance: Allowance, limit: u64, asked: u64) -> String {
-    let quality = |rank: u64| {
-        let at = usize::try_from(rank)
-            .ok()
-            .and_then(|rank| Quality::ALL.get(rank));
-        at.map_or("?", |quality| quality.as_str())
-    };
-    match allowance {
-        Allowance::Quality => format!(
-            "quality {} is more than this tenant may ask for; {} is the most",
-            quality(asked),
-            quality(limit)
-        ),
-        Allowance::TimeoutSeconds => {
-            format!("timeout_s {asked} is more than this tenant may ask for; {limit} is the most")
-        }
-        Allowance::SourceBytes => {
-            format!("the source has {asked} bytes; this tenant may send {limit}")
-        }
-        Allowance::Code => "this tenant may not send code of its own".to_owned(),
-    }
-}
-
-fn accepted(app: &App, tenant: &TenantId, id: JobId, payload: &JobPayload) {
-    let request = &payload.request;
-    let lane = request.lane.as_str();
-    app.metrics()
-        .jobs_submitted
-        .with_label_values(&[lane, request.input.kind()])
-        .inc();
-    tracing::info!(job.id = %id, tenant.id = %tenant, lane, "accepted {id}");
-}
-
-/// A job as it is right after it was accepted.
-fn as_accepted(id: JobId, tenant: TenantId, payload: JobPayload) -> JobRecord {
-    JobRecord {
-        id,
-        tenant,
-        status: Status::Queued,
-        lane: payload.request.lane,
-        revision: 1,
-        created_at: Timestamp::now(),
-        started_at: None,
-        finished_at: None,
-        expires_at: None,
-        cancel_requested_at: None,
-        not_before: None,
-        position: None,
-        expected_wait: None,
-        rendered_by: None,
-        cached: false,
-        progress: Progress::default(),
-        attempts: Vec::new(),
-        payload,
-        result: None,
-    }
+/// The `wait` of `Prefer` headers (RFC 7240), at most [`WAIT_S_MAX`]. What cannot be read is no preference.
+fn preferred_wait(headers: &HeaderMap) -> Option<u64> {
+    let lines = headers.get_all(&PREFER).iter();
+    let preferences = lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','));
+    // Of several the first counts.
+    let wait = preferences
+        .filter_map(|preference| {
+            let (name, value) = preference.split(';').next()?.split_once('=')?;
+            name.trim()
+                .eq_ignore_ascii_case("wait")
+                .then(|| value.trim().trim_matches('"').to_owned())
+        })
+        .next()?;
+    wait.parse()
+        .ok()
+        .map(|seconds: u64| seconds.min(WAIT_S_MAX))
 }
 
 /// How a read may wait.
@@ -301,9 +200,9 @@ pub(super) async fn read(
     let mut record = load(&app, &tenant, id).await?;
     if query.wait > 0 && !record.status.is_terminal() {
         let since = query.since.unwrap_or(record.revision);
-        if record.revision <= since {
-            record = wait_for_change(&app, &tenant, record, since, query.wait).await?;
-        }
+        let end = Instant::now() + Duration::from_secs(query.wait);
+        let done = |record: &JobRecord| record.revision > since || record.status.is_terminal();
+        record = wait_until(&app, &tenant, record, end, done).await?;
     }
     let known = header_text(&headers, &IF_NONE_MATCH)?;
     let etag = view::etag(&app, &record);
@@ -321,30 +220,33 @@ pub(super) fn matches_etag(header: &str, etag: &str) -> bool {
         .any(|tag| tag == "*" || tag == etag)
 }
 
-async fn wait_for_change(
+/// Waits until `done` holds for a job, or `end`; gives the job as it is then.
+pub(super) async fn wait_until(
     app: &App,
     tenant: &TenantId,
     mut record: JobRecord,
-    since: u64,
-    wait_s: u64,
+    end: Instant,
+    done: impl Fn(&JobRecord) -> bool,
 ) -> Result<JobRecord, ApiError> {
+    if done(&record) {
+        return Ok(record);
+    }
     // When too many wait already, the answer comes at once: a poll instead of a long poll.
     let Ok(_permit) = app.0.long_polls.try_acquire() else {
         return Ok(record);
     };
     let _counted = InProgress::start(&app.metrics().long_polls);
-    let end = Instant::now() + Duration::from_secs(wait_s);
     let mut watch = app
         .hub()
         .watch(app.queue().keys_of(record.id).job_topic(record.id));
-    while record.revision <= since && !record.status.is_terminal() {
+    while !done(&record) {
         let look = (Instant::now() + LOOK_EVERY).min(end);
         tokio::select! {
             _ = timeout_at(look, watch.hinted()) => {}
             () = app.stop().cancelled() => break,
         }
         record = load(app, tenant, record.id).await?;
-        if Instant::now() >= end {
+        if done(&record) || Instant::now() >= end || app.stop().is_cancelled() {
             break;
         }
         sleep(LOOK_PAUSE).await;
@@ -466,7 +368,7 @@ pub(super) async fn load(app: &App, tenant: &TenantId, id: JobId) -> Result<JobR
         .ok_or_else(|| unknown_job(id))
 }
 
-fn unknown_job(id: JobId) -> ApiError {
+pub(super) fn unknown_job(id: JobId) -> ApiError {
     ApiError::new(
         Kind::NotFound,
         format!("there is no job {id} (succeeded jobs are kept for a day, others for two weeks)"),
@@ -484,7 +386,7 @@ fn answer(app: &App, record: &JobRecord, status: StatusCode) -> Response {
 }
 
 /// The client's key: a structured-field string, or the bare text that most clients send.
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let refusal = || {
         ApiError::new(
             Kind::Malformed,
@@ -510,13 +412,13 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     ok.then(|| Some(key.to_owned())).ok_or_else(refusal)
 }
 
-fn fingerprint(request: &JobRequest) -> String {
+pub(super) fn fingerprint(request: &JobRequest) -> String {
     let canonical = serde_json::to_vec(request).unwrap_or_default();
     hex::encode(Sha256::digest(canonical))
 }
 
 /// The W3C trace context of the caller, if it is one.
-fn traceparent(headers: &HeaderMap) -> Option<String> {
+pub(super) fn traceparent(headers: &HeaderMap) -> Option<String> {
     let text = headers.get(&TRACEPARENT)?.to_str().ok()?;
     let lengths = text.split('-').map(str::len);
     let hex = text.bytes().all(|b| b == b'-' || b.is_ascii_hexdigit());

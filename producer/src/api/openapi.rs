@@ -14,6 +14,18 @@ use utoipa::{IntoResponses, Modify, OpenApi as _};
 
 use super::problem::{Kind, PROBLEM_JSON};
 
+/// An answer that is a problem.
+pub(super) fn problem_answer(text: &str) -> RefOr<Answer> {
+    let content = ContentBuilder::new()
+        .schema(Some(Ref::from_schema_name("Problem")))
+        .build();
+    let answer = ResponseBuilder::new()
+        .description(text)
+        .content(PROBLEM_JSON, content)
+        .build();
+    RefOr::T(answer)
+}
+
 /// The errors that every job route may answer with.
 pub(super) struct Problems;
 
@@ -22,8 +34,15 @@ impl IntoResponses for Problems {
         [
             ("400", "`malformed`: not a request of this API"),
             ("401", "`unauthenticated`: an API key is needed"),
+            (
+                "403",
+                "`capability-missing`: the key lacks a scope; `tenant-disabled`: an operator disabled the tenant",
+            ),
             ("404", "`not-found`: no such job, or not yours"),
-            ("429", "`quota-exceeded`, `rate-limited`: see `Retry-After`"),
+            (
+                "429",
+                "`quota-exceeded`, `rate-limited`: see `Retry-After`, `RateLimit` and `RateLimit-Policy`",
+            ),
             ("500", "`internal`: a fault of manimq"),
             (
                 "503",
@@ -31,16 +50,7 @@ impl IntoResponses for Problems {
             ),
         ]
         .into_iter()
-        .map(|(status, text)| {
-            let content = ContentBuilder::new()
-                .schema(Some(Ref::from_schema_name("Problem")))
-                .build();
-            let answer = ResponseBuilder::new()
-                .description(text)
-                .content(PROBLEM_JSON, content)
-                .build();
-            (status.to_owned(), RefOr::T(answer))
-        })
+        .map(|(status, text)| (status.to_owned(), problem_answer(text)))
         .collect()
     }
 }
@@ -55,6 +65,8 @@ impl IntoResponses for Problems {
     components(schemas(manimq_shared::api::Problem)),
     tags(
         (name = "jobs", description = "Submit, follow, cancel, fetch"),
+        (name = "admin", description = "For operators: keys with the scope `admin`; others get 403 (`capability-missing`)"),
+        (name = "webhooks", description = "Be told when jobs end"),
         (name = "probes", description = "For load balancers and operators; without a key")
     ),
     modifiers(&Rest)

@@ -56,6 +56,10 @@ kinds! {
     NotAllowed = FORBIDDEN, "not-allowed", "This tenant may not ask for that";
     /// Only an earlier result was wanted, and there is none.
     NotCached = PRECONDITION_FAILED, "not-cached", "No earlier result";
+    /// The key lacks the scope that this needs.
+    CapabilityMissing = FORBIDDEN, "capability-missing", "This key may not do that";
+    /// An operator has disabled the tenant.
+    TenantDisabled = FORBIDDEN, "tenant-disabled", "This tenant is disabled";
     /// No such thing, or not yours.
     NotFound = NOT_FOUND, "not-found", "Not found";
     /// Another method.
@@ -64,10 +68,20 @@ kinds! {
     RequestTimeout = REQUEST_TIMEOUT, "request-timeout", "The request took too long to arrive";
     /// The job has no result yet.
     NotFinished = CONFLICT, "not-finished", "The job has not finished";
+    /// One of a batch that was refused as a whole because of another.
+    Withheld = CONFLICT, "withheld", "Another job of the batch was refused";
     /// The worker's lease is not the job's present one.
     LeaseLost = CONFLICT, "lease-lost", "The lease is not held";
+    /// There is one of this name already.
+    Exists = CONFLICT, "exists", "It exists already";
+    /// What is there does not allow that now.
+    Conflict = CONFLICT, "conflict", "Not possible as things are";
     /// Something else is stored under this key.
     ArtifactExists = CONFLICT, "artifact-exists", "Another file is stored there";
+    /// As many as there may be.
+    TooMany = CONFLICT, "too-many", "There are as many as there may be";
+    /// A webhook that is switched off is not called.
+    WebhookDisabled = CONFLICT, "webhook-disabled", "The webhook is switched off";
     /// Above a size limit.
     TooLarge = PAYLOAD_TOO_LARGE, "too-large", "Too large";
     /// Another content type.
@@ -203,6 +217,32 @@ impl ApiError {
     #[must_use]
     pub fn with_policy(mut self, policy: &str) -> Self {
         self.0.problem.violated_policies.push(policy.to_owned());
+        self
+    }
+
+    /// The body by itself, for an answer that holds several; without a request id.
+    #[must_use]
+    pub fn into_problem(self) -> Problem {
+        self.0.problem
+    }
+
+    /// The body so far.
+    #[must_use]
+    pub fn problem(&self) -> &Problem {
+        &self.0.problem
+    }
+
+    /// The same with other words.
+    #[must_use]
+    pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.0.problem.detail = detail.into();
+        self
+    }
+
+    /// With more headers.
+    #[must_use]
+    pub fn with_headers(mut self, headers: HeaderMap) -> Self {
+        self.0.headers.extend(headers);
         self
     }
 

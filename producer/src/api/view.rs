@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use manimq_shared::api::{ArtifactView, InputView, JobView, Links, QueueView};
 use manimq_shared::job::{JobInput, JobRecord, Progress, Stage, Status, StoredArtifact};
+use manimq_shared::queue::ListedJob;
 use manimq_shared::storage::ArtifactKey;
 
 use super::App;
@@ -73,9 +74,17 @@ pub(super) fn job(app: &App, record: &JobRecord) -> JobView {
             events: format!("{base}/events"),
             logs: format!("{base}/logs"),
             cancel: format!("{base}/cancel"),
+            rerun: format!("{base}/rerun"),
             this: base,
         },
     }
+}
+
+/// The job object of a list, whose record lacks the source.
+pub(super) fn listed(app: &App, listed: &ListedJob) -> JobView {
+    let mut view = job(app, &listed.record);
+    view.input.source_bytes = listed.source_bytes;
+    view
 }
 
 /// How far it is; of a job that succeeded, all of it.
@@ -95,7 +104,7 @@ fn progress(record: &JobRecord) -> Progress {
 }
 
 /// What is being done, or what was done last.
-fn stage(record: &JobRecord) -> Stage {
+pub(super) fn stage(record: &JobRecord) -> Stage {
     match record.status {
         Status::Queued => Stage::Accepted,
         Status::Running => record.progress.stage.unwrap_or(Stage::Preparing),
@@ -150,7 +159,7 @@ pub(super) fn url(
     Some((url, expires_at))
 }
 
-fn artifacts(app: &App, record: &JobRecord) -> Vec<ArtifactView> {
+pub(super) fn artifacts(app: &App, record: &JobRecord) -> Vec<ArtifactView> {
     published(record)
         .filter_map(|artifact| {
             let (url, url_expires_at) = url(app, record, artifact)?;

@@ -15,7 +15,7 @@ use super::follow::Logs;
 use super::place::{self, Place};
 use super::source::Source;
 use super::with::With;
-use super::{Plan, Which};
+use super::{More, Plan, Which};
 use crate::cli::ServerArgs;
 use crate::exit::Failure;
 
@@ -40,18 +40,9 @@ Exit status:
   0 rendered · 1 the job failed · 2 wrong use · 3 quota reached · 4 --wait-timeout passed
   5 canceled (Ctrl-C) · 6 the server cannot be reached";
 
-/// Flags of `manimq render`.
+/// What a result should be, as `manim render` has it.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES, override_usage = "manimq render [OPTIONS] FILE.py [SCENE]...")]
-pub struct RenderArgs {
-    /// The Python file, or - for standard input
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
-
-    /// The scene classes; may be left out if the file has one
-    #[arg(value_name = "SCENE")]
-    pub scenes: Vec<String>,
-
+pub struct OutputArgs {
     /// l 854x480@15, m 1280x720@30, h 1920x1080@60, p 2560x1440@60, k 3840x2160@60
     #[arg(short, long, value_name = "l|m|h|p|k", default_value = "h", hide_possible_values = true,
           value_parser = quality_parser(), help_heading = "Output")]
@@ -80,6 +71,63 @@ pub struct RenderArgs {
         help_heading = "Output"
     )]
     pub save_last_frame: bool,
+
+    /// Shape of the picture: 16:9, 9:16 or 1:1
+    #[arg(long, value_name = "SHAPE", default_value = "16:9", hide_possible_values = true,
+          value_parser = words::<Aspect>(Aspect::ALL.iter().map(|v| v.as_str())),
+          help_heading = "Output")]
+    pub aspect: Aspect,
+
+    /// fast: one stream, quick; manim: manim's own settings, frame-identical to its file
+    #[arg(long, value_name = "fast|manim", default_value = "fast", hide_possible_values = true,
+          value_parser = words::<Encoder>(Encoder::ALL.iter().map(|v| v.as_str())),
+          help_heading = "Output")]
+    pub encoder: Encoder,
+}
+
+/// How a job is run.
+#[derive(Debug, Args)]
+pub struct JobFlags {
+    /// Stop the render after this long, at most 1h
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_timeout,
+          help_heading = "Job")]
+    pub timeout: Duration,
+
+    /// Priority among your own jobs: interactive (default of render), normal (of submit) or batch
+    #[arg(long, value_name = "LANE", hide_possible_values = true,
+          value_parser = words::<Lane>(Lane::ALL.iter().map(|v| v.as_str())),
+          help_heading = "Job")]
+    pub lane: Option<Lane>,
+
+    /// A file or folder that the scene uses (pictures, SVG, sounds, tables), sent with it and found
+    /// under the path given here; may be repeated
+    #[arg(long, value_name = "FILE|DIR", help_heading = "Job")]
+    pub with: Vec<PathBuf>,
+
+    /// Render even if the same scene was rendered before
+    #[arg(
+        long = "disable_caching",
+        alias = "disable-caching",
+        help_heading = "Job"
+    )]
+    pub disable_caching: bool,
+}
+
+/// Flags of `manimq render`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, override_usage = "manimq render [OPTIONS] FILE.py [SCENE]...")]
+pub struct RenderArgs {
+    /// The Python file, or - for standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+
+    /// The scene classes; may be left out if the file has one
+    #[arg(value_name = "SCENE")]
+    pub scenes: Vec<String>,
+
+    /// What the result should be
+    #[command(flatten)]
+    pub output: OutputArgs,
 
     /// Every scene of the file
     #[arg(
@@ -111,41 +159,9 @@ pub struct RenderArgs {
     )]
     pub media_dir: PathBuf,
 
-    /// Shape of the picture: 16:9, 9:16 or 1:1
-    #[arg(long, value_name = "SHAPE", default_value = "16:9", hide_possible_values = true,
-          value_parser = words::<Aspect>(Aspect::ALL.iter().map(|v| v.as_str())),
-          help_heading = "Output")]
-    pub aspect: Aspect,
-
-    /// fast: one stream, quick; manim: manim's own settings, frame-identical to its file
-    #[arg(long, value_name = "fast|manim", default_value = "fast", hide_possible_values = true,
-          value_parser = words::<Encoder>(Encoder::ALL.iter().map(|v| v.as_str())),
-          help_heading = "Output")]
-    pub encoder: Encoder,
-
-    /// A file or folder that the scene uses (pictures, SVG, sounds, tables), sent with it and found
-    /// under the path given here; may be repeated
-    #[arg(long, value_name = "FILE|DIR", help_heading = "Job")]
-    pub with: Vec<PathBuf>,
-
-    /// Stop the render after this long, at most 1h
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_timeout,
-          help_heading = "Job")]
-    pub timeout: Duration,
-
-    /// Priority among your own jobs: interactive, normal or batch
-    #[arg(long, value_name = "LANE", default_value = "interactive", hide_possible_values = true,
-          value_parser = words::<Lane>(Lane::ALL.iter().map(|v| v.as_str())),
-          help_heading = "Job")]
-    pub lane: Lane,
-
-    /// Render even if the same scene was rendered before
-    #[arg(
-        long = "disable_caching",
-        alias = "disable-caching",
-        help_heading = "Job"
-    )]
-    pub disable_caching: bool,
+    /// How it is run
+    #[command(flatten)]
+    pub job: JobFlags,
 
     /// Stop waiting after this long (exit status 4); the job goes on
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_duration,
@@ -180,7 +196,7 @@ pub struct RenderArgs {
 }
 
 /// A parser for a closed set of words.
-fn words<T>(
+pub fn words<T>(
     all: impl IntoIterator<Item = &'static str>,
 ) -> impl clap::builder::TypedValueParser<Value = T>
 where
@@ -190,7 +206,8 @@ where
     PossibleValuesParser::new(all).try_map(|word| word.parse::<T>())
 }
 
-fn quality_parser() -> impl clap::builder::TypedValueParser<Value = Quality> {
+/// A parser for qualities, as `manim` names them.
+pub fn quality_parser() -> impl clap::builder::TypedValueParser<Value = Quality> {
     let value = |flag: &'static str, name: &'static str| PossibleValue::new(flag).aliases([name]);
     PossibleValuesParser::new([
         value("l", "low"),
@@ -219,7 +236,10 @@ fn parse_fps(text: &str) -> Result<u32, String> {
 }
 
 /// `10m`, `1h 30m`, or a bare number of seconds.
-fn parse_duration(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// How to write it.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     match text.parse::<u64>() {
         Ok(seconds) => Ok(Duration::from_secs(seconds.min(31_536_000))),
         Err(_) => {
@@ -240,9 +260,30 @@ fn parse_timeout(text: &str) -> Result<Duration, String> {
     }
 }
 
-impl RenderArgs {
+impl JobFlags {
+    /// Limit of one attempt, seconds.
+    #[must_use]
+    pub fn timeout_s(&self) -> u32 {
+        u32::try_from(self.timeout.as_secs()).unwrap_or(TIMEOUT_S_MAX)
+    }
+
+    /// Whether an earlier result may answer.
+    #[must_use]
+    pub const fn cache(&self) -> CacheMode {
+        if self.disable_caching {
+            CacheMode::Refresh
+        } else {
+            CacheMode::Use
+        }
+    }
+}
+
+impl OutputArgs {
     /// What is asked of the server.
-    fn output(&self) -> Result<OutputSpec, Failure> {
+    ///
+    /// # Errors
+    /// Flags that contradict each other.
+    pub fn spec(&self) -> Result<OutputSpec, Failure> {
         let asked = self.format.as_deref().map(str::to_ascii_lowercase);
         let format = match asked.as_deref() {
             Some(not_yet @ ("none" | "png-sequence")) => {
@@ -275,13 +316,28 @@ impl RenderArgs {
             encoder: self.encoder,
         })
     }
+}
 
+/// Which scenes are meant, each once.
+#[must_use]
+pub fn which(scenes: &[String], all: bool) -> Which {
+    let mut scenes = scenes.to_vec();
+    let mut once = std::collections::HashSet::new();
+    scenes.retain(|scene| once.insert(scene.clone()));
+    match (all, scenes.is_empty()) {
+        (true, _) => Which::All,
+        (false, true) => Which::Unsaid,
+        (false, false) => Which::Named(scenes),
+    }
+}
+
+impl RenderArgs {
     /// What the command asks for, with its file read.
     ///
     /// # Errors
     /// What is wrong with the flags or the file.
     pub(super) fn plan(&self) -> Result<Plan, Failure> {
-        let output = self.output()?;
+        let output = self.output.spec()?;
         if let Some(name) = &self.output_file {
             if !place::is_file_name(name) {
                 return Err(Failure::usage(format!(
@@ -294,17 +350,10 @@ impl RenderArgs {
                     .hint("leave -o out, or name one scene"));
             }
         }
-        let mut scenes = self.scenes.clone();
-        let mut once = std::collections::HashSet::new();
-        scenes.retain(|scene| once.insert(scene.clone()));
         let source = Source::read(&self.file)?;
-        let with = With::find(&self.with)?;
+        let with = With::find(&self.job.with)?;
         Ok(Plan {
-            which: match (self.write_all, scenes.is_empty()) {
-                (true, _) => Which::All,
-                (false, true) => Which::Unsaid,
-                (false, false) => Which::Named(scenes),
-            },
+            which: which(&self.scenes, self.write_all),
             place: Place {
                 media_dir: self.media_dir.clone(),
                 stem: source.stem.clone(),
@@ -313,13 +362,10 @@ impl RenderArgs {
             source,
             with,
             output,
-            timeout_s: u32::try_from(self.timeout.as_secs()).unwrap_or(TIMEOUT_S_MAX),
-            lane: self.lane,
-            cache: if self.disable_caching {
-                CacheMode::Refresh
-            } else {
-                CacheMode::Use
-            },
+            timeout_s: self.job.timeout_s(),
+            lane: self.job.lane.unwrap_or(Lane::Interactive),
+            cache: self.job.cache(),
+            more: More::default(),
             wait_max: self.wait_timeout,
             logs: match (self.logs, self.no_logs || self.json) {
                 (true, _) => Logs::All,

@@ -185,7 +185,7 @@ impl ManimFlags {
             );
         }
         if self.log_to_file || self.log_dir.is_some() {
-            return later("--log_to_file", "`manimq job logs ID` prints a job's log");
+            return later("--log_to_file", "`manimq logs ID` prints a job's log");
         }
         if self.zero_pad.is_some() {
             return later("-0/--zero_pad", "it only matters for --format=png-sequence");

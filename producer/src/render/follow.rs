@@ -312,7 +312,7 @@ fn is_final(error: &ClientError) -> bool {
 }
 
 fn still_there(id: JobId) -> String {
-    format!("look after it with `manimq job get {id}`, stop it with `manimq job cancel {id}`")
+    format!("look after it with `manimq get {id}`, stop it with `manimq cancel {id}`")
 }
 
 fn timed_out(id: JobId) -> Failure {

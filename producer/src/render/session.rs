@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::follow::{self, Ended, Follower, Logs};
 use super::progress::Screen;
-use super::{Outcome, Plan, choose, report};
+use super::{Outcome, Plan, Which, Work, choose, report};
 use crate::client::{Backoff, Client, ClientError};
 use crate::exit::{Exit, Failure};
 use crate::term::visible;
@@ -68,11 +68,58 @@ impl Session<'_> {
             output: plan.output.clone(),
             lane: plan.lane,
             timeout_s: plan.timeout_s,
-            deadline_s: None,
+            deadline_s: plan.more.deadline_s,
             cache: plan.cache,
-            tags: Vec::new(),
-            metadata: std::collections::BTreeMap::new(),
+            tags: plan.more.tags.clone(),
+            metadata: plan.more.metadata.clone(),
         }
+    }
+
+    /// Submits a job for each scene of the plan.
+    ///
+    /// # Errors
+    /// Nothing was accepted, or nobody was there to say which scene is meant.
+    pub(super) async fn submit_all(&self) -> Result<Vec<Work>, Failure> {
+        let mut work: Vec<Work> = Vec::new();
+        let names = match &self.plan.which {
+            Which::Named(names) => names.clone(),
+            Which::All | Which::Unsaid => match self.submit(None).await {
+                Ok(job) => {
+                    let scene = job
+                        .input
+                        .scene
+                        .clone()
+                        .unwrap_or_else(|| self.plan.source.shown.clone());
+                    work.push((scene, Ok(job)));
+                    Vec::new()
+                }
+                Err(Refused::Scene { scenes, .. }) if scenes.len() > 1 => match self.plan.which {
+                    Which::All => scenes,
+                    _ if self.plan.can_ask => tokio::select! {
+                        chosen = choose::ask(&self.plan.source.shown, &scenes) => chosen?,
+                        () = self.interrupt.cancelled() => return Err(canceled_early()),
+                    },
+                    _ => return Err(choose::list(&self.plan.source.shown, &scenes)),
+                },
+                Err(refused) => return Err(refused.into()),
+            },
+        };
+        if names.len() > 1 && self.plan.place.output_file.is_some() {
+            return Err(Failure::usage("-o can only be used with exactly one scene"));
+        }
+        for name in names {
+            let submitted = match self.submit(Some(&name)).await {
+                // Nothing runs yet and the others would meet the same: stop here.
+                Err(refused) if work.is_empty() => return Err(refused.into()),
+                other => other.map_err(Failure::from),
+            };
+            let stop = submitted.as_ref().is_err_and(|f| f.exit == Exit::Canceled);
+            work.push((name, submitted));
+            if stop {
+                break;
+            }
+        }
+        Ok(work)
     }
 
     /// Submits once, however often the call must be repeated: the key makes repetitions find the
@@ -80,7 +127,11 @@ impl Session<'_> {
     pub(super) async fn submit(&self, scene: Option<&str>) -> Result<JobView, Refused> {
         let plan = self.plan;
         let request = self.request(scene);
-        let key = Uuid::now_v7().simple().to_string();
+        let key = match (&self.plan.more.key, scene) {
+            (None, _) => Uuid::now_v7().simple().to_string(),
+            (Some(key), Some(scene)) if self.plan.which.is_several() => format!("{key}.{scene}"),
+            (Some(key), _) => key.clone(),
+        };
         let started = Instant::now();
         let mut backoff = Backoff::new();
         let mut was_there = false;
@@ -284,7 +335,7 @@ impl Session<'_> {
         }
         text.push_str(&format!(
             "{}",
-            paint.dim(format!("  log: manimq job logs {}", job.id))
+            paint.dim(format!("  log: manimq logs {}", job.id))
         ));
         if !self.plan.json {
             self.screen.say(&text);

@@ -17,7 +17,7 @@ use crate::render::follow::Logs;
 use crate::render::place::Place;
 use crate::render::progress::{Mode, Screen, short};
 use crate::render::source::Source;
-use crate::render::{Plan, Which, render};
+use crate::render::{More, Plan, Which, render};
 
 /// The scene file.
 const SOURCE: &str = include_str!("../../samples/hello.py");
@@ -54,6 +54,7 @@ pub async fn make(
     };
     let plan = Plan {
         with: crate::render::with::With::default(),
+        more: More::default(),
         source: Source {
             text: SOURCE.to_owned(),
             shown: "hello.py".to_owned(),

@@ -12,18 +12,28 @@ use crate::support::{Api, SOON, Setup, eventually, problem};
 
 /// One event as it came; comments are events of the kind `:`.
 #[derive(Debug, Clone, PartialEq)]
-struct Event {
-    id: Option<String>,
-    kind: String,
-    data: Value,
+pub struct Event {
+    pub id: Option<String>,
+    pub kind: String,
+    pub data: Value,
 }
 
-struct Events {
+pub struct Events {
     bytes: std::pin::Pin<Box<dyn Stream<Item = reqwest::Result<bytes::Bytes>> + Send>>,
     text: String,
 }
 
 impl Events {
+    pub fn of(response: reqwest::Response) -> Self {
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        assert_eq!(response.headers()["x-accel-buffering"], "no");
+        Self {
+            bytes: Box::pin(response.bytes_stream()),
+            text: String::new(),
+        }
+    }
+
     /// The next block; `None` when the server has closed.
     async fn block(&mut self) -> Option<String> {
         loop {
@@ -41,7 +51,7 @@ impl Events {
     }
 
     /// The next event that is no comment.
-    async fn next(&mut self) -> Option<Event> {
+    pub async fn next(&mut self) -> Option<Event> {
         loop {
             let block = self.block().await?;
             if block.starts_with(':') {
@@ -80,14 +90,7 @@ async fn follow_with(api: &Api, id: JobId, query: &str, last: Option<&str>) -> r
 }
 
 async fn follow(api: &Api, id: JobId, query: &str, last: Option<&str>) -> Events {
-    let response = follow_with(api, id, query, last).await;
-    assert_eq!(response.status(), StatusCode::OK);
-    assert_eq!(response.headers()["content-type"], "text/event-stream");
-    assert_eq!(response.headers()["x-accel-buffering"], "no");
-    Events {
-        bytes: Box::pin(response.bytes_stream()),
-        text: String::new(),
-    }
+    Events::of(follow_with(api, id, query, last).await)
 }
 
 fn kinds(events: &[Event]) -> Vec<&str> {

@@ -161,7 +161,7 @@ async fn every_refusal_is_a_problem_with_its_request_id() {
     problem(api.get("/v1/nothing").await, 404, "not-found").await;
     problem(api.get("/v1/jobs/").await, 404, "not-found").await;
     for (method, path, allowed) in [
-        (Method::DELETE, "/v1/jobs", "POST"),
+        (Method::DELETE, "/v1/jobs", "POST,GET,HEAD"),
         (Method::PUT, "/healthz", "GET,HEAD"),
         (Method::GET, "/internal/v1/uploads", "POST"),
     ] {
@@ -427,7 +427,7 @@ async fn problem_free(api: &Api) {
     problem(api.get("/metrics").await, 404, "not-found").await;
 }
 
-fn serve(flags: &[String]) -> Command {
+pub fn serve(flags: &[String]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_manimq"));
     command
         .arg("serve")
@@ -463,6 +463,7 @@ fn a_start_that_cannot_work_says_what_to_do() {
         (
             vec![
                 "--listen=0.0.0.0:0".into(),
+                "--public-url=http://render.example".into(),
                 redis_url.clone(),
                 data_dir.clone(),
             ],

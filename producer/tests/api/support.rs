@@ -49,6 +49,8 @@ pub struct Setup {
     pub durable: bool,
     /// Redis is reached through a proxy that does this to the first submit.
     pub proxy: Option<Then>,
+    /// The Redis of an earlier server, instead of a new one.
+    pub redis_url: Option<String>,
     /// The data folder of an earlier server, instead of a new one.
     pub data_dir: Option<std::path::PathBuf>,
 }
@@ -61,6 +63,7 @@ impl Setup {
             http: HttpLimits::default(),
             durable: false,
             proxy: None,
+            redis_url: None,
             data_dir: None,
         }
     }
@@ -79,7 +82,7 @@ impl Setup {
         let data = tempfile::tempdir().unwrap();
         let stop = CancellationToken::new();
         let redis_url = match self.proxy {
-            None => redis.url(),
+            None => self.redis_url.unwrap_or_else(|| redis.url()),
             Some(then) => {
                 let front = data.path().join("proxy");
                 let listener = tokio::net::UnixListener::bind(&front).unwrap();

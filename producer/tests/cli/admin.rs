@@ -213,9 +213,9 @@ async fn tenants_of_all_shards_are_listed_up_to_the_limit() {
     let text = bench.good(&["tenants", "list"]).await;
     assert_eq!(
         line(&text, "TENANT"),
-        "TENANT READY RUNNING OPEN DEAD USUAL JOB TODAY LAST ACTIVE STATE"
+        "TENANT KEYS READY RUNNING OPEN DEAD USUAL JOB TODAY LAST ACTIVE STATE"
     );
-    assert!(line(&text, "eve").starts_with("eve 2 0 2 0 5 s 0 s "));
+    assert!(line(&text, "eve").starts_with("eve 0 2 0 2 0 5 s 0 s "));
     assert!(line(&text, "eve").ends_with("next may start"));
     let (_, document) = bench.json(&["tenants", "list"]).await;
     let listed = document["tenants"].as_array().unwrap();

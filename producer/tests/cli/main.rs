@@ -4,6 +4,7 @@
 mod admin;
 mod fake;
 mod help;
+mod jobs;
 mod render;
 mod standin;
 mod support;

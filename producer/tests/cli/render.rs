@@ -317,7 +317,7 @@ error[scene_error]: ZeroDivisionError: division by zero\\u{{1b}}[2J
  5 |         self.play(1 / 0)
    |                   ^^^^^
   hint: divide by something else
-  log: manimq job logs {JOB}
+  log: manimq logs {JOB}
 "
     );
     assert!(said.err.ends_with(&expected), "{}", said.err);
@@ -545,7 +545,7 @@ async fn the_wait_may_be_bounded_and_the_job_goes_on() {
     .await;
     assert_eq!(said.code, Some(4), "{}", said.err);
     assert!(
-        said.err.contains(&format!("manimq job get {JOB}")),
+        said.err.contains(&format!("manimq get {JOB}")),
         "{}",
         said.err
     );
@@ -747,20 +747,17 @@ async fn a_job_is_looked_after_by_its_id() {
     let folder = folder();
     let ask = |args: &[&str]| {
         let mut command = manimq(folder.path());
-        command
-            .arg("job")
-            .args(args)
-            .env("MANIMQ_SERVER", &fake.url);
+        command.args(args).env("MANIMQ_SERVER", &fake.url);
         command
     };
-    let said = run(&mut ask(&["get", JOB])).await;
+    let said = run(&mut ask(&["get", "--json", JOB])).await;
     assert_eq!(
         serde_json::from_str::<Value>(&said.out).unwrap()["status"],
         "running"
     );
-    let said = run(&mut ask(&["cancel", JOB])).await;
+    let said = run(&mut ask(&["cancel", "--json", JOB])).await;
     assert_eq!(
-        serde_json::from_str::<Value>(&said.out).unwrap()["status"],
+        serde_json::from_str::<Value>(&said.out).unwrap()["jobs"][0]["status"],
         "canceled"
     );
     let said = run(&mut ask(&["logs", JOB])).await;

@@ -140,8 +140,6 @@ text_enum! {
 pub enum JobInput {
     /// Manim source. Runs only in a sandbox.
     Code {
-        /// One Python file, at most 256 KiB of UTF-8.
-        source: String,
         /// Which scene class; may be left out when the file has exactly one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         scene: Option<String>,
@@ -153,6 +151,8 @@ pub enum JobInput {
         /// To send contents, submit a form: the job as its part `job`, each file as a part `files`.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         files: Vec<JobFile>,
+        /// One Python file, at most 256 KiB of UTF-8.
+        source: String,
     },
 }
 
@@ -243,8 +243,6 @@ const fn default_cache() -> CacheMode {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JobRequest {
-    /// What to render.
-    pub input: JobInput,
     /// What the result should be.
     #[serde(default)]
     pub output: OutputSpec,
@@ -268,6 +266,8 @@ pub struct JobRequest {
     /// Your own data, echoed everywhere: at most 16 keys, each with its value at most 512 bytes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
+    /// What to render.
+    pub input: JobInput,
 }
 
 impl JobRequest {
@@ -392,17 +392,38 @@ pub fn check_source_file_name(name: &str) -> Result<(), String> {
 }
 
 /// A job as the worker gets it: the immutable part, written once, into its record in Redis.
+///
+/// The fields are in an order that lets lists read the front of it alone ([`JobPayload::parse_front`]): the
+/// request last, of that the input, of that the source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobPayload {
-    /// The request after validation, with the scene chosen.
-    #[serde(flatten)]
-    pub request: JobRequest,
     /// The job that this one runs again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<JobId>,
     /// W3C trace context of the submit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
+    /// The request after validation, with the scene chosen.
+    #[serde(flatten)]
+    pub request: JobRequest,
+}
+
+impl JobPayload {
+    /// The payload without its source, from the front of its JSON; `None` if that ends before the source.
+    #[must_use]
+    pub fn parse_front(text: &[u8]) -> Option<Self> {
+        const INPUT: &[u8] = b"\"input\":{";
+        const SOURCE: &[u8] = b",\"source\":\"";
+        let find = |from: usize, what: &[u8]| {
+            let rest = text.get(from..)?;
+            let at = rest.windows(what.len()).position(|part| part == what)?;
+            Some(from + at)
+        };
+        // Quotes within strings are escaped, so neither can be part of one.
+        let input = find(0, INPUT)?;
+        let source = find(input, SOURCE)? + SOURCE.len();
+        serde_json::from_slice(&[&text[..source], b"\"}}"].concat()).ok()
+    }
 }
 
 impl From<JobRequest> for JobPayload {
@@ -419,6 +440,44 @@ impl From<JobRequest> for JobPayload {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_front_of_a_payload_tells_all_but_the_source() {
+        let whole: JobPayload = serde_json::from_value(serde_json::json!({
+            "input": {"kind": "code", "source": "x = '\"input\":{,\"source\":\"'", "scene": "A", "file_name": "a,\"source\":\".py"},
+            "tags": ["\"input\":{", ",\"source\":\""], "metadata": {"input": "{", "source": "mine"},
+            "lane": "batch", "parent": "job_0198f7c1d2e37b6a9c1f2e3d4c5b6a79",
+        }))
+        .unwrap();
+        let text = serde_json::to_vec(&whole).unwrap();
+        let end = text.len() - 10;
+        let front = JobPayload::parse_front(&text[..end]).unwrap();
+        let JobInput::Code {
+            scene,
+            file_name,
+            source,
+            ..
+        } = &front.request.input;
+        assert_eq!((scene.as_deref(), source.as_str()), (Some("A"), ""));
+        assert_eq!(file_name.as_deref(), Some("a,\"source\":\".py"));
+        assert_eq!(
+            (&front.request.tags, &front.request.metadata),
+            (&whole.request.tags, &whole.request.metadata)
+        );
+        assert_eq!(
+            (front.parent, front.request.lane),
+            (whole.parent, Lane::Batch)
+        );
+        let cut = text
+            .windows(9)
+            .rposition(|part| part == b"\"source\":")
+            .unwrap();
+        assert_eq!(
+            JobPayload::parse_front(&text[..cut]),
+            None,
+            "the source has not begun"
+        );
+    }
 
     #[test]
     fn a_minimal_request_gets_the_documented_defaults() {

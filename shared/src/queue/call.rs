@@ -34,6 +34,10 @@ impl Args {
 
 impl Queue {
     pub(super) fn command(&self, shard: usize, transition: &str, args: &[Vec<u8>]) -> redis::Cmd {
+        self.command_at(self.keys[shard].base(), transition, args)
+    }
+
+    fn command_at(&self, base: &str, transition: &str, args: &[Vec<u8>]) -> redis::Cmd {
         let mut command = redis::cmd("FCALL");
         // Functions build their keys themselves, and Redis cannot see which. While the slot is on its
         // way to another server some of them are here and some there, and Redis must refuse the call. It
@@ -41,8 +45,8 @@ impl Queue {
         command
             .arg(self.library.function(transition))
             .arg(2)
-            .arg(self.keys[shard].base())
-            .arg(format!("{}:", self.keys[shard].base()));
+            .arg(base)
+            .arg(format!("{base}:"));
         for arg in args {
             command.arg(arg);
         }
@@ -56,7 +60,18 @@ impl Queue {
         transition: &str,
         args: &[Vec<u8>],
     ) -> Result<Value, QueueError> {
-        let command = self.command(shard, transition, args);
+        self.call_at(self.keys[shard].base(), transition, args)
+            .await
+    }
+
+    /// The same for what is not in a shard.
+    pub(super) async fn call_at(
+        &self,
+        base: &str,
+        transition: &str,
+        args: &[Vec<u8>],
+    ) -> Result<Value, QueueError> {
+        let command = self.command_at(base, transition, args);
         // A claim whose answer was lost holds jobs until their leases end: it is not sent again
         // behind the caller's back. Nor is a renewal, which would tell its news twice.
         let repeat = transition != "claim" && transition != "renew";

@@ -183,7 +183,8 @@ impl Queue {
                 Enqueued::Full { .. }
                 | Enqueued::Limited { .. }
                 | Enqueued::Forbidden { .. }
-                | Enqueued::NotCached => None,
+                | Enqueued::NotCached
+                | Enqueued::Withheld => None,
             };
             if runs.is_some() {
                 done.push(dead);

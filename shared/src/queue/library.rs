@@ -24,12 +24,16 @@ const FILES: &[&str] = &[
     include_str!("lua/fail.lua"),
     include_str!("lua/release.lua"),
     include_str!("lua/cancel.lua"),
+    include_str!("lua/erase.lua"),
     include_str!("lua/read.lua"),
     include_str!("lua/stats.lua"),
     include_str!("lua/list.lua"),
     include_str!("lua/leave.lua"),
     include_str!("lua/control.lua"),
+    include_str!("lua/feed.lua"),
+    include_str!("lua/hooks.lua"),
     include_str!("lua/audit.lua"),
+    include_str!("lua/accounts.lua"),
 ];
 
 /// Where the clock of the functions can be replaced, in a library for tests only.

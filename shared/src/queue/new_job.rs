@@ -97,4 +97,6 @@ pub enum Enqueued {
     },
     /// It asked for an earlier result only, and there is none.
     NotCached,
+    /// Nothing speaks against it, but it shall be accepted only together with others, and one of them was refused.
+    Withheld,
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::job::Quality;
 
-/// A quota over time.
+/// A quota of which some is used and comes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum QuotaPolicy {
@@ -14,6 +14,8 @@ pub enum QuotaPolicy {
     SubmitsPerDay,
     /// Seconds of rendering in a day (UTC), metered when an attempt ends; faults of ours are free.
     RenderSecondsPerDay,
+    /// Jobs that have not ended.
+    QueuedJobs,
 }
 
 impl QuotaPolicy {
@@ -24,6 +26,7 @@ impl QuotaPolicy {
             Self::SubmitsPerMinute => "submits_per_minute",
             Self::SubmitsPerDay => "submits_per_day",
             Self::RenderSecondsPerDay => "render_seconds_per_day",
+            Self::QueuedJobs => "queued_jobs",
         }
     }
 

@@ -67,7 +67,10 @@ pub(super) struct Record {
     pub tenant: TenantId,
     worker: [u8; 16],
     token: [u8; 16],
-    /// What follows the head, as far as it was read.
+    pub source_bytes: u32,
+    /// Length of the whole payload.
+    payload_bytes: usize,
+    /// What was read of it.
     payload: Vec<u8>,
 }
 
@@ -185,7 +188,7 @@ impl Record {
         let (ended, cancel) = (fields.i48(), fields.i48());
         let (_settled, _told) = (fields.u32(), fields.u8());
         let (_dropped, _ghost_events) = (fields.u32(), fields.u32());
-        let (_quality, _timeout, _source, _kind) =
+        let (_quality, _timeout, source_bytes, _kind) =
             (fields.u8(), fields.u32(), fields.u32(), fields.u8());
         let payload_bytes = fields.u32() as usize;
         let lengths = [fields.u8(), fields.u8(), fields.u8()].map(usize::from);
@@ -195,8 +198,9 @@ impl Record {
             .and_then(|text| std::str::from_utf8(text).ok())
             .ok_or_else(|| corrupt("no tenant"))?
             .parse()?;
-        let start = lengths.iter().sum();
-        let payload = behind.get(start..start + payload_bytes).unwrap_or_default();
+        let start: usize = lengths.iter().sum();
+        let end = (start + payload_bytes).min(behind.len());
+        let payload = behind.get(start..end).unwrap_or_default();
         Ok(Self {
             status: *Status::ALL
                 .get(usize::from(status))
@@ -216,12 +220,27 @@ impl Record {
             tenant,
             worker,
             token,
+            source_bytes,
+            payload_bytes,
             payload: payload.to_vec(),
         })
     }
 
     fn has(&self, flag: u16) -> bool {
         self.flags & flag != 0
+    }
+
+    /// Whether this is the text of a record whose `enqueue` has not come.
+    pub fn is_sent_ahead(text: &[u8]) -> bool {
+        text.get(1) == Some(&SENT_AHEAD)
+    }
+
+    /// The payload, perhaps without its source; `None` if too little of it was read to tell.
+    pub fn payload_front(&self) -> Option<JobPayload> {
+        if self.payload.len() == self.payload_bytes {
+            return serde_json::from_slice(&self.payload).ok();
+        }
+        JobPayload::parse_front(&self.payload)
     }
 
     /// The payload behind the head.

@@ -56,12 +56,25 @@ impl Queue {
     /// [`QueueError::Unavailable`].
     #[cfg(feature = "testing")]
     pub async fn set_test_clock(&self, now_ms: u64) -> Result<(), QueueError> {
-        for keys in self.keys.iter() {
+        let bases = self.keys.iter().map(|keys| keys.base().to_owned());
+        for base in bases.chain([self.keys().accounts()]) {
             let mut command = redis::cmd("SET");
-            command.arg(format!("{}:clock", keys.base())).arg(now_ms);
+            command.arg(format!("{base}:clock")).arg(now_ms);
             self.shared.query(&command, true).await?;
         }
         Ok(())
+    }
+
+    /// A handle for tenants and keys alone, where there may be no queue yet: keys are made before the first
+    /// start of an API that others reach. Jobs cannot be asked for through it.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn for_accounts(config: &RedisConfig) -> Result<Self, QueueError> {
+        let queue = Self::new(config)?;
+        queue.check_server().await?;
+        queue.load_library().await?;
+        Ok(queue)
     }
 
     async fn check_server(&self) -> Result<(), QueueError> {

@@ -196,6 +196,31 @@ impl Queue {
         tenant: &TenantId,
         jobs: &[NewJob],
     ) -> Result<Vec<Enqueued>, QueueError> {
+        self.submit_twice(tenant, jobs, false).await
+    }
+
+    /// Accepts all of up to [`BATCH_MAX`] jobs of one tenant, or none: if one would be refused, that one is told
+    /// why, and the others are [`Enqueued::Withheld`]. Quotas are those of one moment, and count for all together.
+    ///
+    /// # Panics
+    /// As [`Self::enqueue`].
+    ///
+    /// # Errors
+    /// As [`Self::enqueue`].
+    pub async fn enqueue_all_or_none(
+        &self,
+        tenant: &TenantId,
+        jobs: &[NewJob],
+    ) -> Result<Vec<Enqueued>, QueueError> {
+        self.submit_twice(tenant, jobs, true).await
+    }
+
+    async fn submit_twice(
+        &self,
+        tenant: &TenantId,
+        jobs: &[NewJob],
+        together: bool,
+    ) -> Result<Vec<Enqueued>, QueueError> {
         assert!(
             (1..=BATCH_MAX).contains(&jobs.len()),
             "enqueue takes 1 to {BATCH_MAX} jobs"
@@ -205,11 +230,15 @@ impl Queue {
                 .all(|job| self.shard_of_job(job.id) == self.shard_of(tenant)),
             "a job's id is made for its tenant"
         );
-        let mut replies = self.submit(tenant, jobs.iter()).await?;
+        let mut replies = self.submit(tenant, jobs.iter(), together).await?;
         // A record that was sent ahead long ago may have expired in between: once more, those only.
-        let again: Vec<usize> = (0..jobs.len()).filter(|&i| replies[i].is_none()).collect();
+        let mut again: Vec<usize> = (0..jobs.len()).filter(|&i| replies[i].is_none()).collect();
+        if together && !again.is_empty() {
+            again = (0..jobs.len()).collect();
+        }
         if !again.is_empty() {
-            let second = self.submit(tenant, again.iter().map(|&i| &jobs[i])).await?;
+            let jobs = again.iter().map(|&i| &jobs[i]);
+            let second = self.submit(tenant, jobs, together).await?;
             for (i, reply) in again.into_iter().zip(second) {
                 replies[i] = reply;
             }
@@ -225,12 +254,16 @@ impl Queue {
         &self,
         tenant: &TenantId,
         jobs: impl ExactSizeIterator<Item = &NewJob>,
+        together: bool,
     ) -> Result<Vec<Option<Enqueued>>, QueueError> {
         let shard = self.shard_of(tenant);
         let count = jobs.len();
-        let parcels = jobs
+        let mut parcels = jobs
             .map(|job| Parcel::new(tenant, job))
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<Vec<_>, _>>()?;
+        if together && let Some(first) = parcels.first_mut() {
+            first.text.insert_str(0, &format!("*{count} "));
+        }
         let (answer, answered) = oneshot::channel();
         let takes_off = {
             let mut waiting = self.submits.of(shard);
@@ -350,6 +383,7 @@ fn parse(reply: Value) -> Result<Option<Enqueued>, QueueError> {
         "ok" => Ok(Enqueued::Accepted),
         "cached" => Ok(Enqueued::Cached),
         "not_cached" => Ok(Enqueued::NotCached),
+        "withheld" => Ok(Enqueued::Withheld),
         "exists" => Ok(Enqueued::Exists(JobId::from_short(
             &String::from_redis_value(next())?,
         )?)),

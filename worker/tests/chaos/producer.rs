@@ -225,7 +225,7 @@ impl Producer<'_> {
                 Enqueued::KeyReused(id) => Answer::KeyReused(id),
                 Enqueued::Full { .. } => Answer::Full,
                 Enqueued::Limited { .. } => Answer::Limited,
-                Enqueued::Forbidden { .. } | Enqueued::NotCached => {
+                Enqueued::Forbidden { .. } | Enqueued::NotCached | Enqueued::Withheld => {
                     panic!("{} was answered {reply:?}", job.id)
                 }
             };

@@ -40,6 +40,7 @@ transition('cancel', { 'allow-oom' }, function(keys, args)
     set_flag(job, GHOST)
     save_job(job)
     hint(S, id, job)
+    tell(S, t, id, 'canceled')
   elseif job[ST] == QUEUED then
     job[CX] = S.now
     withdraw(S, t, id, job)
@@ -49,6 +50,7 @@ transition('cancel', { 'allow-oom' }, function(keys, args)
       job[CX] = S.now
       push_events(S, id, job, { S.stamp .. ' status {"status":"running","cancel_requested":true}' })
       save_job(job)
+      tell(S, t, id, 'cancel_requested')
     end
     -- A hint only: if it is lost, the next renewal says the same.
     tell_worker(base, job)

@@ -149,6 +149,7 @@ local function start(S, t, id, key, job, claimant)
   if t.a[TAG] > shard(S)[VIRTUAL] then set_shard(S, VIRTUAL, t.a[TAG]) end
   charge(t, job[CH])
   hint(S, id, job)
+  if not has(job, GHOST) then tell(S, t, id, 'running') end
   return now
 end
 

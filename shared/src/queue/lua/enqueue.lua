@@ -3,12 +3,14 @@
 -- ARGV  for each job: tenant, id, text. The text is the lane's digit or, for a job that says more,
 --       '<lane> <delay ms, 0 = now> <deadline ms, 0 = none> <mode> <render key> <n> <idempotency key of n bytes><fingerprint>'
 --       where mode, keys and fingerprint may be empty; the mode is '' (neither share nor reuse a render), use, refresh or only.
+--       In front of the first of n jobs of one tenant that shall be accepted all or none: '*<n> '.
 --       The caller has SET the record (status 255) with NX and a short expiry right before, so that long
 --       texts stay out of Lua; here it is made lasting, or taken away again if the job is refused.
 -- Returns  for each job 'ok', 'cached' (an earlier result answered it: it has succeeded), or one of
 --          {'exists', id of the earlier} {'mismatch', id of the earlier} {'full', not ended, limit}
 --          {'limited', policy, limit, used, retry after ms} {'forbidden', quota, limit, asked}
 --          {'no_payload'} (send it again) {'not_cached'} (asked for 'only', and there is no result)
+--          {'withheld'} (another of the same all-or-none was refused, or must be sent again)
 -- Safe to repeat with the same ids or the same idempotency keys: the job is there once.
 --
 -- An idempotency key is judged by its job: it holds while the job lives and IDEMPOTENCY_KEEP_S beyond
@@ -109,12 +111,16 @@ local function answer(S, t, id, other_id, other, left_ms)
   local base, job = S.base, load_job(S.base, id)
   set_flag(job, FOLLOWS)
   set_flag(job, CACHED)
-  job[WK] = has(other, FOLLOWS) and other[WK] or raw_id(other_id)
+  local rendered_by = has(other, FOLLOWS) and short_id(other[WK]) or other_id
+  job[WK] = raw_id(rendered_by)
   job[ST], job[SA], job[FI], job[RD] = SUCCEEDED, S.now, S.now, other[RD]
   keep(S, id, job, SUCCEEDED, floor(left_ms / 1000))
   save_job(job)
   local result = call('GET', result_key(base, other_id))
   if result then call('SET', result_key(base, id), result, 'PX', int(left_ms)) end
+  tell(S, t, id, 'succeeded')
+  -- The others that show these files live no longer than this one.
+  if call('RPUSH', sharers_key(base, rendered_by), id) == 1 then call('PEXPIRE', sharers_key(base, rendered_by), int(left_ms + 1000)) end
   t.a[LIVE] = t.a[LIVE] - 1
   count(S, 'succeeded', 1)
   count(S, 'cached', 1)
@@ -124,74 +130,135 @@ end
 local SPEC = '^(%d) (%d+) (%d+) (%a*) (%S*) (%d+) (.*)$'
 local LANE_DIGITS = { ['0'] = 0, ['1'] = 1, ['2'] = 2 }
 
+local function parse(spec)
+  local lane, delay, deadline, mode, render, length, rest = match(spec, SPEC)
+  length = tonumber(length)
+  return tonumber(lane), tonumber(delay), tonumber(deadline), mode, render, sub(rest, 1, length), sub(rest, length + 1)
+end
+
+-- Judges one job, and changes nothing: why it is not accepted, or nil; how an earlier job answers it (see
+-- `same_work`); the arrival times that acceptance uses up; its idempotency key's name; whether its record is only
+-- sent ahead.
+local function judge(S, t, key, id, lane, delay, deadline, mode, render, idem, fingerprint)
+  local base = S.base
+  local status = call('GETRANGE', key, '1', '1')
+  local reply, uq, as, tats
+  if status == '' then
+    reply = { 'no_payload' }
+  elseif status ~= SENT_AHEAD then
+    reply = { 'exists', id }
+  end
+  if idem ~= '' then
+    uq = base .. ':uq:' .. t.name .. ':' .. idem
+    local earlier = call('GET', uq)
+    local same_id, same_print = match(earlier or '', '^(%S+) (.*)$')
+    if same_id and call('EXISTS', job_key(base, same_id)) == 1 then
+      reply = { fingerprint == same_print and 'exists' or 'mismatch', same_id }
+    end
+  end
+  if not reply then
+    if mode == 'use' or mode == 'only' then
+      as = same_work(S, t, render, lane, mode == 'only' or delay > 0 or deadline > 0)
+    end
+    local cached = as and as[3] == 'cached'
+    reply, tats = refusal(S, t, key, cached)
+    if not reply and mode == 'only' and not cached then reply = { 'not_cached' } end
+  end
+  return reply, as, tats, uq, status == SENT_AHEAD
+end
+
+-- What to answer for n jobs of which all or none shall be accepted, from the i-th of the call on; nil if
+-- all can be. Each is judged as if those before it had been accepted.
+local function none_of(S, args, i, n)
+  local t = tenant(S, args[3 * i - 2])
+  local a, replies, refused, ahead = t.a, {}, false, {}
+  local live, minute, day = a[LIVE], a[TAT_MINUTE], a[TAT_DAY]
+  for k = i, i + n - 1 do
+    local id, spec = args[3 * k - 1], args[3 * k]
+    if k == i then spec = match(spec, '^%*%d+ (.*)$') end
+    local lane, delay, deadline, mode, render, idem, fingerprint = LANE_DIGITS[spec], 0, 0, '', '', '', ''
+    if not lane then lane, delay, deadline, mode, render, idem, fingerprint = parse(spec) end
+    local key = job_key(S.base, id)
+    local reply, as, tats, _, is_ahead = judge(S, t, key, id, lane, delay, deadline, mode, render, idem, fingerprint)
+    if is_ahead then ahead[#ahead + 1] = key end
+    if reply and reply[1] ~= 'exists' then
+      refused = true
+    elseif not reply then
+      if not (as and as[3] == 'cached') then a[LIVE] = a[LIVE] + 1 end
+      for index, tat in pairs(tats or NOTHING) do a[index] = tat end
+    end
+    replies[#replies + 1] = reply or { 'withheld' }
+  end
+  a[LIVE], a[TAT_MINUTE], a[TAT_DAY] = live, minute, day
+  if not refused then return nil end
+  local again = false
+  for k = 1, n do again = again or replies[k][1] == 'no_payload' end
+  -- Records stay for the next try, if there will be one.
+  if not again then
+    for k = 1, #ahead do call('DEL', ahead[k]) end
+  end
+  return replies
+end
+
 transition('enqueue', {}, function(keys, args)
   local S = open(keys[1])
   local base, now = S.base, S.now
   local jobs = #args / 3
   if jobs < 1 or jobs > BUDGET then return redis.error_reply('ERR enqueue takes 1 to ' .. BUDGET .. ' jobs') end
-  local replies, accepted = {}, 0
+  local replies, accepted, withheld = {}, 0, 0
   for i = 1, jobs do
     local name, id, spec = args[3 * i - 2], args[3 * i - 1], args[3 * i]
-    local lane, delay, deadline, mode, render, fingerprint, idem = LANE_DIGITS[spec], 0, 0, '', '', '', ''
-    if not lane then
-      local length
-      lane, delay, deadline, mode, render, length, fingerprint = match(spec, SPEC)
-      lane, delay, deadline = tonumber(lane), tonumber(delay), tonumber(deadline)
-      idem, fingerprint = sub(fingerprint, 1, tonumber(length)), sub(fingerprint, length + 1)
-    end
-    local t, key = tenant(S, name), base .. ':j' .. id
-    local a, status = t.a, call('GETRANGE', key, '1', '1')
-    local reply, uq, as, cached, tats
-    if status == '' then
-      reply = { 'no_payload' }
-    elseif status ~= SENT_AHEAD then
-      reply = { 'exists', id }
-    end
-    if idem ~= '' then
-      uq = base .. ':uq:' .. name .. ':' .. idem
-      local earlier = call('GET', uq)
-      local same_id, same_print = match(earlier or '', '^(%S+) (.*)$')
-      if same_id and call('EXISTS', job_key(base, same_id)) == 1 then
-        reply = { fingerprint == same_print and 'exists' or 'mismatch', same_id }
+    local lane, delay, deadline, mode, render, idem, fingerprint = LANE_DIGITS[spec], 0, 0, '', '', '', ''
+    if not lane and i > withheld then
+      local together = match(spec, '^%*(%d+) ')
+      if together then
+        local none = none_of(S, args, i, min(tonumber(together), jobs - i + 1))
+        for k = 1, none and #none or 0 do replies[i + k - 1] = none[k] end
+        if none then withheld = i + #none - 1 end
+        spec = match(spec, '^%*%d+ (.*)$')
+        lane = LANE_DIGITS[spec]
       end
+      if not lane then lane, delay, deadline, mode, render, idem, fingerprint = parse(spec) end
     end
-    if not reply then
-      if mode == 'use' or mode == 'only' then
-        as = same_work(S, t, render, lane, mode == 'only' or delay > 0 or deadline > 0)
-        cached = as and as[3] == 'cached'
-      end
-      reply, tats = refusal(S, t, key, cached)
-      if not reply and mode == 'only' and not cached then reply = { 'not_cached' } end
-    end
-    if reply then
-      if status == SENT_AHEAD then call('DEL', key) end
-    else
-      local number, at, dies = 0, delay > 0 and now + delay or 0, deadline > 0 and now + deadline or 0
-      if not as then
-        if at == 0 then
-          number = push(S, t, lane + 2, id)
-        else
-          call('ZADD', base .. ':due', int(at), id)
+    if i > withheld then
+      local t, key = tenant(S, name), base .. ':j' .. id
+      local a = t.a
+      local reply, as, tats, uq, ahead = judge(S, t, key, id, lane, delay, deadline, mode, render, idem, fingerprint)
+      local cached = as and as[3] == 'cached'
+      if reply then
+        if ahead then call('DEL', key) end
+      else
+        local number, at, dies = 0, delay > 0 and now + delay or 0, deadline > 0 and now + deadline or 0
+        if not as then
+          if at == 0 then
+            number = push(S, t, lane + 2, id)
+          else
+            call('ZADD', base .. ':due', int(at), id)
+          end
+          if dies > 0 then call('ZADD', base .. ':dl', int(dies), id) end
+          if render ~= '' and at + dies == 0 then call('SET', render_key(base, name, render), id) end
         end
-        if dies > 0 then call('ZADD', base .. ':dl', int(dies), id) end
-        if render ~= '' and at + dies == 0 then call('SET', render_key(base, name, render), id) end
+        call('SETRANGE', key, '1', struct_pack(HEAD_ENQUEUE, QUEUED, lane, lane + 2, 0, number, now, at, dies))
+        call('PERSIST', key)
+        a[LIVE] = a[LIVE] + 1
+        tell(S, t, id, 'queued')
+        if cached then
+          answer(S, t, id, as[1], as[2], as[4])
+        elseif as then
+          follow(S, t, id, as[1], as[2])
+        end
+        if uq then call('SET', uq, id .. ' ' .. fingerprint) end
+        if uq and cached then call('EXPIRE', uq, int(min(IDEMPOTENCY_KEEP_S, as[4] / 1000))) end
+        if tats then for index, tat in pairs(tats) do a[index] = tat end end
+        note_active(S, t)
+        local listed = t.listed or {}
+        listed[#listed + 1] = id
+        t.listed = listed
+        accepted = accepted + 1
+        reply = cached and 'cached' or 'ok'
       end
-      call('SETRANGE', key, '1', struct_pack(HEAD_ENQUEUE, QUEUED, lane, lane + 2, 0, number, now, at, dies))
-      call('PERSIST', key)
-      a[LIVE] = a[LIVE] + 1
-      if cached then
-        answer(S, t, id, as[1], as[2], as[4])
-      elseif as then
-        follow(S, t, id, as[1], as[2])
-      end
-      if uq then call('SET', uq, id .. ' ' .. fingerprint) end
-      if uq and cached then call('EXPIRE', uq, int(min(IDEMPOTENCY_KEEP_S, as[4] / 1000))) end
-      if tats then for index, tat in pairs(tats) do a[index] = tat end end
-      note_active(S, t)
-      accepted = accepted + 1
-      reply = cached and 'cached' or 'ok'
+      replies[i] = reply
     end
-    replies[i] = reply
   end
   if accepted > 0 then
     count(S, 'submitted', accepted)

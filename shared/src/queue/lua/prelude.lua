@@ -42,6 +42,8 @@ local CANCEL_GRACE_MS = 30000
 local WORKER_TTL_MS = 15000
 -- Events of one job that are kept, and notes of earlier attempts.
 local EVENTS_MAX, ATTEMPTS_MAX = 2000, 100
+-- News of one tenant that are kept while somebody listens, and news that wait for their webhooks to be looked up.
+local FEED_MAX, HOOK_NEWS_MAX = 5000, 100000
 -- Jobs that may wait for another's render of the same; one more is rendered for itself.
 local FOLLOWERS_MAX = 8
 -- Limits of a tenant for which nothing else is set.
@@ -55,6 +57,9 @@ local AGEING = 8
 -- live ones are for tenants that hold less than their part. Activity is noted once per ACTIVE_STEP_MS.
 local ELASTIC_SHARE, RESERVE_FROM, ACTIVE_MS, ACTIVE_STEP_MS = 0.9, 5, 600000, 10000
 local MINUTE_MS, DAY_MS = 60000, 86400000
+-- The list of a day's jobs lives longer than jobs are kept by a day, which it spans, the longest deadline
+-- and a day to run in. Whoever waits longer than a week has it prolonged when it ends.
+local LISTED_BEYOND_S, LONG_WAIT_MS = 777600, 604800000
 -- Most that one attempt is charged and metered for: twice the longest time limit. More is a clock that was set.
 local USED_MAX_MS = 7200000
 -- Lanes in the order of their claim: returned jobs first. A job's record holds the index.
@@ -65,16 +70,16 @@ local RETURNED = 1
 -- known); virtual tag; where it waits and with which score; when its activity was last noted; theoretical
 -- arrival times of the two submit rates; day and milliseconds of the render meter; jobs that run; whether it
 -- is paused; jobs that wait for another's render; for each lane how many entries went in, how many went out,
--- the number of the last that was handed out, and how many that are done with are still in the stream; its quotas (-1: the default; weight 0: the default). A newer
--- version may append to it, and an older one leaves that as it is.
-local STATE = '<I4I4I4dBdi6ddI4I6I4BI4I6I6I6I6I6I6I6I6I6I6I6I6I2I2I2I2i6i6i6i6i6di6i6i6i6'
+-- the number of the last that was handed out, and how many that are done with are still in the stream; its quotas (-1: the default; weight 0: the default);
+-- until when its feed is listened to, and whether it has webhooks. A newer version may append to it, and an older one leaves that as it is.
+local STATE = '<I4I4I4dBdi6ddI4I6I4BI4I6I6I6I6I6I6I6I6I6I6I6I6I2I2I2I2i6i6i6i6i6di6i6i6i6I6B'
 local LIVE, PICKS, ESTIMATE, TAG, PLACE, SCORE, NOTED = 1, 2, 3, 4, 5, 6, 7
 local TAT_MINUTE, TAT_DAY, METER_DAY, METER_MS = 8, 9, 10, 11
 local RUNNING, PAUSED, FOLLOWING = 12, 13, 14
 -- Added to a lane's index (1 to 4).
 local ENTERED, LEFT, SERVED, STALE = 14, 18, 22, 26
 local QUEUED_MAX, RUNNING_MAX, PER_MINUTE, PER_DAY, RENDER_S, WEIGHT = 31, 32, 33, 34, 35, 36
-local QUALITY_MAX, TIMEOUT_MAX, SOURCE_MAX, CODE_MAX, STATE_FIELDS = 37, 38, 39, 40, 40
+local QUALITY_MAX, TIMEOUT_MAX, SOURCE_MAX, CODE_MAX, FEED, HOOKED, STATE_FIELDS = 37, 38, 39, 40, 41, 42, 42
 
 -- A shard's state, likewise: virtual time; slots of the live workers; generation of lane pauses; when a worker
 -- was last heard of; until when the reaper holds back; seconds that succeeded and other jobs are kept; the newest renderer;
@@ -192,6 +197,10 @@ local function followers_key(base, id) return base .. ':f' .. id end
 local function tenant_key(base, tenant) return base .. ':t:' .. tenant end
 local function stream_key(base, tenant, lane) return base .. ':t:' .. tenant .. ':q' .. LANES[lane] end
 local function render_key(base, tenant, render) return base .. ':k:' .. tenant .. ':' .. render end
+local function sharers_key(base, id) return base .. ':u' .. id end
+-- The jobs of a tenant that were accepted on a day (UTC), in that order.
+local function day_key(ms) return ':j' .. int(floor(ms / DAY_MS)) end
+local function list_key(base, tenant, ms) return base .. ':t:' .. tenant .. day_key(ms) end
 
 -- Begins a call.
 local function open(base)
@@ -221,7 +230,7 @@ local function lane_paused(S, lane) return lane > RETURNED and band(shard(S)[STO
 
 local function new_state()
   return { 0, 0, 0, 0, NOWHERE, 0, -ACTIVE_STEP_MS, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-    -1, -1, -1, -1, -1, 0, -1, -1, -1, -1 }
+    -1, -1, -1, -1, -1, 0, -1, -1, -1, -1, 0, 0 }
 end
 
 local function pack_state(a) return struct_pack(STATE, spread(a, 1, STATE_FIELDS)) end
@@ -373,6 +382,55 @@ end
 
 local NOTHING = {}
 
+-- Notes that something happened to a job (a status, 'progress' or 'cancel_requested') for those who listen to all
+-- jobs of its tenant, and for the tenant's webhooks. Costs nothing while there are neither.
+local function tell(S, t, id, what)
+  local a = t.a
+  if a[HOOKED] == 0 and a[FEED] <= S.now then return end
+  t.news = t.news or {}
+  t.news[#t.news + 1] = id
+  t.news[#t.news + 1] = what
+end
+
+-- What webhooks are told of: not what passes by many times.
+local HOOK_EVENTS = { running = 'job.started', succeeded = 'job.succeeded', failed = 'job.failed', canceled = 'job.canceled', expired = 'job.expired' }
+
+local function write_news(S, t)
+  local feed, hooks, news = tenant_key(S.base, t.name) .. ':feed', S.base .. ':hooks', t.news
+  t.news = nil
+  if t.a[FEED] > S.now then
+    for i = 1, #news, 2 do call('XADD', feed, 'MAXLEN', '~', FEED_MAX, '*', 'j', news[i], 's', news[i + 1]) end
+    call('PUBLISH', feed, '')
+  end
+  if t.a[HOOKED] == 1 then
+    local room, some = HOOK_NEWS_MAX - call('XLEN', hooks), false
+    for i = 1, #news, 2 do
+      local event = HOOK_EVENTS[news[i + 1]]
+      if event and room > 0 then
+        call('XADD', hooks, '*', 't', t.name, 'j', news[i], 's', event, 'at', S.stamp)
+        room, some = room - 1, true
+      elseif event then
+        -- No API process has looked for long.
+        count(S, 'hooks_dropped', 1)
+      end
+    end
+    if some then call('PUBLISH', hooks, '') end
+  end
+end
+
+-- Notes a tenant's new jobs in its list, in one call for all of them. One that is forgotten is just not found
+-- any more by whoever reads the list.
+local function note_listed(S, t)
+  local listed = t.listed
+  S.today = S.today or day_key(S.now)
+  local key = S.base .. ':t:' .. t.name .. S.today
+  if call('RPUSH', key, spread(listed)) == #listed then
+    local s = shard(S)
+    call('EXPIRE', key, int(max(s[KEEP_OK], s[KEEP_OTHER]) + LISTED_BEYOND_S))
+  end
+  t.listed = nil
+end
+
 -- Ends a call: writes what it collected. May be called in between, too.
 local function flush(S)
   local base = S.base
@@ -399,8 +457,10 @@ local function flush(S)
       end
     end
     local entered = false
+    if t.listed then note_listed(S, t) end
     if t.recheck or (t.pushed > 0 and t.a[PLACE] ~= VT) then entered = place(S, t) end
     if t.a[PLACE] == VT then S.ring = S.ring + max(t.pushed, entered and 1 or 0) end
+    if t.news then write_news(S, t) end
     local is = pack_state(t.a) .. t.rest
     if is ~= t.was then call('SET', base .. ':t:' .. t.name, is) end
   end
@@ -560,12 +620,15 @@ local function settle(S, t, id, job, status, result)
     job[DL] = 0
   end
   keep(S, id, job, status, seconds)
+  if S.now - job[CA] > LONG_WAIT_MS then call('EXPIRE', list_key(S.base, job[TN], job[CA]), int(seconds), 'GT') end
   if result and result ~= '' then call('SET', result_key(S.base, id), result, 'EX', int(seconds)) end
   clear_flag(job, HAS_PROGRESS)
   job[ST], job[SQ], job[NB], job[LT] = status, 0, 0, NO_ID
   job[FI] = has(job, GHOST) and job[CX] or S.now
   save_job(job)
   hint(S, id, job)
+  -- The owner of a ghost knows since the cancel.
+  if not has(job, GHOST) then tell(S, t, id, STATUS[status]) end
   t.a[LIVE] = t.a[LIVE] - 1
   count(S, STATUS[status], 1)
 end
@@ -602,7 +665,15 @@ local function conclude(S, t, id, job, status, result, outcome, class, told)
         if status == SUCCEEDED then answers = answers or follower end
       end
     end
-    call('DEL', followers_key(S.base, id))
+    -- Who shows the files of this render: they stay until the last of them is erased.
+    if status == SUCCEEDED and answers then
+      if call('EXISTS', followers_key(S.base, id)) == 1 then
+        call('RENAME', followers_key(S.base, id), sharers_key(S.base, id))
+        call('EXPIRE', sharers_key(S.base, id), int(shard(S)[KEEP_OK]))
+      end
+    else
+      call('DEL', followers_key(S.base, id))
+    end
     clear_flag(job, LEADS)
   end
   if job[RK] then note_render(S, id, job, answers) end
@@ -647,6 +718,7 @@ local function requeue(S, t, id, job, delay_ms, reason, outcome, class, told, at
     clear_flag(job, HAS_PROGRESS)
   end
   push_events(S, id, job, { S.stamp .. ' status ' .. cjson.encode({ status = 'queued', reason = reason, retry_in_ms = delay_ms }) })
+  if not has(job, GHOST) then tell(S, t, id, 'queued') end
   job[ST], job[SL], job[LT], job[AT] = QUEUED, RETURNED, NO_ID, attempts
   if told then job[FO], job[FR] = job[EP], told end
   if delay_ms > 0 then

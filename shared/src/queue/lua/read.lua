@@ -1,13 +1,25 @@
 -- read: one consistent picture of a job. Changes nothing.
 -- KEYS  1 base of the shard
--- ARGV  1 id  2 '1' with the payload, '' without
+-- ARGV  1 id  2 '1' with the payload, '' without  3 '1' with what its tenant uses, '' without
 -- Returns  {record (with its payload if asked for), {earlier attempts}, result,
 --          place in its lane or 0, ms until a start may be expected or -1, ttl ms, progress,
---          head of the record that it waits for, or ''} | nil
+--          head of the record that it waits for, or '', what its tenant uses (see `usage`) or {}} | nil
 -- The place counts jobs of the same tenant and lane: exactly for the first PLACE_EXACT, else as an upper
 -- bound, which is too high by the number of jobs before this one that were cancelled.
 
 local PLACE_EXACT = 64
+
+-- What a tenant uses of its quotas: {now ms, not ended, running, arrival times of the two submit rates (ms),
+-- render ms of today, then the quotas in the order of `quotas`, '' where the default holds}.
+local function usage_of(S, t)
+  local a = t.a
+  local reply = { S.stamp, int(a[LIVE]), int(a[RUNNING]), format('%.0f', a[TAT_MINUTE]), format('%.0f', a[TAT_DAY]), int(metered(S, t)) }
+  for quota = QUEUED_MAX, CODE_MAX do
+    local unset = a[quota] < 0 or (quota == WEIGHT and a[quota] == 0)
+    reply[#reply + 1] = unset and '' or format('%.17g', a[quota])
+  end
+  return reply
+end
 
 local function place_in_lane(base, t, job)
   local lane, served = job[SL], t.a[SERVED + job[SL]]
@@ -71,15 +83,26 @@ transition('read', { 'no-writes' }, function(keys, args)
     leader = of and of.text or ''
     of = of or job
   end
-  local position, wait = 0, -1
-  if of[ST] == QUEUED and of[SQ] > 0 then
-    local S = open(base)
+  local position, wait, usage, waits = 0, -1, {}, of[ST] == QUEUED and of[SQ] > 0
+  local S = (waits or args[3] == '1') and open(base)
+  if args[3] == '1' then usage = usage_of(S, tenant(S, job[TN])) end
+  if waits then
     local t = tenant(S, of[TN])
     position = max(1, place_in_lane(base, t, of))
     wait = expected(S, t, of, position)
   end
   return { record, call('LRANGE', base .. ':a' .. id, 0, -1), call('GET', base .. ':r' .. id),
-    position, wait, call('PTTL', job_key(base, id)), call('GET', base .. ':g' .. of_id), leader }
+    position, wait, call('PTTL', job_key(base, id)), call('GET', base .. ':g' .. of_id), leader, usage }
+end)
+
+-- usage: what a tenant uses of its quotas. Changes nothing.
+-- KEYS  1 base of the shard
+-- ARGV  1 tenant
+-- Returns  see `usage_of`
+
+transition('usage', { 'no-writes' }, function(keys, args)
+  local S = open(keys[1])
+  return usage_of(S, tenant(S, args[1]))
 end)
 
 -- events: what happened to a job, in order. Changes nothing.

@@ -56,6 +56,8 @@ transition('renew', { 'allow-oom' }, function(keys, args)
       if progress then
         call('SET', base .. ':g' .. id, progress)
         set_flag(job, HAS_PROGRESS)
+        t = tenant(S, job[TN])
+        if not has(job, GHOST) then tell(S, t, id, 'progress') end
       end
       local used = time_used(S, job)
       if used > job[CH] then

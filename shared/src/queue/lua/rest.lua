@@ -21,6 +21,8 @@ local function rest(S, most)
     local again
     if a[NOTED] + ACTIVE_MS > now then
       again = a[NOTED] + ACTIVE_MS
+    elseif a[FEED] > now then
+      again = a[FEED]
     elseif a[LIVE] > 0 then
       again = now + ACTIVE_MS
     elseif metered(S, t) > 0 or a[TAT_MINUTE] > now or a[TAT_DAY] > now then
@@ -32,14 +34,14 @@ local function rest(S, most)
     else
       call('ZREM', base .. ':rest', name)
       for lane = 1, 4 do call('DEL', stream_key(base, name, lane)) end
-      if a[PAUSED] == 0 and not has_quotas(t) then
+      if a[PAUSED] == 0 and a[HOOKED] == 0 and not has_quotas(t) then
         call('DEL', tenant_key(base, name))
         call('ZREM', base .. ':tns', name)
         S.tenants[name] = nil
         for i = #S.list, 1, -1 do if S.list[i] == t then table.remove(S.list, i) end end
       else
         t.a = new_state()
-        for _, kept in ipairs({ PAUSED, ESTIMATE, NOTED }) do t.a[kept] = a[kept] end
+        for _, kept in ipairs({ PAUSED, ESTIMATE, NOTED, HOOKED }) do t.a[kept] = a[kept] end
         for quota = QUEUED_MAX, CODE_MAX do t.a[quota] = a[quota] end
       end
     end

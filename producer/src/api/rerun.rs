@@ -1,0 +1,84 @@
+//! `POST /v1/jobs/{id}/rerun`: the same scene once more, perhaps with another output.
+
+use axum::body::HttpBody as _;
+use axum::extract::{FromRequest, Request, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use manimq_shared::api::{JobView, RerunRequest};
+use manimq_shared::job::JobPayload;
+
+use super::extract::{JobPath, Member, StrictJson};
+use super::openapi::Problems;
+use super::problem::ApiError;
+use super::{App, admit, assets, check, jobs};
+
+/// Run a job again.
+///
+/// A new job with the same input, whose `parent` it is; the body says what shall be different, and may be empty. Any
+/// job may be run again, whether it has ended or not. An unchanged rerun of a job that has succeeded is answered by its
+/// result, unless `cache` is `refresh`. The new job counts against the quotas.
+#[utoipa::path(
+    post, path = "/v1/jobs/{id}/rerun", tag = "jobs", operation_id = "rerunJob",
+    request_body(content = Option<RerunRequest>, content_type = "application/json"),
+    params(("id" = String, Path, description = "The job's id"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes repeating safe: 1 to 64 visible characters, bare or as a quoted string"),
+        ("Prefer" = Option<String>, Header, description = "`wait=N`: answer when the job has ended, after N (at most 60) seconds at the latest")),
+    responses(
+        (status = 200, description = "It has ended within the time of `Prefer: wait`", body = JobView),
+        (status = 202, description = "The new job", body = JobView,
+            headers(("Location" = String, description = "The new job"), ("ETag" = String, description = "Its revision"))),
+        (status = 403, description = "The tenant's quotas do not allow such a job (`not-allowed`), or the key's scopes do not (`capability-missing`)", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
+        (status = 412, description = "`cache` is `only` and there is no earlier result (`not-cached`)", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
+        (status = 413, description = "The body is too large", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
+        (status = 415, description = "Not `application/json`", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
+        (status = 422, description = "A value is wrong, or the key was used before", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
+        Problems
+    )
+)]
+pub(super) async fn rerun(
+    State(app): State<App>,
+    Member(caller): Member,
+    JobPath(id): JobPath,
+    headers: HeaderMap,
+    Changes(change): Changes,
+) -> Result<Response, ApiError> {
+    let tenant = caller.tenant.clone();
+    let earlier = jobs::load(&app, &tenant, id).await?;
+    let mut request = earlier.payload.request;
+    if let Some(output) = &change.output {
+        output.apply(&mut request.output);
+    }
+    request.lane = change.lane.unwrap_or(request.lane);
+    request.timeout_s = change.timeout_s.unwrap_or(request.timeout_s);
+    request.deadline_s = change.deadline_s.or(request.deadline_s);
+    request.cache = change.cache.unwrap_or(request.cache);
+    request.tags = change.tags.unwrap_or(request.tags);
+    request.metadata = change.metadata.unwrap_or(request.metadata);
+    // Keys that clients send have no space, so the same key may serve for another route.
+    let key = jobs::idempotency_key(&headers)?;
+    let idempotency = key.map(|key| (format!("rerun {id} {key}"), jobs::fingerprint(&request)));
+    check::request(&app, &caller, &mut request).await?;
+    assets::secure(&app, &tenant, &request, Vec::new()).await?;
+    let payload = JobPayload {
+        request,
+        parent: Some(id),
+        traceparent: jobs::traceparent(&headers),
+    };
+    let job = admit::new_job(&tenant, payload, idempotency);
+    jobs::submitted(&app, &tenant, job, &headers).await
+}
+
+/// The body; none at all is no change.
+pub(super) struct Changes(RerunRequest);
+
+impl FromRequest<App> for Changes {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+        if request.body().is_end_stream() {
+            return Ok(Self(RerunRequest::default()));
+        }
+        let StrictJson(change) = StrictJson::from_request(request, app).await?;
+        Ok(Self(change))
+    }
+}
