@@ -331,6 +331,7 @@ pub async fn start(
     stop: CancellationToken,
 ) -> anyhow::Result<Server> {
     check(&args)?;
+    manimq_shared::tls::choose_cryptography();
     raise_descriptors();
     let store = Store::open(&store_config(&args)?)?;
     store.check(STORE_PATIENCE).await?;

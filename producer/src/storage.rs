@@ -201,6 +201,12 @@ pub(crate) fn now_s() -> u64 {
         .map_or(0, |since| since.as_secs())
 }
 
+/// The process's environment, as far as it is text.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
 impl Store {
     /// Opens a store, making what is missing on this machine. A bucket is not asked yet: see
     /// [`Store::check`].
@@ -228,7 +234,8 @@ impl Store {
                 bucket,
                 prefix,
             } => {
-                let (cloud, objects) = Cloud::open(*kind, bucket, config.ca_file.as_deref())?;
+                let (cloud, objects) =
+                    Cloud::open(*kind, bucket, config.ca_file.as_deref(), environment())?;
                 (Backend::Cloud(cloud), objects, prefix.clone())
             }
         };

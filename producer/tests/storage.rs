@@ -142,9 +142,31 @@ async fn a_job_goes_into_a_bucket_and_out_again_and_the_worker_has_no_key() {
         !said.contains(SECRET) && !said.contains("X-Amz-Signature"),
         "{said}"
     );
-    if let Some(seen) = read_with_curl(&bucket, &key) {
+    let seen = [
+        read_with_curl(&bucket, &key),
+        read_with_boto3(&bucket, &key),
+    ];
+    for seen in seen.into_iter().flatten() {
         assert_eq!(hex::encode(Sha256::digest(seen)), film.sha256);
     }
+}
+
+/// The same by Amazon's own library: set `MANIMQ_TEST_BOTO3` to a Python that has it.
+fn read_with_boto3(bucket: &Bucket, key: &str) -> Option<Vec<u8>> {
+    let code = "import boto3, os, sys\n\
+        s3 = boto3.client('s3', endpoint_url=sys.argv[1])\n\
+        keys = [o['Key'] for o in s3.list_objects_v2(Bucket=sys.argv[2])['Contents']]\n\
+        assert sys.argv[3] in keys, keys\n\
+        head = s3.head_object(Bucket=sys.argv[2], Key=sys.argv[3], ChecksumMode='ENABLED')\n\
+        assert head['ContentType'] == 'video/mp4' and head['ChecksumSHA256'], head\n\
+        sys.stdout.buffer.write(s3.get_object(Bucket=sys.argv[2], Key=sys.argv[3])['Body'].read())";
+    let output = Command::new(std::env::var_os("MANIMQ_TEST_BOTO3")?)
+        .args(["-c", code, &bucket.url, BUCKET, key])
+        .envs(bucket.environment())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    Some(output.stdout)
 }
 
 /// What another program makes of the bucket: curl signs by itself. `None` if it is not there.

@@ -1,6 +1,7 @@
 //! The whole system for real: API, Redis, worker, sandbox and Manim as separate processes.
 
 #[path = "system/harness.rs"]
+#[allow(dead_code, reason = "shared with the tests of storage")]
 mod harness;
 
 use std::time::Duration;

@@ -27,6 +27,12 @@ pub enum TlsError {
     Setup(#[from] rustls::Error),
 }
 
+/// Chooses the cryptography of all clients in this process that are built without asking here.
+/// To be called before the first of them; again does nothing.
+pub fn choose_cryptography() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
 /// Settings of a client that trusts the system's certificate authorities and those in `ca_file`.
 ///
 /// A machine without any certificates is no error: it may have no use for HTTPS.
@@ -54,9 +60,8 @@ pub fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, TlsError> {
                 .map_err(|error| refused(Some(Box::new(error))))?;
         }
     }
+    choose_cryptography();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    // For clients that others in this process build without asking here.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     Ok(ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)

@@ -111,6 +111,7 @@ impl SubmitArgs {
     fn plan(&self) -> Result<Plan, Failure> {
         let source = Source::read(&self.file)?;
         Ok(Plan {
+            with: With::find(&self.job.with)?,
             which: which(&self.scenes, self.write_all),
             output: self.output.spec()?,
             place: Place {
@@ -119,7 +120,6 @@ impl SubmitArgs {
                 output_file: None,
             },
             source,
-            with: With::find(&self.job.with)?,
             timeout_s: self.job.timeout_s(),
             lane: self.job.lane.unwrap_or(Lane::Normal),
             cache: self.job.cache(),

@@ -134,11 +134,7 @@ pub fn job_error(error: &JobError, scene: &str, source: &Source, paint: Paint) -
             &format!("and {} more calls", callers.len() - ITEMS_MAX),
         );
     }
-    let missing = missing_file(&error.message).map(|file| {
-        format!("{file} is not there; send it with --with {file} (or a folder of files with --with FOLDER)")
-    });
-    let hint = missing.as_deref().or(error.hint.as_deref());
-    if let Some(hint) = hint.or_else(|| default_hint(error.class)) {
+    if let Some(hint) = error.hint.as_deref().or_else(|| default_hint(error.class)) {
         hint_lines(&mut out, hint, paint);
     }
     if error.class.is_ours() {
@@ -150,20 +146,6 @@ pub fn job_error(error: &JobError, scene: &str, source: &Source, paint: Paint) -
         );
     }
     out
-}
-
-/// The relative path that a scene asked for in vain, in Manim's words or Python's.
-fn missing_file(message: &str) -> Option<&str> {
-    let name = if let Some((_, rest)) = message.split_once("could not find ") {
-        rest.split_once(" at either of these locations")?.0
-    } else {
-        let (_, rest) = message.split_once("No such file or directory: ")?;
-        let quote = rest.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
-        rest[1..].split_once(quote)?.0
-    };
-    manimq_shared::job::check_file_name(name)
-        .is_ok()
-        .then_some(name)
 }
 
 const fn words(class: FailureClass) -> &'static str {

@@ -86,7 +86,18 @@ impl Search {
         let name = name_of(path);
         if kind.is_dir() {
             let root = path.canonicalize().map_err(|error| cannot(path, &error))?;
-            return self.folder(path, &root, &name, 0);
+            let before = self.files.len();
+            self.folder(path, &root, &name, 0)?;
+            if self.files.len() == before {
+                let why = self.left_out.first().map(|first| format!(" ({first})"));
+                return Err(Failure::usage(format!(
+                    "--with {}: nothing in this folder can be sent{}",
+                    path.display(),
+                    why.unwrap_or_default()
+                ))
+                .hint("hidden files and Python code are left out"));
+            }
+            return Ok(());
         }
         if !kind.is_file() {
             return Err(Failure::usage(format!(
@@ -262,17 +273,27 @@ mod tests {
     #[test]
     fn a_link_in_a_circle_ends() {
         let top = tempfile::tempdir().unwrap();
-        symlink(".", top.path().join("again")).unwrap();
-        fs::write(top.path().join("a.png"), "x").unwrap();
-        let with = With::find(&[top.path().to_owned()]).unwrap();
+        let folder = top.path().join("assets");
+        fs::create_dir(&folder).unwrap();
+        symlink(".", folder.join("again")).unwrap();
+        fs::write(folder.join("a.png"), "x").unwrap();
+        let with = With::find(&[folder]).unwrap();
         assert!(with.files.len() <= DEPTH_MAX + 2, "{with:?}");
     }
 
     #[test]
     fn what_cannot_be_sent_is_told_with_its_name() {
         let top = tempfile::tempdir().unwrap();
-        let path = |name: &str| top.path().join(name);
+        let folder = top.path().join("assets");
+        fs::create_dir(&folder).unwrap();
+        let path = |name: &str| folder.join(name);
         fs::write(path("code.py"), "x").unwrap();
+        let failure = With::find(std::slice::from_ref(&folder)).unwrap_err();
+        assert!(
+            failure.message.contains("nothing in this folder"),
+            "{}",
+            failure.message
+        );
         for (name, word) in [("nowhere.png", "no such file"), ("code.py", "Python")] {
             let failure = With::find(&[path(name)]).unwrap_err();
             let text = failure.message;
@@ -281,7 +302,7 @@ mod tests {
         for i in 0..=JOB_FILES_MAX {
             fs::write(path(&format!("{i}.png")), "x").unwrap();
         }
-        let failure = With::find(&[top.path().to_owned()]).unwrap_err();
+        let failure = With::find(&[folder]).unwrap_err();
         assert!(failure.message.contains("128 files"), "{}", failure.message);
     }
 }

@@ -91,7 +91,12 @@ impl Cloud {
         kind: CloudKind,
         bucket: &str,
         ca_file: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
     ) -> anyhow::Result<(Self, Arc<dyn ObjectStore>)> {
+        // An empty variable is one that is not set.
+        let environment = environment
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(name, value)| (name.to_ascii_lowercase(), value));
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(manimq_shared::tls::client_config(ca_file)?)
             .connect_timeout(Duration::from_secs(5))
@@ -109,7 +114,12 @@ impl Cloud {
         let connector = Connector(http.clone());
         let (signer, objects): (Arc<dyn Signer>, Arc<dyn ObjectStore>) = match kind {
             CloudKind::S3 => {
-                let store = AmazonS3Builder::from_env()
+                let store = environment
+                    .filter(|(name, _)| name.starts_with("aws_"))
+                    .filter_map(|(name, value)| Some((name.parse().ok()?, value)))
+                    .fold(AmazonS3Builder::new(), |builder, (name, value)| {
+                        builder.with_config(name, value)
+                    })
                     .with_bucket_name(bucket)
                     .with_checksum_algorithm(Checksum::SHA256)
                     .with_allow_http(true)
@@ -121,7 +131,13 @@ impl Cloud {
                 (store.clone(), store)
             }
             CloudKind::Gcs => {
-                let store = GoogleCloudStorageBuilder::from_env()
+                let store = environment
+                    .filter(|(name, _)| name.starts_with("google_") || name == "service_account")
+                    .filter_map(|(name, value)| Some((name.parse().ok()?, value)))
+                    .fold(
+                        GoogleCloudStorageBuilder::new(),
+                        |builder, (name, value)| builder.with_config(name, value),
+                    )
                     .with_bucket_name(bucket)
                     .with_retry(retry)
                     .with_http_connector(connector)
@@ -131,7 +147,12 @@ impl Cloud {
                 (store.clone(), store)
             }
             CloudKind::Azure => {
-                let store = MicrosoftAzureBuilder::from_env()
+                let store = environment
+                    .filter(|(name, _)| name.starts_with("azure_"))
+                    .filter_map(|(name, value)| Some((name.parse().ok()?, value)))
+                    .fold(MicrosoftAzureBuilder::new(), |builder, (name, value)| {
+                        builder.with_config(name, value)
+                    })
                     .with_container_name(bucket)
                     .with_allow_http(true)
                     .with_retry(retry)
@@ -383,4 +404,143 @@ async fn md5_of(file: std::path::PathBuf) -> std::io::Result<String> {
     tokio::task::spawn_blocking(sum)
         .await
         .map_err(std::io::Error::other)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHA256: &str = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+
+    async fn signed(kind: CloudKind, environment: &[(&str, &str)]) -> (SignedPut, String) {
+        let owned = environment
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let (cloud, _) = Cloud::open(kind, "films", None, owned).unwrap();
+        let path = ObjectPath::from("p/manim_videos/job_x.mp4");
+        let content = Content {
+            mime: "video/mp4",
+            sha256: SHA256,
+            create: true,
+        };
+        let put = cloud.sign_put(&path, &content).await.unwrap();
+        let get = cloud
+            .sign_get(
+                Method::GET,
+                &path,
+                Some("inline; filename=\"A.mp4\"".into()),
+            )
+            .await
+            .unwrap();
+        for url in [&put.url, &put.check.url, &get] {
+            assert!(url.contains("/films/p/manim_videos/job_x.mp4?"), "{url}");
+            assert!(!url.contains("secret"), "{url}");
+        }
+        (put, get)
+    }
+
+    #[tokio::test]
+    async fn s3_signs_the_hash_the_type_and_that_the_key_must_be_free() {
+        let (put, get) = signed(
+            CloudKind::S3,
+            &[
+                ("AWS_ACCESS_KEY_ID", "AKIA"),
+                ("AWS_SECRET_ACCESS_KEY", "secret"),
+                ("AWS_REGION", "eu-central-1"),
+                ("AWS_ENDPOINT_URL", ""),
+                ("AWS_CA_BUNDLE", "/x"),
+            ],
+        )
+        .await;
+        assert!(
+            put.url
+                .starts_with("https://s3.eu-central-1.amazonaws.com/"),
+            "{}",
+            put.url
+        );
+        assert!(
+            put.url.contains(
+                "X-Amz-SignedHeaders=content-type%3Bhost%3Bif-none-match%3Bx-amz-checksum-sha256"
+            ),
+            "{}",
+            put.url
+        );
+        assert!(put.url.contains("X-Amz-Expires=900"));
+        let hash = "LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=";
+        assert_eq!(put.headers["x-amz-checksum-sha256"], hash);
+        assert_eq!(put.headers["if-none-match"], "*");
+        assert!(!put.md5);
+        assert_eq!(put.check.headers["x-amz-checksum-mode"], "ENABLED");
+        assert!(get.contains("response-content-disposition=inline"), "{get}");
+    }
+
+    #[tokio::test]
+    async fn azure_signs_one_blob_and_one_right() {
+        // The key of Microsoft's emulator, as its documents have it.
+        let key = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+        let (put, get) = signed(
+            CloudKind::Azure,
+            &[
+                ("AZURE_STORAGE_ACCOUNT_NAME", "acme"),
+                ("AZURE_STORAGE_ACCOUNT_KEY", key),
+            ],
+        )
+        .await;
+        assert!(
+            put.url
+                .starts_with("https://acme.blob.core.windows.net/films/"),
+            "{}",
+            put.url
+        );
+        for (url, right) in [(&put.url, "sp=w"), (&put.check.url, "sp=r"), (&get, "sp=r")] {
+            assert!(
+                url.contains(right) && url.contains("sr=b") && url.contains("sig="),
+                "{url}"
+            );
+        }
+        assert_eq!(put.headers["x-ms-blob-type"], "BlockBlob");
+        assert_eq!(put.headers["if-none-match"], "*");
+        assert!(put.md5);
+    }
+
+    #[tokio::test]
+    async fn google_signs_the_type_and_that_the_key_must_be_free() {
+        let key = std::process::Command::new("openssl")
+            .args([
+                "genpkey",
+                "-algorithm",
+                "RSA",
+                "-pkeyopt",
+                "rsa_keygen_bits:2048",
+            ])
+            .output()
+            .expect("openssl, to make a key");
+        let account = serde_json::json!({
+            "type": "service_account",
+            "private_key": String::from_utf8(key.stdout).unwrap(),
+            "private_key_id": "id",
+            "client_email": "renders@acme.iam.gserviceaccount.com",
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("account.json");
+        std::fs::write(&path, account.to_string()).unwrap();
+        let (put, get) = signed(
+            CloudKind::Gcs,
+            &[("GOOGLE_SERVICE_ACCOUNT", path.to_str().unwrap())],
+        )
+        .await;
+        assert!(
+            put.url.starts_with("https://storage.googleapis.com/films/"),
+            "{}",
+            put.url
+        );
+        assert!(
+            put.url
+                .contains("X-Goog-SignedHeaders=content-type%3Bhost%3Bx-goog-if-generation-match"),
+            "{}",
+            put.url
+        );
+        assert_eq!(put.headers["x-goog-if-generation-match"], "0");
+        assert!(put.md5 && get.contains("response-content-disposition=inline"));
+    }
 }

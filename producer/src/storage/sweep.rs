@@ -15,6 +15,7 @@
 //! locks it and then looks whether it is needed: at least one sees the other.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -31,7 +32,7 @@ use uuid::Uuid;
 use super::{INCOMING, Store, StoreError};
 
 /// Files that one sweep looks at, and that it removes, at most; the next goes on.
-const LOOKED_MAX: usize = 1_000_000;
+const LOOKED_MAX: u64 = 1_000_000;
 const REMOVED_MAX: u64 = 50_000;
 /// Removed files that are named in a report.
 const NAMED_MAX: usize = 1000;
@@ -40,7 +41,7 @@ const GRACE: Duration = Duration::from_secs(2 * 3600);
 /// How many verdicts about jobs are remembered.
 const VERDICTS_MAX: usize = 10_000;
 /// How often it is looked again whose store this is.
-const LOOK_EVERY: usize = 500;
+const LOOK_EVERY: u64 = 500;
 /// How long a file that is being removed is locked; removing one takes far less.
 const LOCK: Duration = Duration::from_secs(300);
 /// Longest wait for such a lock, and how often it is looked at.
@@ -194,10 +195,10 @@ impl Sweeper {
                     Err(error) => return Err(StoreError::from(error).into()),
                 };
                 report.looked_at += 1;
-                if report.looked_at as usize % LOOK_EVERY == 0 && self.since().await? != since {
+                if report.looked_at.is_multiple_of(LOOK_EVERY) && self.since().await? != since {
                     return Err(SweepError::OtherStore);
                 }
-                if report.looked_at as usize >= LOOKED_MAX || report.removed >= REMOVED_MAX {
+                if report.looked_at >= LOOKED_MAX || report.removed >= REMOVED_MAX {
                     return Ok(report);
                 }
                 let before = report.removed;
@@ -280,10 +281,11 @@ impl Sweeper {
         if verdicts.len() >= VERDICTS_MAX {
             verdicts.clear();
         }
-        if !verdicts.contains_key(&job) {
-            verdicts.insert(job, self.verdict(job).await?);
-        }
-        Ok(match &verdicts[&job] {
+        let verdict = match verdicts.entry(job) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => unknown.insert(self.verdict(job).await?),
+        };
+        Ok(match verdict {
             Verdict::Running => None,
             Verdict::Ended(shown) => {
                 (!shown.contains(&key)).then_some("an attempt that was not the one to succeed")

@@ -202,7 +202,7 @@ async fn a_form_that_is_none_of_ours_is_refused_by_the_part_that_is_wrong() {
     let api = Api::start().await;
     let job = || Part::text(scene_body(SCENE).to_string());
     for (form, word) in [
-        (Form::new(), "no part `job`"),
+        (Form::new().part("files", part("a", b"x")), "no part `job`"),
         (Form::new().part("job", job()).part("job", job()), "twice"),
         (
             Form::new().part("job", job()).part("file", part("a", b"x")),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use manimq::storage::{Store, StoreConfig, Sweeper};
 use manimq_shared::ids::{JobId, TenantId};
 use manimq_shared::job::{FailureClass, JobError, JobRequest, JobResult, Status};
 use manimq_shared::queue::{
@@ -1008,4 +1009,63 @@ async fn what_a_render_of_a_tenant_may_use_is_shown_and_changed() {
     let (code, error) = bench.json(&["tenants", "limits", "acme", "memory=1"]).await;
     assert_eq!(code, 2, "{error}");
     assert!(error.to_string().contains("there is no limit"), "{error}");
+}
+
+#[tokio::test]
+async fn a_sweep_of_the_store_says_what_it_would_remove_and_removes_only_in_its_own_store() {
+    let bench = Bench::new().await;
+    let data = bench.folder.path().join("data");
+    let store = Store::open(&StoreConfig::local(&data)).unwrap();
+    Sweeper::note_store(&bench.queue, store.identity())
+        .await
+        .unwrap();
+    let key = "manim_videos/job_0198f2b4c5d67e8f9a0b1c2d3e4f5061.mp4";
+    let file = data.join("artifacts").join(key);
+    std::fs::write(&file, b"film").unwrap();
+    let day = Duration::from_secs(86_400);
+    let old = std::time::SystemTime::now() - 3 * day;
+    std::fs::File::options()
+        .write(true)
+        .open(&file)
+        .unwrap()
+        .set_modified(old)
+        .unwrap();
+    let folder = data.to_str().unwrap();
+    let sweep = ["storage", "sweep", "--data-dir", folder];
+
+    // Older than what Redis knows of the store.
+    let said = bench.good(&sweep).await;
+    assert!(
+        said.contains("removed 0") && said.contains("kept 1 files"),
+        "{said}"
+    );
+    let mut since = redis::cmd("SET");
+    since.arg(bench.queue.keys().store_since()).arg(0);
+    let () = bench.queue.query(&since).await.unwrap();
+    let (code, would) = bench.json(&[&sweep[..], &["--dry-run"]].concat()).await;
+    assert_eq!(
+        (code, &would["removed"], &would["removed_bytes"]),
+        (0, &json!(1), &json!(4))
+    );
+    assert_eq!(would["files"][0]["key"], key);
+    assert!(file.exists());
+    let said = bench.good(&sweep).await;
+    assert!(
+        said.contains("removed 1 with 4 bytes") && said.contains(key),
+        "{said}"
+    );
+    assert!(!file.exists());
+
+    let other = bench.folder.path().join("other");
+    Store::open(&StoreConfig::local(&other)).unwrap();
+    for (folder, word) in [
+        (&other, "does not name this store"),
+        (&bench.folder.path().join("none"), "no results lie in"),
+    ] {
+        let said = bench
+            .admin(&["storage", "sweep", "--data-dir", folder.to_str().unwrap()])
+            .await;
+        assert_eq!(said.code, Some(2));
+        assert!(said.err.contains(word), "{}", said.err);
+    }
 }

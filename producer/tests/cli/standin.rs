@@ -168,6 +168,7 @@ async fn render(queue: &Queue, info: &WorkerInfo, api: &str, claim: Claim) {
 }
 
 async fn upload(api: &str, claim: &Claim) -> Option<String> {
+    manimq_shared::tls::choose_cryptography();
     let http = reqwest::Client::new();
     let request = UploadRequest {
         job: claim.job,

@@ -82,7 +82,6 @@ impl System {
 
     /// The same, with more in the environment of the API (and of it alone).
     pub async fn start_with(api_environment: Vec<(String, String)>) -> Self {
-        let _ = manimq_shared::tls::client_config(None); // chooses the cryptography for all clients
         let mut system = Self {
             redis: RedisServer::start_durable(),
             api: None,

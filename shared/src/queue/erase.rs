@@ -11,6 +11,7 @@ use crate::job::{JobResult, Status};
 
 /// What became of a [`Queue::erase`].
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "one is made for each call")]
 pub enum Erased {
     /// The tenant has no such job.
     NotFound,

@@ -34,6 +34,8 @@ impl RedisServer {
     /// If it does not start.
     #[must_use]
     pub fn start_with(append_only: bool, settings: &[&str]) -> Self {
+        // For the HTTP clients of the test.
+        crate::tls::choose_cryptography();
         Self::answering(Process::start(|folder| {
             with(on_socket(folder, append_only), settings)
         }))

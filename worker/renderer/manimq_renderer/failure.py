@@ -239,8 +239,8 @@ def _asset(error: BaseException) -> dict[str, Any] | None:
         return None
     return {
         "message": f"there is no file {name!r}",
-        "hint": "a scene is rendered away from your machine and has no other files than its own source: "
-        "draw it, or write it in the scene first",
+        "hint": "a scene is rendered away from your machine and has only the files that were sent with it: "
+        f"send it with --with {name} (over HTTP as a part `files` of the form), or draw it",
     }
 
 
