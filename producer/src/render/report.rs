@@ -434,6 +434,7 @@ mod tests {
    |     ^^^^^^^^^^^^^^^^^^^^^^^^^^
    = TeX: ! Missing } inserted.
           <inserted text>
+  hint: correct the formula; packages beyond Manim's own need a TexTemplate that loads them
 "
         );
     }
