@@ -50,10 +50,12 @@ const LEASE: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// Pause after Redis was away.
 const AWAY_PAUSE: Duration = Duration::from_secs(2);
+/// How long calls may still take after the stop.
+const DRAIN: Duration = Duration::from_secs(5);
 /// Attempts that a delivery remembers.
 const LOG_MAX: usize = 10;
 
-/// Makes calls until the API stops; what has begun is finished, which has a bound of its own.
+/// Makes calls until the API stops, and finishes what has begun if it takes no longer than [`DRAIN`].
 pub(crate) async fn run(app: App) {
     let caller = Caller {
         app: app.clone(),
@@ -65,7 +67,8 @@ pub(crate) async fn run(app: App) {
     let looks = (0..shards).map(|shard| look_after(&caller, shard));
     futures_util::future::join_all(looks).await;
     caller.calls.close();
-    caller.calls.wait().await;
+    // What is cut off is due again when its lease ends.
+    let _ = tokio::time::timeout(DRAIN, caller.calls.wait()).await;
 }
 
 /// Takes what is due in one shard, again and again.

@@ -72,6 +72,14 @@ pub struct OutputArgs {
     )]
     pub save_last_frame: bool,
 
+    /// Each section of the scene as a film of its own, too, in the folder sections/ beside the film
+    #[arg(
+        long = "save_sections",
+        alias = "save-sections",
+        help_heading = "Output"
+    )]
+    pub save_sections: bool,
+
     /// Shape of the picture: 16:9, 9:16 or 1:1
     #[arg(long, value_name = "SHAPE", default_value = "16:9", hide_possible_values = true,
           value_parser = words::<Aspect>(Aspect::ALL.iter().map(|v| v.as_str())),
@@ -303,6 +311,10 @@ impl OutputArgs {
             ))
             .hint("give one of the two"));
         }
+        if self.save_sections && !format.can_have_sections() {
+            return Err(Failure::usage(format!("{format} has no films of sections"))
+                .hint("leave --save_sections out, or use mp4, webm or mov"));
+        }
         if self.transparent && !format.can_be_transparent() {
             return Err(Failure::usage(format!("{format} cannot be transparent"))
                 .hint("leave --format out (mov), or use --format webm, gif or png"));
@@ -313,7 +325,7 @@ impl OutputArgs {
             fps: self.fps,
             aspect: self.aspect,
             transparent: self.transparent,
-            sections: false,
+            sections: self.save_sections,
             encoder: self.encoder,
         })
     }

@@ -61,8 +61,6 @@ pub struct ManimFlags {
     resolution: Option<String>,
     #[arg(long = "renderer", hide = true)]
     renderer: Option<String>,
-    #[arg(long = "save_sections", alias = "save-sections", hide = true)]
-    save_sections: bool,
     #[arg(long = "seed", hide = true)]
     seed: Option<String>,
     #[arg(long = "dry_run", alias = "dry-run", hide = true)]
@@ -153,12 +151,6 @@ impl ManimFlags {
                     "--renderer={name} is not one of cairo, opengl"
                 )));
             }
-        }
-        if self.save_sections {
-            return later(
-                "--save_sections",
-                "leave it out: the whole video is one file",
-            );
         }
         if self.seed.is_some() {
             return later(

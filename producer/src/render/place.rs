@@ -46,6 +46,19 @@ impl Place {
     }
 }
 
+/// The path for the film of the `n`-th section, from 0, of the film at `path`. The command adds the
+/// section's name, which a result does not tell.
+#[must_use]
+pub fn section(path: &Path, n: usize) -> PathBuf {
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    name.push(format!("_{n:04}"));
+    if let Some(extension) = path.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    path.with_file_name("sections").join(name)
+}
+
 /// Adds the extension unless it is there: `a` and `a.mp4` become `a.mp4`, `v1.2` becomes `v1.2.mp4`.
 /// The name of a still or GIF holds the version's dots, so what is there is never replaced.
 fn with_extension(path: &Path, extension: &str) -> PathBuf {
@@ -121,6 +134,14 @@ mod tests {
         assert_eq!(
             place(None).path("A", &tall, Format::Mp4),
             PathBuf::from("./media/videos/two/854p24/A.mp4")
+        );
+    }
+
+    #[test]
+    fn films_of_sections_lie_in_a_folder_beside_the_film() {
+        assert_eq!(
+            section(Path::new("media/videos/two/480p15/A.mp4"), 2),
+            PathBuf::from("media/videos/two/480p15/sections/A_0002.mp4")
         );
     }
 

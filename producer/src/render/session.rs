@@ -386,10 +386,20 @@ impl Session<'_> {
                 visible(warning)
             ));
         }
-        tokio::select! {
-            done = self.client.download(job.id, artifact, &path) => done?,
-            () = self.interrupt.cancelled() => {
-                return Err(Failure::new(Exit::Canceled, "canceled", "the download was interrupted"));
+        let sections = job.artifacts.iter();
+        let sections = sections.filter(|a| a.role == ArtifactRole::Section);
+        let mut files = vec![(artifact, path.clone())];
+        files.extend(
+            sections
+                .enumerate()
+                .map(|(n, section)| (section, super::place::section(&path, n))),
+        );
+        for (artifact, path) in files {
+            tokio::select! {
+                done = self.client.download(job.id, artifact, &path) => done?,
+                () = self.interrupt.cancelled() => {
+                    return Err(Failure::new(Exit::Canceled, "canceled", "the download was interrupted"));
+                }
             }
         }
         Ok(path)

@@ -128,6 +128,7 @@ async fn the_flags_of_manim_mean_what_they_mean_there() {
             &["--encoder", "manim", "--fps", "30.0", "scene.py"],
             json!({"encoder": "manim", "fps": 30}),
         ),
+        (&["--save_sections", "scene.py"], json!({"sections": true})),
     ] {
         let before = fake.calls("POST /v1/jobs").len();
         let said = run(&mut render(folder.path(), &fake, args)).await;
@@ -136,6 +137,46 @@ async fn the_flags_of_manim_mean_what_they_mean_there() {
         for (key, value) in output.as_object().unwrap() {
             assert_eq!(&sent[key], value, "{args:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn films_of_sections_are_saved_beside_the_film() {
+    let with_sections = |call: &Call| {
+        if call.what.starts_with("GET /v1/jobs/")
+            && !call.what.contains("/events")
+            && !call.what.contains("/artifacts/")
+        {
+            let mut artifacts = artifact(FILM);
+            let film = artifacts[0].clone();
+            for n in ["01", "02"] {
+                let mut section = film.clone();
+                section["name"] = json!(format!("section-{n}.mp4"));
+                section["role"] = json!("section");
+                artifacts.as_array_mut().unwrap().push(section);
+            }
+            return answer(
+                200,
+                &job(JOB, "MyScene", "succeeded", json!({"artifacts": artifacts})),
+            );
+        }
+        works(call, FILM)
+    };
+    let fake = Fake::start(with_sections).await;
+    let folder = folder();
+    let args = ["-ql", "--save_sections", "scene.py"];
+    let said = run(&mut render(folder.path(), &fake, &args)).await;
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let names = [
+        "MyScene.mp4",
+        "sections/MyScene_0000.mp4",
+        "sections/MyScene_0001.mp4",
+    ];
+    // Without a quality the fake answers with the usual one.
+    let saved = files(&folder.path().join("media/videos/scene"));
+    assert_eq!(saved.len(), names.len(), "{saved:?}");
+    for (path, name) in saved.iter().zip(names) {
+        assert!(path.ends_with(name), "{path:?}");
     }
 }
 
@@ -151,7 +192,10 @@ async fn wrong_use_is_exit_2_and_says_what_would_be_right() {
             &["--renderer=opengl", "scene.py"],
             "--renderer=opengl of `manim render` is not yet supported",
         ),
-        (&["--save_sections", "scene.py"], "--save_sections"),
+        (
+            &["--save_sections", "--format", "gif", "scene.py"],
+            "gif has no films of sections",
+        ),
         (
             &["--format", "png-sequence", "scene.py"],
             "not yet supported",
