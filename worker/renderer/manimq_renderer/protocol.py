@@ -120,7 +120,7 @@ class JobSpec:
     def rehearse(cls) -> None:
         """Do this once ahead of time: a fork copies each page of memory at its first use."""
         limits = Limits(0.0, 0, 0, 0, 0, 0, 0, 0, 0, 0, None)
-        nothing = cls("", 0, "", None, "", 0, 0, 0.0, False, False, "", None, False, 1, limits)
+        nothing = cls("", 0, "", None, "", 0, 0, 0.0, False, False, "", None, False, 1, (), limits)
         cls.parse(nothing.line())
 
     def line(self) -> bytes:
