@@ -30,6 +30,7 @@ use object_store::signer::Method;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _};
 use sha2::{Digest as _, Sha256};
 
+pub(crate) use self::assets::room_of;
 pub use self::assets::{AssetLimits, Spool, Spooled};
 use self::cloud::{Cloud, Content};
 use self::local::{Local, UPLOAD_STALL};

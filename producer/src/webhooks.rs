@@ -10,10 +10,10 @@ mod call;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use manimq_shared::ids::WebhookId;
+use manimq_shared::ids::{TenantId, WebhookId};
 use manimq_shared::queue::{Attempted, DueDelivery};
 use manimq_shared::webhook::DeliveryAttempt;
 use tokio::sync::Semaphore;
@@ -42,8 +42,13 @@ const RETRY_AFTER_MAX: Duration = Duration::from_hours(10);
 /// Calls at a time, of this process and to one endpoint.
 const CALLS_MAX: usize = 64;
 const CALLS_PER_WEBHOOK_MAX: usize = 4;
-/// When a call to an endpoint that has as many as it may have is tried again.
-const BUSY_PAUSE: Duration = Duration::from_millis(500);
+/// When a call to an endpoint that has as many as it may have is tried again: after as long as it lets wait, within
+/// these. So one that answers at once is told of hundreds of jobs in seconds, and a thousand messages for one that
+/// hangs cost Redis next to nothing.
+const BUSY_PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+/// Deliveries that are taken in one call, and how long it waits for a place to call from.
+const TAKEN_MAX: usize = 32;
+const FULL_PAUSE: Duration = Duration::from_secs(1);
 /// Longer than a call and noting what came of it can take.
 const LEASE: Duration = Duration::from_secs(60);
 /// A process looks by itself this often, in case a hint was lost.
@@ -94,21 +99,52 @@ async fn look_after(caller: &Caller, shard: usize) {
 struct Caller {
     app: App,
     slots: Arc<Semaphore>,
-    /// Calls under way by endpoint.
-    busy: Arc<Mutex<HashMap<WebhookId, usize>>>,
+    /// What is being called.
+    busy: Arc<Mutex<BusyNow>>,
     calls: TaskTracker,
 }
 
+/// What is being called.
+#[derive(Default)]
+struct BusyNow {
+    webhooks: HashMap<WebhookId, Busy>,
+    /// Calls under way by tenant.
+    tenants: HashMap<TenantId, usize>,
+}
+
+/// An endpoint that is being called.
+struct Busy {
+    /// Calls under way.
+    calls: usize,
+    /// When it last answered, or was called first.
+    since: Instant,
+    /// How long its last answer took.
+    took: Duration,
+}
+
 /// One of an endpoint's calls.
-struct Turn(Arc<Mutex<HashMap<WebhookId, usize>>>, WebhookId);
+struct Turn {
+    busy: Arc<Mutex<BusyNow>>,
+    webhook: WebhookId,
+    tenant: TenantId,
+    began: Instant,
+}
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let mut busy = self.0.lock().expect("no panic while locked");
-        if let Some(calls) = busy.get_mut(&self.1) {
+        let mut busy = self.busy.lock().expect("no panic while locked");
+        if let Some(endpoint) = busy.webhooks.get_mut(&self.webhook) {
+            endpoint.calls -= 1;
+            endpoint.since = Instant::now();
+            endpoint.took = self.began.elapsed();
+            if endpoint.calls == 0 {
+                busy.webhooks.remove(&self.webhook);
+            }
+        }
+        if let Some(calls) = busy.tenants.get_mut(&self.tenant) {
             *calls -= 1;
             if *calls == 0 {
-                busy.remove(&self.1);
+                busy.tenants.remove(&self.tenant);
             }
         }
     }
@@ -117,17 +153,23 @@ impl Drop for Turn {
 impl Caller {
     /// Begins what is due; returns how long nothing else may be.
     async fn take(&self, shard: usize) -> Result<Duration, ()> {
-        // At least one call can begin now.
-        let Ok(permit) = self.slots.acquire().await else {
-            return Err(());
-        };
-        drop(permit);
-        let most = self.slots.available_permits().max(1);
+        // Places first: what is taken must be called within its lease. Without one, news still become
+        // deliveries.
+        let mut slots = Vec::new();
+        let first = self.slots.clone().acquire_owned();
+        tokio::select! {
+            first = tokio::time::timeout(FULL_PAUSE, first) => slots.extend(first.ok().and_then(Result::ok)),
+            () = self.app.stop().cancelled() => return Ok(Duration::ZERO),
+        }
+        while (1..TAKEN_MAX).contains(&slots.len())
+            && let Ok(slot) = self.slots.clone().try_acquire_owned()
+        {
+            slots.push(slot);
+        }
         let queue = self.app.queue();
-        let taken = queue.take_deliveries(shard, most, LEASE);
+        let taken = queue.take_deliveries(shard, slots.len(), LEASE);
         let (due, pause) = self.app.redis("hook_take", taken).await.map_err(drop)?;
-        for delivery in due {
-            let slot = self.slots.clone().acquire_owned().await.map_err(drop)?;
+        for (delivery, slot) in due.into_iter().zip(slots) {
             let caller = self.clone();
             self.calls.spawn(async move {
                 caller.deliver(delivery).await;
@@ -137,28 +179,66 @@ impl Caller {
         Ok(pause)
     }
 
-    fn turn(&self, webhook: WebhookId) -> Option<Turn> {
+    /// A turn to call an endpoint, or when to ask again. A tenant has at most as many calls as are free
+    /// for the others, so that no few of them take all.
+    fn turn(&self, delivery: &DueDelivery) -> Result<Turn, Duration> {
+        let free = self.slots.available_permits();
         let mut busy = self.busy.lock().expect("no panic while locked");
-        let calls = busy.entry(webhook).or_default();
-        (*calls < CALLS_PER_WEBHOOK_MAX).then(|| {
-            *calls += 1;
-            Turn(Arc::clone(&self.busy), webhook)
+        let own = busy.tenants.get(&delivery.tenant).copied().unwrap_or(0);
+        if own >= free.max(2) {
+            return Err(BUSY_PAUSE.0);
+        }
+        let endpoint = busy
+            .webhooks
+            .entry(delivery.webhook)
+            .or_insert_with(|| Busy {
+                calls: 0,
+                since: Instant::now(),
+                took: Duration::ZERO,
+            });
+        if endpoint.calls >= CALLS_PER_WEBHOOK_MAX {
+            let slow = endpoint.since.elapsed().max(endpoint.took);
+            return Err(slow.clamp(BUSY_PAUSE.0, BUSY_PAUSE.1));
+        }
+        endpoint.calls += 1;
+        busy.tenants.insert(delivery.tenant.clone(), own + 1);
+        Ok(Turn {
+            busy: Arc::clone(&self.busy),
+            webhook: delivery.webhook,
+            tenant: delivery.tenant.clone(),
+            began: Instant::now(),
         })
     }
 
     async fn deliver(&self, delivery: DueDelivery) {
-        let Some(_turn) = self.turn(delivery.webhook) else {
-            self.settle(&delivery, Attempted::Later(BUSY_PAUSE), None, None)
-                .await;
-            return;
+        let _turn = match self.turn(&delivery) {
+            Ok(turn) => turn,
+            Err(pause) => {
+                let later = Attempted::Later(pause);
+                self.settle(&delivery, later, None, None).await;
+                return;
+            }
         };
+        let at = Timestamp::now();
         let body = match webhook_body(&self.app, &delivery).await {
             Ok(body) => body,
             // Redis went away since: the lease ends by itself.
-            Err(_) => return,
+            Err(error) if error.is_passing() => return,
+            Err(error) => {
+                tracing::warn!(webhook.id = %delivery.webhook, cause = error.cause_text(), "{} cannot be told: its message cannot be made", delivery.webhook);
+                let attempt = DeliveryAttempt {
+                    at,
+                    took_ms: 0,
+                    status: None,
+                    error: Some("the message cannot be made: the job cannot be read".to_owned()),
+                    answer: None,
+                };
+                let failed = Attempted::Failed;
+                self.settle(&delivery, failed, Some(attempt), None).await;
+                return;
+            }
         };
-        let at = Timestamp::now();
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         let targets = &self.app.parts().webhook_targets;
         let answer = call::make(targets, &delivery, at, body).await;
         let attempt = DeliveryAttempt {
@@ -180,6 +260,10 @@ impl Caller {
         off: Option<&str>,
     ) {
         let mut log = delivery.log.clone();
+        if attempt.is_some() {
+            // Of the answers' texts only the newest is kept.
+            log.iter_mut().for_each(|old| old.answer = None);
+        }
         log.extend(attempt);
         log.drain(..log.len().saturating_sub(LOG_MAX));
         let queue = self.app.queue();

@@ -23,7 +23,8 @@
 //! | `:t:<tenant>:hooks` | hash | its webhooks: settings and secrets by id, JSON | while it has some |
 //! | `:t:<tenant>:hookst` | hash | those that fail or are off, see `hooks.lua` | until they work again |
 //! | `:t:<tenant>:hook:<id>` | list | deliveries to a webhook, newest first; 1,000 kept | 14 days after the last |
-//! | `:hooks` | stream, and channel for hints | news of tenants with webhooks, until an API process looks them up; at most 100,000 | |
+//! | `:hooks` | stream, and channel for hints | news of tenants with webhooks, until an API process looks them up | |
+//! | `:hooksn` | hash | how many of those each tenant has; at most 10,000 | |
 //! | `:wd<id>` | hash | a delivery, see `hooks.lua` | 14 days |
 //! | `:wdue` | zset | deliveries by when they are tried next, ms | |
 //! | `:tns` | zset | tenants by when they were last active | with the tenant's state |

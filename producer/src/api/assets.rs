@@ -1,7 +1,7 @@
 //! Files that come with jobs: kept when a job is submitted, handed to the worker that holds its
 //! lease.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Json;
 use axum::body::Body;
@@ -19,7 +19,7 @@ use super::extract::{Query, StrictJson};
 use super::files::{measure, refused};
 use super::problem::{ApiError, Kind};
 use super::uploads::{for_worker, require_lease};
-use crate::storage::{Spooled, now_s, use_assets};
+use crate::storage::{Spooled, now_s, room_of, use_assets};
 
 /// Makes sure that all files of a job are there for as long as it may need them: keeps what was
 /// sent with it, and looks for what it only names. To be called before it is queued.
@@ -48,6 +48,39 @@ pub(super) async fn secure(
         ));
     }
     let keys: Vec<AssetKey> = files.iter().filter_map(|file| key(tenant, file)).collect();
+    let secured = keep_and_look(app, tenant, files, &keys, contents).await;
+    if secured.is_err() {
+        forget_absent(app, tenant, &keys).await;
+    }
+    secured
+}
+
+/// Forgets that files were used which are not there: of a refused job nothing shall stay in Redis.
+async fn forget_absent(app: &App, tenant: &TenantId, keys: &[AssetKey]) {
+    let mut command = redis::cmd("ZREM");
+    command.arg(app.queue().keys().assets(tenant));
+    let mut absent = 0;
+    for key in keys.iter().collect::<BTreeSet<_>>() {
+        if matches!(app.store().asset_bytes(key).await, Ok(None)) {
+            command.arg(key.sha256());
+            absent += 1;
+        }
+    }
+    if absent > 0 {
+        // What stays is forgotten later, with the tenant's notes as a whole.
+        let _ = app
+            .redis("use_assets", app.queue().query::<()>(&command))
+            .await;
+    }
+}
+
+async fn keep_and_look(
+    app: &App,
+    tenant: &TenantId,
+    files: &[JobFile],
+    keys: &[AssetKey],
+    contents: Vec<Spooled>,
+) -> Result<(), ApiError> {
     let free = app
         .redis(
             "use_assets",
@@ -66,7 +99,7 @@ pub(super) async fn secure(
     }
     let mut errors = Vec::new();
     let mut seen: BTreeMap<&AssetKey, Option<u64>> = BTreeMap::new();
-    for (i, (file, key)) in files.iter().zip(&keys).enumerate() {
+    for (i, (file, key)) in files.iter().zip(keys).enumerate() {
         let stored = match seen.get(key) {
             Some(stored) => *stored,
             None => {
@@ -112,15 +145,16 @@ async fn keep(app: &App, tenant: &TenantId, content: Spooled) -> Result<(), ApiE
             app.redis("asset_bytes", total).await
         }
     };
-    let by = i64::try_from(bytes).unwrap_or(i64::MAX);
+    let by = i64::try_from(room_of(bytes)).unwrap_or(i64::MAX);
     let total = add(by).await?;
     let kept = if u64::try_from(total).unwrap_or(0) > limit {
         // What is there already takes no room.
         let key = AssetKey::new(tenant.clone(), &content.sha256);
         let there = match &key {
-            Some(key) => app.store().asset_bytes(key).await? == Some(bytes),
-            None => false,
+            Some(key) => app.store().asset_bytes(key).await,
+            None => Ok(None),
         };
+        let there = matches!(there, Ok(Some(stored)) if stored == bytes);
         if there {
             Ok(false)
         } else {

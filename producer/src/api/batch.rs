@@ -8,7 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 use futures_util::{StreamExt as _, stream};
 use manimq_shared::api::{BatchAnswer, BatchRequest, BatchResult};
 use manimq_shared::ids::TenantId;
-use manimq_shared::job::{FieldError, JobPayload, JobRequest};
+use manimq_shared::job::{FieldError, JobInput, JobPayload, JobRequest};
 use manimq_shared::queue::{BATCH_MAX, NewJob};
 
 use super::admit::{self, Admitted};
@@ -19,6 +19,8 @@ use super::{App, assets, check, jobs, usage, view};
 
 /// Sources of one batch that are checked at the same time.
 const CHECKS: usize = 2;
+/// Files that the jobs of a batch may name: each is looked for.
+const BATCH_FILES_MAX: usize = 1024;
 
 /// Submit up to 100 jobs.
 ///
@@ -52,6 +54,16 @@ pub(super) async fn submit(
         return Err(ApiError::invalid_field(
             "/jobs",
             format!("{count} jobs; a batch has 1 to {BATCH_MAX}"),
+        ));
+    }
+    let files = body.jobs.iter().map(|job| match &job.input {
+        JobInput::Code { files, .. } => files.len(),
+    });
+    let files: usize = files.sum();
+    if files > BATCH_FILES_MAX {
+        return Err(ApiError::invalid_field(
+            "/jobs",
+            format!("{files} files in all; the jobs of a batch may name {BATCH_FILES_MAX}"),
         ));
     }
     let key = jobs::idempotency_key(&headers)?;

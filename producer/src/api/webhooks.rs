@@ -164,7 +164,7 @@ pub(super) async fn change(
 
 /// Delete a webhook.
 ///
-/// With it go its deliveries; no call begins after the answer.
+/// With it go its deliveries; a call that was begun may still be made.
 #[utoipa::path(
     delete, path = "/v1/webhooks/{id}", tag = "webhooks", operation_id = "deleteWebhook",
     params(("id" = String, Path, description = "The webhook's id")),
@@ -325,6 +325,11 @@ async fn send(
                 path(id)
             ),
         )),
+        Sent::Full => Err(ApiError::new(
+            Kind::ReducedCapacity,
+            "too many of your events wait for their webhooks; try again when these were told",
+        )
+        .retry_after(10)),
         Sent::NotFound if delivery.is_some() => Err(ApiError::new(
             Kind::NotFound,
             format!(

@@ -21,9 +21,17 @@ use super::{Backend, Store, StoreError, now_s};
 
 /// How long the URL works by which a worker of the folder's store reads a file.
 const ASSET_TTL: Duration = Duration::from_secs(15 * 60);
+/// Size of a block of a disk.
+const BLOCK: u64 = 4096;
 /// Start of the names of uploads on their way, and the age from which they are left-overs.
 const SPOOL_PREFIX: &str = "asset-";
 const SPOOL_AGE_MAX: Duration = Duration::from_secs(3600);
+
+/// What a file takes of its tenant's room: whole blocks, as on a disk, or a million files of six bytes would
+/// count for nothing.
+pub(crate) fn room_of(bytes: u64) -> u64 {
+    bytes.div_ceil(BLOCK).max(1) * BLOCK
+}
 
 /// What may come with one job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -29,7 +29,7 @@ use object_store::path::Path as ObjectPath;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{INCOMING, Store, StoreError};
+use super::{INCOMING, Store, StoreError, room_of};
 
 /// Files that one sweep looks at, and that it removes, at most; the next goes on.
 const LOOKED_MAX: u64 = 1_000_000;
@@ -208,7 +208,7 @@ impl Sweeper {
                 if before == report.removed
                     && let Ok(asset) = self.key(&meta.location).parse::<AssetKey>()
                 {
-                    *of_tenants.entry(asset.tenant().clone()).or_default() += meta.size;
+                    *of_tenants.entry(asset.tenant().clone()).or_default() += room_of(meta.size);
                 }
             }
         }

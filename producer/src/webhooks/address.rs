@@ -152,13 +152,14 @@ fn is_public_v4(ip: Ipv4Addr) -> bool {
         || ip.is_documentation()
         || ip.is_multicast()
         // "This network"; shared address space; IETF protocol assignments; 6to4 relays;
-        // benchmarks; reserved.
+        // benchmarks; reserved; and what Azure's machines find their host agent at.
         || a == 0
         || (a == 100 && (64..128).contains(&b))
         || (a == 192 && b == 0 && c == 0)
         || (a == 192 && b == 88 && c == 99)
         || (a == 198 && (18..20).contains(&b))
-        || a >= 240)
+        || a >= 240
+        || ip == Ipv4Addr::new(168, 63, 129, 16))
 }
 
 fn is_public_v6(ip: Ipv6Addr) -> bool {
@@ -210,6 +211,7 @@ mod tests {
             "https://100.100.100.200/",
             "https://192.0.0.192/",
             "https://198.18.0.1/",
+            "https://168.63.129.16/",
             "https://224.0.0.1/",
             "https://255.255.255.255/",
             "https://[::1]/",

@@ -119,10 +119,12 @@ async fn send(
     {
         text.extend_from_slice(&chunk[..chunk.len().min(ANSWER_BYTES_MAX - text.len())]);
     }
-    let text = String::from_utf8_lossy(&text)
+    let mut text = String::from_utf8_lossy(&text)
         .chars()
         .filter(|c| !c.is_control() || *c == '\n')
         .collect::<String>();
+    // What is no UTF-8 has grown by being made readable.
+    text.truncate(text.floor_char_boundary(ANSWER_BYTES_MAX));
     Ok(Answer {
         status: Some(status),
         retry_after,

@@ -240,7 +240,7 @@ async fn too_much_is_refused_with_the_limit_and_leaves_nothing() {
         "--assets-max=2",
         "--asset-bytes-max=1000",
         "--job-asset-bytes-max=1500",
-        "--tenant-asset-bytes-max=3000",
+        "--tenant-asset-bytes-max=12288",
     ];
     let api = Setup::new().flags(&flags).start().await;
     let send = async |files: &[(&str, &[u8])]| send(&api, form(&scene_body(SCENE), files)).await;
@@ -271,6 +271,21 @@ async fn too_much_is_refused_with_the_limit_and_leaves_nothing() {
     );
     assert_eq!(kept(&api).len(), 3);
     assert_eq!(api.stored_files(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_refused_job_leaves_no_note_of_files_that_nobody_sent() {
+    let api = Api::start().await;
+    let mut body = scene_body(SCENE);
+    let files = (0..50).map(|n| {
+        let sha256 = crate::support::sha256(format!("invented {n}").as_bytes());
+        json!({"name": format!("f{n}.png"), "bytes": 5, "sha256": sha256})
+    });
+    body["input"]["files"] = files.collect();
+    problem(api.post("/v1/jobs", &body).await, 422, "invalid-params").await;
+    let mut count = redis::cmd("ZCARD");
+    count.arg(api.queue.keys().assets(&TenantId::default()));
+    assert_eq!(api.queue.query::<u64>(&count).await.unwrap(), 0);
 }
 
 fn store(api: &Api) -> Store {

@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use sha2::{Digest, Sha256};
 
 /// Version of the data layout (keys, fields, their meaning).
-pub const LAYOUT: u32 = 4;
+pub const LAYOUT: u32 = 5;
 
 const FILES: &[&str] = &[
     include_str!("lua/prelude.lua"),

@@ -32,6 +32,8 @@ pub enum Sent {
     Soon(String),
     /// The webhook is switched off.
     Off,
+    /// Too many news of the tenant wait for their webhooks.
+    Full,
     /// There is no such webhook or delivery.
     NotFound,
 }
@@ -115,7 +117,7 @@ impl Queue {
         self.change_webhook(tenant, &args).await
     }
 
-    /// Deletes a webhook with its deliveries; none is begun any more.
+    /// Deletes a webhook with its deliveries; what was taken may still be told.
     ///
     /// # Errors
     /// [`QueueError::Unavailable`]; safe to repeat.
@@ -204,6 +206,7 @@ impl Queue {
         Ok(match String::from_redis_value(reply)?.as_str() {
             "" => Sent::NotFound,
             "off" => Sent::Off,
+            "full" => Sent::Full,
             id => Sent::Soon(id.to_owned()),
         })
     }

@@ -74,6 +74,12 @@ pub(crate) async fn delete(
         }
         sleep(LOOK_EVERY).await;
     }
+    // Jobs that no list has any more (they have waited for weeks) would run once the pause is over.
+    if queue.usage(tenant).await?.active > 0 {
+        report.complete = false;
+        return Ok(report);
+    }
+    queue.forget_lists(tenant).await?;
     for webhook in queue.webhooks(tenant).await? {
         let (WebhookChange::Done | WebhookChange::NotFound | WebhookChange::Full) =
             queue.delete_webhook(tenant, webhook.id).await?;

@@ -67,6 +67,7 @@ local function fan_out(S)
       if wants then deliver(S, string.gsub(entry[1], '-', '_') .. '_' .. endpoint, name, endpoint, fields.j, fields.s, fields.at) end
     end
     call('XDEL', base .. ':hooks', entry[1])
+    if call('HINCRBY', base .. ':hooksn', name, -1) <= 0 then call('HDEL', base .. ':hooksn', name) end
   end
 end
 
@@ -103,7 +104,7 @@ end)
 -- KEYS  1 base of the shard
 -- ARGV  1 tenant  2 endpoint  3 delivery to repeat, '' for a test
 -- Returns  id of the delivery (a test's is made by the next `hook_take`), '' if there is no such endpoint or delivery,
---          'off' if the endpoint is switched off
+--          'off' if the endpoint is switched off, 'full' if too many news of the tenant wait
 
 transition('hook_send', {}, function(keys, args)
   local S = open(keys[1])
@@ -111,6 +112,7 @@ transition('hook_send', {}, function(keys, args)
   if call('HEXISTS', tenant_key(base, name) .. ':hooks', endpoint) == 0 then return '' end
   if select(2, endpoint_state(S, name, endpoint)) then return 'off' end
   if id == '' then
+    if not note_news(S, name) then return 'full' end
     local entry = call('XADD', base .. ':hooks', '*', 't', name, 'j', '', 's', 'webhook.test', 'at', S.stamp, 'e', endpoint)
     id = string.gsub(entry, '-', '_') .. '_' .. endpoint
   else

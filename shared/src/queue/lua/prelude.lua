@@ -43,7 +43,7 @@ local WORKER_TTL_MS = 15000
 -- Events of one job that are kept, and notes of earlier attempts.
 local EVENTS_MAX, ATTEMPTS_MAX = 2000, 100
 -- News of one tenant that are kept while somebody listens, and news that wait for their webhooks to be looked up.
-local FEED_MAX, HOOK_NEWS_MAX = 5000, 100000
+local FEED_MAX, HOOK_NEWS_MAX = 5000, 10000
 -- Jobs that may wait for another's render of the same; one more is rendered for itself.
 local FOLLOWERS_MAX = 8
 -- Limits of a tenant for which nothing else is set.
@@ -395,6 +395,15 @@ end
 -- What webhooks are told of: not what passes by many times.
 local HOOK_EVENTS = { running = 'job.started', succeeded = 'job.succeeded', failed = 'job.failed', canceled = 'job.canceled', expired = 'job.expired' }
 
+-- Whether one more of a tenant's news may wait, which is then counted.
+local function note_news(S, name)
+  if call('HINCRBY', S.base .. ':hooksn', name, 1) <= HOOK_NEWS_MAX then return true end
+  -- No API process has looked for long.
+  call('HINCRBY', S.base .. ':hooksn', name, -1)
+  count(S, 'hooks_dropped', 1)
+  return false
+end
+
 local function write_news(S, t)
   local feed, hooks, news = tenant_key(S.base, t.name) .. ':feed', S.base .. ':hooks', t.news
   t.news = nil
@@ -403,15 +412,12 @@ local function write_news(S, t)
     call('PUBLISH', feed, '')
   end
   if t.a[HOOKED] == 1 then
-    local room, some = HOOK_NEWS_MAX - call('XLEN', hooks), false
+    local some = false
     for i = 1, #news, 2 do
       local event = HOOK_EVENTS[news[i + 1]]
-      if event and room > 0 then
+      if event and note_news(S, t.name) then
         call('XADD', hooks, '*', 't', t.name, 'j', news[i], 's', event, 'at', S.stamp)
-        room, some = room - 1, true
-      elseif event then
-        -- No API process has looked for long.
-        count(S, 'hooks_dropped', 1)
+        some = true
       end
     end
     if some then call('PUBLISH', hooks, '') end
