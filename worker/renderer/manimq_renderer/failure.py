@@ -237,6 +237,13 @@ def _asset(error: BaseException) -> dict[str, Any] | None:
         name = error.filename
     else:
         return None
+    if name.startswith(("/", "~")) or ".." in name.split("/"):
+        inside = os.path.basename(name)
+        return {
+            "message": f"there is no file {name!r}",
+            "hint": "a scene is rendered away from your machine and sees only what was sent with it, below its own folder: "
+            f"send it with --with {name} and write {inside!r} in the scene",
+        }
     return {
         "message": f"there is no file {name!r}",
         "hint": "a scene is rendered away from your machine and has only the files that were sent with it: "

@@ -112,9 +112,20 @@ fn a_missing_asset_is_named_and_nothing_of_where_it_was_looked_for() {
         assert!(
             failure
                 .hint
-                .is_some_and(|hint| hint.contains("no other files")),
+                .is_some_and(|hint| hint.contains("--with nowhere.png")),
             "{lines}"
         );
+    }
+}
+
+#[test]
+fn a_file_outside_the_scenes_folder_is_to_be_named_by_what_it_is_called_inside() {
+    for name in ["../logo.png", "/home/me/logo.png"] {
+        let lines = format!("ImageMobject('{name}')");
+        let failure = fails(&lines, FailureClass::SceneError, "logo");
+        let hint = failure.hint.unwrap_or_default();
+        assert!(hint.contains(&format!("--with {name}")), "{hint}");
+        assert!(hint.contains("write 'logo.png' in the scene"), "{hint}");
     }
 }
 
