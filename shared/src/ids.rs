@@ -104,6 +104,21 @@ impl JobId {
         self.0.as_bytes()[15]
     }
 
+    /// When it was made, by its maker's clock, in milliseconds since 1970.
+    #[must_use]
+    pub fn made_at_ms(self) -> u64 {
+        let bytes = self.0.as_bytes();
+        bytes[..6]
+            .iter()
+            .fold(0, |ms, byte| ms << 8 | u64::from(*byte))
+    }
+
+    /// Its 16 raw bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+
     /// The form in Redis keys: 22 characters of base64url in an order of their own, so that short
     /// forms sort by time as well. Ten characters fewer than hex in each index that holds it.
     #[must_use]

@@ -19,6 +19,7 @@
 //! | `:t:<tenant>:j<day>` | list | the jobs accepted on a day since the epoch, in that order; 24 bytes each; what is forgotten stays in it | the longest retention and 9 days (23 days) |
 //! | `:t:<tenant>:limits` | string | ceilings of its renders, `name=value,…`; no function reads it | while it has some |
 //! | `:t:<tenant>:dead` | zset | dead letters by time | with the last of them |
+//! | `:dead` | zset | dead letters of all tenants by time, to be counted | with the last of them |
 //! | `:t:<tenant>:feed` | stream, and channel for hints | news of all its jobs, `j` job, `s` what; about 5,000 kept | while somebody listens, and 5 minutes on |
 //! | `:t:<tenant>:hooks` | hash | its webhooks: settings and secrets by id, JSON | while it has some |
 //! | `:t:<tenant>:hookst` | hash | those that fail or are off, see `hooks.lua` | until they work again |
@@ -273,6 +274,12 @@ impl Keys {
             channel: format!("{}:hooks", self.base),
             item: String::new(),
         }
+    }
+
+    /// All tenants' dead letters.
+    #[must_use]
+    pub fn all_dead(&self) -> String {
+        format!("{}:dead", self.base)
     }
 
     /// A tenant's dead letters.
