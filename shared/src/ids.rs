@@ -237,6 +237,29 @@ impl TenantId {
     /// The tenant of an API that has no keys and listens on a loopback address only.
     pub const DEFAULT: &'static str = "default";
 
+    /// The tenant of the canary's jobs. No name that anybody could choose, and in no list.
+    const CANARY: &'static str = "_canary";
+
+    /// The tenant of the canary's jobs.
+    #[must_use]
+    pub fn canary() -> Self {
+        Self(Self::CANARY.to_owned())
+    }
+
+    /// Whether it is the canary's.
+    #[must_use]
+    pub fn is_canary(&self) -> bool {
+        self.0 == Self::CANARY
+    }
+
+    /// A name that the queue holds: one that somebody chose, or the canary's.
+    pub(crate) fn stored(text: &str) -> Result<Self, IdError> {
+        if text == Self::CANARY {
+            return Ok(Self::canary());
+        }
+        text.parse()
+    }
+
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -54,6 +54,8 @@
 //! | `:af:<tenant>:<hash>` | string | such a file is being removed | at most 5 min |
 //! | `:afb` | hash | bytes of each tenant's such files; the sweep counts anew | always |
 //! | `:sweep` | string | a process has swept the store in this period | a period |
+//! | `:canary` | string | when a canary last succeeded and how long it took, ms | always |
+//! | `:canary:turn` | string | a canary of this period was sent | a period |
 //! | `:ev` | channel | hint: these jobs have news | |
 //!
 //! and one channel without a shard, `{mq:ctl}:<worker>`: hint, renew now.
@@ -183,6 +185,18 @@ impl Keys {
     #[must_use]
     pub fn sweep(&self) -> String {
         format!("{}:sweep", self.base)
+    }
+
+    /// What came of the last canary that succeeded.
+    #[must_use]
+    pub fn canary(&self) -> String {
+        format!("{}:canary", self.base)
+    }
+
+    /// The note that a canary of this period was sent.
+    #[must_use]
+    pub fn canary_turn(&self) -> String {
+        format!("{}:canary:turn", self.base)
     }
 
     /// When a tenant's jobs last used the files that came with them. All tenants' are in the

@@ -12,6 +12,7 @@ mod accounts;
 mod admin;
 mod bell;
 mod call;
+mod canary;
 mod cancel;
 mod claim;
 mod connection;
@@ -54,6 +55,7 @@ pub use accounts::{
 };
 pub use admin::{Audit, Cursor, PauseScope, TenantPlace, TenantState};
 pub use bell::Bell;
+pub use canary::CanaryNote;
 pub use cancel::CancelOutcome;
 pub use claim::{Claim, Claimed};
 pub(crate) use connection::Shared;

@@ -103,7 +103,7 @@ impl Survey {
             let mut fields = Vec::<Value>::from_redis_value(part)?.into_iter();
             let mut next = || fields.next().unwrap_or(Value::Int(0));
             let mut tenant = TenantFigures {
-                tenant: String::from_redis_value(next())?.parse()?,
+                tenant: TenantId::stored(&String::from_redis_value(next())?)?,
                 running: u64::from_redis_value(next())?,
                 following: u64::from_redis_value(next())?,
                 waiting: 0,

@@ -265,9 +265,15 @@ local function virtual(t, ms) return floor(ms * 1000 / weight(t) + 0.5) end
 local function count(S, field, by) S.counts[field] = (S.counts[field] or 0) + by end
 
 -- Notes that a tenant is active: for the elastic bound, for lists of tenants, and so that `rest`
--- looks at it when it has been quiet for long. True if that was news.
+-- looks at it when it has been quiet for long. True if that was news. The canary (see `TenantId::canary`) is in
+-- the list, but never counts as active: slots are not kept back on its account.
 local function note_active(S, t)
   local a = t.a
+  if t.name == '_canary' then
+    if a[LIVE] == 0 or a[NOTED] <= 0 then call('ZADD', S.base .. ':tns', 'NX', 0, t.name) end
+    a[NOTED] = S.now
+    return
+  end
   if S.now - a[NOTED] >= ACTIVE_STEP_MS then
     if S.now - a[NOTED] >= ACTIVE_MS then call('ZADD', S.base .. ':rest', int(S.now + ACTIVE_MS), t.name) end
     a[NOTED] = S.now
