@@ -16,6 +16,7 @@ mod artifacts;
 mod assets;
 pub mod auth;
 mod batch;
+pub(crate) mod canary;
 mod check;
 mod compress;
 pub mod cors;
@@ -45,6 +46,7 @@ mod webhooks;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -68,12 +70,14 @@ use self::look::Look;
 pub use self::openapi::document;
 use self::problem::{ApiError, Kind, PROBLEM_JSON, Unfinished};
 pub(crate) use self::webhooks::body as webhook_body;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Picture, age_max};
 use crate::storage::{AssetLimits, Store};
 use crate::webhooks::Targets;
 
 /// The header that names a request, in both directions.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Most tenants of a shard that the metrics look at, those that were last active.
+const SURVEYED_MAX: usize = 20_000;
 /// Longest request id that is taken over.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
@@ -179,6 +183,9 @@ struct Shared {
     long_polls: Arc<Semaphore>,
     forms: Semaphore,
     stats: Look<Stats>,
+    picture: Look<Arc<Picture>>,
+    /// How old it may be, ms.
+    picture_age: AtomicU64,
     storage_probe: Look<()>,
 }
 
@@ -197,6 +204,8 @@ impl App {
             long_polls: Arc::new(Semaphore::new(parts.limits.long_polls_max)),
             forms: Semaphore::new(parts.limits.forms_max),
             stats: Look::default(),
+            picture: Look::default(),
+            picture_age: AtomicU64::new(1000),
             storage_probe: Look::default(),
             parts,
         }))
@@ -259,6 +268,38 @@ impl App {
             stats.map_err(|error| error.cause_text().unwrap_or_default())
         };
         self.0.stats.at_most(age_max, look).await
+    }
+
+    /// All that metrics tell of queue and fleet; one look at a time, at most a second old, older where looking takes
+    /// long.
+    pub(crate) async fn picture(&self) -> Result<Arc<Picture>, String> {
+        let app = self.clone();
+        let look = || async move {
+            let began = Instant::now();
+            let queue = app.queue();
+            let (stats, survey, canary) = tokio::join!(
+                app.redis("stats", queue.stats()),
+                app.redis("survey", queue.survey(SURVEYED_MAX)),
+                app.redis("canary", queue.canary()),
+            );
+            let picture = stats.and_then(|stats| {
+                Ok(Picture {
+                    stats,
+                    survey: survey?,
+                    canary: canary?,
+                })
+            });
+            let age_max = age_max(began.elapsed());
+            app.0.picture_age.store(
+                u64::try_from(age_max.as_millis()).unwrap_or(u64::MAX),
+                Ordering::Relaxed,
+            );
+            picture
+                .map(Arc::new)
+                .map_err(|error| error.cause_text().unwrap_or_default())
+        };
+        let age_max = Duration::from_millis(self.0.picture_age.load(Ordering::Relaxed));
+        self.0.picture.at_most(age_max, look).await
     }
 
     /// Whether a file can be stored, at most `age_max` old.

@@ -8,7 +8,7 @@
 //! is told alike by every API process, from Redis: add it up with `max`, not `sum`.
 
 use prometheus::{
-    Encoder as _, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts,
+    CounterVec, Encoder as _, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
 
@@ -123,7 +123,7 @@ definitions! {
     JOBS_FINISHED: Kind::Counter, All, "manimq_jobs_finished_total", ["lane", "status", "class"],
         "Jobs that ended, counted by whoever settled them; class is the failure class or empty.";
     JOBS_DEDUPLICATED: Kind::Counter, Api, "manimq_jobs_deduplicated_total", ["mode"],
-        "Submits that needed no render of their own: cache (an earlier result answered), coalesced (they wait for another's render).";
+        "Submits that needed no render of their own: cache (an earlier result answered), coalesced (they wait for another's render). Of the whole fleet: use max, not sum.";
     JOBS_REDELIVERED: Kind::Counter, Api, "manimq_jobs_redelivered_total", ["reason"],
         "Jobs that went back to the queue after an attempt: lost_worker (its lease ran out), failed (retried with back-off), released (given back uncounted). Of the whole fleet: use max, not sum.";
     DEAD_LETTERS: Kind::Counter, Api, "manimq_dead_letters_total", ["class"],
@@ -211,9 +211,9 @@ definitions! {
     SANDBOX_START_DURATION: Kind::Histogram(START_S), Worker, "manimq_sandbox_start_duration_seconds", [],
         "From the start of a sandbox until it has proved that it can render.";
     SANDBOX_RECYCLES: Kind::Counter, Worker, "manimq_sandbox_recycles_total", ["cause"],
-        "Sandboxes that were replaced: lost (broke under a job), reset (could not be made clean), start (could not be started).";
+        "Sandboxes that were replaced: lost (broke under a job), reset (something of a job was left), jobs (has served as many as it may), start (could not be started).";
     SANDBOX_DENIALS: Kind::Counter, Worker, "manimq_sandbox_denials_total", ["kind"],
-        "Renders that ended because the scene tried what the sandbox denies: network, process, files, memory, escape, other.";
+        "Renders that ended because the scene tried what the sandbox denies: network, process, files, threads, escape (to deceive the renderer), other.";
     SANDBOX_PEAK_MEMORY: Kind::Histogram(MEMORY_BYTES), Worker, "manimq_sandbox_peak_memory_bytes", ["quality"],
         "Largest resident memory of each attempt.";
     SANDBOX_CPU: Kind::Counter, Worker, "manimq_sandbox_cpu_seconds_total", ["quality"],
@@ -237,6 +237,20 @@ impl Definition {
     pub fn counter(&self, registry: &Registry) -> IntCounterVec {
         assert_eq!(self.kind, Kind::Counter, "{}", self.name);
         let metric = IntCounterVec::new(self.opts(), self.labels).expect("a valid definition");
+        registry
+            .register(Box::new(metric.clone()))
+            .expect("registered once");
+        metric
+    }
+
+    /// Makes the counter of any amounts and registers it.
+    ///
+    /// # Panics
+    /// As [`Definition::counter`].
+    #[must_use]
+    pub fn counter_f64(&self, registry: &Registry) -> CounterVec {
+        assert_eq!(self.kind, Kind::Counter, "{}", self.name);
+        let metric = CounterVec::new(self.opts(), self.labels).expect("a valid definition");
         registry
             .register(Box::new(metric.clone()))
             .expect("registered once");

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::{
     ArtifactRole, ConnectError, EventSender, FailureClass, Progress, RenderError, RenderEvent,
-    RenderFailure, RenderRequest, Rendered, RenderedFile, Sandbox, Stage, Timings, Usage, Versions,
+    RenderFailure, RenderRequest, Rendered, RenderedFile, Sandbox, Stage, TexUse, Timings, Usage,
+    Versions,
 };
 
 /// What a [`FakeSandbox`] does with one job.
@@ -144,6 +145,7 @@ fn rendered(request: &RenderRequest, content: &[u8]) -> std::io::Result<Rendered
             animations: 1,
             ..Usage::default()
         },
+        tex: TexUse::default(),
         warnings: Vec::new(),
     })
 }

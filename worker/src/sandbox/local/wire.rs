@@ -11,7 +11,7 @@ use rustix::net::{
 use serde::{Deserialize, Serialize};
 use tokio::io::unix::AsyncFd;
 
-use crate::sandbox::{Progress, RenderFailure, Timings, Versions};
+use crate::sandbox::{Progress, RenderFailure, TexUse, Timings, Versions};
 
 /// Longest message either side sends. Mirrors `protocol.py`.
 pub(super) const MESSAGE_BYTES_MAX: usize = 128 * 1024;
@@ -129,6 +129,8 @@ pub(super) struct DoneMessage {
     /// For the user, from the scene's own process: bounded and harmless.
     pub warnings: Vec<String>,
     pub formulas_set: u32,
+    #[serde(default)]
+    pub tex: TexUse,
     pub cpu_s: f64,
     pub peak_memory_bytes: u64,
 }
