@@ -6,7 +6,6 @@ from .names import MEMORY_LIMIT_BYTES
 
 BUSY = f"sum by (instance) ({sel('manimq_worker_slots', state='busy')})"
 READY = f"sum by (instance) ({sel('manimq_worker_slots', state='idle|busy|draining')})"
-DRAINING = f"sum by (instance) ({sel('manimq_worker_slots', state='draining')})"
 HEARTBEAT = sel("manimq_worker_heartbeat_timestamp_seconds")
 CACHE = "manimq_latex_cache_requests_total"
 
@@ -72,8 +71,10 @@ workers = Dashboard(
                    Target(mean("manimq_latex_compile_duration_seconds"), "mean")]),
             graph("Formulas known from earlier", "Part of the formulas that needed no LaTeX run.", "percentunit",
                   [Target(f"{total(CACHE, result='hit')} / ({total(CACHE)} > 0)", "hits")], maximum=1),
-            graph("Draining", "Slots that finish what runs and take nothing new. A worker that drains for longer than a "
-                  "render may take is stuck.", "short", [Target(f"{DRAINING} > 0", "{{instance}}")], stack=True),
+            graph("Draining", "Slots that finish what runs and take nothing new, and their workers: they stop, or an operator "
+                  "drains them. For longer than a render may take: stuck, or forgotten.", "short", [
+                      Target(f"max({fleet('manimq_fleet_slots', state='draining')})", "slots"),
+                      Target(f"max({fleet('manimq_fleet_workers', state='draining')})", "workers")]),
         ]),
     ],
 )
