@@ -84,8 +84,7 @@ class Load:
         """Successes of all lanes, shared work, formulas, what scenes do wrong, what is refused."""
         for lane in ("interactive", "normal", "batch"):
             self.submit(SQUARE, lane=lane)
-        for text in ("x^2 + y^2 = z^2", "x^2 + y^2 = z^2", "e = m c^2"):  # the second is known by then
-            self.submit(FORMULA.format(text))
+        formula = self.submit(FORMULA.format("x^2 + y^2 = z^2"))["id"]
         self.submit(SQUARE, output={"quality": "medium"})
         self.submit(SQUARE, output={"quality": "low", "format": "gif"})
         self.submit(WRONG)
@@ -97,6 +96,8 @@ class Load:
             self.submit(SQUARE + "# once\n", headers={"Idempotency-Key": "a-day"}, new=False)
         self.submit(SQUARE, "limited")
         self.submit(SQUARE, "limited", expect=429)
+        self.wait("default", formula, "succeeded")
+        self.submit(FORMULA.format("x^2 + y^2 = z^2"))  # known by now
 
     def cancelled(self):
         """A job that somebody follows, by events and by a long poll, until it is cancelled."""
@@ -155,11 +156,13 @@ class Load:
         ended = until(killed_until_buried, f"{job} is buried")
         if (ended["status"], ended["error"]["class"], len(ended["attempts"])) != ("failed", "sandbox_unavailable", 3):
             raise AssertionError(ended)
+        ready = 'manimq_worker_slots{state="idle"} == 2'
+        until(lambda: self.stack.ask("query", query=ready)["result"], "the slots have sandboxes again")
 
     def worker_dies(self):
         """The only worker is killed while it renders and others wait. Gives the job that it rendered."""
         job = self.submit(LONG)["id"]
-        self.wait("default", job, "running")
+        until(lambda: self.get("default", job)["stage"] == "rendering", f"{job} is drawn")
         for _ in range(3):
             self.submit(SQUARE, "ann")
         self.stack.stop("worker", signal.SIGKILL)

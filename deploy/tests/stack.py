@@ -227,6 +227,8 @@ class Stack:
                                   f"--storage.tsdb.path={self.work / 'tsdb'}",
                                   f"--web.listen-address=127.0.0.1:{self.ports['prometheus']}"])
         self.ready("prometheus", f"{self.prometheus}/-/ready")
+        # A counter that was not seen before its first step has no increase.
+        until(lambda: len(self.ask("query", query="count by (job) (up == 1)")["result"]) == len(where), "all are scraped")
 
     # --- What is asked of them ------------------------------------------------------------------
 

@@ -85,17 +85,30 @@ step_after_copy() {
 
 step() { chroot "$CHROOT" /opt/manimq/deploy/images/worker-root "$1"; }
 
-# What a container has: /proc, a few devices, and file systems in memory where compose mounts them.
+# What a container has, while its image is built and later.
 mounts() {
+  mkdir -p "$CHROOT/proc" "$CHROOT/dev"
   mount -t proc proc "$CHROOT/proc"
-  mount -t tmpfs -o size=2g,mode=0700,uid=$USER_ID,gid=$USER_ID,nosuid,nodev,noexec sandbox "$CHROOT/sandbox"
-  mount -t tmpfs -o size=256m,mode=1777,nosuid,nodev,noexec tmp "$CHROOT/tmp"
   mount -t tmpfs -o mode=0755,size=1m dev "$CHROOT/dev"
+  ln -s /proc/self/fd "$CHROOT/dev/fd"
   local device
   for device in null zero full random urandom; do
     touch "$CHROOT/dev/$device"
     mount --bind "/dev/$device" "$CHROOT/dev/$device"
   done
+}
+
+# And where compose mounts file systems in memory.
+more_mounts() {
+  mount -t tmpfs -o size=2g,mode=0700,uid=$USER_ID,gid=$USER_ID,nosuid,nodev,noexec sandbox "$CHROOT/sandbox"
+  mount -t tmpfs -o size=256m,mode=1777,nosuid,nodev,noexec tmp "$CHROOT/tmp"
+}
+
+# The image takes the Python environment from a stage of its own, without what built it.
+without_compilers() {
+  chroot "$CHROOT" apt-get -q -y purge python3-venv python3-dev gcc libc6-dev pkg-config libcairo2-dev libpango1.0-dev
+  chroot "$CHROOT" apt-get -q -y autoremove --purge
+  ! chroot "$CHROOT" sh -c 'command -v gcc'
 }
 
 # As the image's user: no capability, no way to get one.
@@ -124,9 +137,11 @@ fi
 command -v debootstrap >/dev/null || { echo "FAILED - debootstrap is here (apt-get install debootstrap)"; exit 1; }
 
 check "debootstrap makes a Debian 12" bootstrap
+mounts
 check "the script of the image installs what a render needs of Debian" step_after_copy
 check "the script of the image makes the Python environment, from hashes" step python
+check "the compilers go, as they are in no layer of the image" without_compilers
 check "the script of the image ends with caches and folders" step finish
-mounts
+more_mounts
 check "as the image's user, without any capability, the worker verifies that it can render" verifies
 check "it renders what is sent to the API, formulas too, and stores the film" live

@@ -27,13 +27,13 @@ workers = Dashboard(
         Row("Slots", [
             graph("Slots by state and worker", "Quarantined: the sandbox could not be made; that worker's log says why.",
                   "short", [Target(f"sum by (instance, state) ({sel('manimq_worker_slots')})", "{{instance}} {{state}}")],
-                  stack=True),
+                  stack=True, width=7),
             graph("Workers", "Live ones: active, or draining. From Redis, so also those that Prometheus does not find.", "short",
-                  [Target(f"max by (state) ({fleet('manimq_fleet_workers')})", "{{state}}")], stack=True),
+                  [Target(f"max by (state) ({fleet('manimq_fleet_workers')})", "{{state}}")], stack=True, width=5),
             raw_heatmap("Utilisation by worker", "Busy slots over ready ones, a row a worker: dark is busy.", "percentunit",
-                        [Target(f"{BUSY} / ({READY} > 0)", "{{instance}}")]),
+                        [Target(f"{BUSY} / ({READY} > 0)", "{{instance}}")], width=6),
             table("Heartbeat", "Time since Redis last answered a worker. After 12 s its jobs are given to others.", "s",
-                  [("Age", f"time() - max by (instance, worker) ({HEARTBEAT})")], sort="Age"),
+                  [("Age", f"time() - max by (instance, worker) ({HEARTBEAT})")], sort="Age", width=6),
         ]),
         Row("Renders", [
             heatmap("Render duration", "From claim to settlement, of attempts that succeeded.", "s",
