@@ -33,6 +33,9 @@ pub struct System {
     url: String,
     http: reqwest::Client,
     api_environment: Vec<(String, String)>,
+    /// Of the API and the worker.
+    environment: Vec<(String, String)>,
+    metrics: [String; 2],
 }
 
 fn workspace() -> PathBuf {
@@ -82,6 +85,14 @@ impl System {
 
     /// The same, with more in the environment of the API (and of it alone).
     pub async fn start_with(api_environment: Vec<(String, String)>) -> Self {
+        Self::start_in(api_environment, Vec::new()).await
+    }
+
+    /// The same, with more in the environment of both.
+    pub async fn start_in(
+        api_environment: Vec<(String, String)>,
+        environment: Vec<(String, String)>,
+    ) -> Self {
         let mut system = Self {
             redis: RedisServer::start_durable(),
             api: None,
@@ -91,6 +102,8 @@ impl System {
             url: String::new(),
             http: reqwest::Client::new(),
             api_environment,
+            environment,
+            metrics: Default::default(),
         };
         system.start_api().await;
         system.start_worker().await;
@@ -145,6 +158,7 @@ impl System {
                     .iter()
                     .map(|(name, value)| (name, value)),
             )
+            .envs(self.environment.iter().cloned())
             .args(["--redis-url", &self.redis.url(), "--data-dir"])
             .arg(self.folder.path().join("data"))
             .arg("--announce")
@@ -160,6 +174,7 @@ impl System {
             .unwrap()
             .trim_end_matches('/')
             .to_owned();
+        self.metrics[0] = told["metrics"].as_str().unwrap().to_owned();
         // A restarted API keeps its address.
         self.listen = self.url.trim_start_matches("http://").to_owned();
         self.api = Some(child);
@@ -196,6 +211,7 @@ impl System {
             .args(["run", "--slots", "2", "--metrics-listen", "127.0.0.1:0"])
             .args(["--redis-url", &self.redis.url(), "--api-url", &self.url])
             .args(["--drain-timeout", "1s"])
+            .envs(self.environment.iter().cloned())
             .arg("--python-env")
             .arg(python_env())
             .arg("--renderer-dir")
@@ -207,7 +223,8 @@ impl System {
             .stderr(self.log("worker"))
             .spawn()
             .unwrap();
-        self.announced(&mut child, &file, "worker").await;
+        let told = self.announced(&mut child, &file, "worker").await;
+        self.metrics[1] = told["metrics"].as_str().unwrap().to_owned();
         self.worker = Some(child);
     }
 
@@ -367,6 +384,27 @@ impl System {
         let path = self.folder.path().join(format!("{}.mp4", job.id));
         std::fs::write(&path, response.bytes().await.unwrap()).unwrap();
         path
+    }
+
+    /// What Prometheus would read from the API and the worker.
+    pub async fn scrape(&self) -> [String; 2] {
+        let mut texts = <[String; 2]>::default();
+        for (text, url) in texts.iter_mut().zip(&self.metrics) {
+            let answer = self
+                .http
+                .get(format!("{url}/metrics"))
+                .send()
+                .await
+                .unwrap();
+            assert_eq!(answer.status(), 200);
+            *text = answer.text().await.unwrap();
+        }
+        texts
+    }
+
+    /// A client.
+    pub fn http(&self) -> &reqwest::Client {
+        &self.http
     }
 
     /// The API's address.
