@@ -13,7 +13,7 @@ import unittest
 
 from load import Load
 from promql import ROOT, all_targets, rules, selectors, substitute
-from stack import Stack, until
+from stack import Stack, free_port, until
 
 # Expressions, by the beginning of their name, that have no data here, and why that is right.
 NO_PROMPTS = "this load has no prompts"
@@ -117,6 +117,14 @@ class Live(unittest.TestCase):
     def value(self, expr: str) -> float:
         result = self.stack.ask("query", query=expr)["result"]
         return float(result[0]["value"][1]) if result else math.nan
+
+    def test_the_health_check_of_the_images_tells_well_from_unwell(self):
+        check = ROOT / "deploy" / "images" / "healthy"
+        for part in ("api", "worker"):
+            port = str(self.stack.ports[part])
+            self.assertEqual(subprocess.run([check, port, "/healthz"], capture_output=True).returncode, 0, part)
+            self.assertNotEqual(subprocess.run([check, port, "/no-such-page"], capture_output=True).returncode, 0, part)
+        self.assertNotEqual(subprocess.run([check, str(free_port()), "/healthz"], capture_output=True).returncode, 0)
 
     def test_the_panels_can_be_drawn(self):
         folder = os.environ.get("MANIMQ_DRAW") or str(self.stack.work / "panels")
