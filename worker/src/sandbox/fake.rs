@@ -145,5 +145,6 @@ fn rendered(request: &RenderRequest, content: &[u8]) -> std::io::Result<Rendered
             ..Usage::default()
         },
         warnings: Vec::new(),
+        layout: Vec::new(),
     })
 }
