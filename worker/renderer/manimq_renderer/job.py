@@ -36,7 +36,7 @@ SETUP_FAILED = 71
 """Exit status of a job that could not confine itself. Ours only before ``confined`` was said."""
 
 _LAST_WORDS_S = 0.3
-_LAYOUT_SHARE = 0.07
+LAYOUT_SHARE = 0.07
 """Of the render's time, for looking at what it shows; one look more may be begun within it."""
 _RECURSION_MAX = 100_000
 """A hundred times Python's own; more than a scene has a use for."""
@@ -277,7 +277,7 @@ class _Job(SceneProcess):
         # for putting the configuration back: that takes 14 ms, and nobody looks.
         instance = scene_class()
         Manager(instance)
-        watch = layout.Watch(instance, share=_LAYOUT_SHARE)
+        watch = layout.Watch(instance, share=LAYOUT_SHARE)
         started = time.monotonic()
         instance.render()
         final = getattr(instance.renderer.file_writer, "final_file_path", None)

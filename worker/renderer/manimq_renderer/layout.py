@@ -323,7 +323,7 @@ def _capital_pixels(text: Item, picture: Picture) -> float | None:
     boxes = picture.boxes[text.leaves]
     units = float((boxes[:, 3] - boxes[:, 1]).max())
     try:
-        size = float(text.mobject.font_size)
+        size = float(getattr(text.mobject, "font_size", 0))
     except Exception:  # noqa: BLE001 - a class of the scene's own
         return None
     units = max(units, size / 48 * _CAPITAL_UNITS)

@@ -51,8 +51,8 @@ _DRAWN = (VMobject, PMobject, AbstractImageMobject)
 
 
 def is_text(mobject: Any) -> bool:
-    """Whether a person reads it."""
-    return isinstance(mobject, _TEXTS)
+    """Whether a person reads it: Manim's classes of texts, and the templates' own (``kit/text.py``)."""
+    return isinstance(mobject, _TEXTS) or isinstance(getattr(mobject, "font_size_used", None), (int, float))
 
 
 @dataclass(slots=True)
