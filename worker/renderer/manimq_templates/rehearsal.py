@@ -16,6 +16,7 @@ from manim.scene.scene_file_writer import SceneFileWriter
 from PIL import Image
 
 from . import load
+from .kit.layout import set_frame
 
 ASPECTS = {"16:9": (16, 9), "9:16": (9, 16), "1:1": (1, 1)}
 _KEPT_MAX = 240
@@ -97,6 +98,7 @@ def rehearse(
     config.seed = 1
     if media is not None:
         config.media_dir = str(media)
+    set_frame()  # the camera looks at it when it is made
     scene: Scene = load(template, params)(renderer=CairoRenderer(file_writer_class=_Keeper))
     watch = _watch(scene)
     scene.render()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from manim import DashedLine, Create, FadeIn, LaggedStart, VGroup, Write
+from manim import DashedLine, Create, FadeIn, LaggedStart, VGroup, VMobject
 
 from .. import kit
-from .features import asymptotes, extrema, good_y_range, roots
+from ..kit import asymptotes, extrema, good_y_range, roots
 
 _MARKS_MAX = 6
 
@@ -35,8 +35,7 @@ class Template(kit.TemplateScene):
             # Both graphs belong in the picture, and the mirror must stand at 45 degrees.
             x0 = y0 = max(min(x0, y0), -8.0) if min(x0, y0) < 0 else min(x0, y0)
             x1 = y1 = min(max(x1, y1), x0 + 16.0) if max(x1, y1) > x0 else x0 + 1
-        stage = self.stage
-        key, room = stage.rows(0.62 * self._key_rows(len(functions)), stage.height - 0.62 * self._key_rows(len(functions)), gap=0.1)
+        key, room = self._boxes(len(functions))
         self.plot = kit.Plot(theme, room, (x0, x1), (y0, y1), equal=mirrored)
         self.play(FadeIn(self.plot), run_time=0.8)
         labels = self._legend(functions, key)
@@ -56,19 +55,25 @@ class Template(kit.TemplateScene):
         if mirrored:
             self._mirror(f, x0, x1)
 
-    def _key_rows(self, count: int) -> int:
-        return count if self.stage.width < 9 else (count + 1) // 2
+    def _boxes(self, count: int) -> tuple[kit.Box, kit.Box]:
+        """Where the formulas stand, and where the plot: beside it if there are many and room."""
+        stage = self.stage
+        if count > 1 and not stage.tall and stage.width > 9:
+            room, key = stage.columns(0.72, 0.28, gap=0.5)
+            return key.inset(0, max(0.0, key.height / 2 - 0.75 * count)), room
+        row = 0.72 * count
+        key, room = stage.rows(row, stage.height - row, gap=0.1)
+        return key, room
 
     def _legend(self, functions: list[kit.Formula], box: kit.Box) -> list[VGroup]:
-        rows = self._key_rows(len(functions))
-        columns = 1 if rows == len(functions) else 2
-        cells = [cell for row in box.rows(*[1] * rows, gap=0.08) for cell in row.columns(*[1] * columns, gap=0.4)]
-        labels = []
-        for index, (f, cell) in enumerate(zip(functions, cells, strict=False)):
-            name = "fghk"[index]
-            formula = self.tex(f"{name}(x) = {f.latex}", size="body", color=self.theme.colour(index))
-            kit.fit(formula, cell, at=(0.5, 0.5) if len(functions) == 1 or columns == 1 else (0.5, 0.5))
-            labels.append(VGroup(formula))
+        cells = box.rows(*[1] * len(functions), gap=0.12)
+        labels = [
+            self.tex(f"{'fghk'[i]}(x) = {f.latex}", color=self.theme.colour(i)) for i, f in enumerate(functions)
+        ]
+        least = min(min(1.0, cell.width / each.width, cell.height / each.height) for each, cell in zip(labels, cells, strict=True))
+        for each, cell in zip(labels, cells, strict=True):
+            # All in one size, unless one is far too long.
+            kit.fit(each.scale(max(least, 0.7)), cell)
         return labels
 
     def _mark(self, points: list[tuple[float, float]], colour: str, caption: str, none: str) -> None:
@@ -123,9 +128,6 @@ class Template(kit.TemplateScene):
         line = DashedLine(plot.c2p(x0, x0), plot.c2p(x1, x1), color=theme.muted, stroke_width=3)
         mirror = VGroup()
         for piece in plot.pieces(f, x0, x1):
-            path = plot.curve(f, theme.teal, 0, 0)
-            from manim import VMobject
-
             path = VMobject(stroke_color=theme.teal, stroke_width=theme.stroke)
             path.set_points_as_corners(plot.c2p(piece[:, 1], piece[:, 0]))
             mirror.add(path)

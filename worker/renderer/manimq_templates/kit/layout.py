@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -117,3 +118,29 @@ def halo(mobject: M, colour: str, width: float = 7) -> M:
         if isinstance(each, VMobject):
             each.set_stroke(colour, width=width, background=True)
     return mobject
+
+
+def even(mobjects: Sequence[Mobject], box: Box | None = None) -> None:
+    """All of them as small as the one that had to shrink most, so that equals look equal.
+
+    With ``box``, each shrinks to that size first; where they stand is kept.
+    """
+    if not mobjects:
+        return
+    if box is not None:
+        wide, tall = max(each.width for each in mobjects), max(each.height for each in mobjects)
+        scale = min(1.0, box.width / max(wide, 1e-6), box.height / max(tall, 1e-6))
+        for each in mobjects:
+            each.scale(scale)
+        return
+    least = min(getattr(each, "shrunk", 1.0) for each in mobjects)
+    for each in mobjects:
+        each.scale(least / getattr(each, "shrunk", 1.0))
+        each.shrunk = least
+
+
+def keep_in(mobject: M, box: Box) -> M:
+    """Move it the least that brings it inside."""
+    dx = max(box.left - mobject.get_left()[0], 0) or min(box.right - mobject.get_right()[0], 0)
+    dy = max(box.bottom - mobject.get_bottom()[1], 0) or min(box.top - mobject.get_top()[1], 0)
+    return mobject.shift([dx, dy, 0])

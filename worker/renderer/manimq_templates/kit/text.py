@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 import textwrap
 import unicodedata
+from typing import Any
 
-from manim import DOWN, MathTex, Text, VGroup, VMobject
+from manim import DOWN, MathTex, Text, VGroup, VMobject, config
 
 from .layout import Box, fit
 from .theme import Theme
 
 _REFERENCE = "Éy"
 """Drawn before each line and taken away: they tell where its base line is."""
-_LINE = 1.32
+_LINE = 1.14
 """Distance of base lines, in heights of the reference."""
 _SHRINK_FIRST = 0.8
 _LENGTH_MAX = 1200
+_PANGO_WIDTH = 100_000
 
 LATEX_SIZES = {"title": 56, "heading": 48, "body": 40, "small": 32, "tiny": 26}
 
@@ -29,17 +31,28 @@ def clean(written: object) -> str:
 
 
 class Lines(VGroup):
-    """Lines of text, each a group of glyphs; ``font_size`` is what they came out as."""
+    """Lines of text, each a group of glyphs; ``shrunk`` says how much smaller than asked they came out."""
 
-    def __init__(self, *lines: VGroup, font_size: float = 0, box_height: float = 0) -> None:
+    def __init__(self, *lines: VGroup, shrunk: float = 1.0) -> None:
         super().__init__(*lines)
-        self.font_size_used = font_size
-        self.line_height = box_height
+        self.shrunk = shrunk
+
+
+class _Unwrapped(Text):
+    """Text that Pango does not wrap: Manim has it wrap at as many points as the picture has pixels."""
+
+    def _text2svg(self, color: Any) -> str:
+        width = config.pixel_width
+        config.pixel_width = _PANGO_WIDTH
+        try:
+            return super()._text2svg(color)
+        finally:
+            config.pixel_width = width
 
 
 def _line(written: str, font_size: float, font: str, weight: str, slant: str, color: str) -> tuple[VGroup, float]:
     """The glyphs of one line with its base line at y = 0, from x = 0; and the reference's height."""
-    drawn = Text(
+    drawn = _Unwrapped(
         _REFERENCE + (" " if written[:1].isspace() else "") + written,
         font=font, font_size=font_size, weight=weight, slant=slant, color=color, warn_missing_font=False,
     )  # fmt: skip
@@ -70,12 +83,12 @@ def text(
     font_size = float(getattr(theme, size)) if isinstance(size, str) else float(size)
     look = (theme.mono if mono else theme.font, weight, slant, color or theme.ink)
     if not written:
-        return Lines(VGroup(), font_size=font_size)
+        return Lines(VGroup())
     whole, unit = _line(written, font_size, *look)
     # One line, at most a little smaller.
     scale = min(1.0, width / max(whole.width, 1e-6), height / unit)
     if scale >= _SHRINK_FIRST or lines_max == 1 or len(written) < 2:
-        return _placed([whole], unit, align, font_size, scale)
+        return _placed([whole], unit, align, scale)
     # Wrapped, as large as the height allows.
     per_unit = len(written) / max(whole.width, 1e-6)
     best: tuple[float, list[str]] = (0.0, [written])
@@ -95,7 +108,7 @@ def text(
     lines = [_line(each, font_size, *look)[0] for each in best[1]]
     widest = max(each.width for each in lines)
     tall = unit * (1 + _LINE * (len(lines) - 1))
-    return _placed(lines, unit, align, font_size, min(1.0, width / max(widest, 1e-6), height / tall))
+    return _placed(lines, unit, align, min(1.0, width / max(widest, 1e-6), height / tall))
 
 
 def _balanced(lines: list[str], written: str, room: int) -> list[str]:
@@ -108,13 +121,13 @@ def _balanced(lines: list[str], written: str, room: int) -> list[str]:
     return lines
 
 
-def _placed(lines: list[VGroup], unit: float, align: str, font_size: float, scale: float) -> Lines:
+def _placed(lines: list[VGroup], unit: float, align: str, scale: float) -> Lines:
     widest = max(each.width for each in lines)
     for index, each in enumerate(lines):
         spare = widest - each.width
         across = {"left": 0.0, "center": spare / 2, "right": spare}[align]
         each.shift([across, 0, 0] + index * unit * _LINE * DOWN)
-    made = Lines(*lines, font_size=font_size * scale, box_height=unit * scale)
+    made = Lines(*lines, shrunk=scale)
     if scale < 0.999:
         made.scale(scale)
     made.move_to([0, 0, 0])
@@ -134,7 +147,3 @@ def tex(
     room = Box(0, 0, min(width, 1e3), min(height, 1e3))
     return fit(made, room, at=None)
 
-
-def recolour(mobject: VMobject, colour: str) -> VMobject:
-    """Fill of all glyphs in one colour."""
-    return mobject.set_fill(colour)

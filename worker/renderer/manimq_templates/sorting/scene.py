@@ -69,6 +69,7 @@ class Template(kit.TemplateScene):
             label = self.text(kit.num(number), "small", weight="MEDIUM", width=slot * 0.9, lines_max=1)
             label.move_to([self.places[i], base - label_height / 2, 0])
             self.bars.append(VGroup(bar, label))
+        kit.even([each[1] for each in self.bars])
 
     def _counter(self) -> VGroup:
         c = self.counts

@@ -23,18 +23,18 @@ class Template(kit.TemplateScene):
 
     def story(self) -> None:
         theme, p = self.theme, self.p
-        box = self.safe.inset(0.5, 0.9)
+        box = self.safe.inset(0.5, 1.1)
         style = p.get("style", "line")
         title = self.text(p.get("title") or " ", 74, weight="BOLD", width=box.width, height=box.height * 0.5, lines_max=5)
         below = VGroup()
         if p.get("subtitle"):
             below.add(self.text(p["subtitle"], 34, color=theme.muted, width=box.width * 0.92, height=1.5, lines_max=3))
-        author = self.text(p.get("author") or "", "small", color=theme.muted, width=box.width, height=0.4, lines_max=1)
+        author = self.text(p.get("author") or "", "small", color=theme.muted, width=box.width, height=0.75, lines_max=2)
         line = Line([-1.1, 0, 0], [1.1, 0, 0], color=theme.amber, stroke_width=6)
         block = VGroup(title, line, *below) if style == "line" else VGroup(title, *below)
         block.arrange(DOWN, buff=0.45)
         kit.fit(block, box)
-        author.move_to([box.x, self.safe.bottom + 0.35, 0])
+        author.move_to([box.x, self.safe.bottom + 0.4, 0])
         if style == "frame":
             self._frame(box)
         elif style == "dots":

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 
 import numpy as np
+from scipy.integrate import quad
 
-from ..kit import Formula
+from .formula import Formula
 
 _SAMPLES = 1201
 
@@ -126,3 +129,27 @@ def _distinct(found: list[float], span: float) -> list[float]:
         if not kept or each - kept[-1] > 2e-3 * span:
             kept.append(0.0 if abs(each) < 1e-9 * span else each)
     return kept
+
+
+def integral(f: Callable, a: float, b: float) -> float:
+    """The definite integral; NaN where the function is not defined all the way or has no finite area."""
+    x = np.linspace(a, b, 4001)
+    y = np.asarray(f(x), dtype=float)
+    inner = y[1:-1]
+    if a == b or not np.isfinite(inner).all():
+        return 0.0 if a == b else math.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # the routine's way to say that it does not converge
+        try:
+            return float(quad(lambda t: float(f(t)), a, b, limit=200)[0])
+        except Exception:  # noqa: BLE001 - whatever it says, there is no number to show
+            y = np.where(np.isfinite(y), y, 0.0)
+            return float(np.trapezoid(y, x)) if np.abs(y).max() < 1e6 * (1 + np.median(np.abs(y))) else math.nan
+
+
+def nice_fraction(number: float) -> Fraction | None:
+    """The small fraction that a number is, if it is one."""
+    if not math.isfinite(number) or abs(number) > 1e6:
+        return None
+    guess = Fraction(number).limit_denominator(120)
+    return guess if abs(float(guess) - number) < 1e-9 * max(1.0, abs(number)) else None
