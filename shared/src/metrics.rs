@@ -128,6 +128,8 @@ definitions! {
         "From claim to settlement of attempts that succeeded.";
     FRAMES_RENDERED: Kind::Counter, Worker, "manimq_frames_rendered_total", ["quality"],
         "Frames drawn.";
+    LAYOUT_WARNINGS: Kind::Counter, Worker, "manimq_layout_warnings_total", ["kind"],
+        "Warnings about what films show: outside_frame, text_overlap, too_small, blank_end, frozen.";
     OUTPUT_BYTES: Kind::Counter, Worker, "manimq_output_bytes_total", ["format"],
         "Bytes of artifacts stored.";
     LEASES_LOST: Kind::Counter, Worker, "manimq_leases_lost_total", ["reason"],

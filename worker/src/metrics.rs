@@ -1,8 +1,8 @@
 //! The worker's metrics, made from the definitions in `manimq_shared::metrics`.
 
 use manimq_shared::metrics::{
-    self, FRAMES_RENDERED, JOB_DURATION, JOBS_FINISHED, LEASES_LOST, OUTPUT_BYTES, PICKUP_DURATION,
-    STAGE_DURATION, WORKER_SLOTS,
+    self, FRAMES_RENDERED, JOB_DURATION, JOBS_FINISHED, LAYOUT_WARNINGS, LEASES_LOST, OUTPUT_BYTES,
+    PICKUP_DURATION, STAGE_DURATION, WORKER_SLOTS,
 };
 use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec, Registry};
 
@@ -23,6 +23,8 @@ pub struct WorkerMetrics {
     pub job: HistogramVec,
     /// Frames drawn: quality.
     pub frames: IntCounterVec,
+    /// Warnings about what films show: kind.
+    pub layout_warnings: IntCounterVec,
     /// Bytes stored: format.
     pub output_bytes: IntCounterVec,
     /// Leases lost: reason.
@@ -40,6 +42,7 @@ impl Default for WorkerMetrics {
             stage: STAGE_DURATION.histogram(&registry),
             job: JOB_DURATION.histogram(&registry),
             frames: FRAMES_RENDERED.counter(&registry),
+            layout_warnings: LAYOUT_WARNINGS.counter(&registry),
             output_bytes: OUTPUT_BYTES.counter(&registry),
             leases_lost: LEASES_LOST.counter(&registry),
             registry,

@@ -1102,6 +1102,7 @@ impl Job {
                         formulas_set: done.formulas_set,
                     },
                     warnings,
+                    layout: done.layout,
                 })
             }
             (None, Some(Err(failure))) => Err(failure.into()),
