@@ -16,6 +16,7 @@ mod artifacts;
 mod assets;
 pub mod auth;
 mod batch;
+pub(crate) mod canary;
 mod check;
 mod compress;
 pub mod cors;
@@ -44,6 +45,7 @@ mod webhooks;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -68,13 +70,15 @@ use self::look::Look;
 pub use self::openapi::document;
 use self::problem::{ApiError, Kind, PROBLEM_JSON, Unfinished};
 pub(crate) use self::webhooks::body as webhook_body;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Picture, age_max};
 use crate::places::{NoPlace, Place, Places};
 use crate::storage::{AssetLimits, Store};
 use crate::webhooks::Targets;
 
 /// The header that names a request, in both directions.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Most tenants of a shard that the metrics look at, those that were last active.
+const SURVEYED_MAX: usize = 20_000;
 /// Longest request id that is taken over.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 /// When a client that found no free event stream may come again.
@@ -182,6 +186,9 @@ struct Shared {
     long_polls: Arc<Semaphore>,
     forms: Places<TenantId>,
     stats: Look<Stats>,
+    picture: Look<Arc<Picture>>,
+    /// How old it may be, ms.
+    picture_age: AtomicU64,
     storage_probe: Look<()>,
 }
 
@@ -200,6 +207,8 @@ impl App {
             long_polls: Arc::new(Semaphore::new(parts.limits.long_polls_max)),
             forms: Places::new(parts.limits.forms_max, None),
             stats: Look::default(),
+            picture: Look::default(),
+            picture_age: AtomicU64::new(1000),
             storage_probe: Look::default(),
             parts,
         }))
@@ -277,6 +286,38 @@ impl App {
             )
             .retry_after(STREAMS_FULL_RETRY_S)
         })
+    }
+
+    /// All that metrics tell of queue and fleet; one look at a time, at most a second old, older where looking takes
+    /// long.
+    pub(crate) async fn picture(&self) -> Result<Arc<Picture>, String> {
+        let app = self.clone();
+        let look = || async move {
+            let began = Instant::now();
+            let queue = app.queue();
+            let (stats, survey, canary) = tokio::join!(
+                app.redis("stats", queue.stats()),
+                app.redis("survey", queue.survey(SURVEYED_MAX)),
+                app.redis("canary", queue.canary()),
+            );
+            let picture = stats.and_then(|stats| {
+                Ok(Picture {
+                    stats,
+                    survey: survey?,
+                    canary: canary?,
+                })
+            });
+            let age_max = age_max(began.elapsed());
+            app.0.picture_age.store(
+                u64::try_from(age_max.as_millis()).unwrap_or(u64::MAX),
+                Ordering::Relaxed,
+            );
+            picture
+                .map(Arc::new)
+                .map_err(|error| error.cause_text().unwrap_or_default())
+        };
+        let age_max = Duration::from_millis(self.0.picture_age.load(Ordering::Relaxed));
+        self.0.picture.at_most(age_max, look).await
     }
 
     /// Whether a file can be stored, at most `age_max` old.

@@ -108,7 +108,12 @@ fn count(
     took: Duration,
 ) {
     let metrics = &context.metrics;
-    let lane = request.map_or("unknown", |request| request.lane.as_str());
+    // The canary's are told apart, so that nobody takes them for users' jobs.
+    let lane = match request {
+        _ if claim.tenant.is_canary() => "canary",
+        Some(request) => request.lane.as_str(),
+        None => "unknown",
+    };
     let quality = request.map_or("unknown", |request| request.output.quality.as_str());
     if claim.attempt == 1 {
         metrics
@@ -117,6 +122,8 @@ fn count(
             .observe(queued_s(claim));
     }
     let ended = match (outcome, settled) {
+        // Counted by who heard it.
+        (Outcome::Lost, _) => "lost",
         (_, Settled::Lost) => {
             metrics.leases_lost.with_label_values(&["superseded"]).inc();
             "lost"
@@ -130,7 +137,6 @@ fn count(
         }
         (_, Settled::WillRetry) => "will be tried again",
         (Outcome::Released(_), _) => "released",
-        (Outcome::Lost, _) => "lost",
         (Outcome::Failed(result), _) => {
             let class = result
                 .error
@@ -151,6 +157,13 @@ fn count(
                 .job
                 .with_label_values(&[lane, quality])
                 .observe(took.as_secs_f64());
+            let film_s = result.artifacts.first().and_then(|film| film.duration_s);
+            if let Some(film_s) = film_s.filter(|seconds| *seconds > 0.0) {
+                metrics
+                    .realtime_ratio
+                    .with_label_values(&[quality])
+                    .observe(took.as_secs_f64() / film_s);
+            }
             metrics
                 .frames
                 .with_label_values(&[quality])
@@ -218,6 +231,12 @@ async fn render<S: Sandbox>(
         }
     };
     drop(cores);
+    let quality = payload.request.output.quality.as_str();
+    match &result {
+        Ok(rendered) => context.metrics.rendered(quality, rendered),
+        Err(RenderError::Failed(failure)) => context.metrics.render_failed(quality, failure),
+        Err(RenderError::Interrupted | RenderError::SandboxLost { .. }) => {}
+    }
     match result {
         Ok(mut rendered) => {
             for warning in &rendered.layout {
@@ -516,13 +535,16 @@ async fn settle(context: &Context, claim: &Claim, held: &Held, outcome: &Outcome
     }
     let jitter = jitter();
     let settling = || async {
-        match outcome {
-            Outcome::Done(result) => queue.finish(job, epoch, result).await,
-            Outcome::Failed(result) => queue.fail(job, epoch, result, jitter).await,
-            Outcome::Canceled => queue.finish_canceled(job, epoch).await,
-            Outcome::Released(reason) => queue.release(job, epoch, reason).await,
-            Outcome::Lost => Ok(Settled::Lost),
-        }
+        let call = async {
+            match outcome {
+                Outcome::Done(result) => queue.finish(job, epoch, result).await,
+                Outcome::Failed(result) => queue.fail(job, epoch, result, jitter).await,
+                Outcome::Canceled => queue.finish_canceled(job, epoch).await,
+                Outcome::Released(reason) => queue.release(job, epoch, reason).await,
+                Outcome::Lost => Ok(Settled::Lost),
+            }
+        };
+        context.metrics.redis("settle", call).await
     };
     settling
         .retry(

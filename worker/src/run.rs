@@ -105,6 +105,7 @@ where
         &args.redis()?,
         context.leases.clone(),
         board.clone(),
+        context.metrics.clone(),
         end.clone(),
         died.clone().drop_guard(),
     )?;
@@ -123,7 +124,13 @@ where
     });
     let (ready, waiting) = mpsc::channel(slots);
     let pool = TaskTracker::new();
-    let claiming = pool::claim_for_slots(queue.clone(), board.clone(), waiting, stop.clone());
+    let claiming = pool::claim_for_slots(
+        queue.clone(),
+        board.clone(),
+        context.metrics.clone(),
+        waiting,
+        stop.clone(),
+    );
     let alive = died.clone().drop_guard();
     pool.spawn(async move {
         let _alive = alive;

@@ -19,6 +19,7 @@ use manimq_worker::board::{Board, SlotState};
 use manimq_worker::config::RunArgs;
 use manimq_worker::layout::{LayoutKind, LayoutWarning};
 use manimq_worker::leases::{Leases, keep};
+use manimq_worker::metrics::WorkerMetrics;
 use manimq_worker::run::run_with;
 use manimq_worker::sandbox::fake::{FakeSandbox, FakeStep};
 use manimq_worker::sandbox::{ConnectError, FailureClass as Class, RenderError, RenderFailure};
@@ -515,7 +516,8 @@ async fn a_worker_whose_jobs_have_ended_tells_the_other_shards_before_it_is_idle
     let (leases, stop) = (Leases::default(), CancellationToken::new());
     let held = leases.hold(claim.job, claim.epoch);
     let alive = CancellationToken::new().drop_guard();
-    let keeper = keep(&config, leases, board, stop.clone(), alive).unwrap();
+    let metrics = WorkerMetrics::default();
+    let keeper = keep(&config, leases, board, metrics, stop.clone(), alive).unwrap();
     told(1).await;
     drop(held);
     told(0).await;

@@ -93,7 +93,10 @@ pub(super) fn outcome(
     reply: Enqueued,
 ) -> Result<Admitted, ApiError> {
     let metrics = app.metrics();
-    let refused = |policy: &str| metrics.quota_rejections.with_label_values(&[policy]).inc();
+    let refused = |policy: &str| {
+        metrics.quota_rejections.with_label_values(&[policy]).inc();
+        metrics.tenant_rejections.inc(tenant);
+    };
     let id = job.id;
     match reply {
         Enqueued::Accepted | Enqueued::Cached => {

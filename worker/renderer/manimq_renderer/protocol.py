@@ -63,6 +63,8 @@ USER_CLASSES = frozenset(
     }
 )
 """Failure classes that a job may claim for itself. Never one of ours."""
+DENIALS = frozenset({"network", "process", "files", "threads", "escape", "other"})
+"""What a failure of the class ``sandbox_denied`` may be about. Mirrors ``Denial`` in ``worker/src/sandbox.rs``."""
 STAGES = frozenset({"preparing", "rendering", "encoding"})
 LAYOUT_KINDS = frozenset({"outside_frame", "text_overlap", "too_small", "blank_end", "frozen"})
 LAYOUT_MAX = 16
@@ -229,11 +231,13 @@ def clean_failure(event: dict[str, Any], file_name: str) -> dict[str, Any]:
                 code = clean_text(entry.get("code"), 300)
                 stack.append({"line": line, "function": function, "code": code})
     latex = event.get("latex")
+    denied = event.get("denied")
     line = clean_count(event.get("line"))
     failure = {
         "type": "failed",
         "class": claimed if isinstance(claimed, str) and claimed in USER_CLASSES else "scene_error",
         "message": clean_text(event.get("message")) or "the scene failed without a message",
+        "denied": denied if isinstance(denied, str) and denied in DENIALS else None,
         "file": file_name if line is not None else None,
         "line": line,
         "column": clean_count(event.get("column")),

@@ -10,7 +10,8 @@ use crate::layout::LayoutWarning;
 
 use super::{
     ArtifactRole, ConnectError, EventSender, FailureClass, Progress, RenderError, RenderEvent,
-    RenderFailure, RenderRequest, Rendered, RenderedFile, Sandbox, Stage, Timings, Usage, Versions,
+    RenderFailure, RenderRequest, Rendered, RenderedFile, Sandbox, Stage, TexUse, Timings, Usage,
+    Versions,
 };
 
 /// What a [`FakeSandbox`] does with one job.
@@ -157,6 +158,7 @@ fn rendered(
             animations: 1,
             ..Usage::default()
         },
+        tex: TexUse::default(),
         warnings: Vec::new(),
         layout,
     })

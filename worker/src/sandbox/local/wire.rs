@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::unix::AsyncFd;
 
 use crate::layout::LayoutWarning;
-use crate::sandbox::{Progress, RenderFailure, Timings, Versions};
+use crate::sandbox::{Progress, RenderFailure, TexUse, Timings, Versions};
 
 /// Longest message either side sends. Mirrors `protocol.py`.
 pub(super) const MESSAGE_BYTES_MAX: usize = 128 * 1024;
@@ -132,6 +132,8 @@ pub(super) struct DoneMessage {
     /// The same for what the picture shows.
     pub layout: Vec<LayoutWarning>,
     pub formulas_set: u32,
+    #[serde(default)]
+    pub tex: TexUse,
     pub cpu_s: f64,
     pub peak_memory_bytes: u64,
 }
