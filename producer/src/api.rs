@@ -57,6 +57,7 @@ use futures_util::FutureExt as _;
 use manimq_shared::ids::TenantId;
 use manimq_shared::queue::{Hub, Queue, QueueError, Stats};
 use manimq_shared::scene_policy::PolicyMode;
+use manimq_shared::traces::Traces;
 use secrecy::SecretString;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -149,6 +150,8 @@ pub struct Parts {
     pub store: Store,
     /// What is measured.
     pub metrics: Metrics,
+    /// Where traces of jobs go.
+    pub traces: Traces,
     /// What a client may send and hold.
     pub limits: Limits,
     /// How strict the scene policy is.

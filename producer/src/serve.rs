@@ -18,6 +18,7 @@ use manimq_shared::job::JOB_FILES_MAX;
 use manimq_shared::logging::LogFormat;
 use manimq_shared::queue::{ApiKey, Queue, QueueError, RedisConfig, redact};
 use manimq_shared::scene_policy::PolicyMode;
+use manimq_shared::traces::Traces;
 use prometheus::IntGauge;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
@@ -235,6 +236,16 @@ pub struct ServeArgs {
     #[arg(long, env = "MANIMQ_CANARY", default_value = "0s", value_parser = humantime::parse_duration)]
     pub canary: Duration,
 
+    /// Where traces of jobs are sent, by OTLP over HTTP, such as http://127.0.0.1:4318. Not at all without it.
+    /// Headers for it: OTEL_EXPORTER_OTLP_HEADERS.
+    #[arg(
+        long,
+        env = "OTEL_EXPORTER_OTLP_ENDPOINT",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    pub otlp_endpoint: Option<String>,
+
     /// How long answers may still take after the stop.
     #[arg(long, env = "MANIMQ_DRAIN", default_value = "10s", value_parser = humantime::parse_duration)]
     pub drain: Duration,
@@ -297,6 +308,7 @@ pub struct Server {
     /// What it listens on.
     pub addresses: Addresses,
     tasks: Vec<JoinHandle<()>>,
+    traces: Traces,
 }
 
 impl Server {
@@ -307,6 +319,7 @@ impl Server {
                 tracing::error!(error = %error, "a listener ended badly");
             }
         }
+        self.traces.end().await;
     }
 }
 
@@ -372,10 +385,13 @@ pub async fn start(
     };
     let public_url = args.public_url.unwrap_or_else(|| addresses.api.clone());
     let metrics = Metrics::new(args.metrics_tenants);
+    let endpoint = args.otlp_endpoint.as_deref();
+    let traces = Traces::to(endpoint, "manimq", env!("CARGO_PKG_VERSION"))?;
     let app = App::new(Parts {
         queue,
         store,
         metrics: metrics.clone(),
+        traces: traces.clone(),
         limits: Limits {
             source_bytes_max: args.source_bytes_max,
             body_bytes_max: args.body_bytes_max,
@@ -436,7 +452,11 @@ pub async fn start(
         tidy,
         sweep,
     ];
-    Ok(Server { addresses, tasks })
+    Ok(Server {
+        addresses,
+        tasks,
+        traces,
+    })
 }
 
 fn check(args: &ServeArgs) -> anyhow::Result<()> {

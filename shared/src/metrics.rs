@@ -8,8 +8,8 @@
 //! is told alike by every API process, from Redis: add it up with `max`, not `sum`.
 
 use prometheus::{
-    CounterVec, Encoder as _, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    CounterVec, Encoder as _, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec,
+    Opts, Registry, TextEncoder,
 };
 
 /// Content type of what [`encode`] returns.

@@ -1,7 +1,7 @@
 //! One attempt at one job, from the claim to its settlement.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use backon::{ExponentialBuilder, Retryable as _};
 use manimq_shared::job::{
@@ -12,6 +12,7 @@ use manimq_shared::queue::{
     Claim, EventKind, LEASE, Queue, QueueError, RenderLimit, RenderLimits, Renewal, Settled, failed,
 };
 use manimq_shared::scene_policy::{self, CheckError, PolicyMode};
+use manimq_shared::traces::{Span, Traces};
 use tokio_util::sync::CancellationToken;
 
 use crate::assets::{self, AssetError};
@@ -27,6 +28,7 @@ use crate::sandbox::{
     EventReceiver, EventSender, Files, Limits, RenderError, RenderEvent, RenderRequest, Rendered,
     Sandbox,
 };
+use crate::spans::{Spans, trace_of};
 use crate::upload::{Upload, UploadError, Uploader};
 
 /// How long an answer of Redis is waited for when a finished attempt is to be settled: a
@@ -59,6 +61,8 @@ pub struct Context {
     pub cores: Cores,
     /// What is counted.
     pub metrics: WorkerMetrics,
+    /// Where traces of jobs go.
+    pub traces: Traces,
     /// Cancelled when running renders must end now.
     pub kill: CancellationToken,
 }
@@ -73,29 +77,40 @@ enum Outcome {
 }
 
 /// Runs a claimed job in `sandbox` and settles the claim.
-#[tracing::instrument(skip_all, fields(job.id = %claim.job, attempt.n = claim.attempt, lease.epoch = %claim.epoch))]
+#[tracing::instrument(skip_all, fields(job.id = %claim.job, attempt.n = claim.attempt, lease.epoch = %claim.epoch, trace_id = trace_of(&claim).id()))]
 pub async fn run<S: Sandbox>(context: &Context, sandbox: &mut S, claim: Claim) {
     let started = Instant::now();
+    let spans = Spans::begin(&context.traces, &claim);
     let held = context.leases.hold(claim.job, claim.epoch);
     let request = claim.payload.as_ref().ok().map(|payload| &payload.request);
     let outcome = match &claim.payload {
-        Ok(payload) => render(context, sandbox, &claim, &held, payload).await,
+        Ok(payload) => render(context, sandbox, &claim, &held, &spans, payload).await,
         Err(error) => {
             tracing::error!(error = %error, "cannot read the job");
             let text = "what Redis holds of this job cannot be read by this worker";
             Outcome::Failed(failed(JobError::new(FailureClass::Internal, text)))
         }
     };
+    let settling = SystemTime::now();
     let settled = settle(context, &claim, &held, &outcome).await;
     drop(held);
-    count(
-        context,
-        &claim,
-        request,
-        &outcome,
-        settled,
-        started.elapsed(),
-    );
+    spans.tell(|| Span::since(outcome.transition(), settling));
+    let took = started.elapsed();
+    let ended = count(context, &claim, request, &outcome, settled, took);
+    spans.end(&claim, &context.board.info().id.to_string(), ended, settled);
+}
+
+impl Outcome {
+    /// The transition that settles it.
+    fn transition(&self) -> &'static str {
+        match self {
+            Self::Done(_) => "finish",
+            Self::Failed(_) => "fail",
+            Self::Canceled => "cancel",
+            Self::Released(_) => "release",
+            Self::Lost => "lost",
+        }
+    }
 }
 
 /// Says in metrics and in the log how the attempt ended.
@@ -106,7 +121,7 @@ fn count(
     outcome: &Outcome,
     settled: Settled,
     took: Duration,
-) {
+) -> &'static str {
     let metrics = &context.metrics;
     // The canary's are told apart, so that nobody takes them for users' jobs.
     let lane = match request {
@@ -193,6 +208,7 @@ fn count(
         "{}: {ended}",
         claim.job
     );
+    ended
 }
 
 async fn render<S: Sandbox>(
@@ -200,6 +216,7 @@ async fn render<S: Sandbox>(
     sandbox: &mut S,
     claim: &Claim,
     held: &Held,
+    spans: &Spans,
     payload: &JobPayload,
 ) -> Outcome {
     // Given back before the result is stored.
@@ -217,6 +234,7 @@ async fn render<S: Sandbox>(
     }
     let stop = request.stop.clone();
     let (sender, receiver) = EventSender::channel(EVENTS);
+    let began = SystemTime::now();
     let result = {
         // Killed renders end through the same token as cancelled ones.
         let killer = async {
@@ -231,6 +249,7 @@ async fn render<S: Sandbox>(
         }
     };
     drop(cores);
+    spans.rendered(began, &result);
     let quality = payload.request.output.quality.as_str();
     match &result {
         Ok(rendered) => context.metrics.rendered(quality, rendered),
@@ -251,7 +270,7 @@ async fn render<S: Sandbox>(
             if payload.request.strict && !rendered.layout.is_empty() {
                 return Outcome::Failed(refused(claim, rendered));
             }
-            publish(context, claim, held, rendered).await
+            publish(context, claim, held, spans, rendered).await
         }
         Err(RenderError::Failed(failure)) => Outcome::Failed(convert::failure(&failure)),
         Err(RenderError::Interrupted) => match held.verdict() {
@@ -432,7 +451,13 @@ fn send(held: &Held, kind: EventKind, data: &impl serde::Serialize) {
     }
 }
 
-async fn publish(context: &Context, claim: &Claim, held: &Held, rendered: Rendered) -> Outcome {
+async fn publish(
+    context: &Context,
+    claim: &Claim,
+    held: &Held,
+    spans: &Spans,
+    rendered: Rendered,
+) -> Outcome {
     let progress = Progress {
         stage: Some(Stage::Uploading),
         fraction: Some(1.0),
@@ -443,7 +468,7 @@ async fn publish(context: &Context, claim: &Claim, held: &Held, rendered: Render
         ..Progress::default()
     };
     send(held, EventKind::Progress, &progress);
-    let started = Instant::now();
+    let (started, began) = (Instant::now(), SystemTime::now());
     let mut artifacts = Vec::new();
     let mut uploads = Vec::new();
     for file in rendered.artifacts {
@@ -479,6 +504,12 @@ async fn publish(context: &Context, claim: &Claim, held: &Held, rendered: Render
         },
         () = context.kill.cancelled() => return Outcome::Released("the worker is stopping"),
     };
+    spans.tell(|| {
+        let bytes: u64 = artifacts.iter().map(|artifact| artifact.bytes).sum();
+        Span::since("upload", began)
+            .with("artifact.bytes", i64::try_from(bytes).unwrap_or(i64::MAX))
+            .failed(stored.is_err().then(|| "storage".to_owned()))
+    });
     match stored {
         Ok(stored) => {
             for (artifact, stored) in artifacts.iter_mut().zip(stored) {

@@ -17,5 +17,6 @@ pub mod run;
 pub mod sandbox;
 pub mod server;
 pub mod slot;
+pub mod spans;
 pub mod upload;
 pub mod verify;

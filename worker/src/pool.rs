@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::board::Board;
 use crate::metrics::WorkerMetrics;
 use crate::slot::Ready;
+use crate::spans::trace_of;
 
 /// Pause after a failed claim: doubles from the first to the second.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -69,6 +70,7 @@ pub async fn claim_for_slots(
                         attempt.n = claim.attempt,
                         lease.epoch = %claim.epoch,
                         tenant.id = %claim.tenant,
+                        trace_id = trace_of(&claim).id(),
                         "claimed {}",
                         claim.job
                     );

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use manimq_shared::ids::WorkerId;
 use manimq_shared::queue::{Queue, QueueError};
+use manimq_shared::traces::Traces;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -79,6 +80,8 @@ where
     })?;
     let metrics_url = format!("http://{}", listener.local_addr()?);
     let board = Board::new(worker, slots);
+    let endpoint = args.otlp_endpoint.as_deref();
+    let traces = Traces::to(endpoint, "manimq-worker", env!("CARGO_PKG_VERSION"))?;
     let kill = CancellationToken::new();
     let context = Context {
         formulas: FormulaStore::default(),
@@ -90,6 +93,7 @@ where
         policy: args.scene_policy,
         ceilings: Ceilings::new(args.limits),
         metrics: WorkerMetrics::default(),
+        traces: traces.clone(),
         kill: kill.clone(),
     };
     tracing::info!(
@@ -194,6 +198,7 @@ where
         tracing::debug!(error = %error, "could not say goodbye");
     }
     end.cancel();
+    traces.end().await;
     // Nothing that is left may keep the process: an idle scrape connection, a hung Redis.
     let rest = async {
         tasks.wait().await;

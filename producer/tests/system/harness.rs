@@ -33,6 +33,7 @@ pub struct System {
     url: String,
     http: reqwest::Client,
     setting: Setting,
+    metrics: [String; 2],
 }
 
 /// What is different from the plain system.
@@ -123,6 +124,7 @@ impl System {
             url: String::new(),
             http: reqwest::Client::new(),
             setting,
+            metrics: Default::default(),
         };
         system.start_api().await;
         system.start_worker().await;
@@ -193,6 +195,7 @@ impl System {
             .unwrap()
             .trim_end_matches('/')
             .to_owned();
+        self.metrics[0] = told["metrics"].as_str().unwrap().to_owned();
         // A restarted API keeps its address.
         self.listen = self.url.trim_start_matches("http://").to_owned();
         self.api = Some(child);
@@ -237,7 +240,8 @@ impl System {
             .stderr(self.log("worker"))
             .spawn()
             .unwrap();
-        self.announced(&mut child, &file, "worker").await;
+        let told = self.announced(&mut child, &file, "worker").await;
+        self.metrics[1] = told["metrics"].as_str().unwrap().to_owned();
         self.worker = Some(child);
     }
 
@@ -404,6 +408,27 @@ impl System {
         let path = self.folder.path().join(format!("{}.mp4", job.id));
         std::fs::write(&path, response.bytes().await.unwrap()).unwrap();
         path
+    }
+
+    /// What Prometheus would read from the API and the worker.
+    pub async fn scrape(&self) -> [String; 2] {
+        let mut texts = <[String; 2]>::default();
+        for (text, url) in texts.iter_mut().zip(&self.metrics) {
+            let answer = self
+                .http
+                .get(format!("{url}/metrics"))
+                .send()
+                .await
+                .unwrap();
+            assert_eq!(answer.status(), 200);
+            *text = answer.text().await.unwrap();
+        }
+        texts
+    }
+
+    /// A client.
+    pub fn http(&self) -> &reqwest::Client {
+        &self.http
     }
 
     /// The API's address.
