@@ -80,13 +80,13 @@ overview = Dashboard(
         ]),
         Row("What to look at", [
             graph("Canary duration", "From the submit of the tiny job of every minute to its film.", "s", [
-                Target(f"max({fleet('manimq_canary_duration_seconds')})", "duration")], width=6),
+                Target(f"max({fleet('manimq_canary_duration_seconds')})", "duration")], width=5),
             graph("Canaries, per minute", "Sent by all API processes, by how they ended.", "cpm",
-                  [Target("60 * " + total("manimq_canary_runs_total", "result"), "{{result}}")], stack=True, width=6),
+                  [Target("60 * " + total("manimq_canary_runs_total", "result"), "{{result}}")], stack=True, width=5),
             table("Alerts", "What fires or is about to. Each has a section in deploy/RUNBOOK.md.", "none",
-                  [("Series", f"count by (alertname, severity, alertstate) ({ALERTS})")], width=12),
+                  [("Series", f"count by (alertname, severity, alertstate) ({ALERTS})")], width=9),
             table("Versions", "How many processes run which version.", "none",
-                  [("Processes", f"count by (program, version) ({sel('manimq_build_info')})")], width=12),
+                  [("Processes", f"count by (program, version) ({sel('manimq_build_info')})")], width=5),
         ]),
     ],
 )

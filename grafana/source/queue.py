@@ -66,8 +66,8 @@ queue = Dashboard(
                           "{{lane}}")], stack=True),
             graph("Work that was shared", "Part of accepted submits that needed no render of their own: a kept result "
                   "answered (cache), or another's render on its way (coalesced).", "percentunit",
-                  [Target(f"{total('manimq_jobs_deduplicated_total', 'mode')} / scalar({total('manimq_jobs_submitted_total')}"
-                          " > 0)", "{{mode}}")], stack=True, maximum=1),
+                  [Target(f"max by (mode) (rate({fleet('manimq_jobs_deduplicated_total')}[$__rate_interval]))"
+                          f" / scalar({total('manimq_jobs_submitted_total')} > 0)", "{{mode}}")], stack=True, maximum=1),
             graph("Tenants with waiting jobs", "Eligible: may start. Over: hold more than their part while others wait. "
                   "Held: their lanes are paused. Gate: today's render time is used up.", "short",
                   [Target(f"max by (state) ({fleet('manimq_queue_tenants')})", "{{state}}")], stack=True),

@@ -6,7 +6,6 @@ from .names import MEMORY_LIMIT_BYTES
 
 BUSY = f"sum by (instance) ({sel('manimq_worker_slots', state='busy')})"
 READY = f"sum by (instance) ({sel('manimq_worker_slots', state='idle|busy|draining')})"
-DRAINING = f"sum by (instance) ({sel('manimq_worker_slots', state='draining')})"
 HEARTBEAT = sel("manimq_worker_heartbeat_timestamp_seconds")
 CACHE = "manimq_latex_cache_requests_total"
 
@@ -28,13 +27,13 @@ workers = Dashboard(
         Row("Slots", [
             graph("Slots by state and worker", "Quarantined: the sandbox could not be made; that worker's log says why.",
                   "short", [Target(f"sum by (instance, state) ({sel('manimq_worker_slots')})", "{{instance}} {{state}}")],
-                  stack=True),
+                  stack=True, width=7),
             graph("Workers", "Live ones: active, or draining. From Redis, so also those that Prometheus does not find.", "short",
-                  [Target(f"max by (state) ({fleet('manimq_fleet_workers')})", "{{state}}")], stack=True),
+                  [Target(f"max by (state) ({fleet('manimq_fleet_workers')})", "{{state}}")], stack=True, width=5),
             raw_heatmap("Utilisation by worker", "Busy slots over ready ones, a row a worker: dark is busy.", "percentunit",
-                        [Target(f"{BUSY} / ({READY} > 0)", "{{instance}}")]),
+                        [Target(f"{BUSY} / ({READY} > 0)", "{{instance}}")], width=6),
             table("Heartbeat", "Time since Redis last answered a worker. After 12 s its jobs are given to others.", "s",
-                  [("Age", f"time() - max by (instance, worker) ({HEARTBEAT})")], sort="Age"),
+                  [("Age", f"time() - max by (instance, worker) ({HEARTBEAT})")], sort="Age", width=6),
         ]),
         Row("Renders", [
             heatmap("Render duration", "From claim to settlement, of attempts that succeeded.", "s",
@@ -72,8 +71,10 @@ workers = Dashboard(
                    Target(mean("manimq_latex_compile_duration_seconds"), "mean")]),
             graph("Formulas known from earlier", "Part of the formulas that needed no LaTeX run.", "percentunit",
                   [Target(f"{total(CACHE, result='hit')} / ({total(CACHE)} > 0)", "hits")], maximum=1),
-            graph("Draining", "Slots that finish what runs and take nothing new. A worker that drains for longer than a "
-                  "render may take is stuck.", "short", [Target(f"{DRAINING} > 0", "{{instance}}")], stack=True),
+            graph("Draining", "Slots that finish what runs and take nothing new, and their workers: they stop, or an operator "
+                  "drains them. For longer than a render may take: stuck, or forgotten.", "short", [
+                      Target(f"max({fleet('manimq_fleet_slots', state='draining')})", "slots"),
+                      Target(f"max({fleet('manimq_fleet_workers', state='draining')})", "workers")]),
         ]),
     ],
 )
