@@ -90,7 +90,8 @@ class Watch:
         self._still_picture: int | None = None
         self._frozen: tuple[float, float] | None = None
         self._stale = True
-        self._broken = False
+        self.failed: str | None = None
+        """Why it gave up looking; for tests of ours."""
         self._warnings: list[dict[str, Any]] | None = None
         self.spent_s = 0.0
         """What looking has taken."""
@@ -119,8 +120,8 @@ class Watch:
             if wait and self._may_look() and args[0].run_time > 1:
                 picture = Picture(self._scene, self._acts_as_text)
                 signature = None if picture.time_based else picture.signature()
-        except Exception:  # noqa: BLE001 - advice is not worth a failure
-            self._broken, at = True, 0.0
+        except Exception as error:  # noqa: BLE001 - advice is not worth a failure
+            self.failed, at = repr(error), 0.0
         self.spent_s += time.perf_counter() - began
         return at, signature
 
@@ -135,12 +136,12 @@ class Watch:
                     self._look(float(renderer.time), before)
                 else:
                     self._still_since = None
-        except Exception:  # noqa: BLE001 - advice is not worth a failure
-            self._broken = True
+        except Exception as error:  # noqa: BLE001 - advice is not worth a failure
+            self.failed = repr(error)
         self.spent_s += time.perf_counter() - began
 
     def _may_look(self) -> bool:
-        if self._broken or self._looks >= LOOKS_MAX:
+        if self.failed or self._looks >= LOOKS_MAX:
             return False
         if self._share is None:
             return True
@@ -241,15 +242,15 @@ class Watch:
         if self._warnings is None:
             try:
                 self._warnings = self._conclude()
-            except Exception:  # noqa: BLE001 - advice is not worth a failure
-                self._warnings = []
+            except Exception as error:  # noqa: BLE001 - advice is not worth a failure
+                self._warnings, self.failed = [], repr(error)
         return self._warnings
 
     def _conclude(self) -> list[dict[str, Any]]:
         renderer = self._scene.renderer
         end = float(renderer.time)
         still = renderer.num_plays == 0 or renderer.file_writer.output_spec.is_still
-        if self._stale and not self._broken:
+        if self._stale and not self.failed:
             picture = self._look(end, None)
             if still:
                 self._shown = not picture.is_blank()
@@ -260,7 +261,7 @@ class Watch:
         if self._frozen is not None:
             began, seconds = self._frozen
             told.append(("frozen", began, f"nothing changes for {seconds:.1f} seconds", ""))
-        if not self._broken and self._looks:
+        if not self.failed and self._looks:
             blank_s = 0.0 if self._blank_since is None else end - self._blank_since
             if not self._shown:
                 told.append(("blank_end", 0.0, "there is nothing to be seen", ""))

@@ -14,6 +14,7 @@ from manim import (
     Circle,
     CoordinateSystem,
     DecimalNumber,
+    ManimColor,
     MarkupText,
     NumberLine,
     Paragraph,
@@ -208,7 +209,7 @@ class Picture:
         left, bottom, right, top = self.frame.box
         boxes = self.boxes
         inside = (boxes[:, 0] < right) & (boxes[:, 2] > left) & (boxes[:, 1] < top) & (boxes[:, 3] > bottom)
-        background = np.array(self.camera.background_color.to_rgb())
+        background = ManimColor.parse(self.camera.background_color).to_rgb()
         styles = self._style_array
         shows = np.zeros(len(boxes), bool)
         for first in (0, 4):

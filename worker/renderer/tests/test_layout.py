@@ -56,6 +56,8 @@ def watched(construct: Construct, base: type[Scene] = Scene, share: float | None
         watch = layout.Watch(scene, share)
         scene.render()
         _ = watch.warnings
+    if not isinstance(layout.Picture, mock.Mock):
+        assert watch.failed is None, watch.failed
     return watch
 
 
@@ -213,6 +215,14 @@ class NothingToSee(unittest.TestCase):
         self.assertEqual((warning["kind"], warning["at_s"]), ("blank_end", 2.0))
         self.assertEqual(kinds(with_wait(1)), [])
 
+    def test_a_background_may_be_named_as_people_name_colours(self) -> None:
+        def construct(scene: Any) -> None:
+            scene.camera.background_color = "#ffffff"
+            scene.add(Square(color="#ffffff"))
+            scene.wait()
+
+        self.assertEqual(kinds(construct), ["blank_end"])
+
     def test_a_film_with_nothing_on_it_is_told(self) -> None:
         def black_on_black(scene: Scene) -> None:
             scene.add(Square(color="#000000"))
@@ -273,6 +283,7 @@ class Harmless(unittest.TestCase):
         with mock.patch("manimq_renderer.layout.Picture", side_effect=RuntimeError("no")):
             watch = watched(construct)
         self.assertTrue(watch._scene.ended)
+        self.assertIn("no", watch.failed)
         self.assertEqual(watch.warnings, [])
 
     def test_a_look_changes_nothing_of_the_scene(self) -> None:

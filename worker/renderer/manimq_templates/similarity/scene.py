@@ -16,7 +16,6 @@ from manim import (
     FadeIn,
     LaggedStart,
     Line,
-    Mobject,
     Polygon,
     TransformFromCopy,
     VGroup,
@@ -28,7 +27,7 @@ _SHAPES = {
     "triangle": [(0, 0), (1.3, 0), (0.4, 0.95)],
     "square": [(0, 0), (1, 0), (1, 1), (0, 1)],
     "rectangle": [(0, 0), (1.5, 0), (1.5, 0.9), (0, 0.9)],
-    "pentagon": [(np.cos(t), np.sin(t)) for t in (np.arange(5) - 1.75) * TAU / 5 + PI / 10 * 0],
+    "pentagon": [(np.cos(t), np.sin(t)) for t in PI / 2 + (np.arange(5) + 2) * TAU / 5],
 }
 
 
@@ -51,7 +50,7 @@ class Template(kit.TemplateScene):
         self.facts = facts.columns(1, 1, 1, gap=0.2)
         self._place(room)
         article = "An" if figure[0] in "aeiou" else "A"
-        self.play(self._draw(self.small), caption=f"{article} {figure}", run_time=1.2)
+        self.play(Create(self.small), caption=f"{article} {figure}", run_time=1.2)
         self.wait(0.6)
         way = "as large" if k >= 1 else "the size"
         self.play(
@@ -94,9 +93,6 @@ class Template(kit.TemplateScene):
         if self.figure == "circle":
             return Circle(radius=unit / 2)
         return Polygon(*[np.array([x, y, 0]) * unit for x, y in _SHAPES[self.figure]])
-
-    def _draw(self, mobject: Mobject) -> Any:
-        return Create(mobject)
 
     def _fact(self, index: int, written: str, colour: str) -> VGroup:
         box = self.facts[index]
