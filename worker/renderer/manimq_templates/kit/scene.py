@@ -159,6 +159,18 @@ class TemplateScene(Scene):
         self.remove(*self.mobjects)
         self._caption = None
 
+    def figure_and_words(self, figure: float = 0.66, tall: float = 0.74, below: bool = False) -> tuple[Box, Box]:
+        """A box for the picture and one for what is written: beside it where there is room, else above or below."""
+        stage = self.stage
+        if stage.width > 1.2 * stage.height:
+            left, right = stage.columns(figure, 1 - figure, gap=0.45)
+            return left, right
+        if below:
+            upper, lower = stage.rows(tall, 1 - tall, gap=0.25)
+            return upper, lower
+        upper, lower = stage.rows(1 - tall, tall, gap=0.25)
+        return lower, upper
+
     def panel(self, box: Box, colour: str | None = None, radius: float = 0.18) -> Any:
         """A quiet card behind things."""
         from manim import RoundedRectangle
