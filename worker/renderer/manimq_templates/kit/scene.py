@@ -10,7 +10,7 @@ from manim import DOWN, UP, Animation, FadeIn, FadeOut, Line, Mobject, Scene, VG
 
 from . import text as texts
 from .layout import Box, frame_box, set_frame
-from .theme import PACES, Theme
+from .theme import Theme, pace_of
 
 _CAPTION_S = 0.5
 _HOLD_LEAST_S = 1.0
@@ -52,7 +52,7 @@ class TemplateScene(Scene):
     def declared_seconds(cls, params: dict[str, Any] | None = None) -> float:
         """How long the film will be."""
         p = cls.params if params is None else params
-        return cls.seconds(p) * PACES.get(p.get("pace", "normal"), 1.0)
+        return cls.seconds(p) * pace_of(p)
 
     def construct(self) -> None:
         self.begin()
@@ -63,7 +63,7 @@ class TemplateScene(Scene):
         """Set the look, and show the title."""
         p = self.p = {**(common or {}), **self.params}
         self.theme = Theme.of(p)
-        self.pace = PACES.get(p.get("pace", "normal"), 1.0)
+        self.pace = pace_of(p)
         self.random = random.Random(int(p.get("seed") or 1))
         self.numbers = np.random.default_rng(int(p.get("seed") or 1))
         self.camera.background_color = self.theme.background
