@@ -23,7 +23,7 @@ class Template(kit.TemplateScene):
         theme, p = self.theme, self.p
         f = self.f = kit.Formula(p["f"])
         a = self.a = kit.value(p.get("a", 1))
-        words, room = self._boxes()
+        room, words = self.figure_and_words(0.66, 0.76)
         x0, x1 = self._x_range()
         y0, y1 = self._y_range(x0, x1)
         plot = self.plot = kit.Plot(theme, room, (x0, x1), (y0, y1))
@@ -39,14 +39,6 @@ class Template(kit.TemplateScene):
         point = plot.dot(a, ya, theme.amber, 0.11)
         self.play(FadeIn(point, scale=2.5), run_time=0.5)
         self._secants(x0, x1, ya, point)
-
-    def _boxes(self) -> tuple[kit.Box, kit.Box]:
-        stage = self.stage
-        if stage.width > 1.2 * stage.height:
-            room, words = stage.columns(0.66, 0.34, gap=0.4)
-            return words, room
-        words, room = stage.rows(0.24, 0.76, gap=0.2)
-        return words, room
 
     def _line(self, index: int) -> kit.Box:
         """Where the formula, the slope and the result stand."""
@@ -148,8 +140,10 @@ class Template(kit.TemplateScene):
         graph = plot.curve(kit.Formula.of_ast(tree) if tree is not None else np.vectorize(self._numeric_slope), theme.violet, width=3)
         more = [Create(each) for each in graph]
         if tree is not None and smooth:
-            formula = kit.fit(self.tex(rf"f'(x) = {kit.latex_of(tree)}", color=theme.violet), self._line(1))
-            more += [FadeOut(slope_text), FadeIn(formula)]
+            formula = self.tex(rf"f'(x) = {kit.latex_of(tree)}", color=theme.violet)
+            # Written only where it can be read.
+            if formula.width < 2.2 * self.words.width:
+                more += [FadeOut(slope_text), FadeIn(kit.fit(formula, self._line(1)))]
         self.play(*more, caption="The slopes of all points make a new function: f′", run_time=1.6)
         self.wait(0.9)
 

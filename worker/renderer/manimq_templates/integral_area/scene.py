@@ -26,7 +26,8 @@ class Template(kit.TemplateScene):
         g = kit.Formula(p["g"]) if p.get("g") else None
         a, b = kit.value(p.get("a", 0)), kit.value(p.get("b", 2))
         low, high = (a, b) if a < b else (b, a) if b < a else (a, a + 1)
-        words, room = self.stage.rows(0.24, 0.76, gap=0.15)
+        room, words = self.figure_and_words(0.68, 0.76)
+        upper, lower = (words.inset(0, 0.7) if words.tall else words).rows(0.45, 0.55, gap=0.15)
         margin = 0.3 * (high - low)
         x0, x1 = low - margin, high + margin
         if 0 < x0 < 0.5 * (high - low):
@@ -35,8 +36,8 @@ class Template(kit.TemplateScene):
         names = VGroup(self.tex(rf"f(x) = {f.latex}", color=theme.blue))
         if g:
             names.add(self.tex(rf"g(x) = {g.latex}", color=theme.amber))
-        names.arrange([1, 0, 0] if self.stage.width > 9 else [0, -1, 0], buff=0.5 if self.stage.width > 9 else 0.15)
-        kit.fit(names, words)
+        names.arrange([0, -1, 0], buff=0.22)
+        kit.fit(names, upper)
         self.play(FadeIn(plot), FadeIn(names), run_time=0.8)
         self.play(*(Create(each) for each in plot.curve(f, theme.blue)), caption="The graph of f" if g else None, run_time=1.3)
         if g:
@@ -44,7 +45,7 @@ class Template(kit.TemplateScene):
         ends = self._ends(f, g, low, high)
         self.play(*(Create(each) for each in ends), caption=f"From {self._shown(low)} to {self._shown(high)}", run_time=0.8)
         self._sweep(f, g, low, high)
-        self._result(f, g, a, b, words, names)
+        self._result(f, g, a, b, lower)
 
     def _shown(self, end: float) -> str:
         for name in ("a", "b"):
@@ -92,7 +93,7 @@ class Template(kit.TemplateScene):
         self.play(at.animate(rate_func=linear).set_value(high), caption="Sweep from left to right: the area grows", run_time=2.6)
         area.clear_updaters()
 
-    def _result(self, f: kit.Formula, g: kit.Formula | None, a: float, b: float, words: kit.Box, names: VGroup) -> None:
+    def _result(self, f: kit.Formula, g: kit.Formula | None, a: float, b: float, box: kit.Box) -> None:
         total = kit.integral((lambda x: f(x) - g(x)) if g else f, a, b)
         p = self.p
         ends = rf"_{{{kit.shown(p.get('a', 0), latex=True)}}}^{{{kit.shown(p.get('b', 2), latex=True)}}}"
@@ -107,10 +108,9 @@ class Template(kit.TemplateScene):
                 value = rf"= {kit.tex_num(total, 4)}" if exact is not None else rf"\approx {kit.tex_num(total, 5)}"
             mixed = any(len(part) for part in self._parts(f, g, min(a, b), max(a, b))[1:])
             caption = "Parts below count as negative" if mixed and self._dips(f, g, a, b) else "The integral is this area"
-        written = self.tex(rf"\int{ends} {inside}\,dx {value}", size="heading", color=self.theme.green)
-        upper, lower = words.rows(0.42, 0.58, gap=0.1)
-        kit.fit(written, lower)
-        self.play(names.animate.become(kit.fit(names.copy(), upper)), FadeIn(written), caption=caption, run_time=1.0)
+        whole = VGroup(*(self.tex(part, size="heading", color=self.theme.green) for part in (rf"\int{ends} {inside}\,dx", value)))
+        whole.arrange([0, -1, 0] if box.width < 6 else [1, 0, 0], buff=0.25)
+        self.play(FadeIn(kit.fit(whole, box)), caption=caption, run_time=1.0)
 
     def _dips(self, f: kit.Formula, g: kit.Formula | None, a: float, b: float) -> bool:
         x = np.linspace(min(a, b), max(a, b), 300)

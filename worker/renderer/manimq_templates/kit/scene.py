@@ -10,7 +10,7 @@ from manim import DOWN, UP, Animation, FadeIn, FadeOut, Line, Mobject, Scene, VG
 
 from . import text as texts
 from .layout import Box, frame_box, set_frame
-from .theme import PACES, Theme
+from .theme import Theme, pace_of
 
 _CAPTION_S = 0.5
 _HOLD_LEAST_S = 1.0
@@ -52,7 +52,7 @@ class TemplateScene(Scene):
     def declared_seconds(cls, params: dict[str, Any] | None = None) -> float:
         """How long the film will be."""
         p = cls.params if params is None else params
-        return cls.seconds(p) * PACES.get(p.get("pace", "normal"), 1.0)
+        return cls.seconds(p) * pace_of(p)
 
     def construct(self) -> None:
         self.begin()
@@ -63,7 +63,7 @@ class TemplateScene(Scene):
         """Set the look, and show the title."""
         p = self.p = {**(common or {}), **self.params}
         self.theme = Theme.of(p)
-        self.pace = PACES.get(p.get("pace", "normal"), 1.0)
+        self.pace = pace_of(p)
         self.random = random.Random(int(p.get("seed") or 1))
         self.numbers = np.random.default_rng(int(p.get("seed") or 1))
         self.camera.background_color = self.theme.background
@@ -158,6 +158,18 @@ class TemplateScene(Scene):
             self.play(*(FadeOut(each) for each in shown), run_time=run_time)
         self.remove(*self.mobjects)
         self._caption = None
+
+    def figure_and_words(self, figure: float = 0.66, tall: float = 0.74, below: bool = False) -> tuple[Box, Box]:
+        """A box for the picture and one for what is written: beside it where there is room, else above or below."""
+        stage = self.stage
+        if stage.width > 1.2 * stage.height:
+            left, right = stage.columns(figure, 1 - figure, gap=0.45)
+            return left, right
+        if below:
+            upper, lower = stage.rows(tall, 1 - tall, gap=0.25)
+            return upper, lower
+        upper, lower = stage.rows(1 - tall, tall, gap=0.25)
+        return lower, upper
 
     def panel(self, box: Box, colour: str | None = None, radius: float = 0.18) -> Any:
         """A quiet card behind things."""

@@ -29,16 +29,8 @@ class Template(kit.TemplateScene):
         # What is drawn: so flat a triangle could not be seen, only its numbers are the user's.
         ratio = float(np.clip(self.b / self.a, 0.45, 2.2))
         self.da, self.db = 1.0, ratio
-        self.figure_box, self.words_box = self._boxes()
+        self.figure_box, self.words_box = self.figure_and_words(0.55, 0.68, below=True)
         {"rearrange": self._rearrange, "squares": self._squares, "similar": self._similar}[p.get("proof", "rearrange")]()
-
-    def _boxes(self) -> tuple[kit.Box, kit.Box]:
-        stage = self.stage
-        if stage.width > 1.2 * stage.height:
-            left, right = stage.columns(0.55, 0.45, gap=0.5)
-            return left, right
-        upper, lower = stage.rows(0.68, 0.32, gap=0.3)
-        return upper, lower
 
     def _triangle(self, corner: np.ndarray, unit: float, **style: Any) -> Polygon:
         """Right angle at ``corner``, leg b to the right, leg a up."""
@@ -83,7 +75,7 @@ class Template(kit.TemplateScene):
 
     def _rearrange(self) -> None:
         theme = self.theme
-        square = self.figure_box.inset(0.2).square()
+        square = self.figure_box.inset(0.5).square()
         a, b = self.da, self.db
         unit, s = square.width / (a + b), a + b
 
@@ -100,7 +92,6 @@ class Template(kit.TemplateScene):
             self._letters("a", theme.blue).next_to(at(s, a / 2), RIGHT, buff=0.12),
             self._letters("b", theme.amber).next_to(at(a + b / 2, 0), DOWN, buff=0.1),
         )
-        kit.keep_in(names[1], self.stage)
         slope = (at(a, 0) + at(s, a)) / 2 + 0.33 * (np.array([-a, b, 0]) / math.hypot(a, b))
         side = self._letters("c", theme.green).move_to(slope)
         self.play(FadeIn(first), caption="A right triangle with the legs a and b", run_time=0.9)

@@ -29,13 +29,13 @@ class Template(kit.TemplateScene):
         a, b = kit.value(p.get("a", 0)), kit.value(p.get("b", 2))
         low, high = self.ends = (a, b) if a < b else (b, a) if b < a else (a, a + 1)
         self.sign = -1.0 if a > b else 1.0
-        words, room = self._boxes()
+        room, words = self.figure_and_words(0.68, 0.72)
         margin = 0.12 * (high - low)
         x0 = -0.3 * margin if 0 < low - margin < 0.4 * (high - low) else low - margin
         y0, y1 = kit.good_y_range([f], low, high)
         span = y1 - y0
         plot = self.plot = kit.Plot(theme, room, (x0, high + margin), (min(y0, -0.06 * span), max(y1, 0.06 * span)))
-        upper, self.sum_box, self.table_box = words.rows(0.3, 0.3, 0.4, gap=0.12)
+        upper, self.sum_box, self.table_box = (words.inset(0, 0.6) if words.tall else words).rows(0.3, 0.3, 0.4, gap=0.12)
         name = kit.fit(self.tex(rf"f(x) = {f.latex}", color=theme.blue), upper)
         graph = plot.curve(f, theme.blue)
         self.play(FadeIn(plot), FadeIn(name), run_time=0.7)
@@ -57,14 +57,6 @@ class Template(kit.TemplateScene):
             shown, line = strips, text
             self.wait(1.0)
         self._compare()
-
-    def _boxes(self) -> tuple[kit.Box, kit.Box]:
-        stage = self.stage
-        if stage.width > 1.2 * stage.height:
-            room, words = stage.columns(0.68, 0.32, gap=0.4)
-            return words.inset(0, 0.5), room
-        words, room = stage.rows(0.28, 0.72, gap=0.2)
-        return words, room
 
     def _height(self, left: float, right: float, rule: str) -> float:
         return float(self.f({"left": left, "mid": (left + right) / 2, "right": right}[rule]))
