@@ -41,7 +41,7 @@ prompts = Dashboard(
         Row("What came of it", [
             graph("Layout remarks, per minute", "What the layout check says of finished renders, by kind: outside the frame, "
                   "overlapping, too small.", "cpm",
-                  [Target("60 * " + total("manimq_layout_warnings_total", "lane_kind"), "{{lane_kind}}")], stack=True,
+                  [Target("60 * " + total("manimq_layout_warnings_total", "kind"), "{{kind}}")], stack=True,
                   width=12),
             graph("Accepted by kind, per minute", "Submits by what they brought: code, template, prompt.", "cpm",
                   [Target("60 * " + total("manimq_jobs_submitted_total", "kind", lane="$lane"), "{{kind}}")], stack=True,

@@ -27,6 +27,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use self::formulas::FormulaShelf;
+use crate::layout::LayoutWarning;
 
 /// One warm place to render in.
 pub trait Sandbox: Send {
@@ -417,6 +418,8 @@ pub struct Rendered {
     pub tex: TexUse,
     /// Remarks for the user, such as another engine than asked.
     pub warnings: Vec<String>,
+    /// What is odd about the picture, by the scene's own process.
+    pub layout: Vec<LayoutWarning>,
 }
 
 /// One file of a finished render, already open: it has no name any more.

@@ -1120,6 +1120,7 @@ impl Job {
                     },
                     tex: done.tex,
                     warnings,
+                    layout: done.layout,
                 })
             }
             (None, Some(Err(failure))) => Err(failure.into()),

@@ -11,6 +11,7 @@ use rustix::net::{
 use serde::{Deserialize, Serialize};
 use tokio::io::unix::AsyncFd;
 
+use crate::layout::LayoutWarning;
 use crate::sandbox::{Progress, RenderFailure, TexUse, Timings, Versions};
 
 /// Longest message either side sends. Mirrors `protocol.py`.
@@ -128,6 +129,8 @@ pub(super) struct DoneMessage {
     pub engine: String,
     /// For the user, from the scene's own process: bounded and harmless.
     pub warnings: Vec<String>,
+    /// The same for what the picture shows.
+    pub layout: Vec<LayoutWarning>,
     pub formulas_set: u32,
     #[serde(default)]
     pub tex: TexUse,
