@@ -11,6 +11,7 @@ use crate::sandbox::local::LocalSandbox;
 pub async fn verify(args: &SandboxArgs) -> anyhow::Result<()> {
     let mut sandbox = match args.sandbox {
         SandboxKind::Local => LocalSandbox::connect(args.local(0)).await?,
+        SandboxKind::Blaxel => anyhow::bail!("see verify"),
     };
     let verified = sandbox.verify().await;
     let mut report = serde_json::to_value(sandbox.versions())?;

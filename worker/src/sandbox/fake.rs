@@ -7,8 +7,9 @@ use std::io::{Seek, Write};
 use std::time::Duration;
 
 use super::{
-    ArtifactRole, ConnectError, EventSender, FailureClass, Progress, RenderError, RenderEvent,
-    RenderFailure, RenderRequest, Rendered, RenderedFile, Sandbox, Stage, Timings, Usage, Versions,
+    ArtifactRole, ConnectError, Content, EventSender, FailureClass, Progress, RenderError,
+    RenderEvent, RenderFailure, RenderRequest, Rendered, RenderedFile, Sandbox, Stage, Timings,
+    Usage, Versions,
 };
 
 /// What a [`FakeSandbox`] does with one job.
@@ -136,7 +137,7 @@ fn rendered(request: &RenderRequest, content: &[u8]) -> std::io::Result<Rendered
             height: request.output.height,
             fps: request.output.fps,
             duration_s: 1.0 / request.output.fps,
-            file,
+            file: Content::Here(file),
         }],
         timings: Timings::default(),
         usage: Usage {
