@@ -24,8 +24,15 @@ struct Cli {
 enum Command {
     /// Work until SIGTERM or Ctrl-C; a second one stops at once
     Run(Box<RunArgs>),
-    /// Open one sandbox, try its walls, render a tiny scene, print what is installed (JSON)
-    Verify(SandboxArgs),
+    /// Look at everything that a render needs, line by line, with the fix for what is not right
+    Verify {
+        /// Print versions, level and checks as JSON
+        #[arg(long)]
+        json: bool,
+
+        #[command(flatten)]
+        sandbox: Box<SandboxArgs>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -55,7 +62,9 @@ fn main() -> ExitCode {
                 let (stop, hurry) = signals()?;
                 manimq_worker::run::run(*args, stop, hurry).await
             }
-            Command::Verify(args) => manimq_worker::verify::verify(&args).await,
+            Command::Verify { json, sandbox } => {
+                manimq_worker::verify::verify(&sandbox, json).await
+            }
         }
     });
     // A thread that still waits for something (a join, a file) must not hold the exit.

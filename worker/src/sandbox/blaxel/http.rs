@@ -264,7 +264,9 @@ impl Plane {
         );
         let body = match body.await {
             Ok(Ok(body)) => body,
-            _ => Vec::new(),
+            // What a 404 means is in its body.
+            Ok(Err(error)) if status.is_client_error() => return Err(error),
+            Ok(Err(_)) | Err(_) => Vec::new(),
         };
         let body = String::from_utf8_lossy(&body);
         Err(ApiError::answered(call.name, status, &headers, &body))

@@ -112,6 +112,29 @@ impl Place {
         self.openings.load(Ordering::Relaxed)
     }
 
+    /// Asks the control plane how the sandbox is, and whether it can be used.
+    ///
+    /// # Errors
+    /// If it cannot, with the remedy.
+    pub async fn look_up(&self) -> Result<String, ConnectError> {
+        let record = self.record().await?;
+        self.address(&record)?;
+        let image = record.spec.runtime.image.as_deref().unwrap_or("unknown");
+        let memory = record.spec.runtime.memory.unwrap_or_default();
+        Ok(format!("{}, image {image}, {memory} MB", record.status))
+    }
+
+    /// How long the sandbox takes to answer.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub async fn wake(&self) -> Result<Duration, ConnectError> {
+        let data = Data::new(&self.config.account, self.find().await?);
+        let begun = Instant::now();
+        data.wake().await.map_err(|error| self.explain(&error))?;
+        Ok(begun.elapsed())
+    }
+
     /// The sandbox, looked for if it is not known or was lost.
     pub(super) async fn open(&self) -> Result<Arc<Opened>, ConnectError> {
         let mut known = self.opened.lock().await;
