@@ -33,6 +33,15 @@ enum Command {
         #[command(flatten)]
         sandbox: Box<SandboxArgs>,
     },
+    /// Write the renderer to a folder as a sandbox of Blaxel's wants it, for an image
+    /// (deploy/deploy_sandbox.sh)
+    Bundle {
+        /// The folder; made if it is not there
+        folder: std::path::PathBuf,
+
+        #[command(flatten)]
+        sandbox: Box<SandboxArgs>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -61,6 +70,12 @@ fn main() -> ExitCode {
             Command::Run(args) => {
                 let (stop, hurry) = signals()?;
                 manimq_worker::run::run(*args, stop, hurry).await
+            }
+            Command::Bundle { folder, sandbox } => {
+                let renderer = sandbox.shared(None).renderer_dir;
+                let made = manimq_worker::sandbox::blaxel::write_bundle(&renderer, &folder)?;
+                println!("{}", made.display());
+                Ok(())
             }
             Command::Verify { json, sandbox } => {
                 manimq_worker::verify::verify(&sandbox, json).await

@@ -27,6 +27,7 @@ mod job;
 mod keeper;
 mod tenancy;
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -463,6 +464,23 @@ async fn clean(place: &Place, opened: &Opened) -> Result<(), ApiError> {
         Kind::Refused,
         error::harmless(ran.stderr.unwrap_or_default().trim()),
     ))
+}
+
+/// Writes the renderer at `from` below `to` as it lies in a sandbox; returns its folder there.
+///
+/// # Errors
+/// If it cannot be read or written.
+pub fn write_bundle(from: &Path, to: &Path) -> std::io::Result<PathBuf> {
+    let bundle = bundle::Bundle::read(from)?;
+    let folder = to.join(format!("renderer-{}", bundle.hash));
+    for (path, text) in &bundle.files {
+        let path = folder.join(path);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        std::fs::write(path, text)?;
+    }
+    Ok(folder)
 }
 
 fn lost(error: &ConnectError) -> RenderError {

@@ -287,7 +287,7 @@ async fn a_fault_at_any_call_of_a_render_is_survived_or_ours_and_the_next_render
         assert_eq!(site.cloud.faults_left(), 0, "{call} {what:?}");
     }
     // What is lost: ours, and the next render has a sandbox again.
-    for what in [What::NoProcesses, What::Revoked] {
+    for what in [What::NoProcesses, What::Revoked, What::Gone] {
         site.cloud.fail(Fault::once("stream", what.clone()));
         let request = constructing("self.play(Create(Square()), run_time=3)");
         let lost = render(&mut sandbox, request).await.0;
@@ -302,6 +302,14 @@ async fn a_fault_at_any_call_of_a_render_is_survived_or_ours_and_the_next_render
                 "{error}"
             );
             site.cloud.restore_key();
+        }
+        if what == What::Gone {
+            let error = sandbox.reset().await.expect_err("no sandbox");
+            assert!(
+                matches!(error, ConnectError::SandboxNotFound { .. }),
+                "{error}"
+            );
+            site.cloud.deploy(NAME);
         }
         sandbox.reset().await.expect("ready");
         render(&mut sandbox, constructing(SHORT))
