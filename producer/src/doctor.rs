@@ -212,7 +212,7 @@ impl DoctorArgs {
             }
         };
         let mut command = Command::new(&program);
-        command.arg("verify").env_remove("MANIMQ_API_KEY");
+        command.args(["verify", "--json"]).env_remove("MANIMQ_API_KEY");
         match output(command, VERIFY_MAX).await {
             Ok((true, out, _)) => judge_sandbox(&out, checks),
             Ok((false, _, err)) => checks.push(bad(

@@ -490,7 +490,7 @@ async fn publish(
             name: file.name,
             mime: file.mime,
             bytes: file.bytes,
-            file: file.file,
+            content: file.file,
         });
     }
     let storing = context
@@ -534,10 +534,17 @@ async fn publish(
                 "cannot store {}",
                 claim.job
             );
+            if let UploadError::Sandbox(_) = &error {
+                let text = "the sandbox broke before the result was stored; the job is tried again";
+                let class = FailureClass::SandboxUnavailable;
+                return Outcome::Failed(failed(JobError::new(class, text)));
+            }
             let text = match &error {
                 UploadError::Later { what, .. } => format!("{what} did not work"),
                 UploadError::Stale(text) | UploadError::Refused(text) => text.clone(),
-                UploadError::File(_) => "the rendered file could not be read".to_owned(),
+                UploadError::File(_) | UploadError::Sandbox(_) => {
+                    "the rendered file could not be read".to_owned()
+                }
             };
             Outcome::Failed(failed(JobError::new(FailureClass::Storage, text)))
         }
