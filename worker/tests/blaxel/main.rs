@@ -6,5 +6,7 @@ mod cloud;
 mod faults;
 mod files;
 mod flow;
+mod pool;
 mod processes;
+mod sdk;
 mod support;
