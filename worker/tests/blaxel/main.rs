@@ -10,3 +10,4 @@ mod pool;
 mod processes;
 mod sdk;
 mod support;
+mod verify;
