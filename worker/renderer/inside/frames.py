@@ -6,7 +6,6 @@ anywhere: so a message is a line of base64 with a checksum and a number.
 
 from __future__ import annotations
 
-import base64
 import binascii
 import json
 import os
@@ -23,7 +22,7 @@ class Frames:
         """Write one message, whole."""
         text = json.dumps({"n": self._next, "m": message}).encode()
         self._next += 1
-        line = b"~" + base64.b64encode(text) + b".%08x\n" % binascii.crc32(text)
+        line = b"~%b.%08x\n" % (binascii.b2a_base64(text, newline=False), binascii.crc32(text))
         view = memoryview(line)
         while view:
             view = view[os.write(1, view) :]

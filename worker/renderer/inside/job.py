@@ -8,9 +8,8 @@ standard output. SIGTERM ends the job. Trusted: it never runs and never parses w
 from __future__ import annotations
 
 import array
-import base64
+import binascii
 import fcntl
-import hashlib
 import json
 import os
 import select
@@ -125,6 +124,8 @@ class Job:
         self._fill()
         self._channel.send(json.dumps(self._asked["spec"]).encode())
         signal.signal(signal.SIGTERM, self._on_stop)
+        # Now, while the scene is drawn: nobody waits for it.
+        import hashlib  # noqa: F401
         log_open, channel_open = True, True
         until: float | None = None
         # After the outcome the job is dead: what is left is the rest of its words. Who is being
@@ -184,7 +185,7 @@ class Job:
         room = LOG_KEPT_BYTES - self._log_bytes
         self._log_bytes += len(data)
         if room > 0:
-            self._frames.send({"type": "text", "bytes": base64.b64encode(data[:room]).decode()})
+            self._frames.send({"type": "text", "bytes": binascii.b2a_base64(data[:room], newline=False).decode()})
         if self._log_bytes > self._asked["log_bytes"]:
             self._end("log_limit")
         return True
@@ -229,6 +230,8 @@ class Job:
         """Take a result out of the dead job's folder, which goes with its guard."""
         path = f"{self._folder}/result-{self._artifacts}"
         self._artifacts += 1
+        import hashlib
+
         sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
         size = 0
         try:

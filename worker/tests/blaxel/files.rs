@@ -174,15 +174,15 @@ fn read(path: &Path, shown: &str, headers: &HeaderMap) -> Response {
         .expect("an answer")
 }
 
-fn create(path: &Path, content: &[u8], mode: Option<u32>) -> Result<(), Response> {
+fn create(path: &Path, content: &[u8], mode: Option<u32>) -> Result<(), String> {
     if path.is_dir() {
-        return Err(refused(422, "is a directory"));
+        return Err("is a directory".into());
     }
     if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent).map_err(|error| refused(422, &error.to_string()))?;
+        std::fs::create_dir_all(parent).map_err(|error| error.to_string())?;
     }
     let is_new = !path.exists();
-    std::fs::write(path, content).map_err(|error| refused(422, &error.to_string()))?;
+    std::fs::write(path, content).map_err(|error| error.to_string())?;
     if let Some(mode) = mode.filter(|_| is_new) {
         let _ = std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode));
     }
@@ -199,7 +199,7 @@ async fn write(path: &Path, shown: &str, headers: &HeaderMap, body: Body) -> Res
                     200,
                     &json!({"path": shown, "message": "Binary file uploaded successfully"}),
                 ),
-                Err(response) => response,
+                Err(why) => refused(422, &why),
             },
             _ => refused(400, "missing 'file' field in multipart form"),
         };
@@ -214,8 +214,8 @@ async fn write(path: &Path, shown: &str, headers: &HeaderMap, body: Body) -> Res
         let mode = asked["permissions"].as_str();
         let mode = mode.and_then(|mode| u32::from_str_radix(mode, 8).ok());
         let content = asked["content"].as_str().unwrap_or_default();
-        if let Err(response) = create(path, content.as_bytes(), mode) {
-            return response;
+        if let Err(why) = create(path, content.as_bytes(), mode) {
+            return refused(422, &why);
         }
     }
     answer(
@@ -278,8 +278,8 @@ async fn tree(machine: &Arc<Machine>, method: &Method, shown: &str, body: Body) 
             };
             for (path, text) in asked["files"].as_object().into_iter().flatten() {
                 let content = text.as_str().unwrap_or_default();
-                if let Err(response) = create(&folder.join(path), content.as_bytes(), None) {
-                    return response;
+                if let Err(why) = create(&folder.join(path), content.as_bytes(), None) {
+                    return refused(422, &why);
                 }
             }
             answer(200, &listing(&folder, shown))
@@ -359,8 +359,8 @@ async fn parts(
             }
             let path: PathBuf = place(machine, &upload.path);
             let shown = upload.path.clone();
-            if let Err(response) = create(&path, &whole, Some(0o644)) {
-                return response;
+            if let Err(why) = create(&path, &whole, Some(0o644)) {
+                return refused(422, &why);
             }
             uploads.remove(id);
             answer(

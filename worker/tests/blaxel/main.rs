@@ -6,5 +6,8 @@ mod cloud;
 mod faults;
 mod files;
 mod flow;
+mod pool;
 mod processes;
+mod sdk;
 mod support;
+mod verify;

@@ -46,7 +46,7 @@ struct Now {
     marked: Vec<u8>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Asked {
     command: String,
@@ -56,20 +56,6 @@ struct Asked {
     wait_for_completion: bool,
     timeout: Option<i64>,
     keep_alive: bool,
-}
-
-impl Default for Asked {
-    fn default() -> Self {
-        Self {
-            command: String::new(),
-            name: None,
-            working_dir: String::new(),
-            env: BTreeMap::new(),
-            wait_for_completion: false,
-            timeout: None,
-            keep_alive: false,
-        }
-    }
 }
 
 impl Processes {
@@ -129,9 +115,9 @@ impl Processes {
         lock(&self.all).clear();
     }
 
-    fn start(&self, asked: &Asked) -> Result<Arc<Process>, Response> {
+    fn start(&self, asked: &Asked) -> Result<Arc<Process>, (u16, String)> {
         if asked.command.is_empty() {
-            return Err(refused(400, "command is required"));
+            return Err((400, "command is required".into()));
         }
         let name = asked
             .name
@@ -141,7 +127,7 @@ impl Processes {
             && lock(&process.now).status == "running"
         {
             let text = format!("process with name '{name}' already exists and is running");
-            return Err(refused(400, &text));
+            return Err((400, text));
         }
         let folder = if asked.working_dir.is_empty() {
             self.work.clone()
@@ -159,7 +145,7 @@ impl Processes {
             .stderr(Stdio::piped())
             .spawn();
         let mut child =
-            child.map_err(|error| refused(422, &format!("failed to start process: {error}")))?;
+            child.map_err(|error| (422, format!("failed to start process: {error}")))?;
         let process = Arc::new(Process {
             name: name.clone(),
             command: asked.command.clone(),
@@ -342,7 +328,7 @@ async fn start(machine: &Arc<Machine>, headers: &HeaderMap, body: Body) -> Respo
     };
     let process = match machine.processes.start(&asked) {
         Ok(process) => process,
-        Err(response) => return response,
+        Err((status, why)) => return refused(status, &why),
     };
     let streaming = headers
         .get(header::ACCEPT)

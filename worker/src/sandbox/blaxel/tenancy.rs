@@ -85,7 +85,7 @@ mod tests {
     use std::time::Duration;
     use tokio::time::timeout;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn tenants_take_turns_and_who_waits_is_not_overtaken() {
         let place = Arc::new(Tenancy::default());
         let short = Duration::from_millis(10);
@@ -96,11 +96,11 @@ mod tests {
             let place = place.clone();
             async move { place.enter("b").await }
         });
-        tokio::time::sleep(short).await;
+        tokio::task::yield_now().await;
         let late = timeout(short, place.enter("a")).await;
         assert!(late.is_err(), "b was here before");
         drop(first);
-        tokio::time::sleep(short).await;
+        tokio::task::yield_now().await;
         assert!(!other.is_finished(), "a's other job still runs");
         drop(second);
         let other = other.await.expect("entered");
