@@ -303,16 +303,18 @@ checks_environment() {
   local id
   id=$(cat "$ROOT/deploy/requirements-check.txt" <(/usr/bin/python3 -V) | sha256sum | cut -d ' ' -f 1)
   if [[ $(cat "$STATE/check/manimq-environment" 2>/dev/null) == "$id" ]]; then return; fi
+  TEMPORARY=$STATE/check.tmp
   step "tools that check files" make_checks "$id"
 }
 
 make_checks() {
   clean_environment
-  unset TMPDIR
-  rm -rf "$STATE/check"
+  rm -rf "$STATE/check" "$TEMPORARY"
+  mkdir -p "$TEMPORARY"
   /usr/bin/python3 -m venv "$STATE/check"
   "$STATE/check/bin/python" -m pip install --progress-bar off --require-hashes --only-binary :all: \
     -r "$ROOT/deploy/requirements-check.txt"
+  rm -rf "$TEMPORARY"
   printf '%s\n' "$1" >"$STATE/check/manimq-environment"
 }
 
