@@ -334,3 +334,16 @@ class Harmless(unittest.TestCase):
         self.assertEqual((len(many), len(many[0]["message"]), many[0]["at_s"]), (16, 250, 0.0))
         for hostile in (None, "text", {"kind": "frozen"}, 3):
             self.assertEqual(clean_layout(hostile), [])
+
+
+class Templates(unittest.TestCase):
+    def test_their_own_texts_are_read_like_manims(self) -> None:
+        from manimq_templates import kit
+
+        def construct(scene: Scene) -> None:
+            theme = kit.Theme.of({})
+            scene.add(kit.text(theme, "one text"), kit.text(theme, "another text", 9).shift(2 * UP))
+            scene.add(kit.text(theme, "ene"))
+            scene.wait()
+
+        self.assertEqual(sorted(set(kinds(construct))), ["text_overlap", "too_small"])
