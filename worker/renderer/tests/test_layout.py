@@ -174,6 +174,15 @@ class TextOnText(unittest.TestCase):
 
         self.assertEqual(kinds(construct), [])
 
+    def test_a_group_that_fades_in_is_no_text_but_the_texts_in_it_are(self) -> None:
+        def construct(scene: Scene) -> None:
+            card = VGroup(Square(), Text("tiny", font_size=7))
+            scene.play(FadeIn(card, shift=UP))
+            scene.play(card.animate.scale(0.9))
+            scene.wait()
+
+        self.assertEqual(kinds(construct), ["too_small"])
+
     def test_neighbours_and_faint_texts_are_no_fault(self) -> None:
         def construct(scene: Scene) -> None:
             scene.add(VGroup(Text("fgj"), Text("yjf")).arrange(RIGHT, buff=0.02))

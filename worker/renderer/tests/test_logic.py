@@ -40,6 +40,7 @@ class Logic(unittest.TestCase):
             ("A & B & C & D & E", "5 variables"),
             ("(" * 40 + "A" + ")" * 40, "nested"),
             ("!" * 100 + "A", "nested"),
+            ("!!!!!!!!A", "8 parts"),
             ("A" * 200, "200 characters"),
         ):
             with self.assertRaises(logic.LogicError) as caught:

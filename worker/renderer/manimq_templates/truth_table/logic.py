@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-CHARS_MAX, DEPTH_MAX, VARIABLES_MAX, COLUMNS_MAX = 120, 12, 4, 8
-NUMBERS = "①②③④⑤⑥⑦⑧"
+CHARS_MAX, DEPTH_MAX, VARIABLES_MAX, COLUMNS_MAX = 120, 12, 4, 7
+NUMBERS = "①②③④⑤⑥⑦"
 Tree = Any
 """A variable's letter, or ``[op, tree…]``."""
 
@@ -57,6 +57,8 @@ def parse(written: str) -> Tree:
         raise LogicError(f"nothing is expected at character {parser.place} of the expression")
     if len(variables(tree)) > VARIABLES_MAX:
         raise LogicError(f"the expression has {len(variables(tree))} variables, at most {VARIABLES_MAX} are taken")
+    if len(parts(tree)) > COLUMNS_MAX:
+        raise LogicError(f"the expression has {len(parts(tree))} parts, at most {COLUMNS_MAX} are taken: leave out what is said twice")
     return tree
 
 
@@ -122,7 +124,7 @@ def parts(tree: Tree) -> list[Tree]:
                 found.append(node)
 
     walk(tree)
-    return found[-COLUMNS_MAX:] or [tree]
+    return found or [tree]
 
 
 def value(tree: Tree, given: dict[str, bool]) -> bool:

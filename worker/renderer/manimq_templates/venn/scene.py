@@ -66,13 +66,14 @@ class Template(kit.TemplateScene):
         for index, center in enumerate(centers):
             colour = theme.colour(index)
             self.circles.append(Circle(radius=radius, color=colour, stroke_width=theme.stroke, fill_color=colour, fill_opacity=0.1).move_to(center))
-            label = short(self, self.names[index], "body", radius * 1.7, weight="BOLD", color=colour)
+            label = short(self, self.names[index], "body", radius * 1.6, weight="BOLD", color=colour)
             if count == 2:
                 at = center + np.array([(-0.45 if index == 0 else 0.45) * radius, radius + label.height / 2 + 0.1, 0])
             elif index == 2:
                 at = center + np.array([0, radius + label.height / 2 + 0.1, 0])
             else:
-                at = center + np.array([(-0.2 if index == 0 else 0.2) * radius, -radius - label.height / 2 - 0.1, 0])
+                aside = middle[0] + (-1 if index == 0 else 1) * (0.15 * radius + label.width / 2)
+                at = np.array([aside, center[1] - radius - label.height / 2 - 0.1, 0])
             self.labels.append(label.move_to(at))
         whole = VGroup(*self.circles, *self.labels)
         before = whole.width
