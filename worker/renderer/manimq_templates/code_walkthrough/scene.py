@@ -17,6 +17,8 @@ from .. import kit
 
 _LINES_MAX, _COLUMNS_MAX = 40, 110
 _SIZE_MAX = 30.0
+_FADED_MAX = 1200
+"""Letters. More are put there at once: to fade each of them in would take minutes."""
 
 
 def lines_of(source: str) -> list[str]:
@@ -57,13 +59,18 @@ class Template(kit.TemplateScene):
             card, notes = stage.rows(stage.height - 1.25, 1.25, gap=0.25)
         rows = self._rows(lines, card.inset(0.3, 0.25))
         back = self.panel(self._around(rows, card))
-        self.play(FadeIn(back), *(FadeIn(each) for each in rows), run_time=1.0)
+        if sum(len(each.family_members_with_points()) for each in rows) > _FADED_MAX:
+            self.play(FadeIn(back), run_time=1.0)
+            self.add(*rows)
+        else:
+            self.play(FadeIn(back), *(FadeIn(each) for each in rows), run_time=1.0)
         self.wait(0.6)
         bar, note = None, None
         for step in steps:
-            bar, note = self._step(step, rows, back, notes, bar, note)
+            bar, note = self._step(step, rows, notes, bar, note)
         if bar is not None:
-            self.play(FadeOut(bar), *(each.animate.set_opacity(1.0) for each in rows), run_time=0.6)
+            self._light(rows, 1, len(rows))
+            self.play(FadeOut(bar), run_time=0.6)
 
     @staticmethod
     def _around(rows: list[VGroup], card: kit.Box) -> kit.Box:
@@ -128,22 +135,26 @@ class Template(kit.TemplateScene):
         colours += [[] for _ in lines]
         return [(got + [theme.ink] * len(line))[: len(line)] for got, line in zip(colours, lines, strict=False)]
 
-    def _step(self, step: dict[str, Any], rows: list[VGroup], back: Any, box: kit.Box | None, bar: Any, note: Any) -> tuple[Any, Any]:
-        theme = self.theme
+    @staticmethod
+    def _light(rows: list[VGroup], first: int, last: int) -> None:
+        for i, row in enumerate(rows):
+            row.set_opacity(1.0 if first <= i + 1 <= last else 0.4)
+
+    def _step(self, step: dict[str, Any], rows: list[VGroup], box: kit.Box | None, bar: Any, note: Any) -> tuple[Any, Any]:
         first, last = sorted((min(max(1, n), len(rows)) for n in (step["lines"][0], step["lines"][-1])))
         upper, lower = rows[first - 1].slot, rows[last - 1].slot
         goal = RoundedRectangle(
             width=upper.width, height=upper.top - lower.bottom + 0.04, corner_radius=0.08, stroke_width=0,
-            fill_color=theme.wash(theme.amber, 0.24), fill_opacity=1,
+            fill_color=self.theme.amber, fill_opacity=0.2,
         ).move_to([upper.x, (upper.top + lower.bottom) / 2, 0])  # fmt: skip
-        changes = [row.animate.set_opacity(1.0 if first <= i + 1 <= last else 0.4) for i, row in enumerate(rows)]
+        # The code stands still, so it is drawn once; only the bar before it and the note move.
+        self._light(rows, first, last)
+        changes: list[Any] = []
         if bar is None:
             bar = goal
-            back.set_z_index(-2)
-            bar.set_z_index(-1)
             changes.append(FadeIn(bar))
         else:
-            changes.append(bar.animate.become(goal.set_z_index(-1)))
+            changes.append(bar.animate.become(goal))
         fresh = note
         if box is not None:
             if note is not None:

@@ -6,7 +6,8 @@ import random
 from typing import Any, ClassVar
 
 import numpy as np
-from manim import DOWN, UP, Animation, FadeIn, FadeOut, Line, Mobject, Scene, VGroup, Wait
+from manim import DOWN, UP, Animation, FadeIn, FadeOut, Line, Mobject, Scene, VGroup, Wait, smooth
+from manim.utils.rate_functions import squish_rate_func
 
 from . import text as texts
 from .layout import Box, frame_box, set_frame
@@ -138,12 +139,14 @@ class TemplateScene(Scene):
         box = self.caption_box
         changes: list[Animation] = []
         if self._caption is not None:
-            changes.append(FadeOut(self._caption, shift=0.12 * UP))
+            # First the old line goes, then the new one comes: never both in one place.
+            changes.append(FadeOut(self._caption, shift=0.12 * UP, rate_func=squish_rate_func(smooth, 0.0, 0.42)))
             self._caption = None
         if own:
             self._caption = self.text(own, "small", color=self.theme.muted, width=box.width, height=box.height, lines_max=3)
             self._caption.move_to(box.center)
-            changes.append(FadeIn(self._caption, shift=0.12 * UP))
+            begins = 0.5 if changes else 0.0
+            changes.append(FadeIn(self._caption, shift=0.12 * UP, rate_func=squish_rate_func(smooth, begins, begins + 0.5)))
         return changes
 
     def hold(self) -> None:

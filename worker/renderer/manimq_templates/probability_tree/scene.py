@@ -10,6 +10,9 @@ from manim import Dot, FadeIn, Line, VGroup
 
 from .. import kit
 
+_LEAVES_MAX = 12
+_NAME_MAX = 14
+
 
 @dataclass
 class Node:
@@ -69,6 +72,7 @@ class Template(kit.TemplateScene):
     def story(self) -> None:
         theme, p = self.theme, self.p
         root = self.root = grow(p)
+        self._prune(root, tuple(p.get("query") or ()))
         depth = max(1, self._deepest(root))
         stage = self.stage
         below = 1.1
@@ -81,7 +85,7 @@ class Template(kit.TemplateScene):
         self._middle(root)
         self.colours = {name: theme.colour(i) for i, name in enumerate(dict.fromkeys(self._outcomes(root)))}
         # After the last branches there are names as well.
-        step = (box.width - 0.4) / (depth + 0.36)
+        step = (box.width - 0.4) / (depth + 0.4)
         slot = box.height / len(leaves)
         self.size = min(0.42, 0.86 * slot)
         self.parts: dict[tuple[str, ...], VGroup] = {}
@@ -110,6 +114,25 @@ class Template(kit.TemplateScene):
             self.say("Along a path, probabilities are multiplied; all paths together make 1")
             self.wait(1.0)
 
+    def _prune(self, root: Node, query: tuple[str, ...]) -> None:
+        """A tree too large to be read keeps its last stage only where the path that is asked for goes."""
+        leaves: list[Node] = []
+        self._leaves(root, leaves)
+        if len(leaves) <= _LEAVES_MAX:
+            return
+        deep = self._deepest(root) - 1
+        keep = root
+        for index in range(deep):
+            keep = next((each for each in keep.children if index < len(query) and each.outcome == query[index]), keep.children[0])
+
+        def walk(node: Node) -> None:
+            if node.depth == deep and node is not keep:
+                node.children = []
+            for each in node.children:
+                walk(each)
+
+        walk(root)
+
     def _deepest(self, node: Node) -> int:
         return max([node.depth, *(self._deepest(each) for each in node.children)])
 
@@ -131,10 +154,12 @@ class Template(kit.TemplateScene):
     def _branch(self, node: Node, child: Node, left: float, step: float) -> tuple[VGroup, kit.Lines, Any]:
         theme = self.theme
         colour = self.colours[child.outcome]
-        room = 0.36 * step
+        room = 0.4 * step
         x0 = left + node.depth * step + (room if node.depth else 0.0)
         x1 = left + child.depth * step - 0.08
-        name = self.text(child.outcome or "–", "small", color=colour, weight="MEDIUM", width=room - 0.12, height=self.size, align="left", lines_max=1)
+        outcome = kit.clean(child.outcome) or "–"
+        outcome = outcome if len(outcome) <= _NAME_MAX else outcome[: _NAME_MAX - 1] + "…"
+        name = self.text(outcome, "small", color=colour, weight="MEDIUM", width=room - 0.12, height=self.size, align="left", lines_max=1)
         name.move_to([x1 + 0.14 + name.width / 2, child.y, 0])
         dot = Dot([x1, child.y, 0], radius=min(0.07, self.size / 4), color=colour)
         line = Line([x0, node.y, 0], [x1, child.y, 0], color=theme.muted, stroke_width=2.5)
