@@ -47,7 +47,7 @@ take_lock() {
 
 wanted_packages() {
   local packages=(python3 python3-venv python3-dev gcc libc6-dev pkg-config libcairo2-dev libpango1.0-dev
-    redis-server bubblewrap ffmpeg fontconfig)
+    redis-server bubblewrap ffmpeg fontconfig fonts-inter)
   if ((LATEX)); then packages+=(texlive-latex-base dvisvgm texlive-latex-extra); fi
   printf '%s\n' "${packages[@]}"
 }

@@ -64,7 +64,7 @@ class Template(kit.TemplateScene):
 
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
-        return 4.2 + 2.2 * cls._depth(p) + (5.0 if p.get("query") else 2.4)
+        return 4.0 + 2.0 * cls._depth(p) + (3.8 if p.get("query") else 1.8)
 
     def heading(self) -> str:
         return "Probability tree"
@@ -86,8 +86,8 @@ class Template(kit.TemplateScene):
         self.colours = {name: theme.colour(i) for i, name in enumerate(dict.fromkeys(self._outcomes(root)))}
         # After the last branches there are names as well.
         step = (box.width - 0.4) / (depth + 0.4)
-        slot = box.height / len(leaves)
-        self.size = min(0.42, 0.86 * slot)
+        self.slot = box.height / len(leaves)
+        self.size = min(0.42, 0.86 * self.slot)
         self.parts: dict[tuple[str, ...], VGroup] = {}
         start = Dot([box.left + 0.15, root.y, 0], radius=0.1, color=theme.ink)
         self.play(FadeIn(start), run_time=0.4)
@@ -163,8 +163,9 @@ class Template(kit.TemplateScene):
         name.move_to([x1 + 0.14 + name.width / 2, child.y, 0])
         dot = Dot([x1, child.y, 0], radius=min(0.07, self.size / 4), color=colour)
         line = Line([x0, node.y, 0], [x1, child.y, 0], color=theme.muted, stroke_width=2.5)
-        chance = kit.fit(self.tex(child.shown, size="small"), kit.Box(0, 0, 0.8, max(0.16, 1.25 * self.size)), at=None)
-        at = 0.5 if len(node.children) < 3 else 0.62
+        chance = kit.fit(self.tex(child.shown, size="small"), kit.Box(0, 0, 0.8, max(0.2, min(0.62, 1.05 * self.slot))), at=None)
+        # Lines that lie close carry their numbers in turn nearer and farther.
+        at = 0.56 if len(node.children) < 3 else (0.45, 0.72)[node.children.index(child) % 2]
         chance.move_to(line.point_from_proportion(at))
         kit.halo(chance, theme.background, 9)
         return VGroup(line, dot, name, chance), name, chance
