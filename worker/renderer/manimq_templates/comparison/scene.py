@@ -60,10 +60,10 @@ class Template(kit.TemplateScene):
         items = side["items"]
         # As large as all of them fit, one size for both cards' rows as far as that goes.
         for size in (34, 30, 26, 23, 20, 17, 15, 13):
-            rows = [self.text(each, size, width=inner.width, height=body.height, lines_max=6) for each in items]
-            gap = 0.16
-            if sum(each.height for each in rows) + gap * (len(rows) - 1) <= body.height and all(r.shrunk > 0.79 for r in rows):
+            tried = [kit.planned(self.theme, each, size, width=inner.width, height=body.height, lines_max=6) for each in items]
+            if sum(tall for tall, _ in tried) + 0.16 * (len(items) - 1) <= body.height and min(s for _, s in tried) > 0.79:
                 break
+        rows = [self.text(each, size, width=inner.width, height=body.height, lines_max=6) for each in items]
         kit.even(rows)
         column = VGroup(*rows)
         spare = body.height - sum(each.height for each in rows)

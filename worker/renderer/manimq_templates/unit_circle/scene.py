@@ -27,7 +27,7 @@ def exact(number: float) -> str:
 class Template(kit.TemplateScene):
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
-        return 5.3 + 5.3 * len(p.get("angles") or [60])
+        return 4.0 + 4.9 * len(p.get("angles") or [60])
 
     def heading(self) -> str:
         return "The unit circle"
