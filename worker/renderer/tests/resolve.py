@@ -24,8 +24,7 @@ _FUNCTIONS = (
 def parse(written: str) -> Any:
     """The tree of a formula."""
     text = written.strip().replace("π", "pi").replace("−", "-").replace("·", "*").replace("^", "**")
-    text = re.sub(r"(\d)\s*(?=[a-z(])", r"\1*", text)
-    text = re.sub(r"\b(log)\*(\d)", r"\1\2", text)
+    text = re.sub(r"(?<![a-z\d])(\d+(?:\.\d+)?)\s*(?=[a-z(])", r"\1*", text)
     text = re.sub(r"\)\s*(?=[a-z(])", ")*", text)
     text = re.sub(r"\b([xyzi])\s*\(", r"\1*(", text)
     return _tree(ast.parse(text, mode="eval").body)
