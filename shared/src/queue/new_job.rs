@@ -51,8 +51,14 @@ impl RenderKey {
     #[must_use]
     pub fn of(payload: &JobPayload) -> Option<Self> {
         let request = &payload.request;
-        let text =
-            serde_json::to_vec(&(&request.input, &request.output, request.timeout_s)).ok()?;
+        // Of a template what the scene gets: how the user wrote it does not matter.
+        let text = match (&payload.template, &payload.params) {
+            (Some(template), Some(params)) => {
+                serde_json::to_vec(&(template, params, &request.output, request.timeout_s))
+            }
+            _ => serde_json::to_vec(&(&request.input, &request.output, request.timeout_s)),
+        };
+        let text = text.ok()?;
         Some(Self(URL_SAFE_NO_PAD.encode(&Sha256::digest(text)[..16])))
     }
 }
