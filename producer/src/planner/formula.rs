@@ -10,7 +10,7 @@ mod lex;
 mod parse;
 mod print;
 
-pub use ast::{Constant, Expr, Op};
+pub use ast::{Constant, Expr, Op, number};
 pub use parse::{parse, parse_equation};
 
 /// Most nodes of a formula.
@@ -28,6 +28,12 @@ pub struct FormulaError {
     pub at: usize,
     /// What is wrong, and what would be right.
     pub message: String,
+}
+
+/// Whether a text consists of what formulas consist of, in whatever order.
+#[must_use]
+pub fn lexes(text: &str, variables: &[&str]) -> bool {
+    lex::tokens(text, variables).is_ok()
 }
 
 impl FormulaError {
