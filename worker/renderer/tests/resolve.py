@@ -7,6 +7,7 @@ one is in Rust, with errors for people.
 from __future__ import annotations
 
 import ast
+import json
 import math
 import re
 from typing import Any
@@ -23,8 +24,7 @@ _FUNCTIONS = (
 def parse(written: str) -> Any:
     """The tree of a formula."""
     text = written.strip().replace("π", "pi").replace("−", "-").replace("·", "*").replace("^", "**")
-    text = re.sub(r"(\d)\s*(?=[a-z(])", r"\1*", text)
-    text = re.sub(r"\b(log)\*(\d)", r"\1\2", text)
+    text = re.sub(r"(?<![a-z\d])(\d+(?:\.\d+)?)\s*(?=[a-z(])", r"\1*", text)
     text = re.sub(r"\)\s*(?=[a-z(])", ")*", text)
     text = re.sub(r"\b([xyzi])\s*\(", r"\1*(", text)
     return _tree(ast.parse(text, mode="eval").body)
@@ -64,7 +64,7 @@ def resolve(schema: dict[str, Any], param: Any) -> Any:
         case "latex":
             return {"latex": param}
         case "number":
-            tree = parse(str(param))
+            tree = param if isinstance(param, int | float) else parse(param)
             number = Formula.of_ast(tree, ())()
             assert math.isfinite(number), param
             return {"value": number, "text": str(param), "latex": latex_of(tree)}
@@ -79,14 +79,32 @@ _COLOURS = {
 }  # fmt: skip
 
 
+def _sequence(params: dict[str, Any]) -> dict[str, Any]:
+    """The parts' own parameters, each by its template's schema."""
+    from manimq_templates import UnknownTemplate
+
+    parts = []
+    for each in params["parts"]:
+        try:
+            parts.append({"template": each["template"], "params": resolve(_schema(each["template"], False), each["params"])})
+        except UnknownTemplate:
+            parts.append(each)
+    return params | {"parts": parts}
+
+
+def _schema(template: str, with_common: bool = True) -> dict[str, Any]:
+    from manimq_templates import FOLDER, description
+
+    common = json.loads((FOLDER / "common.json").read_text(encoding="utf-8"))["properties"]
+    if not with_common:  # a part takes the sequence's look where it has none of its own
+        common = {name: {k: v for k, v in each.items() if k != "default"} for name, each in common.items()}
+    return {"properties": common | description(template)["parameters"]["properties"]}
+
+
 def resolved_fixture(template: str, which: str) -> dict[str, Any]:
     """A fixture of a template, resolved, defaults filled in."""
-    from manimq_templates import FOLDER, description, folder
-
-    import json
+    from manimq_templates import folder
 
     fixtures = json.loads((folder(template) / "fixtures.json").read_text(encoding="utf-8"))
-    common = json.loads((FOLDER / "common.json").read_text(encoding="utf-8"))
-    own = description(template)["parameters"]
-    schema = {"properties": common["properties"] | own["properties"]}
-    return resolve(schema, fixtures[which])
+    made = resolve(_schema(template), fixtures[which])
+    return _sequence(made) if template == "sequence" else made

@@ -39,6 +39,7 @@ class Template(kit.TemplateScene):
             verdict = VGroup(self.panel(below, theme.wash(theme.green)), words.move_to(below.center))
         cards = box.rows(1, 1, gap=0.3) if box.tall else box.columns(1, 1, gap=0.4)
         columns = [self._card(p[side], card, colour) for side, card, colour in zip(("left", "right"), cards, (theme.blue, theme.amber), strict=True)]
+        kit.even([head[1] for head, _ in columns])
         for (head, _), shift in zip(columns, (UP, DOWN) if box.tall else ([-1, 0, 0], [1, 0, 0]), strict=True):
             self.play(FadeIn(head, shift=-0.3 * np.asarray(shift, dtype=float)), run_time=0.6)
         self.wait(0.3)

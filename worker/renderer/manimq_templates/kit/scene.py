@@ -6,11 +6,12 @@ import random
 from typing import Any, ClassVar
 
 import numpy as np
-from manim import DOWN, UP, Animation, FadeIn, FadeOut, Line, Mobject, Scene, VGroup, Wait
+from manim import DOWN, UP, Animation, FadeIn, FadeOut, Line, Mobject, Scene, VGroup, Wait, smooth
+from manim.utils.rate_functions import squish_rate_func
 
 from . import text as texts
 from .layout import Box, frame_box, set_frame
-from .theme import PACES, Theme
+from .theme import Theme, pace_of
 
 _CAPTION_S = 0.5
 _HOLD_LEAST_S = 1.0
@@ -52,7 +53,7 @@ class TemplateScene(Scene):
     def declared_seconds(cls, params: dict[str, Any] | None = None) -> float:
         """How long the film will be."""
         p = cls.params if params is None else params
-        return cls.seconds(p) * PACES.get(p.get("pace", "normal"), 1.0)
+        return cls.seconds(p) * pace_of(p)
 
     def construct(self) -> None:
         self.begin()
@@ -63,7 +64,7 @@ class TemplateScene(Scene):
         """Set the look, and show the title."""
         p = self.p = {**(common or {}), **self.params}
         self.theme = Theme.of(p)
-        self.pace = PACES.get(p.get("pace", "normal"), 1.0)
+        self.pace = pace_of(p)
         self.random = random.Random(int(p.get("seed") or 1))
         self.numbers = np.random.default_rng(int(p.get("seed") or 1))
         self.camera.background_color = self.theme.background
@@ -138,12 +139,14 @@ class TemplateScene(Scene):
         box = self.caption_box
         changes: list[Animation] = []
         if self._caption is not None:
-            changes.append(FadeOut(self._caption, shift=0.12 * UP))
+            # First the old line goes, then the new one comes: never both in one place.
+            changes.append(FadeOut(self._caption, shift=0.12 * UP, rate_func=squish_rate_func(smooth, 0.0, 0.42)))
             self._caption = None
         if own:
             self._caption = self.text(own, "small", color=self.theme.muted, width=box.width, height=box.height, lines_max=3)
             self._caption.move_to(box.center)
-            changes.append(FadeIn(self._caption, shift=0.12 * UP))
+            begins = 0.5 if changes else 0.0
+            changes.append(FadeIn(self._caption, shift=0.12 * UP, rate_func=squish_rate_func(smooth, begins, begins + 0.5)))
         return changes
 
     def hold(self) -> None:

@@ -50,7 +50,7 @@ class _Unwrapped(Text):
             config.pixel_width = width
 
 
-def _line(written: str, font_size: float, font: str, weight: str, slant: str, color: str) -> tuple[VGroup, float]:
+def one_line(written: str, font_size: float, font: str, weight: str, slant: str, color: str) -> tuple[VGroup, float]:
     """The glyphs of one line with its base line at y = 0, from x = 0; and the reference's height."""
     drawn = _Unwrapped(
         _REFERENCE + (" " if written[:1].isspace() else "") + written,
@@ -84,7 +84,7 @@ def text(
     look = (theme.mono if mono else theme.font, weight, slant, color or theme.ink)
     if not written:
         return Lines(VGroup())
-    whole, unit = _line(written, font_size, *look)
+    whole, unit = one_line(written, font_size, *look)
     # One line, at most a little smaller.
     scale = min(1.0, width / max(whole.width, 1e-6), height / unit)
     if scale >= _SHRINK_FIRST or lines_max == 1 or len(written) < 2:
@@ -105,7 +105,7 @@ def text(
     if best[0] == 0.0:
         room = max(1, math.ceil(len(written) / lines_max))
         best = (1.0, textwrap.wrap(written, max(room, max(map(len, written.split())))) or [written])
-    lines = [_line(each, font_size, *look)[0] for each in best[1]]
+    lines = [one_line(each, font_size, *look)[0] for each in best[1]]
     widest = max(each.width for each in lines)
     tall = unit * (1 + _LINE * (len(lines) - 1))
     return _placed(lines, unit, align, min(1.0, width / max(widest, 1e-6), height / tall))

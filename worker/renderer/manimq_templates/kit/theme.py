@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 import manimpango
 from manim import ManimColor
@@ -19,6 +20,11 @@ _LIGHT = {
 }  # fmt: skip
 
 PACES = {"slow": 1.4, "normal": 1.0, "fast": 0.7}
+
+
+def pace_of(params: dict[str, Any]) -> float:
+    """What all times are multiplied by."""
+    return PACES.get(params.get("pace", "normal"), 1.0)
 
 
 @dataclass(frozen=True)
