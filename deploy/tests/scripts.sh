@@ -49,6 +49,37 @@ test_each_command_explains_itself() {
   done
 }
 
+test_a_sandbox_is_not_deployed_with_settings_that_cannot_be() {
+  local deploy=$ROOT/deploy/deploy_sandbox.sh
+  expect_status 0 "$deploy" --help
+  expect "$OUTPUT" "usage: deploy/deploy_sandbox.sh"
+  expect_status 1 env -u MANIM_SANDBOX_SERVER_IMAGE "$deploy" --dry-run
+  expect "$OUTPUT" "--server-image"
+  expect_status 1 "$deploy" --dry-run --server-image x --name Not_A_Name
+  expect "$OUTPUT" "no name for a sandbox"
+  expect_status 1 "$deploy" --dry-run --server-image x --memory 12
+  expect "$OUTPUT" "--memory 12"
+  expect_status 2 "$deploy" --now
+}
+
+test_a_sandbox_is_deployed_with_the_renderer_and_the_settings_that_were_asked_for() {
+  mkdir "$WORK/bin"
+  printf '%s\n' '#!/bin/sh' 'mkdir -p "$2/renderer-0" && echo "$2/renderer-0"' >"$WORK/bin/worker"
+  printf '%s\n' '#!/bin/sh' 'echo "bl $*"; echo "key $BL_API_KEY"; while [ $# -gt 0 ]; do [ "$1" = -d ] && ls "$2" && cat "$2/blaxel.toml"; shift; done' \
+    >"$WORK/bin/bl"
+  chmod +x "$WORK/bin/worker" "$WORK/bin/bl"
+  expect_status 0 env -u BL_API_KEY PATH="$WORK/bin:$PATH" MANIMQ_WORKER_BIN="$WORK/bin/worker" BLAXEL_API_KEY=k BL_WORKSPACE=acme \
+    "$ROOT/deploy/deploy_sandbox.sh" --name films --memory 4096 --server-image x/y:z
+  expect "$OUTPUT" "bl deploy -y"
+  expect "$OUTPUT" "-w acme"
+  expect "$OUTPUT" "key k"
+  expect "$OUTPUT" 'name = "films"'
+  expect "$OUTPUT" 'memory = 4096'
+  expect "$OUTPUT" 'SANDBOX_SERVER_IMAGE = "x/y:z"'
+  expect "$OUTPUT" "renderer"
+  expect "$OUTPUT" "MANIM_SANDBOX_NAME=films"
+}
+
 test_an_unknown_argument_is_refused() {
   expect_status 2 "$ROOT/deploy/setup" --latex
   expect "$OUTPUT" "unknown argument: --latex"

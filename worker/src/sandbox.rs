@@ -8,8 +8,10 @@
 //! | kind | where it renders |
 //! | --- | --- |
 //! | [`local`] | this host: bubblewrap → zygote → guard → job |
+//! | [`blaxel`] | a persistent sandbox in Blaxel's cloud, by name |
 //! | [`fake`] | nowhere: scripted answers, for tests of the pool |
 
+pub mod blaxel;
 pub mod fake;
 pub mod formulas;
 pub mod local;
@@ -182,8 +184,11 @@ pub struct RenderRequest {
     pub attempt: u32,
     /// Name of the scene's file, as errors show it: a plain name ending in `.py`.
     pub file_name: String,
-    /// The scene, decoded once: the same text that was checked is compiled.
+    /// The scene, decoded once: the same text that was checked is compiled. Of a template: its id and
+    /// parameters, as JSON.
     pub source: Arc<str>,
+    /// Whether `source` is a template with parameters, not code.
+    pub template: bool,
     /// Class to render; `None` if the file has only one.
     pub scene: Option<String>,
     /// What to make.
@@ -443,8 +448,28 @@ pub struct RenderedFile {
     pub fps: f64,
     /// Length; 0 for a picture.
     pub duration_s: f64,
+    /// Its bytes.
+    pub file: Content,
+}
+
+/// Where the bytes of a finished file are.
+#[derive(Debug)]
+pub enum Content {
     /// Open for reading, at its start. In memory: copy it out and drop it.
-    pub file: File,
+    Here(File),
+    /// In a sandbox elsewhere, until that is made ready for the next job.
+    There(blaxel::output::RemoteFile),
+}
+
+impl Content {
+    /// The open file, if it is on this machine.
+    #[must_use]
+    pub fn here(&self) -> Option<&File> {
+        match self {
+            Self::Here(file) => Some(file),
+            Self::There(_) => None,
+        }
+    }
 }
 
 /// Where the time of a render went.
@@ -624,6 +649,30 @@ pub enum ConnectError {
         reason: String,
         /// When to try again.
         retry_after: Duration,
+    },
+    /// There is no persistent sandbox of this name.
+    #[error("Sandbox '{name}' not found; {remedy}")]
+    SandboxNotFound {
+        /// Its name.
+        name: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// The key of a persistent sandbox is missing or refused.
+    #[error("Authentication required: {reason}; {remedy}")]
+    Unauthorized {
+        /// Who said what.
+        reason: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// A persistent sandbox is there and cannot be rendered in.
+    #[error("Custom sandbox verification failed: {reason}; {remedy}")]
+    CustomVerification {
+        /// What did not hold or did not work.
+        reason: String,
+        /// What to do.
+        remedy: String,
     },
     /// It started, or tried to, and is not what it must be. There is no fall-back.
     #[error("the sandbox cannot be used: {reason}; {remedy}")]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::layout::LayoutWarning;
 
 use super::{
-    ArtifactRole, ConnectError, EventSender, FailureClass, Progress, RenderError, RenderEvent,
+    ArtifactRole, ConnectError, Content, EventSender, FailureClass, Progress, RenderError, RenderEvent,
     RenderFailure, RenderRequest, Rendered, RenderedFile, Sandbox, Stage, TexUse, Timings, Usage,
     Versions,
 };
@@ -150,7 +150,7 @@ fn rendered(
             height: request.output.height,
             fps: request.output.fps,
             duration_s: 1.0 / request.output.fps,
-            file,
+            file: Content::Here(file),
         }],
         timings: Timings::default(),
         usage: Usage {
