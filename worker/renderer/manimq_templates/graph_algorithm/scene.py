@@ -143,6 +143,24 @@ class Template(kit.TemplateScene):
         places = np.array([box.at(*at) for at in scaled])
         return dict(zip(graph, _apart(places, 2.7 * radius, box), strict=True))
 
+    def _free_side(self, node: str) -> tuple[float, float, float]:
+        """Where beside a node no edge passes."""
+        centre = self.dots[node].get_center()
+        sides = ((0.0, 1.0, 0.0), (0.0, -1.0, 0.0), (1.0, 0.0, 0.0), (-1.0, 0.0, 0.0))
+
+        def room(side: tuple[float, float, float]) -> float:
+            at = centre + (self.radius + 0.28) * np.array(side)
+            if not (self.stage.left < at[0] < self.stage.right and self.stage.bottom < at[1] < self.stage.top):
+                return -1.0
+            found = 9.0
+            for line in self.lines.values():
+                start, way = line.get_start(), line.get_end() - line.get_start()
+                t = float(np.clip((at - start) @ way / max(float(way @ way), 1e-9), 0, 1))
+                found = min(found, float(np.linalg.norm(start + t * way - at)))
+            return min(found, 0.5)
+
+        return max(sides, key=room)
+
     def _step(self, step: Step, seconds: float) -> None:
         theme = self.theme
         changes = []
@@ -167,7 +185,7 @@ class Template(kit.TemplateScene):
         for node, written in step.tags:
             if self.tag_texts.get(node) != written:
                 tag = self.text(written, "small", color=theme.teal, weight="SEMIBOLD", width=1.4, lines_max=1)
-                tag.next_to(self.dots[node], [0, 1, 0], buff=0.06)
+                tag.next_to(self.dots[node], self._free_side(node), buff=0.07)
                 kit.halo(tag, theme.background, 6)
                 kit.keep_in(tag, self.safe)
                 if node in self.tags:

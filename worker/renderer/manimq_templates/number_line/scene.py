@@ -24,7 +24,7 @@ class Template(kit.TemplateScene):
         for each in jumps:
             text = kit.shown(each)
             written += f" − {text.lstrip('-−')}" if kit.value(each) < 0 else f" + {text}"
-        return written if len(written) < 60 else "Jumps on the number line"
+        return written.replace("-", "−") if len(written) < 60 else "Jumps on the number line"
 
     def story(self) -> None:
         p, stage = self.p, self.stage
@@ -159,7 +159,7 @@ class Template(kit.TemplateScene):
         room = self.stage.top - self.y - 0.3
         names_shown: list[Any] = []
         marker = Dot([self._x(stops[0]), self.y, 0], radius=0.13, color=theme.amber)
-        self.play(FadeIn(marker, scale=2.5), caption=f"Start at {kit.shown(self.p.get('start', 0))}", run_time=0.7)
+        self.play(FadeIn(marker, scale=2.5), caption=f"Start at {kit.shown(self.p.get('start', 0))}".replace("-", "−"), run_time=0.7)
         longest = max(abs(self._x(b) - self._x(a)) for a, b in zip(stops, stops[1:], strict=False))
         names = [("+" if each >= 0 else "−") + kit.shown(raw).lstrip("-−") for each, raw in zip(self.jumps, self.p["jumps"], strict=True)]
         for i, (a, b) in enumerate(zip(stops, stops[1:], strict=False)):
