@@ -19,8 +19,10 @@ use crate::job::{
     CancelArgs, DeleteArgs, GetArgs, ListArgs, LogsArgs, OpenArgs, RerunArgs, SubmitArgs,
     UsageArgs, ValidateArgs, WatchArgs,
 };
+use crate::prompt::{PlanArgs, PromptArgs, TemplateArgs, TemplatesArgs};
 use crate::render::RenderArgs;
 use crate::serve::ServeArgs;
+use crate::top::TopArgs;
 use crate::up::UpArgs;
 
 const STYLES: Styles = Styles::styled()
@@ -56,6 +58,14 @@ pub enum Command {
     Up(Box<UpArgs>),
     /// Run the HTTP API alone
     Serve(Box<ServeArgs>),
+    /// Make a film of a sentence, or of a template with parameters
+    Prompt(Box<PromptArgs>),
+    /// Say what a sentence would become, without a job
+    Plan(PlanArgs),
+    /// List the templates
+    Templates(TemplatesArgs),
+    /// Show a template
+    Template(TemplateArgs),
     /// Submit a job and print its id
     Submit(Box<SubmitArgs>),
     /// Show a job
@@ -78,6 +88,8 @@ pub enum Command {
     Validate(ValidateArgs),
     /// Show your quotas and what is used of them
     Usage(UsageArgs),
+    /// Watch queue, slots and tenants in a terminal
+    Top(TopArgs),
     /// Look after the queue itself: tenants, workers, dead letters, pauses
     Admin(AdminArgs),
     /// Check server, Redis, sandbox, Manim, LaTeX, fonts and clock, and say how to mend what is wrong
@@ -202,6 +214,10 @@ impl Cli {
                 Command::Render(args) => crate::render::run(*args).await,
                 Command::Up(args) => crate::up::run(*args).await,
                 Command::Serve(args) => serve(*args).await,
+                Command::Prompt(args) => args.run().await,
+                Command::Plan(args) => args.run().await,
+                Command::Templates(args) => args.run().await,
+                Command::Template(args) => args.run().await,
                 Command::Submit(args) => args.run().await,
                 Command::Get(args) => args.run().await,
                 Command::List(args) => args.run().await,
@@ -215,6 +231,7 @@ impl Cli {
                 Command::Usage(args) => args.run().await,
                 Command::Doctor(args) => args.run().await,
                 Command::Completions(args) => args.run(),
+                Command::Top(args) => crate::top::run(args).await,
                 Command::Admin(args) => crate::admin::run(args).await,
             }
         });

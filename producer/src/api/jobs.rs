@@ -84,12 +84,11 @@ pub(super) async fn submit(
     let idempotency = idempotency_key(&headers)?;
     // Of the body as it was understood: spaces, the order of fields and defaults do not matter.
     let idempotency = idempotency.map(|key| (key, fingerprint(&request)));
-    check::request(&app, &caller, &mut request).await?;
+    let resolved = check::request(&app, &caller, &mut request).await?;
     assets::secure(&app, &tenant, &request, contents).await?;
     let payload = JobPayload {
-        request,
-        parent: None,
         traceparent: traceparent(&headers),
+        ..check::payload(request, resolved)
     };
     let job = admit::new_job(&tenant, payload, idempotency);
     submitted(&app, &tenant, job, &headers).await
@@ -283,7 +282,18 @@ pub(super) async fn cancel(
         CancelOutcome::AlreadyTerminal => {}
     }
     let record = load(&app, &tenant, id).await?;
+    if outcome == CancelOutcome::Canceled {
+        count_canceled(&app, &record);
+    }
     Ok(answer(&app, &record, StatusCode::ACCEPTED))
+}
+
+/// Counts a job that ended by its cancel alone; one that ran is counted by its worker.
+pub(super) fn count_canceled(app: &App, record: &JobRecord) {
+    app.metrics()
+        .jobs_finished
+        .with_label_values(&[record.lane.as_str(), "canceled", ""])
+        .inc();
 }
 
 /// How much of a log.

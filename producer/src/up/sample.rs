@@ -53,6 +53,7 @@ pub async fn make(
         ..OutputSpec::default()
     };
     let plan = Plan {
+        input: None,
         more: More::default(),
         with: crate::render::with::With::default(),
         source: Source {
@@ -72,6 +73,7 @@ pub async fn make(
         timeout_s: TIMEOUT_S_DEFAULT,
         lane: Lane::Interactive,
         cache: CacheMode::Refresh,
+        strict: false,
         wait_max: WAIT_MAX,
         logs: Logs::OnFailure,
         can_ask: false,

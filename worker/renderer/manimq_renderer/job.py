@@ -24,11 +24,12 @@ from types import FrameType, ModuleType
 from typing import Any
 
 import manim
+import manimq_templates
 import numpy as np
 from manim import config
 from manim.manager import Manager
 
-from . import collect, engine, failure, files, fonts, formulas, gate, hints, linux, scene, tex_client, walls
+from . import collect, engine, failure, files, fonts, formulas, gate, hints, layout, linux, scene, tex_client, walls
 from .protocol import SECTIONS_MAX, JobSpec, read_line, write_all
 from .split import Splitter
 
@@ -36,6 +37,8 @@ SETUP_FAILED = 71
 """Exit status of a job that could not confine itself. Ours only before ``confined`` was said."""
 
 _LAST_WORDS_S = 0.3
+LAYOUT_SHARE = 0.07
+"""Of the render's time, for looking at what it shows; one look more may be begun within it."""
 _RECURSION_MAX = 100_000
 """A hundred times Python's own; more than a scene has a use for."""
 
@@ -133,6 +136,8 @@ class SceneProcess:
         """Everything up to the scene's class, as the command does it."""
         text = files.unpack(_SOURCE, self._spec.files, walls.JOB_DIR).decode()
         os.close(_SOURCE)
+        if self._spec.template:
+            return self._load_template(json.loads(text))
         with open(self._path, "w", encoding="utf-8") as file:
             file.write(text)
         self._seed()
@@ -146,6 +151,23 @@ class SceneProcess:
         chosen = scene.choose_scene(module, self._spec.scene)
         self._foresee(text, module, chosen, request)
         return chosen
+
+    def _load_template(self, wanted: dict[str, Any]) -> type[manim.Scene]:
+        """One of our own scenes. Its parameters are data: nothing of them is compiled."""
+        self._seed()
+        self._share_random_numbers()
+        _bound_recursion()
+        self._configure()
+        tex_client.install(self._compile_tex, lambda: self._splitter.formulas_of_leader)
+        sys.argv = ["manim"]
+        self._splitter.trust()
+        present = manimq_templates.description(wanted["id"])["version"]
+        if present != wanted["version"]:
+            raise failure.NotRenderable(
+                f"this worker has version {present} of {wanted['id']}, and the job was made for {wanted['version']}",
+                hint="submit it again; if it stays so, API and workers have different versions of manimq",
+            )
+        return manimq_templates.load(wanted["id"], wanted["params"])
 
     def _seed(self) -> None:
         """Random numbers that no other job has, and that job and scout have in common.
@@ -275,6 +297,7 @@ class _Job(SceneProcess):
         # for putting the configuration back: that takes 14 ms, and nobody looks.
         instance = scene_class()
         Manager(instance)
+        watch = layout.Watch(instance, share=LAYOUT_SHARE)
         started = time.monotonic()
         instance.render()
         final = getattr(instance.renderer.file_writer, "final_file_path", None)
@@ -293,6 +316,7 @@ class _Job(SceneProcess):
             "animations": instance.renderer.num_plays,
             "engine": meter.engine,
             "warnings": missing_fonts.warnings,
+            "layout": watch.warnings,
         }
 
     def _leave_sections(self, writer: Any) -> None:

@@ -63,7 +63,12 @@ USER_CLASSES = frozenset(
     }
 )
 """Failure classes that a job may claim for itself. Never one of ours."""
+DENIALS = frozenset({"network", "process", "files", "threads", "escape", "other"})
+"""What a failure of the class ``sandbox_denied`` may be about. Mirrors ``Denial`` in ``worker/src/sandbox.rs``."""
 STAGES = frozenset({"preparing", "rendering", "encoding"})
+LAYOUT_KINDS = frozenset({"outside_frame", "text_overlap", "too_small", "blank_end", "frozen"})
+LAYOUT_MAX = 16
+"""Warnings about what a film shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,8 @@ class JobSpec:
     job_id: str
     attempt: int
     file_name: str
+    template: bool
+    """Whether the source is a template's id and parameters, as JSON."""
     scene: str | None
     format: str
     width: int
@@ -120,7 +127,7 @@ class JobSpec:
     def rehearse(cls) -> None:
         """Do this once ahead of time: a fork copies each page of memory at its first use."""
         limits = Limits(0.0, 0, 0, 0, 0, 0, 0, 0, 0, 0, None)
-        nothing = cls("", 0, "", None, "", 0, 0, 0.0, False, False, "", None, False, 1, (), limits)
+        nothing = cls("", 0, "", False, None, "", 0, 0, 0.0, False, False, "", None, False, 1, (), limits)
         cls.parse(nothing.line())
 
     def line(self) -> bytes:
@@ -202,6 +209,17 @@ def clean_texts(value: object, items: int, limit: int) -> list[str]:
     return [text for text in texts if text is not None]
 
 
+def clean_layout(value: object) -> list[dict[str, Any]]:
+    """What a job says is odd about its own picture: a few known kinds, a time, a harmless text."""
+    warnings = []
+    for entry in value[:LAYOUT_MAX] if isinstance(value, list) else []:
+        if isinstance(entry, dict):
+            kind, message = entry.get("kind"), clean_text(entry.get("message"), 250)
+            if isinstance(kind, str) and kind in LAYOUT_KINDS and message:
+                warnings.append({"kind": kind, "at_s": clean_seconds(entry.get("at_s")) or 0.0, "message": message})
+    return warnings
+
+
 def clean_failure(event: dict[str, Any], file_name: str) -> dict[str, Any]:
     """A job's own account of its failure, bounded and harmless; the worker's form of ``failed``."""
     claimed = event.get("class")
@@ -215,11 +233,13 @@ def clean_failure(event: dict[str, Any], file_name: str) -> dict[str, Any]:
                 code = clean_text(entry.get("code"), 300)
                 stack.append({"line": line, "function": function, "code": code})
     latex = event.get("latex")
+    denied = event.get("denied")
     line = clean_count(event.get("line"))
     failure = {
         "type": "failed",
         "class": claimed if isinstance(claimed, str) and claimed in USER_CLASSES else "scene_error",
         "message": clean_text(event.get("message")) or "the scene failed without a message",
+        "denied": denied if isinstance(denied, str) and denied in DENIALS else None,
         "file": file_name if line is not None else None,
         "line": line,
         "column": clean_count(event.get("column")),

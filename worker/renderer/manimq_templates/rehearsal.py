@@ -108,6 +108,8 @@ def rehearse(
     if writer.last is None:
         raise RuntimeError("the template drew nothing")
     warnings = [] if watch is None else list(watch.warnings)
+    if watch is not None and watch.failed:
+        raise RuntimeError(f"the layout check gave up: {watch.failed}")
     declared = type(scene).declared_seconds()
     return Film(writer.frames, writer.frames / fps, declared, writer.kept, writer.last, warnings)
 

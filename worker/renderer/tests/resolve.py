@@ -59,7 +59,7 @@ def resolve(schema: dict[str, Any], param: Any) -> Any:
             tree = parse(param)
             return {"text": param, "latex": latex_of(tree), "ast": tree}
         case "equation":
-            left, right = map(parse, param.split("="))
+            left, right = (parse(side.strip()) for side in param.split("="))
             return {"text": param, "latex": f"{latex_of(left)} = {latex_of(right)}", "left": left, "right": right}
         case "latex":
             return {"latex": param}

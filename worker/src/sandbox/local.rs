@@ -21,8 +21,8 @@ mod bare;
 mod cgroup;
 mod filters;
 mod launch;
-mod logs;
-mod wire;
+pub(super) mod logs;
+pub(super) mod wire;
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -37,14 +37,12 @@ use tokio::net::unix::pipe;
 use self::launch::{LaunchSpec, Means, SlotProcess};
 use self::logs::LogText;
 use self::wire::ZygoteMessage;
-use self::wire::{
-    ArtifactMessage, DoneMessage, GuardMessage, JobMessage, LimitsMessage, Seqpacket, WorkerMessage,
-};
+use self::wire::{DoneMessage, GuardMessage, JobMessage, LimitsMessage, Seqpacket, WorkerMessage};
 use super::formulas::FormulaKey;
 use super::{
-    ConnectError, Encoder, EventSender, FailureClass, Limits, OutputFormat, OutputSpec,
-    RenderError, RenderEvent, RenderFailure, RenderRequest, Rendered, RenderedFile, Sandbox, Usage,
-    Versions,
+    ConnectError, Content, Encoder, EventSender, FailureClass, Limits, OutputFormat, OutputSpec,
+    RecycleCause, Recycled, RenderError, RenderEvent, RenderFailure, RenderRequest, Rendered,
+    RenderedFile, Sandbox, Usage, Versions,
 };
 
 /// From starting bubblewrap to a warm zygote. 1 to 2 s on a quiet machine.
@@ -138,6 +136,7 @@ pub struct LocalSandbox {
     versions: Versions,
     /// `None` between an abnormal end and the next reset.
     slot: Option<Slot>,
+    recycled: Option<Recycled>,
 }
 
 /// One zygote and the way to it.
@@ -250,6 +249,7 @@ impl LocalSandbox {
             launch,
             versions,
             slot: Some(slot),
+            recycled: None,
         };
         sandbox.verify().await?;
         Ok(sandbox)
@@ -345,25 +345,7 @@ impl Sandbox for LocalSandbox {
 
     async fn verify(&mut self) -> Result<(), ConnectError> {
         let (events, _unread) = EventSender::channel(1);
-        let request = RenderRequest {
-            job_id: "verify".into(),
-            attempt: 1,
-            file_name: "verify.py".into(),
-            source: include_str!("local/verify.py").into(),
-            scene: None,
-            output: OutputSpec {
-                encoder: Encoder::Fast,
-                ..OutputSpec::default()
-            },
-            limits: Limits {
-                wall: VERIFY_TIMEOUT / 2,
-                ..Limits::default()
-            },
-            files: None,
-            formulas: None,
-            cores: 1,
-            stop: tokio_util::sync::CancellationToken::new(),
-        };
+        let request = verification(VERIFY_TIMEOUT / 2);
         let failed = |reason: String| ConnectError::VerificationFailed {
             reason,
             remedy: "see what `manimq-worker verify` says, and run deploy/setup again".into(),
@@ -379,6 +361,11 @@ impl Sandbox for LocalSandbox {
     }
 
     async fn reset(&mut self) -> Result<(), ConnectError> {
+        let mut cause = match &self.slot {
+            Some(slot) if slot.busy => RecycleCause::Lost,
+            Some(_) => RecycleCause::Jobs,
+            None => RecycleCause::Lost,
+        };
         let usable = self
             .slot
             .take_if(|slot| !slot.busy && slot.jobs < self.config.recycle_after);
@@ -390,17 +377,27 @@ impl Sandbox for LocalSandbox {
                 }
                 Err(error) => {
                     tracing::warn!(error = %error, "the last job has left something; the slot is replaced");
+                    cause = RecycleCause::Reset;
                 }
             }
         }
         self.slot = None;
+        let began = Instant::now();
         let (mut slot, versions) = start(&self.launch).await.map_err(|failed| failed.error)?;
         ready(&mut slot)
             .await
             .map_err(|error| not_started(&self.launch, &error).error)?;
         self.slot = Some(slot);
         self.versions = versions;
+        self.recycled = Some(Recycled {
+            cause,
+            took: began.elapsed(),
+        });
         Ok(())
+    }
+
+    fn take_recycled(&mut self) -> Option<Recycled> {
+        self.recycled.take()
     }
 
     async fn close(mut self) {
@@ -442,6 +439,7 @@ pub async fn render_file(
             .to_string_lossy()
             .into_owned(),
         source: source.into(),
+        template: false,
         scene,
         output,
         limits: Limits::default(),
@@ -454,7 +452,11 @@ pub async fn render_file(
     sandbox.close().await;
     let rendered = result?;
     if let Some(first) = rendered.artifacts.first() {
-        let mut from = tokio::fs::File::from_std(first.file.try_clone()?);
+        let from = first
+            .file
+            .here()
+            .ok_or_else(|| io::Error::other("it is elsewhere"))?;
+        let mut from = tokio::fs::File::from_std(from.try_clone()?);
         let mut to = tokio::fs::File::create(out_path).await?;
         tokio::io::copy(&mut from, &mut to).await?;
     }
@@ -769,7 +771,7 @@ async fn read_output(fd: OwnedFd) -> String {
 // ---------------------------------------------------------------- running a job
 
 /// Refuses what must never reach a sandbox. The API has checked before.
-fn check(request: &RenderRequest) -> Result<(), RenderError> {
+pub(super) fn check(request: &RenderRequest) -> Result<(), RenderError> {
     let invalid = |message: &str| Err(RenderFailure::new(FailureClass::Validation, message).into());
     let name = &request.file_name;
     let plain = name.ends_with(".py")
@@ -1005,7 +1007,8 @@ impl Job {
                     .into_iter()
                     .next()
                     .ok_or_else(|| lost("an artifact without a file"))?;
-                self.artifacts.push(rendered_file(artifact, fd.into()));
+                self.artifacts
+                    .push(artifact.rendered(Content::Here(fd.into())));
             }
             GuardMessage::Failed(failure) => self.outcome = Some(Err(failure)),
             GuardMessage::Done(done) => self.outcome = Some(Ok(done)),
@@ -1073,36 +1076,10 @@ impl Job {
     fn verdict(&mut self, request: &RenderRequest) -> Result<Rendered, RenderError> {
         match (self.ending, self.outcome.take()) {
             (Some(Ending::Interrupted), _) => Err(RenderError::Interrupted),
-            (Some(Ending::LogLimit), _) => Err(RenderFailure {
-                hint: Some("print less: look for a print in a loop or in an updater".into()),
-                ..RenderFailure::new(
-                    FailureClass::OutputLimit,
-                    format!(
-                        "the scene wrote more than {} bytes of text",
-                        request.limits.log_bytes
-                    ),
-                )
-            }
-            .into()),
+            (Some(Ending::LogLimit), _) => Err(wrote_too_much(request).into()),
             (None, Some(Ok(done))) if !self.artifacts.is_empty() => {
-                let streamed = done.engine == "stream";
-                let wanted_stream = request.output.encoder == Encoder::Fast;
-                let mut warnings = done.warnings;
-                if wanted_stream && !streamed && request.output.format != OutputFormat::Png {
-                    warnings.push("rendered with Manim's own writer: the fast one does not cover the codec that the scene has chosen".into());
-                }
-                Ok(Rendered {
-                    artifacts: std::mem::take(&mut self.artifacts),
-                    timings: done.timings,
-                    usage: Usage {
-                        cpu_s: done.cpu_s,
-                        peak_memory_bytes: done.peak_memory_bytes,
-                        frames: done.frames,
-                        animations: done.animations,
-                        formulas_set: done.formulas_set,
-                    },
-                    warnings,
-                })
+                let artifacts = std::mem::take(&mut self.artifacts);
+                Ok(finished(done, artifacts, request))
             }
             (None, Some(Err(failure))) => Err(failure.into()),
             (None, Some(Ok(_)) | None) => Err(lost("the guard ended without a result")),
@@ -1110,33 +1087,78 @@ impl Job {
     }
 }
 
-fn rendered_file(message: ArtifactMessage, file: File) -> RenderedFile {
-    let ArtifactMessage {
-        name,
-        role,
-        mime,
-        bytes,
-        frames,
-        width,
-        height,
-        fps,
-        duration_s,
-    } = message;
-    RenderedFile {
-        name,
-        role,
-        mime,
-        bytes,
-        frames,
-        width,
-        height,
-        fps,
-        duration_s,
-        file,
+/// What a scene that printed without end is told.
+pub(super) fn wrote_too_much(request: &RenderRequest) -> RenderFailure {
+    RenderFailure {
+        hint: Some("print less: look for a print in a loop or in an updater".into()),
+        ..RenderFailure::new(
+            FailureClass::OutputLimit,
+            format!(
+                "the scene wrote more than {} bytes of text",
+                request.limits.log_bytes
+            ),
+        )
     }
 }
 
-fn job_message(request: &RenderRequest) -> JobMessage<'_> {
+/// A render that came to its end, with its results.
+pub(super) fn finished(
+    done: DoneMessage,
+    artifacts: Vec<RenderedFile>,
+    request: &RenderRequest,
+) -> Rendered {
+    let streamed = done.engine == "stream";
+    let wanted_stream = request.output.encoder == Encoder::Fast;
+    let mut warnings = done.warnings;
+    if wanted_stream && !streamed && request.output.format != OutputFormat::Png {
+        warnings.push("rendered with Manim's own writer: the fast one does not cover the codec that the scene has chosen".into());
+    }
+    Rendered {
+        artifacts,
+        timings: done.timings,
+        usage: Usage {
+            cpu_s: done.cpu_s,
+            peak_memory_bytes: done.peak_memory_bytes,
+            frames: done.frames,
+            animations: done.animations,
+            formulas_set: done.formulas_set,
+        },
+        tex: done.tex,
+        warnings,
+        layout: done.layout,
+    }
+}
+
+/// The job of [`Sandbox::verify`]: three frames, and every wall tried.
+pub(super) fn verification(wall: Duration) -> RenderRequest {
+    RenderRequest {
+        job_id: "verify".into(),
+        attempt: 1,
+        file_name: "verify.py".into(),
+        source: include_str!("local/verify.py").into(),
+        template: false,
+        scene: None,
+        output: OutputSpec {
+            encoder: Encoder::Fast,
+            ..OutputSpec::default()
+        },
+        limits: Limits {
+            wall,
+            ..Limits::default()
+        },
+        files: None,
+        formulas: None,
+        cores: 1,
+        stop: tokio_util::sync::CancellationToken::new(),
+    }
+}
+
+/// The filters of level `container` for this machine's architecture, by name: `job`, `tex`, `outer`.
+pub(super) fn container_filters() -> [(&'static str, &'static [u8]); 3] {
+    filters::Filters::get(Level::Container).programs()
+}
+
+pub(super) fn job_message(request: &RenderRequest) -> JobMessage<'_> {
     let OutputSpec {
         format,
         width,
@@ -1152,6 +1174,7 @@ fn job_message(request: &RenderRequest) -> JobMessage<'_> {
         job_id: &request.job_id,
         attempt: request.attempt,
         file_name: &request.file_name,
+        template: request.template,
         scene: request.scene.as_deref(),
         format,
         width,

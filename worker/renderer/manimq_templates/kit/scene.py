@@ -98,7 +98,9 @@ class TemplateScene(Scene):
 
     def text(self, written: object, size: float | str = "body", **more: Any) -> texts.Lines:
         """``kit.text`` in this scene's theme."""
-        return texts.text(self.theme, written, size, **more)
+        made = texts.text(self.theme, written, size, **more)
+        made.original_text = texts.clean(written)  # how the layout check names it
+        return made
 
     def tex(self, *written: str, **more: Any) -> Any:
         """``kit.tex`` in this scene's theme."""
