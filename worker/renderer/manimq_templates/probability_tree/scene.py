@@ -31,7 +31,12 @@ def grow(p: dict[str, Any]) -> Node:
     """The whole tree; its root is no outcome."""
     root = Node("", 1.0, "1", 0)
     if p.get("urn"):
-        _draw(root, [(each["outcome"], each["count"]) for each in p["urn"]], int(p.get("draws", 2)), bool(p.get("replacement")))
+        _draw(
+            root,
+            [(each["outcome"], each["count"]) for each in p["urn"]],
+            int(p.get("draws", 2)),
+            bool(p.get("replacement")),
+        )
     else:
         _stages(root, p.get("stages") or [[{"outcome": "yes", "p": 0.5}, {"outcome": "no", "p": 0.5}]])
     return root
@@ -39,7 +44,13 @@ def grow(p: dict[str, Any]) -> Node:
 
 def _stages(node: Node, stages: list[list[dict[str, Any]]]) -> None:
     for each in stages[0] if stages else []:
-        child = Node(each["outcome"], kit.value(each["p"]), kit.shown(each["p"], latex=True), node.depth + 1, (*node.path, each["outcome"]))
+        child = Node(
+            each["outcome"],
+            kit.value(each["p"]),
+            kit.shown(each["p"], latex=True),
+            node.depth + 1,
+            (*node.path, each["outcome"]),
+        )
         node.children.append(child)
         _stages(child, stages[1:])
 
@@ -64,7 +75,7 @@ class Template(kit.TemplateScene):
 
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
-        return 4.0 + 2.0 * cls._depth(p) + (3.8 if p.get("query") else 1.8)
+        return 3.4 + 2.0 * cls._depth(p) + (3.5 if p.get("query") else 1.5)
 
     def heading(self) -> str:
         return "Probability tree"
@@ -124,7 +135,10 @@ class Template(kit.TemplateScene):
         deep = self._deepest(root) - 1
         keep = root
         for index in range(deep):
-            keep = next((each for each in keep.children if index < len(query) and each.outcome == query[index]), keep.children[0])
+            keep = next(
+                (each for each in keep.children if index < len(query) and each.outcome == query[index]),
+                keep.children[0],
+            )
 
         def walk(node: Node) -> None:
             if node.depth == deep and node is not keep:
@@ -161,7 +175,16 @@ class Template(kit.TemplateScene):
         x1 = left + child.depth * step - 0.08
         outcome = kit.clean(child.outcome) or "–"
         outcome = outcome if len(outcome) <= _NAME_MAX else outcome[: _NAME_MAX - 1] + "…"
-        name = self.text(outcome, "small", color=colour, weight="MEDIUM", width=room - 0.12, height=self.size, align="left", lines_max=1)
+        name = self.text(
+            outcome,
+            "small",
+            color=colour,
+            weight="MEDIUM",
+            width=room - 0.12,
+            height=self.size,
+            align="left",
+            lines_max=1,
+        )
         name.move_to([x1 + 0.14 + name.width / 2, child.y, 0])
         dot = Dot([x1, child.y, 0], radius=min(0.07, self.size / 4), color=colour)
         line = Line([x0, node.y, 0], [x1, child.y, 0], color=theme.muted, stroke_width=2.5)
@@ -169,7 +192,9 @@ class Template(kit.TemplateScene):
         at = 0.6 if len(node.children) < 3 else (0.45, 0.72)[node.children.index(child) % 2]
         ys = [each.y for each in node.children]
         apart = min((abs(one - two) for one, two in zip(ys, ys[1:], strict=False)), default=1.0) * at
-        chance = kit.fit(self.tex(child.shown, size="small"), kit.Box(0, 0, 0.8, max(0.2, min(0.62, 0.85 * apart))), at=None)
+        chance = kit.fit(
+            self.tex(child.shown, size="small"), kit.Box(0, 0, 0.8, max(0.2, min(0.62, 0.85 * apart))), at=None
+        )
         chance.move_to(line.point_from_proportion(at))
         kit.halo(chance, theme.background, 9)
         return VGroup(line, dot, name, chance), name, chance
