@@ -65,7 +65,7 @@ def search(nodes: list[str], edges: list[Edge], start: str, deep: bool) -> list[
                 tuple(done),
                 tuple(seen),
                 tuple(tree),
-                state=f"Order: {' → '.join(order)}      {name}: {', '.join(line) or 'empty'}",
+                state=f"Order: {' → '.join(order)} · {name}: {', '.join(line) or 'empty'}",
             )
         )
     return steps

@@ -77,7 +77,7 @@ class Template(kit.TemplateScene):
 
     def _counter(self) -> VGroup:
         c = self.counts
-        written = f"comparisons {c['comparisons']}     moves {c['moves']}"
+        written = f"Comparisons: {c['comparisons']} · Moves: {c['moves']}"
         return self.text(written, "small", color=self.theme.muted, width=self.counter_box.width).move_to(
             self.counter_box.center
         )

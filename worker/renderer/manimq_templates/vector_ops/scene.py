@@ -99,7 +99,8 @@ class Template(kit.TemplateScene):
         label = kit.halo(self.tex(rf"\vec{{{_NAMES[index]}}}", color=self.colours[index]), self.theme.background)
         size = float(np.linalg.norm(v))
         across = np.array([-v[1], v[0]]) / size if size > 1e-12 else np.array([0, 1.0])
-        if index == 1:
+        # On the side where the others are not.
+        if float(across @ (sum(self.vectors) - v)) > 0:
             across = -across
         middle = self.plot.c2p(*(v / 2)) + 0.32 * np.array([*across, 0])
         return label.move_to(middle)
