@@ -100,9 +100,7 @@ class Template(kit.TemplateScene):
         self.dots: dict[str, VGroup] = {}
         for node in nodes:
             circle = Circle(self.radius, color=theme.muted, stroke_width=3, fill_color=theme.panel, fill_opacity=1)
-            label = self.text(
-                node, "small", weight="SEMIBOLD", width=1.62 * self.radius, height=1.2 * self.radius, lines_max=2
-            )
+            label = self._name(node)
             self.dots[node] = VGroup(circle, label).move_to(places[node])
         self.lines: dict[frozenset[str], Line] = {}
         self.weights = VGroup()
@@ -161,6 +159,17 @@ class Template(kit.TemplateScene):
             scaled[:, int(span.argmin())] = 0.5
         places = np.array([box.at(*at) for at in scaled])
         return dict(zip(graph, _apart(places, 2.7 * radius, box), strict=True))
+
+    def _name(self, node: str) -> kit.Lines:
+        """A node's name in its circle; one that could not be read is cut short."""
+        for length in (len(node), 10, 6, 4, 3):
+            written = node if length >= len(node) else node[: length - 1] + "…"
+            label = self.text(
+                written, "small", weight="SEMIBOLD", width=1.62 * self.radius, height=1.2 * self.radius, lines_max=2
+            )
+            if label.shrunk >= 0.45:
+                break
+        return label
 
     def _free_side(self, node: str) -> tuple[float, float, float]:
         """Where beside a node no edge passes."""
