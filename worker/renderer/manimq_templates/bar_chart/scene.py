@@ -57,7 +57,7 @@ class Template(kit.TemplateScene):
         slot = min(2.4, box.width / len(data))
         left = box.x - slot * len(data) / 2
         names = [
-            self.text(d["label"], "small", color=self.theme.muted, width=slot * 0.92, height=0.95, lines_max=2)
+            self.text(d["label"], "small", color=self.theme.muted, width=slot * 0.92, height=0.95, lines_max=2, least=0.48)
             for d in data
         ]
         kit.even(names)
@@ -94,7 +94,7 @@ class Template(kit.TemplateScene):
                 width=box.width * 0.3,
                 height=slot * 0.86,
                 align="right",
-                lines_max=3,
+                lines_max=3, least=0.48,
             )
             for d in data
         ]
