@@ -10,6 +10,7 @@ import io
 import os
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 
 from PIL import Image
@@ -51,6 +52,8 @@ def main() -> None:
             try:
                 print(f"{template}: {make(template)} bytes", flush=True)
                 status = 0
+            except BaseException:  # noqa: BLE001 - said, and then the status says it
+                traceback.print_exc()
             finally:
                 os._exit(status)
         _, status = os.waitpid(pid, 0)

@@ -84,7 +84,12 @@ class Film:
 
 
 def rehearse(
-    template: str, params: dict[str, Any], aspect: str = "16:9", lines: int = 144, fps: float = 10, media: Path | None = None
+    template: str,
+    params: dict[str, Any],
+    aspect: str = "16:9",
+    lines: int = 144,
+    fps: float = 10,
+    media: Path | None = None,
 ) -> Film:
     """Render in this process, whose Manim configuration it changes; ``lines`` is the picture's short side."""
     if aspect not in ASPECTS:

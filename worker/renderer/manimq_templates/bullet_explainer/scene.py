@@ -38,7 +38,10 @@ class Template(kit.TemplateScene):
         for index, (row, item) in enumerate(zip(rows, p["items"], strict=True)):
             dim = []
             if reveal == "focus" and index:
-                dim = [rows[index - 1][1].animate.set_fill(theme.muted), rows[index - 1][0].animate.set_fill(theme.faint)]
+                dim = [
+                    rows[index - 1][1].animate.set_fill(theme.muted),
+                    rows[index - 1][0].animate.set_fill(theme.faint),
+                ]
             self.play(FadeIn(row, shift=0.3 * RIGHT), *dim, run_time=0.6)
             self.wait(self._each(item) - 0.6)
         if reveal == "focus":
@@ -54,7 +57,10 @@ class Template(kit.TemplateScene):
         width = box.width - indent
         for size in (44, 40, 36, 32, 29, 26, 23, 20, 17, 15):
             tried = [kit.planned(theme, each, size, width=width, height=box.height) for each in items]
-            if sum(tall for tall, _ in tried) + _GAP * (len(items) - 1) <= box.height and min(s for _, s in tried) > 0.79:
+            if (
+                sum(tall for tall, _ in tried) + _GAP * (len(items) - 1) <= box.height
+                and min(s for _, s in tried) > 0.79
+            ):
                 break
         lines = [self.text(each, size, width=width, align="left", height=box.height) for each in items]
         kit.even(lines)

@@ -191,7 +191,14 @@ class Template(kit.TemplateScene):
         if box is not None:
             if note is not None:
                 changes.append(FadeOut(note))
-            fresh = self.text(step["note"], "body", width=box.width, height=box.height, align="left" if box.tall else "center", lines_max=10)
+            fresh = self.text(
+                step["note"],
+                "body",
+                width=box.width,
+                height=box.height,
+                align="left" if box.tall else "center",
+                lines_max=10,
+            )
             y = min(max((upper.top + lower.bottom) / 2, box.bottom + fresh.height / 2), box.top - fresh.height / 2)
             fresh.move_to([box.left + fresh.width / 2 if box.tall else box.x, y if box.tall else box.y, 0])
             changes.append(FadeIn(fresh))

@@ -16,7 +16,7 @@ class Template(kit.TemplateScene):
 
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
-        return 5.2 + sum(cls._each(pair) for pair in cls._pairs(p)) + 1.6 * bool(p.get("verdict"))
+        return 4.3 + sum(cls._each(pair) for pair in cls._pairs(p)) + 1.0 * bool(p.get("verdict"))
 
     @staticmethod
     def _pairs(p: dict[str, Any]) -> list[tuple[str, str]]:
@@ -35,10 +35,15 @@ class Template(kit.TemplateScene):
         verdict = None
         if p.get("verdict"):
             box, below = box.rows(box.height - 1.1, 1.1, gap=0.25)
-            words = self.text(p["verdict"], "body", weight="MEDIUM", width=below.width - 0.6, height=below.height - 0.3, lines_max=3)
+            words = self.text(
+                p["verdict"], "body", weight="MEDIUM", width=below.width - 0.6, height=below.height - 0.3, lines_max=3
+            )
             verdict = VGroup(self.panel(below, theme.wash(theme.green)), words.move_to(below.center))
         cards = box.rows(1, 1, gap=0.3) if box.tall else box.columns(1, 1, gap=0.4)
-        columns = [self._card(p[side], card, colour) for side, card, colour in zip(("left", "right"), cards, (theme.blue, theme.amber), strict=True)]
+        columns = [
+            self._card(p[side], card, colour)
+            for side, card, colour in zip(("left", "right"), cards, (theme.blue, theme.amber), strict=True)
+        ]
         kit.even([head[1] for head, _ in columns])
         for (head, _), shift in zip(columns, (UP, DOWN) if box.tall else ([-1, 0, 0], [1, 0, 0]), strict=True):
             self.play(FadeIn(head, shift=-0.3 * np.asarray(shift, dtype=float)), run_time=0.6)
@@ -54,14 +59,28 @@ class Template(kit.TemplateScene):
         back = self.panel(box)
         inner = box.inset(0.3, 0.22)
         head_box, body = inner.rows(0.62, max(0.4, inner.height - 0.8), gap=0.18)
-        title = self.text(side["title"], "heading", color=colour, weight="BOLD", width=head_box.width, height=head_box.height, lines_max=2)
+        title = self.text(
+            side["title"],
+            "heading",
+            color=colour,
+            weight="BOLD",
+            width=head_box.width,
+            height=head_box.height,
+            lines_max=2,
+        )
         title.move_to(head_box.center)
         line = self.rule([inner.left, head_box.bottom - 0.06, 0], [inner.right, head_box.bottom - 0.06, 0], colour)
         items = side["items"]
         # As large as all of them fit, one size for both cards' rows as far as that goes.
         for size in (34, 30, 26, 23, 20, 17, 15, 13):
-            tried = [kit.planned(self.theme, each, size, width=inner.width, height=body.height, lines_max=6) for each in items]
-            if sum(tall for tall, _ in tried) + 0.16 * (len(items) - 1) <= body.height and min(s for _, s in tried) > 0.79:
+            tried = [
+                kit.planned(self.theme, each, size, width=inner.width, height=body.height, lines_max=6)
+                for each in items
+            ]
+            if (
+                sum(tall for tall, _ in tried) + 0.16 * (len(items) - 1) <= body.height
+                and min(s for _, s in tried) > 0.79
+            ):
                 break
         rows = [self.text(each, size, width=inner.width, height=body.height, lines_max=6) for each in items]
         kit.even(rows)
@@ -70,4 +89,3 @@ class Template(kit.TemplateScene):
         column.arrange(DOWN, buff=min(0.5, max(0.08, spare / (len(rows) + 1))))
         kit.fit(column, body)
         return VGroup(back, title, line), rows
-

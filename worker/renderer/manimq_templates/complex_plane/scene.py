@@ -7,12 +7,23 @@ import math
 from typing import Any
 
 import numpy as np
-from manim import Circle, Create, DashedLine, FadeIn, Polygon, ValueTracker, VGroup, VMobject, always_redraw, rate_functions
+from manim import (
+    Circle,
+    Create,
+    DashedLine,
+    FadeIn,
+    Polygon,
+    ValueTracker,
+    VGroup,
+    VMobject,
+    always_redraw,
+    rate_functions,
+)
 
 from .. import kit
 
 _NAMES = "zwuv"
-_SECONDS = {"show": 1.0, "add": 3.6, "multiply": 6.6, "conjugate": 2.6, "power": 4.6, "roots": 5.0, "map": 5.4}
+_SECONDS = {"show": 1.0, "add": 2.2, "multiply": 6.0, "conjugate": 2.3, "power": 2.3, "roots": 4.2, "map": 5.0}
 
 
 class Template(kit.TemplateScene):
@@ -20,7 +31,7 @@ class Template(kit.TemplateScene):
     def seconds(cls, p: dict[str, Any]) -> float:
         operation = p.get("operation", "show")
         more = 1.3 * (cls._count(p) - 1) if operation == "add" else 0.55 * p.get("n", 3) if operation == "power" else 0
-        return 5.2 + 1.5 * cls._count(p) * (operation != "map") + _SECONDS[operation] + more
+        return 3.9 + 1.4 * cls._count(p) * (operation != "map") + _SECONDS[operation] + more
 
     @staticmethod
     def _count(p: dict[str, Any]) -> int:
@@ -131,11 +142,17 @@ class Template(kit.TemplateScene):
 
     @staticmethod
     def _polar(z: complex) -> str:
-        return rf"{kit.tex_num(abs(z), 4)}\;\angle\;{kit.tex_num(math.degrees(cmath.phase(z)), 4)}^\circ" if abs(z) else "0"
+        return (
+            rf"{kit.tex_num(abs(z), 4)}\;\angle\;{kit.tex_num(math.degrees(cmath.phase(z)), 4)}^\circ"
+            if abs(z)
+            else "0"
+        )
 
     def _show(self) -> None:
         z = self.z[0]
-        self.say(f"Its distance from the origin is {kit.num(abs(z))}, its angle {kit.num(math.degrees(cmath.phase(z)))}°")
+        self.say(
+            f"Its distance from the origin is {kit.num(abs(z))}, its angle {kit.num(math.degrees(cmath.phase(z)))}°"
+        )
         self.wait(0.5)
 
     def _add(self) -> None:
@@ -146,14 +163,25 @@ class Template(kit.TemplateScene):
                 self.arrows[i].animate.set_opacity(0.25), caption="Put one arrow at the tip of the other" if i == 1 else None, run_time=1.3,
             )  # fmt: skip
             total += z
-        self._say_line(1, self._write(total), self.theme.green, "Real parts add, imaginary parts add", FadeIn(self._arrow(0, total, self.theme.green, 8)))
+        self._say_line(
+            1,
+            self._write(total),
+            self.theme.green,
+            "Real parts add, imaginary parts add",
+            FadeIn(self._arrow(0, total, self.theme.green, 8)),
+        )
         self.wait(1.2)
 
     def _multiply(self) -> None:
         z, w = self.z[0], self.z[1] if len(self.z) > 1 else self.z[0]
         theme = self.theme
         turn, stretch = cmath.phase(w) if w else 0.0, abs(w)
-        self._say_line(1, rf"w = {self._polar(w)}", theme.amber, f"w stands for: turn by {kit.num(math.degrees(turn), 4)}°, stretch by {kit.num(stretch, 4)}")
+        self._say_line(
+            1,
+            rf"w = {self._polar(w)}",
+            theme.amber,
+            f"w stands for: turn by {kit.num(math.degrees(turn), 4)}°, stretch by {kit.num(stretch, 4)}",
+        )
         self.wait(0.8)
         t = ValueTracker(0.0)
         moving = always_redraw(lambda: self._arrow(0, z * cmath.rect(1, turn * t.get_value()), theme.green, 7))
@@ -164,7 +192,11 @@ class Template(kit.TemplateScene):
         self.remove(moving)
         moving = always_redraw(lambda: self._arrow(0, z * cmath.rect(s.get_value(), turn), theme.green, 8))
         self.add(moving)
-        self.play(s.animate(rate_func=rate_functions.ease_in_out_sine).set_value(stretch), caption="… and stretch it", run_time=1.1)
+        self.play(
+            s.animate(rate_func=rate_functions.ease_in_out_sine).set_value(stretch),
+            caption="… and stretch it",
+            run_time=1.1,
+        )
         moving.clear_updaters()
         self._say_line(2, rf"z \cdot w = {self._write(z * w)}", theme.green, "That is the product")
         self.wait(0.8)
@@ -172,7 +204,11 @@ class Template(kit.TemplateScene):
     def _conjugate(self) -> None:
         z = self.z[0].conjugate()
         mirrored = self.arrows[0].copy()
-        self.play(mirrored.animate.become(self._arrow(0, z, self.theme.green)), caption="Mirrored at the real axis", run_time=1.3)
+        self.play(
+            mirrored.animate.become(self._arrow(0, z, self.theme.green)),
+            caption="Mirrored at the real axis",
+            run_time=1.3,
+        )
         self._say_line(1, rf"\bar{{z}} = {self._write(z)}", self.theme.green, None)
 
     def _power(self) -> None:
@@ -180,19 +216,43 @@ class Template(kit.TemplateScene):
         n = len(points)
         for k, z in enumerate(points[1:], start=2):
             arrow = self._arrow(0, z, self.theme.green if k == n else self.theme.violet, 5)
-            shape = Polygon(self.plot.c2p(0, 0), self._point(points[k - 2]), self._point(z), stroke_width=0, fill_color=self.theme.colour(k), fill_opacity=0.25)
-            self.play(before.copy().animate.become(arrow), FadeIn(shape), caption="Each power turns on by the same angle" if k == 2 else None, run_time=0.55 if n > 3 else 0.9)
+            shape = Polygon(
+                self.plot.c2p(0, 0),
+                self._point(points[k - 2]),
+                self._point(z),
+                stroke_width=0,
+                fill_color=self.theme.colour(k),
+                fill_opacity=0.25,
+            )
+            self.play(
+                before.copy().animate.become(arrow),
+                FadeIn(shape),
+                caption="Each power turns on by the same angle" if k == 2 else None,
+                run_time=0.55 if n > 3 else 0.9,
+            )
             before = arrow
         self._say_line(1, rf"z^{{{n}}} = {self._write(points[-1])}", self.theme.green, None)
         self.wait(0.9)
 
     def _roots(self) -> None:
         roots, theme, n = self._result(), self.theme, int(self.p.get("n", 3))
-        circle = Circle(abs(roots[0]) * self.plot.unit()[0] or 0.01, color=theme.muted, stroke_width=2.5).move_to(self.plot.c2p(0, 0))
+        circle = Circle(abs(roots[0]) * self.plot.unit()[0] or 0.01, color=theme.muted, stroke_width=2.5).move_to(
+            self.plot.c2p(0, 0)
+        )
         self.play(Create(circle), caption=f"Numbers whose power of order {n} is z lie on one circle", run_time=1.0)
         dots = VGroup(*(self._arrow(0, each, theme.green, 4) for each in roots))
         self.play(*(FadeIn(each) for each in dots), caption=f"{n} of them, {kit.num(360 / n, 4)}° apart", run_time=1.0)
-        shape = Polygon(*(self._point(each) for each in roots), color=theme.green, stroke_width=2.5, fill_color=theme.green, fill_opacity=0.12) if n > 2 else VGroup()
+        shape = (
+            Polygon(
+                *(self._point(each) for each in roots),
+                color=theme.green,
+                stroke_width=2.5,
+                fill_color=theme.green,
+                fill_opacity=0.12,
+            )
+            if n > 2
+            else VGroup()
+        )
         self._say_line(1, rf"{self._write(roots[0])},\; \ldots", theme.green, None, FadeIn(shape))
         self.wait(1.2)
 
@@ -200,8 +260,13 @@ class Template(kit.TemplateScene):
         given = self.p.get("map") or {"ast": ["^", "z", 2], "latex": "z^2"}
         theme, plot = self.theme, self.plot
         t = np.linspace(-3, 3, 121)
-        lines = [(a + 1j * t, theme.blue) for a in np.arange(-3, 3.1, 0.5)] + [(t + 1j * a, theme.amber) for a in np.arange(-3, 3.1, 0.5)]
-        moved = [(np.asarray(kit.complex_value(given["ast"], {"z": line})) + 0 * line, line, colour) for line, colour in lines]
+        lines = [(a + 1j * t, theme.blue) for a in np.arange(-3, 3.1, 0.5)] + [
+            (t + 1j * a, theme.amber) for a in np.arange(-3, 3.1, 0.5)
+        ]
+        moved = [
+            (np.asarray(kit.complex_value(given["ast"], {"z": line})) + 0 * line, line, colour)
+            for line, colour in lines
+        ]
         at = ValueTracker(0.0)
 
         def draw() -> VGroup:
@@ -216,9 +281,13 @@ class Template(kit.TemplateScene):
             return drawn
 
         grid = always_redraw(draw)
-        self._say_line(0, rf"f(z) = {given['latex']}", theme.green, "Lines of constant real and imaginary part", FadeIn(grid))
+        self._say_line(
+            0, rf"f(z) = {given['latex']}", theme.green, "Lines of constant real and imaginary part", FadeIn(grid)
+        )
         self.wait(0.8)
-        self.play(at.animate(rate_func=rate_functions.ease_in_out_cubic).set_value(1.0), caption="Each point z goes to f(z)", run_time=3.2)
+        self.play(
+            at.animate(rate_func=rate_functions.ease_in_out_cubic).set_value(1.0),
+            caption="Each point z goes to f(z)",
+            run_time=3.2,
+        )
         grid.clear_updaters()
-
-

@@ -14,7 +14,7 @@ from .. import kit
 class Template(kit.TemplateScene):
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
-        return 11.3 + 1.75 * p.get("secant_steps", 4) + 3.4 * bool(p.get("show_derivative"))
+        return 10.5 + 1.7 * p.get("secant_steps", 4) + 2.5 * bool(p.get("show_derivative"))
 
     def heading(self) -> str:
         return "The derivative is a slope"
@@ -31,7 +31,11 @@ class Template(kit.TemplateScene):
         formula = kit.fit(self.tex(rf"f(x) = {f.latex}", size="heading", color=theme.blue), self._line(0))
         graph = plot.curve(f, theme.blue)
         self.play(FadeIn(plot), FadeIn(formula), run_time=0.8)
-        self.play(*(Create(each) for each in graph), caption=f"How steep is the graph at x = {kit.shown(p.get('a', 1))}?", run_time=1.4)
+        self.play(
+            *(Create(each) for each in graph),
+            caption=f"How steep is the graph at x = {kit.shown(p.get('a', 1))}?",
+            run_time=1.4,
+        )
         ya = f(a)
         if not math.isfinite(ya):
             self.say(f"f has no value at x = {kit.shown(p.get('a', 1))}, so it has no slope there")
@@ -79,14 +83,22 @@ class Template(kit.TemplateScene):
         moving, secant = always_redraw(second), always_redraw(line)
         steps = int(self.p.get("secant_steps", 4))
         slope = self._slope_text(h.get_value(), ya)
-        self.play(FadeIn(moving), FadeIn(secant), FadeIn(slope), caption="A secant through a second point, at the distance h", run_time=1.0)
+        self.play(
+            FadeIn(moving),
+            FadeIn(secant),
+            FadeIn(slope),
+            caption="A secant through a second point, at the distance h",
+            run_time=1.0,
+        )
         self.add(secant, point, moving)
         self.wait(0.9)
         for step in range(1, steps + 1):
             goal = side * h0 * (0.012 if step == steps else 0.5**step)
             self.remove(slope)
             caption = "The second point comes closer: h becomes smaller" if step == 1 else None
-            self.play(h.animate(rate_func=rate_functions.ease_in_out_sine).set_value(goal), caption=caption, run_time=1.05)
+            self.play(
+                h.animate(rate_func=rate_functions.ease_in_out_sine).set_value(goal), caption=caption, run_time=1.05
+            )
             slope = self._slope_text(goal, ya)
             self.play(FadeIn(slope), run_time=0.25)
             self.wait(0.4)
@@ -118,13 +130,22 @@ class Template(kit.TemplateScene):
         where = kit.shown(self.p.get("a", 1), latex=True)
         if not smooth:
             self.play(FadeOut(moving), FadeOut(secant), FadeOut(slope_text), run_time=0.5)
-            said = kit.fit(self.tex(rf"f'\left({where}\right) \text{{ does not exist}}", color=theme.amber), self._line(1))
-            self.play(FadeIn(said), caption="From the left the secants tend to another slope: there is no tangent here", run_time=0.8)
+            said = kit.fit(
+                self.tex(rf"f'\left({where}\right) \text{{ does not exist}}", color=theme.amber), self._line(1)
+            )
+            self.play(
+                FadeIn(said),
+                caption="From the left the secants tend to another slope: there is no tangent here",
+                run_time=0.8,
+            )
         else:
             m = 0.0 if abs(m) < 1e-9 else m
             shown = round(m, 6)
             tangent = self._through(a, ya, m, theme.green, 4.5)
-            said = kit.fit(self.tex(rf"f'\left({where}\right) = {kit.tex_num(shown, 4)}", size="heading", color=theme.green), self._line(2))
+            said = kit.fit(
+                self.tex(rf"f'\left({where}\right) = {kit.tex_num(shown, 4)}", size="heading", color=theme.green),
+                self._line(2),
+            )
             self.add(tangent, point)
             self.play(
                 FadeOut(moving), FadeOut(secant), *(Create(each) for each in tangent), FadeIn(said, shift=0.1 * UP),
@@ -137,7 +158,9 @@ class Template(kit.TemplateScene):
     def _derivative(self, slope_text: VGroup, smooth: bool) -> None:
         theme, f, plot = self.theme, self.f, self.plot
         tree = kit.derivative(f.ast)
-        graph = plot.curve(kit.Formula.of_ast(tree) if tree is not None else np.vectorize(self._numeric_slope), theme.violet, width=3)
+        graph = plot.curve(
+            kit.Formula.of_ast(tree) if tree is not None else np.vectorize(self._numeric_slope), theme.violet, width=3
+        )
         more = [Create(each) for each in graph]
         if tree is not None and smooth:
             formula = self.tex(rf"f'(x) = {kit.latex_of(tree)}", color=theme.violet)
@@ -150,5 +173,3 @@ class Template(kit.TemplateScene):
     def _numeric_slope(self, x: float) -> float:
         h = 1e-4
         return (self.f(x + h) - self.f(x - h)) / (2 * h)
-
-

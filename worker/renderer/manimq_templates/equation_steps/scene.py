@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from manim import DOWN, FadeIn, SurroundingRectangle, Create, TransformFromCopy, VGroup
+from manim import DOWN, Create, FadeIn, SurroundingRectangle, TransformFromCopy, VGroup
 
 from .. import kit
 from .solve import Step, solution
@@ -45,11 +45,21 @@ class Template(kit.TemplateScene):
         for row, slot, equation in zip(rows, slots, equations, strict=True):
             if wide:
                 room = kit.Box(reasons_box.left, slot.bottom, reasons_box.width, slot.height)
-                note = self.text(row.reason, "small", color=theme.muted, width=room.width, height=slot.height, align="left", lines_max=3)
+                note = self.text(
+                    row.reason,
+                    "small",
+                    color=theme.muted,
+                    width=room.width,
+                    height=slot.height,
+                    align="left",
+                    lines_max=3,
+                )
                 note.move_to([room.left + note.width / 2, equation[1].get_y(), 0])
             else:
                 lower = kit.Box(slot.left, slot.bottom, slot.width, slot.height * 0.34)
-                note = self.text(row.reason, "small", color=theme.muted, width=lower.width, height=lower.height, lines_max=2)
+                note = self.text(
+                    row.reason, "small", color=theme.muted, width=lower.width, height=lower.height, lines_max=2
+                )
                 note.move_to(lower.center)
             notes.add(note)
         self.play(FadeIn(equations[0]), run_time=0.8)
@@ -57,7 +67,11 @@ class Template(kit.TemplateScene):
         for index in range(1, len(rows)):
             before, after = equations[index - 1], equations[index]
             self.play(FadeIn(notes[index], shift=0.1 * DOWN), run_time=0.5)
-            self.play(*(TransformFromCopy(before[k], after[k]) for k in range(3)), before.animate.set_color(theme.muted), run_time=0.9)
+            self.play(
+                *(TransformFromCopy(before[k], after[k]) for k in range(3)),
+                before.animate.set_color(theme.muted),
+                run_time=0.9,
+            )
             self.wait(0.8)
         frame = SurroundingRectangle(equations[-1], color=theme.green, buff=0.16, corner_radius=0.12, stroke_width=3)
         kit.fit(frame, self.safe, at=None)
@@ -73,7 +87,11 @@ class Template(kit.TemplateScene):
         """One size for all, equals signs in one column, each in the upper part of its slot."""
         made = []
         for row in rows:
-            sides = [self.tex(row.left, size="title"), self.tex(row.sign, size="title"), self.tex(row.right, size="title")]
+            sides = [
+                self.tex(row.left, size="title"),
+                self.tex(row.sign, size="title"),
+                self.tex(row.right, size="title"),
+            ]
             made.append(VGroup(*sides).arrange(buff=0.25))
         width = slots[0].width
         left = max(each[1].get_center()[0] - each.get_left()[0] for each in made)

@@ -48,8 +48,16 @@ def solution(left: Any, right: Any) -> list[Step]:
         steps.append(Step(side(l), side(r), "Tidy both sides"))
     if degree == 0:
         always = difference[0] == 0
-        steps.append(Step(side(difference[:1]), "0", "Take the right side away" if not always else "Both sides are the same"))
-        steps.append(Step("x", r"\text{any number}" if always else r"\text{no number}", "It is always true" if always else "It is never true"))
+        steps.append(
+            Step(side(difference[:1]), "0", "Take the right side away" if not always else "Both sides are the same")
+        )
+        steps.append(
+            Step(
+                "x",
+                r"\text{any number}" if always else r"\text{no number}",
+                "It is always true" if always else "It is never true",
+            )
+        )
         return steps
     if degree == 1:
         return steps + _linear(l, r)
@@ -62,13 +70,21 @@ def _untidy(left: Any, right: Any) -> bool:
     """Whether a side is more than a sum of terms in falling powers."""
 
     def terms(node: Any) -> list[Any]:
-        return [t for each in node[1:] for t in terms(each)] if isinstance(node, list) and node[0] in ("+", "-") else [node]
+        return (
+            [t for each in node[1:] for t in terms(each)]
+            if isinstance(node, list) and node[0] in ("+", "-")
+            else [node]
+        )
 
     def power(term: Any) -> int | None:
         p = kit.polynomial(term)
         if p is None or sum(1 for c in p if c) > 1:
             return None
-        if isinstance(term, list) and term[0] in ("*", "/") and any(isinstance(x, list) and x[0] in ("+", "-") for x in term[1:]):
+        if (
+            isinstance(term, list)
+            and term[0] in ("*", "/")
+            and any(isinstance(x, list) and x[0] in ("+", "-") for x in term[1:])
+        ):
             return None
         return len(p) - 1
 
@@ -84,13 +100,23 @@ def _linear(l: list[Fraction], r: list[Fraction]) -> list[Step]:
     a, b, c, d = l[1], l[0], r[1], r[0]
     if c:
         a, c = a - c, Fraction(0)
-        steps.append(Step(side([b, a]), side([d]), f"{'Subtract' if r[1] > 0 else 'Add'} {_plain(abs(r[1]), 'x')} on both sides"))
+        steps.append(
+            Step(side([b, a]), side([d]), f"{'Subtract' if r[1] > 0 else 'Add'} {_plain(abs(r[1]), 'x')} on both sides")
+        )
     if b:
         d, was = d - b, b
-        steps.append(Step(side([Fraction(0), a]), side([d]), f"{'Subtract' if was > 0 else 'Add'} {_plain(abs(was))} on both sides"))
+        steps.append(
+            Step(
+                side([Fraction(0), a]),
+                side([d]),
+                f"{'Subtract' if was > 0 else 'Add'} {_plain(abs(was))} on both sides",
+            )
+        )
     if a != 1:
         d = d / a
-        reason = f"Divide both sides by {_plain(a)}" if a.denominator == 1 else f"Multiply both sides by {_plain(1 / a)}"
+        reason = (
+            f"Divide both sides by {_plain(a)}" if a.denominator == 1 else f"Multiply both sides by {_plain(1 / a)}"
+        )
         if a == -1:
             reason = "Change the signs"
         steps.append(Step("x", kit.tex_num(d), reason))
@@ -123,11 +149,23 @@ def _quadratic(l: list[Fraction], r: list[Fraction], p: list[Fraction]) -> list[
             steps.append(Step("x", kit.tex_num(one), "The only solution"))
         else:
             steps.append(Step(rf"{front}{_factor(one)}{_factor(two)}", "0", "Factor: which numbers make it zero?"))
-            steps.append(Step("x", rf"{kit.tex_num(one)} \quad\text{{or}}\quad x = {kit.tex_num(two)}", "One factor must be zero"))
+            steps.append(
+                Step(
+                    "x", rf"{kit.tex_num(one)} \quad\text{{or}}\quad x = {kit.tex_num(two)}", "One factor must be zero"
+                )
+            )
         return steps
-    steps.append(Step("x", rf"\frac{{{kit.tex_num(-b)} \pm \sqrt{{{kit.tex_num(square)}}}}}{{{kit.tex_num(2 * a)}}}", "The quadratic formula"))
+    steps.append(
+        Step(
+            "x",
+            rf"\frac{{{kit.tex_num(-b)} \pm \sqrt{{{kit.tex_num(square)}}}}}{{{kit.tex_num(2 * a)}}}",
+            "The quadratic formula",
+        )
+    )
     one, two = ((-float(b) + s * math.sqrt(square)) / (2 * float(a)) for s in (-1, 1))
-    steps.append(Step("x", rf"{kit.tex_num(one)} \quad\text{{or}}\quad x \approx {kit.tex_num(two)}", "In decimals", r"\approx"))
+    steps.append(
+        Step("x", rf"{kit.tex_num(one)} \quad\text{{or}}\quad x \approx {kit.tex_num(two)}", "In decimals", r"\approx")
+    )
     return steps
 
 
@@ -145,10 +183,18 @@ def _exact_root(number: Fraction) -> Fraction | None:
 def _numeric(left: Any, right: Any) -> list[Step]:
     f = kit.Formula.of_ast(["-", left, right])
     found = [x for x in kit.roots(f, -50.0, 50.0) if math.isfinite(x)]
-    steps = [Step(r"f(x)", rf"{kit.latex_of(left)} - \left({kit.latex_of(right)}\right) = 0", "Ask where the difference is zero")]
+    steps = [
+        Step(
+            r"f(x)",
+            rf"{kit.latex_of(left)} - \left({kit.latex_of(right)}\right) = 0",
+            "Ask where the difference is zero",
+        )
+    ]
     if not found:
         return [*steps, Step("x", r"\text{not found}", "No solution between −50 and 50")]
-    written = r",\; ".join(kit.tex_num(float(np.round(x, 6)), 5) for x in found[:4]) + (r",\; \ldots" if len(found) > 4 else "")
+    written = r",\; ".join(kit.tex_num(float(np.round(x, 6)), 5) for x in found[:4]) + (
+        r",\; \ldots" if len(found) > 4 else ""
+    )
     return [*steps, Step("x", written, "Found by halving intervals", r"\approx")]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from manim import DashedLine, Create, FadeIn, LaggedStart, VGroup, VMobject
+from manim import Create, DashedLine, FadeIn, LaggedStart, VGroup, VMobject
 
 from .. import kit
 from ..kit import asymptotes, extrema, good_y_range, roots
@@ -16,7 +16,7 @@ _MARKS_MAX = 6
 class Template(kit.TemplateScene):
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
-        return 5.0 + 2.1 * len(p["f"]) + 2.3 * len(p.get("features") or []) + 3.2 * bool(p.get("inverse"))
+        return 3.9 + 2.0 * len(p["f"]) + 2.1 * len(p.get("features") or []) + 3.0 * bool(p.get("inverse"))
 
     def heading(self) -> str:
         return "Graph of a function" if len(self.p["f"]) == 1 else "Graphs of functions"
@@ -42,12 +42,22 @@ class Template(kit.TemplateScene):
         for index, (f, label) in enumerate(zip(functions, labels, strict=True)):
             graph = self.plot.curve(f, theme.colour(index))
             said = "" if len(graph) else "no real value in this range"
-            self.play(FadeIn(label), *(Create(each) for each in graph), caption=said if index == 0 or said else None, run_time=1.6)
+            self.play(
+                FadeIn(label),
+                *(Create(each) for each in graph),
+                caption=said if index == 0 or said else None,
+                run_time=1.6,
+            )
             self.wait(0.4)
         wanted = p.get("features") or []
         f = functions[0]
         if "roots" in wanted:
-            self._mark([(r, 0.0) for r in roots(f, x0, x1)], theme.green, "Roots: where the graph meets the x axis", "No roots in this range")
+            self._mark(
+                [(r, 0.0) for r in roots(f, x0, x1)],
+                theme.green,
+                "Roots: where the graph meets the x axis",
+                "No roots in this range",
+            )
         if "extrema" in wanted:
             self._mark(extrema(f, x0, x1), theme.red, "Extrema: where the slope is zero", "No extrema in this range")
         if "asymptotes" in wanted:
@@ -67,10 +77,11 @@ class Template(kit.TemplateScene):
 
     def _legend(self, functions: list[kit.Formula], box: kit.Box) -> list[VGroup]:
         cells = box.rows(*[1] * len(functions), gap=0.12)
-        labels = [
-            self.tex(f"{'fghk'[i]}(x) = {f.latex}", color=self.theme.colour(i)) for i, f in enumerate(functions)
-        ]
-        least = min(min(1.0, cell.width / each.width, cell.height / each.height) for each, cell in zip(labels, cells, strict=True))
+        labels = [self.tex(f"{'fghk'[i]}(x) = {f.latex}", color=self.theme.colour(i)) for i, f in enumerate(functions)]
+        least = min(
+            min(1.0, cell.width / each.width, cell.height / each.height)
+            for each, cell in zip(labels, cells, strict=True)
+        )
         for each, cell in zip(labels, cells, strict=True):
             # All in one size, unless one is far too long.
             kit.fit(each.scale(max(least, 0.7)), cell)
@@ -87,7 +98,9 @@ class Template(kit.TemplateScene):
         for x, y in points:
             dots.add(plot.dot(x, y, colour, 0.1))
             written = f"({kit.num(x, 3)}, {kit.num(y, 3)})" if y else kit.num(x, 3)
-            label = kit.halo(self.text(written, "tiny", color=colour, weight="MEDIUM", lines_max=1), self.theme.background)
+            label = kit.halo(
+                self.text(written, "tiny", color=colour, weight="MEDIUM", lines_max=1), self.theme.background
+            )
             self._beside(label, x, y)
             if all(_apart(label, other) for other in (*labels, *getattr(self, "_placed", []))):
                 labels.add(label)
@@ -113,12 +126,27 @@ class Template(kit.TemplateScene):
         vertical, level = asymptotes(f, plot.x_range)
         lines = VGroup()
         for x in vertical[:_MARKS_MAX]:
-            lines.add(DashedLine(plot.c2p(x, plot.y_range[0]), plot.c2p(x, plot.y_range[1]), color=self.theme.violet, stroke_width=3))
+            lines.add(
+                DashedLine(
+                    plot.c2p(x, plot.y_range[0]), plot.c2p(x, plot.y_range[1]), color=self.theme.violet, stroke_width=3
+                )
+            )
         for y in level:
             if plot.holds(plot.x_range[0], y):
-                lines.add(DashedLine(plot.c2p(plot.x_range[0], y), plot.c2p(plot.x_range[1], y), color=self.theme.violet, stroke_width=3))
+                lines.add(
+                    DashedLine(
+                        plot.c2p(plot.x_range[0], y),
+                        plot.c2p(plot.x_range[1], y),
+                        color=self.theme.violet,
+                        stroke_width=3,
+                    )
+                )
         if len(lines):
-            self.play(*(Create(each) for each in lines), caption="Asymptotes: lines that the graph comes ever closer to", run_time=0.9)
+            self.play(
+                *(Create(each) for each in lines),
+                caption="Asymptotes: lines that the graph comes ever closer to",
+                run_time=0.9,
+            )
         else:
             self.say("No asymptotes here")
         self.wait(1.2)
@@ -133,9 +161,14 @@ class Template(kit.TemplateScene):
             mirror.add(path)
         original = plot.curve(f, theme.blue)
         self.play(Create(line), caption="Mirrored at the line y = x: the inverse", run_time=0.8)
-        self.play(*(original[i].animate.become(mirror[i]) for i in range(min(len(original), len(mirror)))), run_time=1.6)
+        self.play(
+            *(original[i].animate.become(mirror[i]) for i in range(min(len(original), len(mirror)))), run_time=1.6
+        )
         self.wait(0.6)
 
 
 def _apart(a: VGroup, b: VGroup) -> bool:
-    return abs(a.get_x() - b.get_x()) > (a.width + b.width) / 2 + 0.05 or abs(a.get_y() - b.get_y()) > (a.height + b.height) / 2 + 0.02
+    return (
+        abs(a.get_x() - b.get_x()) > (a.width + b.width) / 2 + 0.05
+        or abs(a.get_y() - b.get_y()) > (a.height + b.height) / 2 + 0.02
+    )

@@ -52,7 +52,7 @@ class Template(kit.TemplateScene):
         return _NAMES[self.p.get("algorithm", "bfs")]
 
     def story(self) -> None:
-        theme, p = self.theme, self.p
+        p = self.p
         nodes, edges, _ = graph_of(p)
         self.algorithm = p.get("algorithm", "bfs")
         self.weighted = any("weight" in each for each in p["edges"]) or self.algorithm not in ("bfs", "dfs")
@@ -77,10 +77,18 @@ class Template(kit.TemplateScene):
         missing = len(self.dots) - len(reached)
         if self.algorithm in ("kruskal", "prim"):
             whole = len(last.tree) == len(self.dots) - 1
-            return "The green edges connect all nodes as cheaply as can be" if whole else "The graph is not connected: this is all that can be joined"
+            return (
+                "The green edges connect all nodes as cheaply as can be"
+                if whole
+                else "The graph is not connected: this is all that can be joined"
+            )
         if missing:
             return f"Done: {missing} node{'s' * (missing > 1)} cannot be reached"
-        return "Done: the green edges are the shortest ways" if self.algorithm == "dijkstra" else "Done: every node was visited once"
+        return (
+            "Done: the green edges are the shortest ways"
+            if self.algorithm == "dijkstra"
+            else "Done: every node was visited once"
+        )
 
     def _draw(self, nodes: list[str], edges: list[Edge], box: kit.Box) -> None:
         theme = self.theme
@@ -92,7 +100,7 @@ class Template(kit.TemplateScene):
         self.dots: dict[str, VGroup] = {}
         for node in nodes:
             circle = Circle(self.radius, color=theme.muted, stroke_width=3, fill_color=theme.panel, fill_opacity=1)
-            label = self.text(node, "small", weight="SEMIBOLD", width=1.62 * self.radius, height=1.2 * self.radius, lines_max=2)
+            label = self._name(node)
             self.dots[node] = VGroup(circle, label).move_to(places[node])
         self.lines: dict[frozenset[str], Line] = {}
         self.weights = VGroup()
@@ -103,10 +111,19 @@ class Template(kit.TemplateScene):
             self.lines[frozenset((a, b))] = line
             if self.weighted:
                 label = self.text(kit.num(w), "tiny", weight="MEDIUM", lines_max=1, width=1.2)
-                back = RoundedRectangle(width=label.width + 0.16, height=label.height + 0.12, corner_radius=0.08, stroke_width=0, fill_color=theme.background, fill_opacity=1)
+                back = RoundedRectangle(
+                    width=label.width + 0.16,
+                    height=label.height + 0.12,
+                    corner_radius=0.08,
+                    stroke_width=0,
+                    fill_color=theme.background,
+                    fill_opacity=1,
+                )
                 # Where it is farthest from nodes and other weights.
                 spots = [places[a] + t * (places[b] - places[a]) for t in (0.5, 0.4, 0.6, 0.33, 0.67)]
-                spot = max(spots, key=lambda s: min((float(np.linalg.norm(s - o)) for o in taken), default=1.0) if taken else 0)
+                spot = max(
+                    spots, key=lambda s: min((float(np.linalg.norm(s - o)) for o in taken), default=1.0) if taken else 0
+                )
                 taken.append(spot)
                 self.weights.add(VGroup(back, label).move_to(spot).set_z_index(-1))
 
@@ -143,6 +160,35 @@ class Template(kit.TemplateScene):
         places = np.array([box.at(*at) for at in scaled])
         return dict(zip(graph, _apart(places, 2.7 * radius, box), strict=True))
 
+    def _name(self, node: str) -> kit.Lines:
+        """A node's name in its circle; one that could not be read is cut short."""
+        for length in (len(node), 10, 6, 4, 3):
+            written = node if length >= len(node) else node[: length - 1] + "…"
+            label = self.text(
+                written, "small", weight="SEMIBOLD", width=1.62 * self.radius, height=1.2 * self.radius, lines_max=2
+            )
+            if label.shrunk >= 0.45:
+                break
+        return label
+
+    def _free_side(self, node: str) -> tuple[float, float, float]:
+        """Where beside a node no edge passes."""
+        centre = self.dots[node].get_center()
+        sides = ((0.0, 1.0, 0.0), (0.0, -1.0, 0.0), (1.0, 0.0, 0.0), (-1.0, 0.0, 0.0))
+
+        def room(side: tuple[float, float, float]) -> float:
+            at = centre + (self.radius + 0.28) * np.array(side)
+            if not (self.stage.left < at[0] < self.stage.right and self.stage.bottom < at[1] < self.stage.top):
+                return -1.0
+            found = 9.0
+            for line in self.lines.values():
+                start, way = line.get_start(), line.get_end() - line.get_start()
+                t = float(np.clip((at - start) @ way / max(float(way @ way), 1e-9), 0, 1))
+                found = min(found, float(np.linalg.norm(start + t * way - at)))
+            return min(found, 0.5)
+
+        return max(sides, key=room)
+
     def _step(self, step: Step, seconds: float) -> None:
         theme = self.theme
         changes = []
@@ -160,14 +206,24 @@ class Template(kit.TemplateScene):
             if (line.get_color().to_hex().lower(), line.get_stroke_width()) != (look[0].lower(), look[1]):
                 changes.append(line.animate.set_stroke(look[0], width=look[1]))
         for node, dot in self.dots.items():
-            colour = theme.amber if node == step.current else theme.green if node in step.done else theme.blue if node in step.seen else theme.muted
+            colour = (
+                theme.amber
+                if node == step.current
+                else theme.green
+                if node in step.done
+                else theme.blue
+                if node in step.seen
+                else theme.muted
+            )
             fill = theme.panel if colour == theme.muted else theme.wash(colour, 0.4)
             if dot[0].get_stroke_color().to_hex().lower() != colour.lower():
-                changes.append(dot[0].animate.set_stroke(colour, width=3 if colour == theme.muted else 5).set_fill(fill))
+                changes.append(
+                    dot[0].animate.set_stroke(colour, width=3 if colour == theme.muted else 5).set_fill(fill)
+                )
         for node, written in step.tags:
             if self.tag_texts.get(node) != written:
                 tag = self.text(written, "small", color=theme.teal, weight="SEMIBOLD", width=1.4, lines_max=1)
-                tag.next_to(self.dots[node], [0, 1, 0], buff=0.06)
+                tag.next_to(self.dots[node], self._free_side(node), buff=0.07)
                 kit.halo(tag, theme.background, 6)
                 kit.keep_in(tag, self.safe)
                 if node in self.tags:
@@ -176,7 +232,9 @@ class Template(kit.TemplateScene):
                 self.tags[node], self.tag_texts[node] = tag, written
         if step.state != getattr(self, "state_text", ""):
             self.state_text = step.state
-            fresh = self.text(step.state, "small", color=theme.teal, width=self.state_box.width, height=0.6, lines_max=2).move_to(self.state_box.center)
+            fresh = self.text(
+                step.state, "small", color=theme.teal, width=self.state_box.width, height=0.6, lines_max=2
+            ).move_to(self.state_box.center)
             changes += [FadeOut(self.state), FadeIn(fresh)] if len(self.state) else [FadeIn(fresh)]
             self.state = fresh
         self.play(*changes, caption=step.note, run_time=0.6)
@@ -196,7 +254,9 @@ def _apart(places: np.ndarray, least: float, box: kit.Box) -> np.ndarray:
         # Two in one place part along fixed directions, so that a film is always the same.
         turn = np.arange(len(places))
         nudge = np.stack([np.cos(turn), np.sin(turn), 0 * turn], axis=1)
-        push = np.where((far < least)[..., None], (least - far)[..., None] * way / np.maximum(far, 1e-6)[..., None], 0.0)
+        push = np.where(
+            (far < least)[..., None], (least - far)[..., None] * way / np.maximum(far, 1e-6)[..., None], 0.0
+        )
         push = np.nan_to_num(push).sum(axis=1) + 1e-3 * nudge
         places = np.clip(places + 0.3 * push, low, high)
     return places

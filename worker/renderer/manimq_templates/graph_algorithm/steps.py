@@ -55,8 +55,19 @@ def search(nodes: list[str], edges: list[Edge], start: str, deep: bool) -> list[
         line = [each for each, _ in (reversed(waiting) if deep else waiting) if each not in done]
         line = list(dict.fromkeys(line))
         name = "Stack" if deep else "Queue"
-        note = f"Visit {node}" + (f"; put its new neighbours on the {'stack' if deep else 'queue'}" if fresh else "; nothing new here")
-        steps.append(Step(note, node, tuple(done), tuple(seen), tuple(tree), state=f"Order: {' → '.join(order)}      {name}: {', '.join(line) or 'empty'}"))
+        note = f"Visit {node}" + (
+            f"; put its new neighbours on the {'stack' if deep else 'queue'}" if fresh else "; nothing new here"
+        )
+        steps.append(
+            Step(
+                note,
+                node,
+                tuple(done),
+                tuple(seen),
+                tuple(tree),
+                state=f"Order: {' → '.join(order)} · {name}: {', '.join(line) or 'empty'}",
+            )
+        )
     return steps
 
 
@@ -82,7 +93,11 @@ def dijkstra(nodes: list[str], edges: list[Edge], start: str) -> list[Step]:
                 best[other], parent[other] = distance + weight, node
                 heapq.heappush(heap, (best[other], nodes.index(other), other))
                 better.append(f"{other} = {kit.num(distance)} + {kit.num(weight)} = {kit.num(best[other])}")
-        note = f"{node} is nearest of the rest: {kit.num(distance)} is final" if node != start else f"Look from {start} at its neighbours"
+        note = (
+            f"{node} is nearest of the rest: {kit.num(distance)} is final"
+            if node != start
+            else f"Look from {start} at its neighbours"
+        )
         if better:
             note += f". Shorter: {'; '.join(better[:2])}" + (" …" if len(better) > 2 else "")
         tree = tuple((parent[each], each) for each in nodes if each in parent)
@@ -114,7 +129,17 @@ def kruskal(nodes: list[str], edges: list[Edge]) -> list[Step]:
             total += w
             note = f"{a}–{b} ({kit.num(w)}) is the lightest left: take it"
         ends = tuple(dict.fromkeys(n for e in tree for n in e))
-        steps.append(Step(note, "", ends, tree=tuple(tree), trying=((a, b),), dropped=tuple(dropped), state=f"Total: {kit.num(total, 6)}"))
+        steps.append(
+            Step(
+                note,
+                "",
+                ends,
+                tree=tuple(tree),
+                trying=((a, b),),
+                dropped=tuple(dropped),
+                state=f"Total: {kit.num(total, 6)}",
+            )
+        )
     return steps
 
 
@@ -133,7 +158,9 @@ def prim(nodes: list[str], edges: list[Edge], start: str) -> list[Step]:
         total += w
         note = f"The lightest edge out of the tree: {a}–{b} ({kit.num(w)})"
         tried = tuple((x, y) for _, x, y in across)
-        steps.append(Step(note, fresh, tuple(inside), tree=tuple(tree), trying=tried, state=f"Total: {kit.num(total, 6)}"))
+        steps.append(
+            Step(note, fresh, tuple(inside), tree=tuple(tree), trying=tried, state=f"Total: {kit.num(total, 6)}")
+        )
 
 
 def steps_of(algorithm: str, nodes: list[str], edges: list[Edge], start: str) -> list[Step]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from manim import Create, DashedLine, FadeIn, ValueTracker, VGroup, always_redraw, linear
-
 import numpy as np
+from manim import Create, DashedLine, FadeIn, ValueTracker, VGroup, always_redraw, linear
 
 from .. import kit
 
@@ -15,7 +14,7 @@ from .. import kit
 class Template(kit.TemplateScene):
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
-        return 12.6 + 1.3 * bool(p.get("g"))
+        return 9.6 + 1.2 * bool(p.get("g"))
 
     def heading(self) -> str:
         return "Area between two graphs" if self.p.get("g") else "Area under a curve"
@@ -39,11 +38,15 @@ class Template(kit.TemplateScene):
         names.arrange([0, -1, 0], buff=0.22)
         kit.fit(names, upper)
         self.play(FadeIn(plot), FadeIn(names), run_time=0.8)
-        self.play(*(Create(each) for each in plot.curve(f, theme.blue)), caption="The graph of f" if g else None, run_time=1.3)
+        self.play(
+            *(Create(each) for each in plot.curve(f, theme.blue)), caption="The graph of f" if g else None, run_time=1.3
+        )
         if g:
             self.play(*(Create(each) for each in plot.curve(g, theme.amber)), caption="and of g", run_time=1.2)
         ends = self._ends(f, g, low, high)
-        self.play(*(Create(each) for each in ends), caption=f"From {self._shown(low)} to {self._shown(high)}", run_time=0.8)
+        self.play(
+            *(Create(each) for each in ends), caption=f"From {self._shown(low)} to {self._shown(high)}", run_time=0.8
+        )
         self._sweep(f, g, low, high)
         self._result(f, g, a, b, lower)
 
@@ -84,13 +87,19 @@ class Template(kit.TemplateScene):
         def base(x: np.ndarray) -> np.ndarray:
             return g(x) if g else np.zeros_like(x)
 
-        return VGroup(plot.area(upper, low, high, theme.green, base, 0.5), plot.area(lower, low, high, theme.red, base, 0.5))
+        return VGroup(
+            plot.area(upper, low, high, theme.green, base, 0.5), plot.area(lower, low, high, theme.red, base, 0.5)
+        )
 
     def _sweep(self, f: kit.Formula, g: kit.Formula | None, low: float, high: float) -> None:
         at = ValueTracker(low + 1e-6 * (high - low))
         area = always_redraw(lambda: self._parts(f, g, low, at.get_value()))
         self.add(area)
-        self.play(at.animate(rate_func=linear).set_value(high), caption="Sweep from left to right: the area grows", run_time=2.6)
+        self.play(
+            at.animate(rate_func=linear).set_value(high),
+            caption="Sweep from left to right: the area grows",
+            run_time=2.6,
+        )
         area.clear_updaters()
 
     def _result(self, f: kit.Formula, g: kit.Formula | None, a: float, b: float, box: kit.Box) -> None:
@@ -99,7 +108,10 @@ class Template(kit.TemplateScene):
         ends = rf"_{{{kit.shown(p.get('a', 0), latex=True)}}}^{{{kit.shown(p.get('b', 2), latex=True)}}}"
         inside = r"\left(f(x) - g(x)\right)" if g else "f(x)"
         if math.isnan(total):
-            value, caption = r"\text{ has no finite value}", "The function is not bounded here, or not defined all the way"
+            value, caption = (
+                r"\text{ has no finite value}",
+                "The function is not bounded here, or not defined all the way",
+            )
         else:
             exact = kit.nice_fraction(total)
             if exact is not None and exact.denominator > 1:
@@ -107,8 +119,12 @@ class Template(kit.TemplateScene):
             else:
                 value = rf"= {kit.tex_num(total, 4)}" if exact is not None else rf"\approx {kit.tex_num(total, 5)}"
             mixed = any(len(part) for part in self._parts(f, g, min(a, b), max(a, b))[1:])
-            caption = "Parts below count as negative" if mixed and self._dips(f, g, a, b) else "The integral is this area"
-        whole = VGroup(*(self.tex(part, size="heading", color=self.theme.green) for part in (rf"\int{ends} {inside}\,dx", value)))
+            caption = (
+                "Parts below count as negative" if mixed and self._dips(f, g, a, b) else "The integral is this area"
+            )
+        whole = VGroup(
+            *(self.tex(part, size="heading", color=self.theme.green) for part in (rf"\int{ends} {inside}\,dx", value))
+        )
         whole.arrange([0, -1, 0] if box.width < 6 else [1, 0, 0], buff=0.25)
         self.play(FadeIn(kit.fit(whole, box)), caption=caption, run_time=1.0)
 

@@ -68,6 +68,8 @@ class Plot(VGroup):
         self.theme, self.x_range, self.y_range = theme, _wide(x), _wide(y)
         self.pi = in_pi(*self.x_range) if pi is None else pi
         room = Box(box.left + 0.45, box.bottom + 0.42, box.width - 0.85, box.height - 0.75) if labels else box.inset(0.05)
+        if not labels and any(names):
+            room = Box(box.left + 0.05, box.bottom + 0.05, box.width - 0.5, box.height - 0.5)
         if equal:
             unit = min(room.width / self._span(0), room.height / self._span(1))
             wide, tall = unit * self._span(0), unit * self._span(1)

@@ -79,15 +79,19 @@ def text(
     align: str = "center",
     mono: bool = False,
     lines_max: int = 8,
+    least: float = 0.0,
 ) -> Lines:
-    """Text in at most that width and height. Its centre is the origin."""
+    """Text in at most that width and height. Its centre is the origin. Rather than smaller than ``least``, it is cut."""
     written = clean(written)
     font_size = float(getattr(theme, size)) if isinstance(size, str) else float(size)
     look = (theme.mono if mono else theme.font, weight, slant, color or theme.ink)
     if not written:
         return Lines(VGroup())
     unit = measure(*look[:3], written)[1] * font_size
-    broken, _ = _broken(theme, written, font_size, look[:3], width, height, lines_max)
+    broken, scale = _broken(theme, written, font_size, look[:3], width, height, lines_max)
+    while scale < least and len(written) > 3:
+        written = written[: max(2, int(0.7 * len(written)))].rstrip("… ") + "…"
+        broken, scale = _broken(theme, written, font_size, look[:3], width, height, lines_max)
     lines = [one_line(each, font_size, *look)[0] for each in broken]
     widest = max(each.width for each in lines)
     tall = unit * (1 + _LINE * (len(lines) - 1))

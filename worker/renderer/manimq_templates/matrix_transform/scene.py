@@ -16,7 +16,7 @@ _REACH_MAX = 12.0
 class Template(kit.TemplateScene):
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
-        return 10.3 + 2.7 * bool(p.get("det", True)) + 3.0 * bool(p.get("eigen"))
+        return 9.3 + 2.3 * bool(p.get("det", True)) + 2.5 * bool(p.get("eigen"))
 
     def heading(self) -> str:
         return "A matrix moves the plane"
@@ -41,7 +41,12 @@ class Template(kit.TemplateScene):
         self.add(grid)
         square = always_redraw(self._square) if p.get("det", True) else VGroup()
         arrows = always_redraw(self._arrows) if p.get("basis", True) else VGroup()
-        self.play(FadeIn(square), FadeIn(arrows), caption="The columns say where (1, 0) and (0, 1) go" if p.get("basis", True) else None, run_time=0.8)
+        self.play(
+            FadeIn(square),
+            FadeIn(arrows),
+            caption="The columns say where (1, 0) and (0, 1) go" if p.get("basis", True) else None,
+            run_time=0.8,
+        )
         self.wait(1.0)
         self.play(
             self.t.animate(rate_func=rate_functions.ease_in_out_cubic).set_value(1.0),
@@ -67,7 +72,7 @@ class Template(kit.TemplateScene):
 
     def _grid(self, m: np.ndarray, colour: str, width: float) -> VGroup:
         plot, drawn = self.plot, VGroup()
-        (x0, x1), (y0, y1) = plot.x_range, plot.y_range
+        x1, y1 = plot.x_range[1], plot.y_range[1]
         step = 1.0 if max(x1, y1) <= 8 else 2.0
         # Far enough that what comes in from outside is there as well.
         far = 2.2 * max(x1, y1)
@@ -101,11 +106,17 @@ class Template(kit.TemplateScene):
     def _determinant(self, box: kit.Box) -> VGroup:
         det = float(np.linalg.det(self.m))
         det = 0.0 if abs(det) < 1e-12 * max(1.0, abs(self.m).max() ** 2) else det
-        text = self.tex(rf"\det A = {kit.tex_num(det, 4)}", size="heading", color=self.theme.amber if det >= 0 else self.theme.violet)
+        text = self.tex(
+            rf"\det A = {kit.tex_num(det, 4)}",
+            size="heading",
+            color=self.theme.amber if det >= 0 else self.theme.violet,
+        )
         if det == 0:
             said = "The square is flat: the plane is squashed to a line, or a point"
         else:
-            said = f"Areas are multiplied by {kit.num(abs(det), 4)}" + (", and the plane is turned over" if det < 0 else "")
+            said = f"Areas are multiplied by {kit.num(abs(det), 4)}" + (
+                ", and the plane is turned over" if det < 0 else ""
+            )
         self.play(FadeIn(kit.fit(text, box)), caption=said, run_time=0.8)
         self.wait(1.5)
         return text
@@ -114,7 +125,12 @@ class Template(kit.TemplateScene):
         values, vectors = np.linalg.eig(self.m)
         if np.abs(values.imag).max() > 1e-9:
             text = kit.fit(self.tex(r"\lambda \notin \mathbb{R}", size="heading", color=self.theme.teal), box)
-            self.play(FadeOut(shown), FadeIn(text), caption="Every direction turns: there is no real eigenvector", run_time=0.9)
+            self.play(
+                FadeOut(shown),
+                FadeIn(text),
+                caption="Every direction turns: there is no real eigenvector",
+                run_time=0.9,
+            )
             self.wait(1.4)
             return
         lines, plot = VGroup(), self.plot
@@ -127,7 +143,9 @@ class Template(kit.TemplateScene):
                 seen = kit.clipped_segment(tuple(-far * v), tuple(far * v), plot.x_range, plot.y_range)
                 if seen:
                     lines.add(plot.line(*seen, self.theme.teal, 4.5))
-        written = r",\quad ".join(rf"\lambda_{i + 1} = {kit.tex_num(float(each.real), 4)}" for i, each in enumerate(values))
+        written = r",\quad ".join(
+            rf"\lambda_{i + 1} = {kit.tex_num(float(each.real), 4)}" for i, each in enumerate(values)
+        )
         text = kit.fit(self.tex(written, size="heading", color=self.theme.teal), box)
         self.play(FadeOut(shown), FadeIn(lines), FadeIn(text), caption=caption, run_time=0.9)
         self.wait(1.6)

@@ -23,7 +23,12 @@ class Template(kit.TemplateScene):
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
         layers = p.get("layers") or [3, 4, 2]
-        return 5.8 + 0.6 * len(layers) + (1.5 * len(layers) if p.get("forward", True) else 0) + 2.6 * bool(p.get("highlight"))
+        return (
+            5.0
+            + 0.6 * len(layers)
+            + (1.5 * len(layers) if p.get("forward", True) else 0)
+            + 2.2 * bool(p.get("highlight"))
+        )
 
     def heading(self) -> str:
         return "A neural network"
@@ -45,10 +50,20 @@ class Template(kit.TemplateScene):
             kit.even([each[k] for each in names])
         weights = self._weights()
         edges = [self._edges(i, weights[i]) for i in range(len(counts) - 1)]
-        self.play(LaggedStart(*(FadeIn(VGroup(layer, name)) for layer, name in zip(self.layers, names, strict=True)), lag_ratio=0.4), caption="Neurons in layers", run_time=0.6 * len(counts) + 0.4)
+        self.play(
+            LaggedStart(
+                *(FadeIn(VGroup(layer, name)) for layer, name in zip(self.layers, names, strict=True)), lag_ratio=0.4
+            ),
+            caption="Neurons in layers",
+            run_time=0.6 * len(counts) + 0.4,
+        )
         for each in edges:
             each.set_z_index(-1)
-        self.play(*(FadeIn(each) for each in edges), caption="Each is joined to all of the next layer; colour and width are the weight", run_time=1.0)
+        self.play(
+            *(FadeIn(each) for each in edges),
+            caption="Each is joined to all of the next layer; colour and width are the weight",
+            run_time=1.0,
+        )
         self.wait(0.9)
         if p.get("forward", True):
             self._forward(weights, edges)
@@ -72,10 +87,19 @@ class Template(kit.TemplateScene):
             row = 0
             for k in range(shown):
                 if count > shown and k == shown // 2:
-                    dots = VGroup(*(Circle(0.035, stroke_width=0, fill_color=theme.muted, fill_opacity=1).move_to([x, top - row * step + d, 0]) for d in (-0.13, 0, 0.13)))
+                    dots = VGroup(
+                        *(
+                            Circle(0.035, stroke_width=0, fill_color=theme.muted, fill_opacity=1).move_to(
+                                [x, top - row * step + d, 0]
+                            )
+                            for d in (-0.13, 0, 0.13)
+                        )
+                    )
                     layer.add(dots)
                     row += 1
-                circle = Circle(radius, color=theme.blue, stroke_width=3, fill_color=theme.panel, fill_opacity=1).move_to([x, top - row * step, 0])
+                circle = Circle(
+                    radius, color=theme.blue, stroke_width=3, fill_color=theme.panel, fill_opacity=1
+                ).move_to([x, top - row * step, 0])
                 circles.append(circle)
                 layer.add(circle)
                 row += 1
@@ -110,11 +134,15 @@ class Template(kit.TemplateScene):
                 values = function(weights[i - 1] @ values)
             most = float(np.abs(values).max()) or 1.0
             lit = [
-                circle.animate.set_fill(theme.wash(theme.amber, 0.12 + 0.85 * min(1.0, abs(float(v)) / most))).set_stroke(theme.amber)
+                circle.animate.set_fill(
+                    theme.wash(theme.amber, 0.12 + 0.85 * min(1.0, abs(float(v)) / most))
+                ).set_stroke(theme.amber)
                 for circle, v in zip(self.neurons[i], values, strict=True)
             ]
             flow = [edges[i - 1].animate.set_opacity(0.95)] if i else []
-            caption = captions[i] if i < 2 else "And what comes out is the answer" if i == len(self.neurons) - 1 else None
+            caption = (
+                captions[i] if i < 2 else "And what comes out is the answer" if i == len(self.neurons) - 1 else None
+            )
             if flow:
                 self.play(*flow, caption=caption, run_time=0.5)
                 caption = None
@@ -134,6 +162,10 @@ class Template(kit.TemplateScene):
             before = len(self.neurons[layer - 1])
             for index, edge in enumerate(edges[layer - 1]):
                 mine.append(edge.animate.set_opacity(0.95 if index // before == neuron else 0.08))
-        caption = f"This one hears all {len(self.neurons[layer - 1])} before it" if layer else "This one is an input: nothing comes before it"
+        caption = (
+            f"This one hears all {len(self.neurons[layer - 1])} before it"
+            if layer
+            else "This one is an input: nothing comes before it"
+        )
         self.play(*dim, *mine, circle.animate.set_stroke(theme.violet, width=7), caption=caption, run_time=0.8)
         self.wait(1.4)

@@ -14,7 +14,9 @@ class Template(kit.TemplateScene):
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
         jumps, points, intervals = (len(p.get(name) or []) for name in ("jumps", "points", "intervals"))
-        return 4.6 + (1.0 + 1.45 * jumps + 1.2 if jumps else 0) + (1.3 + 0.25 * points if points else 0) + 1.45 * intervals
+        return (
+            4.6 + (1.0 + 1.45 * jumps + 1.2 if jumps else 0) + (1.3 + 0.25 * points if points else 0) + 1.45 * intervals
+        )
 
     def heading(self) -> str:
         jumps = self.p.get("jumps") or []
@@ -24,7 +26,7 @@ class Template(kit.TemplateScene):
         for each in jumps:
             text = kit.shown(each)
             written += f" − {text.lstrip('-−')}" if kit.value(each) < 0 else f" + {text}"
-        return written if len(written) < 60 else "Jumps on the number line"
+        return written.replace("-", "−") if len(written) < 60 else "Jumps on the number line"
 
     def story(self) -> None:
         p, stage = self.p, self.stage
@@ -34,7 +36,9 @@ class Template(kit.TemplateScene):
         self._rows_below()
         self.left, self.right = stage.left + 0.35, stage.right - 0.35
         # Ticks a little apart, and as many as there is room for their numbers.
-        step = kit.nice_step(high - low, max(3, int((self.right - self.left) / (0.95 + 0.12 * len(kit.num(max(abs(low), abs(high))))))))
+        step = kit.nice_step(
+            high - low, max(3, int((self.right - self.left) / (0.95 + 0.12 * len(kit.num(max(abs(low), abs(high)))))))
+        )
         line = kit.arrow([stage.left + 0.05, self.y, 0], [stage.right - 0.02, self.y, 0], self.theme.muted, 3.5)
         ticks, labels = VGroup(), VGroup()
         for at in kit.ticks_between(low, high, step)[:40]:
@@ -106,16 +110,44 @@ class Template(kit.TemplateScene):
             bar = VGroup(Line([self._x(low), y, 0], [self._x(high), y, 0], color=colour, stroke_width=8))
             for end, is_open, way in ((low, opens[0], -1), (high, opens[1], 1)):
                 if self._inside(end):
-                    bar.add(Circle(0.12, color=colour, stroke_width=4, fill_color=theme.background if is_open else colour, fill_opacity=1).move_to([self._x(end), y, 0]))
+                    bar.add(
+                        Circle(
+                            0.12,
+                            color=colour,
+                            stroke_width=4,
+                            fill_color=theme.background if is_open else colour,
+                            fill_opacity=1,
+                        ).move_to([self._x(end), y, 0])
+                    )
                 else:  # it goes on outside
-                    bar.add(Triangle(color=colour, fill_opacity=1).scale(0.12).rotate(-way * PI / 2).move_to([self._x(end), y, 0]))
-            written = f"{'(' if opens[0] else '['}{kit.shown(each['from']) if kit.value(each['from']) == low else kit.num(low)}, {kit.shown(each['to']) if kit.value(each['to']) == high else kit.num(high)}{')' if opens[1] else ']'}"
+                    bar.add(
+                        Triangle(color=colour, fill_opacity=1)
+                        .scale(0.12)
+                        .rotate(-way * PI / 2)
+                        .move_to([self._x(end), y, 0])
+                    )
+            first, last = (self._end(each, number) for number in (low, high))
+            written = f"{'(' if opens[0] else '['}{first}, {last}{')' if opens[1] else ']'}"
             name = kit.clean(each.get("label") or "")
-            label = self.text(f"{name}  {written}".strip(), "tiny", color=colour, width=self.right - self.left, lines_max=1)
-            label.scale(min(1.0, self.pitch / 0.62)).move_to([(self._x(low) + self._x(high)) / 2, y - 0.42 * self.pitch, 0])
+            label = self.text(
+                f"{name}  {written}".strip(), "tiny", color=colour, width=self.right - self.left, lines_max=1
+            )
+            label.scale(min(1.0, self.pitch / 0.62)).move_to(
+                [(self._x(low) + self._x(high)) / 2, y - 0.42 * self.pitch, 0]
+            )
             kit.keep_in(label, self.safe)
-            self.play(FadeIn(bar), FadeIn(label), caption="Filled ends belong to it, open ones do not" if any(opens) else None, run_time=0.7)
+            self.play(
+                FadeIn(bar),
+                FadeIn(label),
+                caption="Filled ends belong to it, open ones do not" if any(opens) else None,
+                run_time=0.7,
+            )
             self.wait(0.6)
+
+    @staticmethod
+    def _end(interval: dict[str, Any], number: float) -> str:
+        """An end as its user wrote it."""
+        return next((kit.shown(interval[n]) for n in ("from", "to") if kit.value(interval[n]) == number), kit.num(number))
 
     def _points(self) -> None:
         points = self.p.get("points") or []
@@ -147,7 +179,11 @@ class Template(kit.TemplateScene):
             label.set_y(y)
             if row or below:
                 end = y + 0.16 if below else y - 0.2
-                stems.add(Line([x, self.y + (-0.12 if below else 0.12), 0], [x, end, 0], color=colour, stroke_width=1.5).set_opacity(0.4))
+                stems.add(
+                    Line(
+                        [x, self.y + (-0.12 if below else 0.12), 0], [x, end, 0], color=colour, stroke_width=1.5
+                    ).set_opacity(0.4)
+                )
             labels.add(kit.halo(label, self.theme.background, 5) if below else label)
         self.add(stems)
         if len(dots):
@@ -159,9 +195,16 @@ class Template(kit.TemplateScene):
         room = self.stage.top - self.y - 0.3
         names_shown: list[Any] = []
         marker = Dot([self._x(stops[0]), self.y, 0], radius=0.13, color=theme.amber)
-        self.play(FadeIn(marker, scale=2.5), caption=f"Start at {kit.shown(self.p.get('start', 0))}", run_time=0.7)
+        self.play(
+            FadeIn(marker, scale=2.5),
+            caption=f"Start at {kit.shown(self.p.get('start', 0))}".replace("-", "−"),
+            run_time=0.7,
+        )
         longest = max(abs(self._x(b) - self._x(a)) for a, b in zip(stops, stops[1:], strict=False))
-        names = [("+" if each >= 0 else "−") + kit.shown(raw).lstrip("-−") for each, raw in zip(self.jumps, self.p["jumps"], strict=True)]
+        names = [
+            ("+" if each >= 0 else "−") + kit.shown(raw).lstrip("-−")
+            for each, raw in zip(self.jumps, self.p["jumps"], strict=True)
+        ]
         for i, (a, b) in enumerate(zip(stops, stops[1:], strict=False)):
             start, end = [self._x(a), self.y, 0], [self._x(b), self.y, 0]
             span = abs(end[0] - start[0])
@@ -172,7 +215,12 @@ class Template(kit.TemplateScene):
                 tall = max(0.3, tall) * (1 - 0.1 * (i % 3))
                 bend = 4 * math.atan(2 * min(tall, 0.49 * span) / span)
                 arc = ArcBetweenPoints(start, end, angle=-bend if b >= a else bend, color=colour, stroke_width=4)
-                label = kit.halo(self.text(names[i], "small", color=colour, weight="SEMIBOLD", lines_max=1, width=max(0.5, span + 0.4)), theme.background)
+                label = kit.halo(
+                    self.text(
+                        names[i], "small", color=colour, weight="SEMIBOLD", lines_max=1, width=max(0.5, span + 0.4)
+                    ),
+                    theme.background,
+                )
                 label.next_to(arc, UP, buff=0.1)
                 kit.keep_in(label, self.safe)
                 for _ in range(6):
@@ -185,9 +233,15 @@ class Template(kit.TemplateScene):
                     names_shown.append(label)
                 moves = [Create(arc), FadeIn(label), marker.animate(path_arc=-bend if b >= a else bend).move_to(end)]
             word = "right" if b >= a else "left"
-            self.play(*(moves or [marker.animate.move_to(end)]), caption=f"{names[i].lstrip('+−')} to the {word}: {kit.num(b, 6)}", run_time=0.95)
+            self.play(
+                *(moves or [marker.animate.move_to(end)]),
+                caption=f"{names[i].lstrip('+−')} to the {word}: {kit.num(b, 6)}",
+                run_time=0.95,
+            )
             self.wait(0.5)
-        result = self.text(f"= {kit.num(stops[-1], 6)}", "heading", color=theme.amber, weight="BOLD", width=3, lines_max=1)
+        result = self.text(
+            f"= {kit.num(stops[-1], 6)}", "heading", color=theme.amber, weight="BOLD", width=3, lines_max=1
+        )
         result.scale(min(1.0, self.pitch / 0.72)).move_to([self._x(stops[-1]), self.result_y, 0])
         kit.keep_in(result, self.safe)
         self.play(FadeIn(result), run_time=0.6)

@@ -31,7 +31,12 @@ def grow(p: dict[str, Any]) -> Node:
     """The whole tree; its root is no outcome."""
     root = Node("", 1.0, "1", 0)
     if p.get("urn"):
-        _draw(root, [(each["outcome"], each["count"]) for each in p["urn"]], int(p.get("draws", 2)), bool(p.get("replacement")))
+        _draw(
+            root,
+            [(each["outcome"], each["count"]) for each in p["urn"]],
+            int(p.get("draws", 2)),
+            bool(p.get("replacement")),
+        )
     else:
         _stages(root, p.get("stages") or [[{"outcome": "yes", "p": 0.5}, {"outcome": "no", "p": 0.5}]])
     return root
@@ -39,7 +44,13 @@ def grow(p: dict[str, Any]) -> Node:
 
 def _stages(node: Node, stages: list[list[dict[str, Any]]]) -> None:
     for each in stages[0] if stages else []:
-        child = Node(each["outcome"], kit.value(each["p"]), kit.shown(each["p"], latex=True), node.depth + 1, (*node.path, each["outcome"]))
+        child = Node(
+            each["outcome"],
+            kit.value(each["p"]),
+            kit.shown(each["p"], latex=True),
+            node.depth + 1,
+            (*node.path, each["outcome"]),
+        )
         node.children.append(child)
         _stages(child, stages[1:])
 
@@ -64,7 +75,7 @@ class Template(kit.TemplateScene):
 
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
-        return 4.0 + 2.0 * cls._depth(p) + (3.8 if p.get("query") else 1.8)
+        return 3.4 + 2.0 * cls._depth(p) + (3.5 if p.get("query") else 1.5)
 
     def heading(self) -> str:
         return "Probability tree"
@@ -103,6 +114,7 @@ class Template(kit.TemplateScene):
                     self.parts[child.path] = part
                     fresh.append(part)
             kit.even(names)
+            self.name_width = max((each.width for each in names), default=0.0)
             level = [child for node in level for child in node.children]
             if fresh:
                 caption = "Each branch with its probability" if number == 1 else "Then again, from each outcome"
@@ -123,7 +135,10 @@ class Template(kit.TemplateScene):
         deep = self._deepest(root) - 1
         keep = root
         for index in range(deep):
-            keep = next((each for each in keep.children if index < len(query) and each.outcome == query[index]), keep.children[0])
+            keep = next(
+                (each for each in keep.children if index < len(query) and each.outcome == query[index]),
+                keep.children[0],
+            )
 
         def walk(node: Node) -> None:
             if node.depth == deep and node is not keep:
@@ -155,17 +170,31 @@ class Template(kit.TemplateScene):
         theme = self.theme
         colour = self.colours[child.outcome]
         room = 0.4 * step
-        x0 = left + node.depth * step + (room if node.depth else 0.0)
+        # The next branches begin where the names before them end.
+        x0 = left + node.depth * step + (self.name_width + 0.2 if node.depth else 0.0)
         x1 = left + child.depth * step - 0.08
         outcome = kit.clean(child.outcome) or "–"
         outcome = outcome if len(outcome) <= _NAME_MAX else outcome[: _NAME_MAX - 1] + "…"
-        name = self.text(outcome, "small", color=colour, weight="MEDIUM", width=room - 0.12, height=self.size, align="left", lines_max=1)
+        name = self.text(
+            outcome,
+            "small",
+            color=colour,
+            weight="MEDIUM",
+            width=room - 0.12,
+            height=self.size,
+            align="left",
+            lines_max=1,
+        )
         name.move_to([x1 + 0.14 + name.width / 2, child.y, 0])
         dot = Dot([x1, child.y, 0], radius=min(0.07, self.size / 4), color=colour)
         line = Line([x0, node.y, 0], [x1, child.y, 0], color=theme.muted, stroke_width=2.5)
-        chance = kit.fit(self.tex(child.shown, size="small"), kit.Box(0, 0, 0.8, max(0.2, min(0.62, 1.05 * self.slot))), at=None)
-        # Lines that lie close carry their numbers in turn nearer and farther.
-        at = 0.56 if len(node.children) < 3 else (0.45, 0.72)[node.children.index(child) % 2]
+        # Lines that lie close carry their numbers in turn nearer and farther, and small enough.
+        at = 0.6 if len(node.children) < 3 else (0.45, 0.72)[node.children.index(child) % 2]
+        ys = [each.y for each in node.children]
+        apart = min((abs(one - two) for one, two in zip(ys, ys[1:], strict=False)), default=1.0) * at
+        chance = kit.fit(
+            self.tex(child.shown, size="small"), kit.Box(0, 0, 0.8, max(0.2, min(0.62, 0.85 * apart))), at=None
+        )
         chance.move_to(line.point_from_proportion(at))
         kit.halo(chance, theme.background, 9)
         return VGroup(line, dot, name, chance), name, chance
@@ -193,7 +222,8 @@ class Template(kit.TemplateScene):
         for each in nodes:
             total *= each.p
         exact = kit.nice_fraction(total)
-        value = rf"= {kit.tex_num(exact)} \approx" if isinstance(exact, Fraction) and exact.denominator > 1 else "="
+        sign = "=" if abs(round(100 * total, 1) - 100 * total) < 1e-9 else r"\approx"
+        value = rf"= {kit.tex_num(exact)} {sign}" if isinstance(exact, Fraction) and exact.denominator > 1 else sign
         written = r" \cdot ".join(each.shown for each in nodes)
         formula = self.tex(rf"{written} {value} {kit.tex_num(100 * total, 3)}\,\%", size="heading", color=theme.green)
         self.play(FadeIn(kit.fit(formula, self.result_box)), run_time=0.9)

@@ -30,7 +30,9 @@ class Template(kit.TemplateScene):
         ratio = float(np.clip(self.b / self.a, 0.45, 2.2))
         self.da, self.db = 1.0, ratio
         self.figure_box, self.words_box = self.figure_and_words(0.55, 0.68, below=True)
-        {"rearrange": self._rearrange, "squares": self._squares, "similar": self._similar}[p.get("proof", "rearrange")]()
+        {"rearrange": self._rearrange, "squares": self._squares, "similar": self._similar}[
+            p.get("proof", "rearrange")
+        ]()
 
     def _triangle(self, corner: np.ndarray, unit: float, **style: Any) -> Polygon:
         """Right angle at ``corner``, leg b to the right, leg a up."""
@@ -60,7 +62,14 @@ class Template(kit.TemplateScene):
         numbers = VGroup(
             self.text(f"a = {a},  b = {b}", "body", color=theme.muted, width=box.width, lines_max=2),
             self.text(squares, "body", width=box.width, lines_max=2),
-            self.text(f"c {'=' if exact else '≈'} {c}", "body", color=theme.green, weight="SEMIBOLD", width=box.width, lines_max=1),
+            self.text(
+                f"c {'=' if exact else '≈'} {c}",
+                "body",
+                color=theme.green,
+                weight="SEMIBOLD",
+                width=box.width,
+                lines_max=1,
+            ),
         ).arrange(DOWN, buff=0.22)
         block = VGroup(law, numbers).arrange(DOWN, buff=0.45)
         return kit.fit(block, box)
@@ -82,7 +91,12 @@ class Template(kit.TemplateScene):
         def at(x: float, y: float) -> np.ndarray:
             return np.array([square.left + x * unit, square.bottom + y * unit, 0.0])
 
-        corners = [((0, 0), (a, 0), (0, b)), ((s, 0), (s, a), (a, 0)), ((s, s), (b, s), (s, a)), ((0, s), (0, b), (b, s))]
+        corners = [
+            ((0, 0), (a, 0), (0, b)),
+            ((s, 0), (s, a), (a, 0)),
+            ((s, s), (b, s), (s, a)),
+            ((0, s), (0, b), (b, s)),
+        ]
         look = self._look(theme.violet) | {"fill_opacity": 1, "stroke_color": theme.background}
         triangles = VGroup(*(Polygon(*(at(*p) for p in points), **look) for points in corners))
         outline = Square(square.width, color=theme.muted, stroke_width=3).move_to(square.center)
@@ -102,7 +116,9 @@ class Template(kit.TemplateScene):
             caption="Four of them in a square of side a + b", run_time=1.5,
         )  # fmt: skip
         self.remove(first)
-        middle = Polygon(at(a, 0), at(s, a), at(b, s), at(0, b), stroke_width=0, fill_color=theme.green, fill_opacity=0.35)
+        middle = Polygon(
+            at(a, 0), at(s, a), at(b, s), at(0, b), stroke_width=0, fill_color=theme.green, fill_opacity=0.35
+        )
         c2 = self._letters("c²", theme.green, 56).move_to(middle)
         self.add(middle, triangles)
         self.play(FadeIn(middle), FadeIn(c2), caption="What they leave free is the square on c", run_time=0.9)
@@ -110,16 +126,29 @@ class Template(kit.TemplateScene):
         self.play(FadeIn(note), run_time=0.4)
         self.wait(0.9)
         # The same four triangles, moved: they cover as much as before.
-        self.play(FadeOut(c2), middle.animate.set_fill(opacity=0), caption="Move the triangles. They cover as much as before …", run_time=0.5)
+        self.play(
+            FadeOut(c2),
+            middle.animate.set_fill(opacity=0),
+            caption="Move the triangles. They cover as much as before …",
+            run_time=0.5,
+        )
         self.play(triangles[0].animate.shift(unit * a * UP), run_time=0.9)
         self.play(triangles[2].animate.shift(unit * b * LEFT), run_time=0.9)
         self.play(triangles[3].animate.shift(unit * (a * RIGHT + b * DOWN)), run_time=0.9)
         small = Square(unit * a, stroke_width=0, fill_color=theme.blue, fill_opacity=0.35).move_to(at(a / 2, a / 2))
-        large = Square(unit * b, stroke_width=0, fill_color=theme.amber, fill_opacity=0.35).move_to(at(a + b / 2, a + b / 2))
+        large = Square(unit * b, stroke_width=0, fill_color=theme.amber, fill_opacity=0.35).move_to(
+            at(a + b / 2, a + b / 2)
+        )
         letters = VGroup(
             self._letters("a²", theme.blue, 46).move_to(small), self._letters("b²", theme.amber, 46).move_to(large)
         )
-        self.play(FadeIn(small), FadeIn(large), FadeIn(letters), caption="… so what is free now is as large: a² and b²", run_time=0.9)
+        self.play(
+            FadeIn(small),
+            FadeIn(large),
+            FadeIn(letters),
+            caption="… so what is free now is as large: a² and b²",
+            run_time=0.9,
+        )
         self.wait(0.9)
         self.play(FadeOut(note), run_time=0.3)
         self._show_conclusion("Both times the same area is free")
@@ -142,15 +171,25 @@ class Template(kit.TemplateScene):
         on_c = Polygon(right, top, top + outward, right + outward, **self._look(theme.green))
         for each in (on_a, on_b, on_c):
             each.set_fill(opacity=0.28)
-        mark = RightAngle(Line(origin, right), Line(origin, top), length=0.22, color=theme.on(theme.violet), stroke_width=3)
+        mark = RightAngle(
+            Line(origin, right), Line(origin, top), length=0.22, color=theme.on(theme.violet), stroke_width=3
+        )
         self.play(Create(triangle), caption="A right triangle", run_time=1.0)
         self.play(Create(mark), run_time=0.4)
-        labels = VGroup(*(
-            kit.fit(self._letters(name, colour, 46), kit.Box(0, 0, unit * 0.7, unit * 0.7), at=None).move_to(each)
-            for name, colour, each in (("a²", theme.blue, on_a), ("b²", theme.amber, on_b), ("c²", theme.green, on_c))
-        ))
+        labels = VGroup(
+            *(
+                kit.fit(self._letters(name, colour, 46), kit.Box(0, 0, unit * 0.7, unit * 0.7), at=None).move_to(each)
+                for name, colour, each in (
+                    ("a²", theme.blue, on_a),
+                    ("b²", theme.amber, on_b),
+                    ("c²", theme.green, on_c),
+                )
+            )
+        )
         whole = self._cells()
-        for each, label, caption in zip((on_a, on_b, on_c), labels, ("A square on each leg", None, "and one on the long side"), strict=True):
+        for each, label, caption in zip(
+            (on_a, on_b, on_c), labels, ("A square on each leg", None, "and one on the long side"), strict=True
+        ):
             self.play(FadeIn(each, scale=0.6), FadeIn(label), caption=caption, run_time=0.9)
         self.wait(0.6)
         if whole:
@@ -171,7 +210,9 @@ class Template(kit.TemplateScene):
         true_shape = abs(self.b / self.a - self.db) < 1e-9
         return sides if exact and true_shape and sides[2] ** 2 <= _CELLS_MAX else None
 
-    def _move_cells(self, on_a: Polygon, on_b: Polygon, on_c: Polygon, labels: VGroup, sides: tuple[int, int, int]) -> None:
+    def _move_cells(
+        self, on_a: Polygon, on_b: Polygon, on_c: Polygon, labels: VGroup, sides: tuple[int, int, int]
+    ) -> None:
         def cells(square: Polygon, n: int, colour: str) -> VGroup:
             corner, *_ = p = square.get_vertices()
             right, up = (p[1] - p[0]) / n, (p[3] - p[0]) / n
@@ -184,7 +225,9 @@ class Template(kit.TemplateScene):
         a, b, c = sides
         mine, other = cells(on_a, a, self.theme.blue), cells(on_b, b, self.theme.amber)
         goal = cells(on_c, c, self.theme.green)
-        self.play(FadeIn(mine), FadeIn(other), FadeOut(labels), caption=f"{a * a} unit squares, and {b * b} …", run_time=0.8)
+        self.play(
+            FadeIn(mine), FadeIn(other), FadeOut(labels), caption=f"{a * a} unit squares, and {b * b} …", run_time=0.8
+        )
         self.wait(0.4)
         moving = [*mine, *other]
         for each, place in zip(moving, goal, strict=True):
@@ -230,9 +273,38 @@ class Template(kit.TemplateScene):
         self.play(FadeIn(parts), run_time=0.5)
         self.wait(0.5)
         lines = VGroup(
-            self._formula(("p", theme.amber), (":", theme.ink), ("b", theme.amber), ("=", theme.ink), ("b", theme.amber), (":", theme.ink), ("c", theme.green), ("so", theme.muted), ("b² = p·c", theme.amber), size=36),
-            self._formula(("q", theme.blue), (":", theme.ink), ("a", theme.blue), ("=", theme.ink), ("a", theme.blue), (":", theme.ink), ("c", theme.green), ("so", theme.muted), ("a² = q·c", theme.blue), size=36),
-            self._formula(("a² + b²", theme.ink), ("=", theme.ink), ("(p + q)·c", theme.ink), ("=", theme.ink), ("c²", theme.green), size=36),
+            self._formula(
+                ("p", theme.amber),
+                (":", theme.ink),
+                ("b", theme.amber),
+                ("=", theme.ink),
+                ("b", theme.amber),
+                (":", theme.ink),
+                ("c", theme.green),
+                ("so", theme.muted),
+                ("b² = p·c", theme.amber),
+                size=36,
+            ),
+            self._formula(
+                ("q", theme.blue),
+                (":", theme.ink),
+                ("a", theme.blue),
+                ("=", theme.ink),
+                ("a", theme.blue),
+                (":", theme.ink),
+                ("c", theme.green),
+                ("so", theme.muted),
+                ("a² = q·c", theme.blue),
+                size=36,
+            ),
+            self._formula(
+                ("a² + b²", theme.ink),
+                ("=", theme.ink),
+                ("(p + q)·c", theme.ink),
+                ("=", theme.ink),
+                ("c²", theme.green),
+                size=36,
+            ),
         ).arrange(DOWN, buff=0.45)
         kit.fit(lines, self.words_box.inset(0.05))
         self.play(FadeIn(one), caption="The left part has the angles of the whole: it is similar to it", run_time=0.8)

@@ -18,7 +18,7 @@ _NAMES = {
 class Template(kit.TemplateScene):
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
-        return 6.6 + 2.5 * len(p.get("n") or [4, 8, 16, 32])
+        return 5.8 + 2.4 * len(p.get("n") or [4, 8, 16, 32])
 
     def heading(self) -> str:
         return "Riemann sums"
@@ -35,7 +35,9 @@ class Template(kit.TemplateScene):
         y0, y1 = kit.good_y_range([f], low, high)
         span = y1 - y0
         plot = self.plot = kit.Plot(theme, room, (x0, high + margin), (min(y0, -0.06 * span), max(y1, 0.06 * span)))
-        upper, self.sum_box, self.table_box = (words.inset(0, 0.6) if words.tall else words).rows(0.3, 0.3, 0.4, gap=0.12)
+        upper, self.sum_box, self.table_box = (words.inset(0, 0.6) if words.tall else words).rows(
+            0.3, 0.3, 0.4, gap=0.12
+        )
         name = kit.fit(self.tex(rf"f(x) = {f.latex}", color=theme.blue), upper)
         graph = plot.curve(f, theme.blue)
         self.play(FadeIn(plot), FadeIn(name), run_time=0.7)
@@ -110,6 +112,8 @@ class Template(kit.TemplateScene):
         p = self.p
         ends = rf"_{{{kit.shown(p.get('a', 0), latex=True)}}}^{{{kit.shown(p.get('b', 2), latex=True)}}}"
         value = rf"= {kit.tex_num(exact, 5)}" if math.isfinite(exact) else r"\text{ has no value}"
-        text = kit.fit(self.tex(rf"\int{ends} f(x)\,dx {value}", size="heading", color=self.theme.green), self.table_box)
+        text = kit.fit(
+            self.tex(rf"\int{ends} f(x)\,dx {value}", size="heading", color=self.theme.green), self.table_box
+        )
         caption = "The limit of these sums is the integral" if math.isfinite(exact) else "These sums have no limit"
         self.play(FadeIn(text), caption=caption, run_time=0.9)

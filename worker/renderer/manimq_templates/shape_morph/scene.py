@@ -7,8 +7,24 @@ from typing import Any
 
 import numpy as np
 from manim import (
-    DOWN, PI, RIGHT, UP, Circle, Create, Ellipse, FadeIn, Mobject, Polygon, Rectangle, RegularPolygon, Square, Star,
-    Transform, Triangle, VMobject, rate_functions,
+    DOWN,
+    PI,
+    RIGHT,
+    UP,
+    Circle,
+    Create,
+    Ellipse,
+    FadeIn,
+    Mobject,
+    Polygon,
+    Rectangle,
+    RegularPolygon,
+    Square,
+    Star,
+    Transform,
+    Triangle,
+    VMobject,
+    rate_functions,
 )  # fmt: skip
 
 from .. import kit
@@ -114,5 +130,3 @@ def _make(name: str) -> Mobject:
             t = np.linspace(0, 2 * PI, 80)
             x, y = 16 * np.sin(t) ** 3, 13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)
             return VMobject().set_points_smoothly([*np.stack([x, y, 0 * t], axis=1) / 16])
-
-

@@ -41,7 +41,11 @@ class Template(kit.TemplateScene):
         self.counts = {"comparisons": 0, "moves": 0}
         self.counter_box = counters
         self.counter = self._counter()
-        self.play(LaggedStart(*(FadeIn(each, shift=0.3 * UP) for each in self.bars), lag_ratio=0.08), FadeIn(self.counter), run_time=1.2)
+        self.play(
+            LaggedStart(*(FadeIn(each, shift=0.3 * UP) for each in self.bars), lag_ratio=0.08),
+            FadeIn(self.counter),
+            run_time=1.2,
+        )
         self.done: set[int] = set()
         for step, seconds in zip(steps_of(p.get("algorithm", "bubble"), p["array"]), self._times(p), strict=True):
             self._step(step, seconds)
@@ -73,8 +77,10 @@ class Template(kit.TemplateScene):
 
     def _counter(self) -> VGroup:
         c = self.counts
-        written = f"comparisons {c['comparisons']}     moves {c['moves']}"
-        return self.text(written, "small", color=self.theme.muted, width=self.counter_box.width).move_to(self.counter_box.center)
+        written = f"Comparisons: {c['comparisons']} · Moves: {c['moves']}"
+        return self.text(written, "small", color=self.theme.muted, width=self.counter_box.width).move_to(
+            self.counter_box.center
+        )
 
     def _paint(self, bar: VGroup, colour: str) -> Any:
         return bar[0].animate.set_fill(colour)
@@ -120,12 +126,12 @@ class Template(kit.TemplateScene):
             moving = [bars[k] for k in order]
             for each in moving:
                 each[0].set_fill(theme.red)
-            goals = [each.animate(path_arc=0.0).set_x(self.places[order[k]]) for k, each in zip(order, moving, strict=True)]
+            goals = [
+                each.animate(path_arc=0.0).set_x(self.places[order[k]]) for k, each in zip(order, moving, strict=True)
+            ]
             self.play(*goals, run_time=seconds)
             before = list(bars)
             for k, to in order.items():
                 bars[to] = before[k]
             for to in order.values():
                 bars[to][0].set_fill(self._rest(to))
-
-

@@ -20,7 +20,7 @@ _CELLS = 20
 class Template(kit.TemplateScene):
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
-        return 11.6 + 4.2 * bool(p.get("slices"))
+        return 10.8 + 3.7 * bool(p.get("slices"))
 
     def heading(self) -> str:
         return "A surface in space"
@@ -44,7 +44,11 @@ class Template(kit.TemplateScene):
         self.play(FadeIn(name), FadeIn(scene), caption="Over each point of the plane …", run_time=1.0)
         scene.add_updater(self._turned)
         self.play(self.rise.animate.set_value(1.0), caption="… a height: together they are a surface", run_time=1.6)
-        self.play(self.azimuth.animate(rate_func=linear).increment_value(turn * 0.999), caption=self._range_text(), run_time=5.2)
+        self.play(
+            self.azimuth.animate(rate_func=linear).increment_value(turn * 0.999),
+            caption=self._range_text(),
+            run_time=5.2,
+        )
         scene.clear_updaters()
         if p.get("slices"):
             self._slices(f)
@@ -85,7 +89,9 @@ class Template(kit.TemplateScene):
         depth = x * math.cos(a) + y * math.sin(a)
         up = z * math.cos(e) - depth * math.sin(e)
         # As large as the box allows at any angle: the base has the diagonal √2.
-        scale = min(self.box.width / 2.9, self.box.height / (2 * (math.sqrt(2) * math.sin(e) + 0.62 * math.cos(e)) + 0.1))
+        scale = min(
+            self.box.width / 2.9, self.box.height / (2 * (math.sqrt(2) * math.sin(e) + 0.62 * math.cos(e)) + 0.1)
+        )
         flat = np.stack([self.box.x + across * scale, self.box.y + up * scale, np.zeros_like(up)], axis=-1)
         return flat, -(depth * math.cos(e) + z * math.sin(e))
 
@@ -102,12 +108,18 @@ class Template(kit.TemplateScene):
                     continue
                 quads.append([(u[a], u[b], z[a, b]) for a, b in corners])
                 share = (float(np.mean(heights)) + 0.6) / 1.2
-                colours.append((low.interpolate(middle, 2 * share) if share < 0.5 else middle.interpolate(high, 2 * share - 1)).to_hex())
+                colours.append(
+                    (
+                        low.interpolate(middle, 2 * share) if share < 0.5 else middle.interpolate(high, 2 * share - 1)
+                    ).to_hex()
+                )
         self.quads = np.array(quads).reshape(-1, 4, 3)
         self.closed = np.concatenate([self.quads, self.quads[:, :1]], axis=1) if len(quads) else self.quads
         made = VGroup()
         for colour in colours:
-            made.add(VMobject(stroke_color=theme.wash(colour, 0.45), stroke_width=0.9, fill_color=colour, fill_opacity=0.93))
+            made.add(
+                VMobject(stroke_color=theme.wash(colour, 0.45), stroke_width=0.9, fill_color=colour, fill_opacity=0.93)
+            )
         self.all_patches = list(made)
         return made
 
@@ -167,5 +179,9 @@ class Template(kit.TemplateScene):
         self.patches.set_opacity(0.45)
         line.add_updater(cut)
         self.add(line)
-        self.play(at.animate(rate_func=linear).set_value(1.0), caption="A cut moves through it, parallel to the x axis", run_time=3.6)
+        self.play(
+            at.animate(rate_func=linear).set_value(1.0),
+            caption="A cut moves through it, parallel to the x axis",
+            run_time=3.6,
+        )
         line.clear_updaters()

@@ -42,7 +42,14 @@ class Template(kit.TemplateScene):
         if kit.clean(theorem.statement):
             card_height = min(1.5, 0.2 * stage.height + 0.2)
             card, rest = stage.rows(card_height, stage.height - card_height, gap=0.3)
-            words = self.text(theorem.statement, "body", weight="MEDIUM", width=card.width - 0.6, height=card.height - 0.3, lines_max=4)
+            words = self.text(
+                theorem.statement,
+                "body",
+                weight="MEDIUM",
+                width=card.width - 0.6,
+                height=card.height - 0.3,
+                lines_max=4,
+            )
             claim = VGroup(self.panel(card, theme.wash(theme.blue)), words.move_to(card.center))
             self.play(FadeIn(claim, shift=0.15 * UP), run_time=0.9)
             self.wait(1.3)
@@ -92,15 +99,30 @@ class Template(kit.TemplateScene):
         for sentence, latex in steps:
             share = 0.56 if side_by_side and latex else 1.0
             tall = height if side_by_side or not latex else 0.5 * height
-            words = self.text(sentence, "body", width=room.width * share - 0.2, height=tall, align="left" if side_by_side else "center", lines_max=5)
+            words = self.text(
+                sentence,
+                "body",
+                width=room.width * share - 0.2,
+                height=tall,
+                align="left" if side_by_side else "center",
+                lines_max=5,
+            )
             sentences.append(words)
             formula = self.tex(latex, color=theme.amber) if latex else VGroup()
             if latex:
-                kit.fit(formula, kit.Box(0, 0, room.width * (0.41 if side_by_side else 1.0), height if side_by_side else 0.46 * height), at=None)
+                kit.fit(
+                    formula,
+                    kit.Box(
+                        0, 0, room.width * (0.41 if side_by_side else 1.0), height if side_by_side else 0.46 * height
+                    ),
+                    at=None,
+                )
             formulas.append(formula)
             rows.add(VGroup(words, formula) if latex else VGroup(words))
         kit.even(sentences)
-        slots = kit.Box(room.left, room.y - (height + 0.14) * len(steps) / 2, room.width, (height + 0.14) * len(steps)).rows(*[1] * len(steps), gap=0.14)
+        slots = kit.Box(
+            room.left, room.y - (height + 0.14) * len(steps) / 2, room.width, (height + 0.14) * len(steps)
+        ).rows(*[1] * len(steps), gap=0.14)
         for words, formula, slot in zip(sentences, formulas, slots, strict=True):
             if side_by_side:
                 words.move_to([slot.left + words.width / 2, slot.y, 0])

@@ -25,7 +25,9 @@ class Template(kit.TemplateScene):
         theme, p = self.theme, self.p
         box = self.safe.inset(0.5, 1.1)
         style = p.get("style", "line")
-        title = self.text(p.get("title") or " ", 74, weight="BOLD", width=box.width, height=box.height * 0.5, lines_max=5)
+        title = self.text(
+            p.get("title") or " ", 74, weight="BOLD", width=box.width, height=box.height * 0.5, lines_max=5
+        )
         below = VGroup()
         if p.get("subtitle"):
             below.add(self.text(p["subtitle"], 34, color=theme.muted, width=box.width * 0.92, height=1.5, lines_max=3))
@@ -63,7 +65,9 @@ class Template(kit.TemplateScene):
             clear = abs(at[0] - keep_off.get_x()) > keep_off.width / 2 + 0.5
             clear |= abs(at[1] - keep_off.get_y()) > keep_off.height / 2 + 0.5
             if clear and at[1] > self.safe.bottom + 0.9:
-                dots.add(Dot(at, radius=0.04 + 0.08 * self.random.random(), color=self.theme.colour(index)).set_opacity(0.75))
+                dots.add(
+                    Dot(at, radius=0.04 + 0.08 * self.random.random(), color=self.theme.colour(index)).set_opacity(0.75)
+                )
         start = dots.copy().scale(0.6, about_point=room.center).set_opacity(0)
         self.add(start)
         self.play(start.animate.become(dots), run_time=0.9, rate_func=rate_functions.ease_out_cubic)

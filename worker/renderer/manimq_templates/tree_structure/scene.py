@@ -99,14 +99,22 @@ class Template(kit.TemplateScene):
         step = min(self.step, 1.5)
         left = self.box.x - step * last / 2
         return {
-            node: np.array([left + step * column, self.box.top - self.row * (row + 0.5), 0]) for node, (column, row) in columns.items()
+            node: np.array([left + step * column, self.box.top - self.row * (row + 0.5), 0])
+            for node, (column, row) in columns.items()
         }
 
     # -------------------------------------------------------------------- what is seen
 
     def _node(self, label: str) -> VGroup:
         theme, r = self.theme, self.radius
-        words = self.text(label, "small", weight="SEMIBOLD", width=max(1.6 * r, min(0.8 * self.step, 1.9 * r)), height=1.15 * r, lines_max=1)
+        words = self.text(
+            label,
+            "small",
+            weight="SEMIBOLD",
+            width=max(1.6 * r, min(0.8 * self.step, 1.9 * r)),
+            height=1.15 * r,
+            lines_max=1,
+        )
         if words.width > 1.65 * r:
             shape: Any = RoundedRectangle(width=words.width + 0.5 * r, height=1.5 * r, corner_radius=0.6 * r)
         else:
@@ -118,7 +126,7 @@ class Template(kit.TemplateScene):
         theme, places = self.theme, self._places(moment)
         changes: list[Any] = []
         fresh: set[int] = set()
-        for number, (label, parent, _) in moment.nodes.items():
+        for number, (label, _, _) in moment.nodes.items():
             lit = number in moment.marked
             colour = theme.green if lit else theme.amber if number in moment.path else theme.blue
             fill = theme.wash(colour, 0.35) if colour != theme.blue else theme.panel

@@ -87,7 +87,11 @@ def _bst(ops: list[tuple[str, Key]]) -> list[Snapshot]:
             picture(f"{name} goes {'here' if path else 'to the root'}", [], (fresh.id,))
         elif op == "search":
             picture(f"Search {name}: {way or 'look at the root'}", [*path, *([node] if node else [])])
-            picture(f"{name} is found after {len(path) + 1} comparisons" if node else f"{name} is not in the tree", [*path], (node.id,) if node else ())
+            picture(
+                f"{name} is found after {len(path) + 1} comparisons" if node else f"{name} is not in the tree",
+                [*path],
+                (node.id,) if node else (),
+            )
         elif not node:
             picture(f"{name} is not there, so nothing is deleted", path)
         else:
@@ -120,14 +124,18 @@ def _heap(ops: list[tuple[str, Key]]) -> list[Snapshot]:
 
     def picture(note: str, marked: tuple[int, ...] = ()) -> None:
         nodes = {
-            number: (written(key), heap[(i - 1) // 2][0] if i else None, (i - 1) % 2 if i else 0) for i, (number, key) in enumerate(heap)
+            number: (written(key), heap[(i - 1) // 2][0] if i else None, (i - 1) % 2 if i else 0)
+            for i, (number, key) in enumerate(heap)
         }
         found.append(Snapshot(note, nodes, (), marked))
 
     for number, (op, key) in enumerate(ops, start=1):
         if op == "search":
             there = [n for n, k in heap if _order(k) == _order(key)]
-            picture(f"{written(key)} is {'in the heap' if there else 'not in the heap'}: one has to look everywhere", tuple(there))
+            picture(
+                f"{written(key)} is {'in the heap' if there else 'not in the heap'}: one has to look everywhere",
+                tuple(there),
+            )
             continue
         if op == "insert":
             heap.append((number, key))

@@ -6,7 +6,20 @@ import math
 from typing import Any
 
 import numpy as np
-from manim import Arc, Circle, Create, DashedLine, Dot, FadeIn, FadeOut, ValueTracker, VGroup, VMobject, always_redraw, rate_functions
+from manim import (
+    Arc,
+    Circle,
+    Create,
+    DashedLine,
+    Dot,
+    FadeIn,
+    FadeOut,
+    ValueTracker,
+    VGroup,
+    VMobject,
+    always_redraw,
+    rate_functions,
+)
 
 from .. import kit
 
@@ -43,7 +56,9 @@ class Template(kit.TemplateScene):
         elif p.get("unwrap"):
             words, self.unwrapped = words.rows(0.36, 0.64, gap=0.15)
         reach = 1.75 if "tan" in self.functions else 1.3
-        plot = self.plot = kit.Plot(theme, figure, (-reach, reach), (-reach, reach), equal=True, grid=False, labels=False, names=("", ""))
+        plot = self.plot = kit.Plot(
+            theme, figure, (-reach, reach), (-reach, reach), equal=True, grid=False, labels=False, names=("", "")
+        )
         self.unit = plot.unit()[0]
         circle = Circle(self.unit, color=theme.ink, stroke_width=3.5).move_to(plot.c2p(0, 0))
         self.play(FadeIn(plot), Create(circle), caption="A circle with radius 1 about the origin", run_time=1.2)
@@ -69,14 +84,20 @@ class Template(kit.TemplateScene):
         drawn = theta if abs(theta) <= 2 * math.pi + 1e-9 else math.fmod(theta, 2 * math.pi)
         self.play(FadeOut(before), run_time=0.3)
         caption = "The point turns. Across is the cosine, up is the sine" if not before else "Another angle"
-        self.play(self.theta.animate(rate_func=rate_functions.ease_in_out_sine).set_value(drawn), caption=caption, run_time=2.2)
+        self.play(
+            self.theta.animate(rate_func=rate_functions.ease_in_out_sine).set_value(drawn),
+            caption=caption,
+            run_time=2.2,
+        )
         written = kit.shown(angle, latex=True) + (r"^\circ" if self.p.get("unit") != "radians" else "")
         lines = VGroup(self.tex(rf"\theta = {written}", size="heading", color=self.theme.amber))
         for name in self.functions:
             number = getattr(math, name)(theta)
             value = r"\text{ is not defined}" if name == "tan" and abs(math.cos(theta)) < 1e-12 else exact(number)
             lines.add(self.tex(rf"\{name} \theta {value}", size="heading", color=self.colours[name]))
-        lines.arrange_in_grid(cols=2 if self.words.width > 2 * self.words.height else 1, buff=(0.7, 0.3), cell_alignment=[-1, 0, 0])
+        lines.arrange_in_grid(
+            cols=2 if self.words.width > 2 * self.words.height else 1, buff=(0.7, 0.3), cell_alignment=[-1, 0, 0]
+        )
         kit.fit(lines, self.words.inset(0.1))
         self.play(FadeIn(lines), run_time=0.6)
         self.wait(1.6)
@@ -110,7 +131,10 @@ class Template(kit.TemplateScene):
         drawn = [t if abs(t) <= 2 * math.pi + 1e-9 else math.fmod(t, 2 * math.pi) for t in theta]
         low, high = min(0.0, *drawn), max(0.0, *drawn)
         quarter = math.pi / 2
-        self.span = (quarter * math.floor(low / quarter + 1e-9), quarter * max(math.ceil(high / quarter - 1e-9), math.floor(low / quarter) + 1))
+        self.span = (
+            quarter * math.floor(low / quarter + 1e-9),
+            quarter * max(math.ceil(high / quarter - 1e-9), math.floor(low / quarter) + 1),
+        )
         reach = 2.0 if "tan" in self.functions else 1.25
         self.wave = kit.Plot(self.theme, self.unwrapped, self.span, (-reach, reach), pi=True, names=("θ", ""))
         self.play(FadeIn(self.wave), run_time=0.5)
@@ -120,7 +144,11 @@ class Template(kit.TemplateScene):
         if self.unwrapped is None:
             return []
         drawn: list[VMobject] = []
-        functions = {"sin": np.sin, "cos": np.cos, "tan": lambda x: np.where(np.abs(np.cos(x)) > 1e-9, np.tan(x), np.nan)}
+        functions = {
+            "sin": np.sin,
+            "cos": np.cos,
+            "tan": lambda x: np.where(np.abs(np.cos(x)) > 1e-9, np.tan(x), np.nan),
+        }
         low, high = min(0.0, theta), max(0.0, theta)
         for name in self.functions:
             if high - low > 1e-3:
@@ -129,5 +157,3 @@ class Template(kit.TemplateScene):
             if self.wave.holds(theta, value):
                 drawn.append(self.wave.dot(theta, value, self.colours[name], 0.07))
         return drawn
-
-
