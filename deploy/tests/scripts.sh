@@ -43,10 +43,41 @@ expect_status() {
 
 test_each_command_explains_itself() {
   local command
-  for command in setup up test; do
+  for command in setup up test compose-secrets; do
     expect_status 0 "$ROOT/deploy/$command" --help
     expect "$OUTPUT" "usage: deploy/$command"
   done
+}
+
+test_a_sandbox_is_not_deployed_with_settings_that_cannot_be() {
+  local deploy=$ROOT/deploy/deploy_sandbox.sh
+  expect_status 0 "$deploy" --help
+  expect "$OUTPUT" "usage: deploy/deploy_sandbox.sh"
+  expect_status 1 env -u MANIM_SANDBOX_SERVER_IMAGE "$deploy" --dry-run
+  expect "$OUTPUT" "--server-image"
+  expect_status 1 "$deploy" --dry-run --server-image x --name Not_A_Name
+  expect "$OUTPUT" "no name for a sandbox"
+  expect_status 1 "$deploy" --dry-run --server-image x --memory 12
+  expect "$OUTPUT" "--memory 12"
+  expect_status 2 "$deploy" --now
+}
+
+test_a_sandbox_is_deployed_with_the_renderer_and_the_settings_that_were_asked_for() {
+  mkdir "$WORK/bin"
+  printf '%s\n' '#!/bin/sh' 'mkdir -p "$2/renderer-0" && echo "$2/renderer-0"' >"$WORK/bin/worker"
+  printf '%s\n' '#!/bin/sh' 'echo "bl $*"; echo "key $BL_API_KEY"; while [ $# -gt 0 ]; do [ "$1" = -d ] && ls "$2" && cat "$2/blaxel.toml"; shift; done' \
+    >"$WORK/bin/bl"
+  chmod +x "$WORK/bin/worker" "$WORK/bin/bl"
+  expect_status 0 env -u BL_API_KEY PATH="$WORK/bin:$PATH" MANIMQ_WORKER_BIN="$WORK/bin/worker" BLAXEL_API_KEY=k BL_WORKSPACE=acme \
+    "$ROOT/deploy/deploy_sandbox.sh" --name films --memory 4096 --server-image x/y:z
+  expect "$OUTPUT" "bl deploy -y"
+  expect "$OUTPUT" "-w acme"
+  expect "$OUTPUT" "key k"
+  expect "$OUTPUT" 'name = "films"'
+  expect "$OUTPUT" 'memory = 4096'
+  expect "$OUTPUT" 'SANDBOX_SERVER_IMAGE = "x/y:z"'
+  expect "$OUTPUT" "renderer"
+  expect "$OUTPUT" "MANIM_SANDBOX_NAME=films"
 }
 
 test_an_unknown_argument_is_refused() {
@@ -159,6 +190,17 @@ test_without_latex_no_latex_is_wanted() {
   expect "$(with_functions_of "$WORK/here" wanted_packages)" texlive-latex-extra
 }
 
+test_only_a_test_run_wants_prometheus() {
+  a_checkout "$WORK/here"
+  [[ $(with_functions_of "$WORK/here" wanted_packages) != *prometheus* ]]
+  expect "$(with_functions_of "$WORK/here" 'TESTS=1; wanted_packages')" prometheus-alertmanager
+}
+
+test_the_script_of_the_workers_image_changes_no_other_system() {
+  expect_status 2 "$ROOT/deploy/images/worker-root" system
+  expect "$OUTPUT" "only for an image or a chroot"
+}
+
 test_a_package_that_is_not_installed_is_missing_and_only_that() {
   a_checkout "$WORK/here"
   command -v dpkg-query >/dev/null || return 0
@@ -190,7 +232,7 @@ test_on_another_system_it_lists_what_is_needed() {
 
 test_requirements_are_pinned_with_hashes_and_name_no_host() {
   local file
-  for file in requirements.txt requirements-build.txt; do
+  for file in requirements.txt requirements-build.txt requirements-check.txt; do
     [[ $(grep -cE '^[A-Za-z0-9._-]+==[^ ]+ \\$' "$ROOT/deploy/$file") == $(grep -cE '^[A-Za-z0-9]' "$ROOT/deploy/$file") ]]
     if grep -E '://|^--?(index|extra|find|trusted)' "$ROOT/deploy/$file"; then return 1; fi
   done

@@ -34,7 +34,6 @@ mod openapi;
 mod page;
 pub mod problem;
 mod rerun;
-mod streams;
 mod submission;
 mod tenant_events;
 mod uploads;
@@ -55,6 +54,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
+use manimq_shared::ids::TenantId;
 use manimq_shared::queue::{Hub, Queue, QueueError, Stats};
 use manimq_shared::scene_policy::PolicyMode;
 use manimq_shared::traces::Traces;
@@ -72,6 +72,7 @@ pub use self::openapi::document;
 use self::problem::{ApiError, Kind, PROBLEM_JSON, Unfinished};
 pub(crate) use self::webhooks::body as webhook_body;
 use crate::metrics::{Metrics, Picture, age_max};
+use crate::places::{NoPlace, Place, Places};
 use crate::storage::{AssetLimits, Store};
 use crate::webhooks::Targets;
 
@@ -81,6 +82,8 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const SURVEYED_MAX: usize = 20_000;
 /// Longest request id that is taken over.
 const REQUEST_ID_BYTES_MAX: usize = 128;
+/// When a client that found no free event stream may come again.
+const STREAMS_FULL_RETRY_S: u64 = 5;
 
 /// What a client may send and hold.
 #[derive(Debug, Clone)]
@@ -109,7 +112,7 @@ pub struct Limits {
     pub asset_tenant_bytes: u64,
     /// How long such a file is kept after its last use.
     pub asset_age: Duration,
-    /// Submits with files that may arrive at a time.
+    /// Submits with files that may arrive at a time; one tenant may have nine tenths of them.
     pub forms_max: usize,
     /// Requests per second from one address; `None`: 200, but loopback addresses are not limited.
     pub rate_per_address: Option<u32>,
@@ -182,9 +185,9 @@ struct Shared {
     hub: Hub,
     guard: guard::Guard,
     door: auth::Door,
-    streams: streams::Streams,
+    streams: Places<TenantId>,
     long_polls: Arc<Semaphore>,
-    forms: Semaphore,
+    forms: Places<TenantId>,
     stats: Look<Stats>,
     picture: Look<Arc<Picture>>,
     /// How old it may be, ms.
@@ -200,12 +203,12 @@ impl App {
             hub: parts.queue.hub(),
             guard: guard::Guard::new(&parts),
             door: auth::Door::new(&parts),
-            streams: streams::Streams::new(
+            streams: Places::new(
                 parts.limits.sse_max,
-                parts.metrics.sse_connections.clone(),
+                Some(parts.metrics.sse_connections.clone()),
             ),
             long_polls: Arc::new(Semaphore::new(parts.limits.long_polls_max)),
-            forms: Semaphore::new(parts.limits.forms_max),
+            forms: Places::new(parts.limits.forms_max, None),
             stats: Look::default(),
             picture: Look::default(),
             picture_age: AtomicU64::new(1000),
@@ -271,6 +274,21 @@ impl App {
             stats.map_err(|error| error.cause_text().unwrap_or_default())
         };
         self.0.stats.at_most(age_max, look).await
+    }
+
+    /// A place for an event stream of a tenant.
+    fn stream_place(&self, tenant: &TenantId) -> Result<Place<TenantId>, ApiError> {
+        self.0.streams.take(tenant.clone()).map_err(|none| {
+            let (whose, most) = match none {
+                NoPlace::Full(most) => ("it can hold", most),
+                NoPlace::Enough(most) => ("one tenant may have", most),
+            };
+            ApiError::new(
+                Kind::ReducedCapacity,
+                format!("this server has as many event streams as {whose} ({most}); poll the job with ?wait= instead, or come again"),
+            )
+            .retry_after(STREAMS_FULL_RETRY_S)
+        })
     }
 
     /// All that metrics tell of queue and fleet; one look at a time, at most a second old, older where looking takes
@@ -457,7 +475,6 @@ async fn observe(State(app): State<App>, mut request: Request, next: Next) -> Re
             request.id = id_text,
             status = status.as_u16(),
             duration_ms,
-            cause,
             "{method} {path} failed: {}",
             cause.as_deref().unwrap_or("see above")
         );

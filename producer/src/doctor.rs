@@ -212,7 +212,9 @@ impl DoctorArgs {
             }
         };
         let mut command = Command::new(&program);
-        command.arg("verify").env_remove("MANIMQ_API_KEY");
+        command
+            .args(["verify", "--json"])
+            .env_remove("MANIMQ_API_KEY");
         match output(command, VERIFY_MAX).await {
             Ok((true, out, _)) => judge_sandbox(&out, checks),
             Ok((false, _, err)) => checks.push(bad(
@@ -345,6 +347,10 @@ fn judge_sandbox(report: &str, checks: &mut Vec<Check>) {
     let text = |name: &str| report[name].as_str().map(str::to_owned);
     checks.push(match text("level").as_deref() {
         Some("full") => ok("sandbox", "level full"),
+        Some(level) if text("sandbox").as_deref() == Some("blaxel") => ok(
+            "sandbox",
+            format!("level {level}, in a persistent sandbox of Blaxel's"),
+        ),
         Some("none") => bad(
             "sandbox",
             State::Warning,

@@ -173,7 +173,7 @@ pub struct ServeArgs {
     #[arg(long, env = "MANIMQ_SWEEP_AGE", default_value = "25h", value_parser = humantime::parse_duration)]
     pub sweep_age: Duration,
 
-    /// Most connections at a time.
+    /// Most connections at a time; one address may have nine tenths of them.
     #[arg(long, env = "MANIMQ_CONNECTIONS_MAX", default_value_t = 8192)]
     pub connections_max: usize,
 

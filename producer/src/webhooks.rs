@@ -359,6 +359,7 @@ mod tests {
                 description: String::new(),
                 created_at: Timestamp::now(),
                 secrets: Vec::new(),
+                revision: 0,
             },
             job: None,
             event: WebhookEvent::Test,

@@ -14,7 +14,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::routing::post;
-use harness::{System, WORKER, wait_for};
+use harness::{Setting, System, WORKER, wait_for};
 use manimq_shared::ids::TenantId;
 use manimq_shared::job::Status;
 use manimq_shared::metrics::{self, By};
@@ -91,13 +91,16 @@ const ELSEWHERE: [&str; 5] = [
 #[tokio::test]
 async fn after_a_mixed_run_every_metric_of_the_list_is_told_and_right() {
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    let mut system = System::start_in(
-        vec![
+    let off = pair("MANIMQ_SCENE_POLICY", "off");
+    let mut system = System::start_in(Setting {
+        api: vec![
             pair("MANIMQ_CANARY", "10s"),
             pair("MANIMQ_WEBHOOK_ALLOW", "127.0.0.0/8"),
+            off.clone(),
         ],
-        vec![pair("MANIMQ_SCENE_POLICY", "off")],
-    )
+        worker: vec![off],
+        disk_kib: None,
+    })
     .await;
     // Nobody listens there: the call is to be repeated.
     let hook = json!({"url": "http://127.0.0.1:9/hook", "events": ["job.succeeded"]});
@@ -303,13 +306,16 @@ async fn a_job_is_one_trace_from_the_callers_span_to_the_film_and_the_webhook() 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let here = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
-    let system = System::start_in(
-        vec![("MANIMQ_WEBHOOK_ALLOW".to_owned(), "127.0.0.0/8".to_owned())],
-        vec![
-            ("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), here.clone()),
-            ("MANIMQ_LOG_FORMAT".to_owned(), "json".to_owned()),
-        ],
-    )
+    let both = vec![
+        ("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), here.clone()),
+        ("MANIMQ_LOG_FORMAT".to_owned(), "json".to_owned()),
+    ];
+    let allow = ("MANIMQ_WEBHOOK_ALLOW".to_owned(), "127.0.0.0/8".to_owned());
+    let system = System::start_in(Setting {
+        api: [both.clone(), vec![allow]].concat(),
+        worker: both,
+        disk_kib: None,
+    })
     .await;
     let hook = json!({"url": format!("{here}/hook"), "events": ["job.succeeded"]});
     let made = system

@@ -166,8 +166,6 @@ definitions! {
         "Tokens of those calls.";
     LLM_REPAIRS: Kind::Counter, Api, "manimq_llm_repairs_total", ["outcome"],
         "Answers of a language model that were sent back to be repaired.";
-    LAYOUT_WARNINGS: Kind::Counter, Worker, "manimq_layout_warnings_total", ["lane_kind"],
-        "Remarks of the layout check about finished renders, by kind.";
     WEBHOOK_PENDING: Kind::Gauge, Api, "manimq_webhook_pending", [],
         "Webhook calls that are still to be made. Every API process tells the same: use max, not sum.";
     WEBHOOK_OLDEST_AGE: Kind::Gauge, Api, "manimq_webhook_oldest_age_seconds", [],
@@ -200,6 +198,8 @@ definitions! {
         "From claim to settlement of attempts that succeeded.";
     FRAMES_RENDERED: Kind::Counter, Worker, "manimq_frames_rendered_total", ["quality"],
         "Frames drawn.";
+    LAYOUT_WARNINGS: Kind::Counter, Worker, "manimq_layout_warnings_total", ["kind"],
+        "Warnings about what films show: outside_frame, text_overlap, too_small, blank_end, frozen.";
     OUTPUT_BYTES: Kind::Counter, Worker, "manimq_output_bytes_total", ["format"],
         "Bytes of artifacts stored.";
     LEASES_LOST: Kind::Counter, Worker, "manimq_leases_lost_total", ["reason"],

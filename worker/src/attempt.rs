@@ -20,6 +20,7 @@ use crate::board::Board;
 use crate::ceilings::Ceilings;
 use crate::convert;
 use crate::cores::{Cores, Taken};
+use crate::layout;
 use crate::leases::{Held, Leases, Verdict};
 use crate::metrics::WorkerMetrics;
 use crate::sandbox::formulas::FormulaStore;
@@ -256,7 +257,21 @@ async fn render<S: Sandbox>(
         Err(RenderError::Interrupted | RenderError::SandboxLost { .. }) => {}
     }
     match result {
-        Ok(rendered) => publish(context, claim, held, spans, rendered).await,
+        Ok(mut rendered) => {
+            for warning in &rendered.layout {
+                let kind = warning.kind.as_str();
+                context
+                    .metrics
+                    .layout_warnings
+                    .with_label_values(&[kind])
+                    .inc();
+            }
+            rendered.warnings = layout::warnings(rendered.warnings, &rendered.layout);
+            if payload.request.strict && !rendered.layout.is_empty() {
+                return Outcome::Failed(refused(claim, rendered));
+            }
+            publish(context, claim, held, spans, rendered).await
+        }
         Err(RenderError::Failed(failure)) => Outcome::Failed(convert::failure(&failure)),
         Err(RenderError::Interrupted) => match held.verdict() {
             Some(Verdict::Canceled) => Outcome::Canceled,
@@ -270,6 +285,17 @@ async fn render<S: Sandbox>(
                 "the sandbox broke during the render; the job is tried again",
             )))
         }
+    }
+}
+
+/// A strict job whose film has warnings: nothing of it is stored.
+fn refused(claim: &Claim, rendered: Rendered) -> JobResult {
+    JobResult {
+        error: Some(layout::strict_failure(&rendered.layout)),
+        timings: convert::timings(rendered.timings, queued_s(claim), 0.0),
+        usage: convert::usage(rendered.usage),
+        warnings: rendered.warnings,
+        ..JobResult::default()
     }
 }
 
@@ -464,7 +490,7 @@ async fn publish(
             name: file.name,
             mime: file.mime,
             bytes: file.bytes,
-            file: file.file,
+            content: file.file,
         });
     }
     let storing = context
@@ -508,10 +534,17 @@ async fn publish(
                 "cannot store {}",
                 claim.job
             );
+            if let UploadError::Sandbox(_) = &error {
+                let text = "the sandbox broke before the result was stored; the job is tried again";
+                let class = FailureClass::SandboxUnavailable;
+                return Outcome::Failed(failed(JobError::new(class, text)));
+            }
             let text = match &error {
                 UploadError::Later { what, .. } => format!("{what} did not work"),
                 UploadError::Stale(text) | UploadError::Refused(text) => text.clone(),
-                UploadError::File(_) => "the rendered file could not be read".to_owned(),
+                UploadError::File(_) | UploadError::Sandbox(_) => {
+                    "the rendered file could not be read".to_owned()
+                }
             };
             Outcome::Failed(failed(JobError::new(FailureClass::Storage, text)))
         }

@@ -1,5 +1,7 @@
 //! Settings of the worker: flag, environment name, default and reason in one spot each.
 
+pub mod remote;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,6 +10,7 @@ use clap::{Args, ValueEnum};
 use manimq_shared::queue::{QueueError, RedisConfig, RenderLimits};
 use manimq_shared::scene_policy::PolicyMode;
 
+use self::remote::{RemoteArgs, Shared};
 use crate::sandbox::local::{Level, LocalConfig};
 
 /// How to reach the rest of the system, and how much to do at a time.
@@ -36,7 +39,8 @@ pub struct RunArgs {
     #[arg(long, env = "MANIMQ_CA_FILE", value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
 
-    /// Renders at a time. Each wants a core and up to 400 MB at 1080p [default: number of cores]
+    /// Renders at a time. Each wants a core and up to 400 MB at 1080p [default: number of cores;
+    /// with --sandbox blaxel as many as the sandboxes take]
     #[arg(long, env = "MANIMQ_SLOTS", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub slots: Option<u16>,
 
@@ -110,7 +114,12 @@ impl RunArgs {
     /// Number of slots, after the default.
     #[must_use]
     pub fn slots(&self) -> u16 {
+        let usual = match self.sandbox.sandbox {
+            SandboxKind::Local => None,
+            SandboxKind::Blaxel => Some(self.sandbox.remote.slots_max()),
+        };
         self.slots
+            .or(usual)
             .unwrap_or_else(|| u16::try_from(machine_cores()).unwrap_or(64).min(64))
     }
 
@@ -134,6 +143,8 @@ pub fn machine_cores() -> u32 {
 pub enum SandboxKind {
     /// On this host, behind namespaces (level full), Landlock, seccomp and resource limits
     Local,
+    /// In persistent sandboxes in Blaxel's cloud (MANIM_SANDBOX_NAME, key in BLAXEL_API_KEY or BL_API_KEY)
+    Blaxel,
 }
 
 /// Walls around a scene.
@@ -159,7 +170,7 @@ pub struct SandboxArgs {
     pub sandbox_level: LevelChoice,
 
     /// Where jobs keep their files at level container; best a file system in memory with a limit
-    /// of its own [default: $TMPDIR or /tmp]
+    /// of its own [default: $TMPDIR or /tmp; inside a sandbox of Blaxel's /manimq]
     #[arg(long, env = "MANIMQ_SANDBOX_DIR", value_name = "FOLDER")]
     pub sandbox_dir: Option<PathBuf>,
 
@@ -175,9 +186,25 @@ pub struct SandboxArgs {
     /// If the worker runs as root, slot n runs as this user id plus n; no account needs to exist
     #[arg(long, env = "MANIMQ_SANDBOX_UID_BASE", default_value_t = LocalConfig::UID_BASE)]
     pub sandbox_uid_base: u32,
+
+    /// Settings of persistent sandboxes elsewhere.
+    #[command(flatten)]
+    pub remote: RemoteArgs,
 }
 
 impl SandboxArgs {
+    /// What is said of sandboxes of any kind.
+    #[must_use]
+    pub fn shared(&self, ca_file: Option<&Path>) -> Shared {
+        let folder = self.sandbox_dir.as_deref();
+        Shared {
+            ca_file: ca_file.map(Path::to_owned),
+            folder: folder.map(|folder| folder.to_string_lossy().into_owned()),
+            renderer_dir: in_checkout(self.renderer_dir.as_deref(), "worker/renderer"),
+            uid_base: self.sandbox_uid_base,
+        }
+    }
+
     /// Settings of the local sandbox of slot `index`.
     #[must_use]
     pub fn local(&self, index: usize) -> LocalConfig {

@@ -24,8 +24,24 @@ struct Cli {
 enum Command {
     /// Work until SIGTERM or Ctrl-C; a second one stops at once
     Run(Box<RunArgs>),
-    /// Open one sandbox, try its walls, render a tiny scene, print what is installed (JSON)
-    Verify(SandboxArgs),
+    /// Look at everything that a render needs, line by line, with the fix for what is not right
+    Verify {
+        /// Print versions, level and checks as JSON
+        #[arg(long)]
+        json: bool,
+
+        #[command(flatten)]
+        sandbox: Box<SandboxArgs>,
+    },
+    /// Write the renderer to a folder as a sandbox of Blaxel's wants it, for an image
+    /// (deploy/deploy_sandbox.sh)
+    Bundle {
+        /// The folder; made if it is not there
+        folder: std::path::PathBuf,
+
+        #[command(flatten)]
+        sandbox: Box<SandboxArgs>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -55,7 +71,15 @@ fn main() -> ExitCode {
                 let (stop, hurry) = signals()?;
                 manimq_worker::run::run(*args, stop, hurry).await
             }
-            Command::Verify(args) => manimq_worker::verify::verify(&args).await,
+            Command::Bundle { folder, sandbox } => {
+                let renderer = sandbox.shared(None).renderer_dir;
+                let made = manimq_worker::sandbox::blaxel::write_bundle(&renderer, &folder)?;
+                println!("{}", made.display());
+                Ok(())
+            }
+            Command::Verify { json, sandbox } => {
+                manimq_worker::verify::verify(&sandbox, json).await
+            }
         }
     });
     // A thread that still waits for something (a join, a file) must not hold the exit.

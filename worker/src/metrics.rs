@@ -37,12 +37,12 @@ pub struct WorkerMetrics {
     pub realtime_ratio: HistogramVec,
     /// Frames drawn: quality.
     pub frames: IntCounterVec,
+    /// Warnings about what films show: kind.
+    pub layout_warnings: IntCounterVec,
     /// Bytes stored: format.
     pub output_bytes: IntCounterVec,
     /// Leases lost: reason.
     pub leases_lost: IntCounterVec,
-    /// Remarks of the layout check: kind.
-    pub layout_warnings: IntCounterVec,
     sandbox_start: Histogram,
     sandbox_recycles: IntCounterVec,
     sandbox_denials: IntCounterVec,

@@ -19,6 +19,7 @@ use crate::config::{self, RunArgs, SandboxKind};
 use crate::cores::Cores;
 use crate::leases::{self, Leases};
 use crate::metrics::WorkerMetrics;
+use crate::sandbox::blaxel::BlaxelSandbox;
 use crate::sandbox::formulas::FormulaStore;
 use crate::sandbox::local::LocalSandbox;
 use crate::sandbox::{ConnectError, Sandbox};
@@ -46,6 +47,21 @@ pub async fn run(
     match sandbox.sandbox {
         SandboxKind::Local => {
             let connect = move |index| LocalSandbox::connect(sandbox.local(index));
+            run_with(args, connect, stop, hurry).await
+        }
+        SandboxKind::Blaxel => {
+            let places = sandbox
+                .remote
+                .places(&sandbox.shared(args.ca_file.as_deref()))?;
+            let (slots, most) = (args.slots(), sandbox.remote.slots_max());
+            anyhow::ensure!(
+                slots <= most,
+                "{slots} slots do not fit into {} sandboxes of {} each; lower --slots, raise --slots-per-sandbox or name more in MANIM_SANDBOX_NAME",
+                places.len(),
+                sandbox.remote.slots_per_sandbox
+            );
+            let connect =
+                move |index: usize| BlaxelSandbox::connect(places[index % places.len()].clone());
             run_with(args, connect, stop, hurry).await
         }
     }

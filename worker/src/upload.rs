@@ -19,6 +19,10 @@ use manimq_shared::ids::{Epoch, JobId, LeaseToken};
 use sha2::{Digest as _, Sha256};
 use tokio_util::io::ReaderStream;
 
+use crate::sandbox::Content;
+use crate::sandbox::blaxel::error::ApiError;
+use crate::sandbox::blaxel::output::{Pushed, RemoteFile};
+
 /// Longest wait for the answer to a request without a body.
 const GRANT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Slowest upload that is waited for, bytes a second.
@@ -50,8 +54,8 @@ pub struct Upload {
     pub mime: String,
     /// Size.
     pub bytes: u64,
-    /// Content, open for reading.
-    pub file: File,
+    /// Its bytes, here or in a sandbox elsewhere.
+    pub content: Content,
 }
 
 /// One stored file.
@@ -81,6 +85,9 @@ pub enum UploadError {
     /// The API or the store refuses for good.
     #[error("{0}")]
     Refused(String),
+    /// The sandbox in which it lies does not give it away.
+    #[error("the rendered file cannot be had from its sandbox")]
+    Sandbox(#[from] ApiError),
     /// The file cannot be read.
     #[error("the rendered file cannot be read")]
     File(#[from] std::io::Error),
@@ -154,16 +161,23 @@ impl Uploader {
         let mut files = Vec::with_capacity(uploads.len());
         let mut contents = Vec::with_capacity(uploads.len());
         for upload in uploads {
-            let (sha256, file) = tokio::task::spawn_blocking(move || digest(upload.file))
-                .await
-                .map_err(std::io::Error::other)??;
+            let (sha256, content) = match upload.content {
+                Content::Here(file) => {
+                    let (sha256, file) = tokio::task::spawn_blocking(move || digest(file))
+                        .await
+                        .map_err(std::io::Error::other)??;
+                    (sha256, Content::Here(file))
+                }
+                // What is said there; the store compares it with what it gets.
+                Content::There(file) => (file.sha256.clone(), Content::There(file)),
+            };
             files.push(UploadFile {
                 name: upload.name,
                 mime: upload.mime,
                 bytes: upload.bytes,
                 sha256,
             });
-            contents.push(file);
+            contents.push(content);
         }
         let request = UploadRequest {
             job,
@@ -201,7 +215,7 @@ impl Uploader {
         &self,
         request: &UploadRequest,
         grant: &UploadGrant,
-        content: &File,
+        content: &Content,
         file: &UploadFile,
     ) -> Result<(), UploadError> {
         let mut grant = grant.clone();
@@ -236,7 +250,7 @@ impl Uploader {
     async fn put_and_check(
         &self,
         grant: &UploadGrant,
-        content: &File,
+        content: &Content,
         file: &UploadFile,
     ) -> Result<(), UploadError> {
         self.put(grant, content, file).await?;
@@ -250,7 +264,7 @@ impl Uploader {
     async fn check(
         &self,
         check: &UploadCheck,
-        content: &File,
+        content: &Content,
         file: &UploadFile,
     ) -> Result<(), UploadError> {
         let what = "looking whether the result was stored";
@@ -281,7 +295,10 @@ impl Uploader {
                 wrong("another SHA-256")
             };
         }
-        let md5 = md5_digest(content).await?;
+        let md5 = match content {
+            Content::Here(file) => md5_digest(file).await?,
+            Content::There(remote) => remote.md5,
+        };
         let goog = response
             .headers()
             .get_all("x-goog-hash")
@@ -335,10 +352,21 @@ impl Uploader {
     async fn put(
         &self,
         grant: &UploadGrant,
-        content: &File,
+        content: &Content,
         file: &UploadFile,
     ) -> Result<(), UploadError> {
         let what = "storing the result";
+        let fetched;
+        let content = match content {
+            Content::Here(file) => file,
+            Content::There(remote) => {
+                if let Some(stored) = push(grant, remote, file, what).await? {
+                    return Ok(stored);
+                }
+                fetched = remote.fetch().await?;
+                fetched.as_ref()
+            }
+        };
         let body = tokio::fs::File::from_std(reopened(content)?);
         let body = ReaderStream::with_capacity(body, 256 * 1024);
         let mut request = self
@@ -350,7 +378,8 @@ impl Uploader {
             request = request.header(name, value);
         }
         if grant.md5 {
-            request = request.header("content-md5", STANDARD.encode(md5_digest(content).await?));
+            let md5 = md5_digest(content).await?;
+            request = request.header("content-md5", STANDARD.encode(md5));
         }
         let response = request
             .body(reqwest::Body::wrap_stream(body))
@@ -364,6 +393,39 @@ impl Uploader {
         accepted(what, response, grant.check.is_some()).await?;
         Ok(())
     }
+}
+
+/// Has a sandbox send its file itself. `None` if that does not work there.
+async fn push(
+    grant: &UploadGrant,
+    remote: &RemoteFile,
+    file: &UploadFile,
+    what: &str,
+) -> Result<Option<()>, UploadError> {
+    if !remote.can_be_pushed(&grant.url) {
+        return Ok(None);
+    }
+    let mut headers: std::collections::BTreeMap<String, String> = grant
+        .headers
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    if grant.md5 {
+        headers.insert("content-md5".into(), STANDARD.encode(remote.md5));
+    }
+    let limit = put_timeout(file.bytes);
+    let (status, said) = match remote.push(&grant.url, &headers, limit).await? {
+        Pushed::Answered(status, said) => (status, said),
+        Pushed::Impossible => return Ok(None),
+    };
+    if status == 412 && grant.check.is_some() {
+        return Ok(Some(()));
+    }
+    let mut response = axum::http::Response::new(said);
+    *response.status_mut() =
+        axum::http::StatusCode::from_u16(status).unwrap_or(axum::http::StatusCode::BAD_GATEWAY);
+    accepted(what, response.into(), grant.check.is_some()).await?;
+    Ok(Some(()))
 }
 
 fn backoff() -> ExponentialBuilder {

@@ -122,6 +122,7 @@ fn new_job(tenant: &TenantId) -> NewJob {
             cache: CacheMode::Refresh,
             tags: Vec::new(),
             metadata: Default::default(),
+            strict: false,
             input: JobInput::Code {
                 scene: Some("Canary".to_owned()),
                 file_name: None,

@@ -66,6 +66,9 @@ USER_CLASSES = frozenset(
 DENIALS = frozenset({"network", "process", "files", "threads", "escape", "other"})
 """What a failure of the class ``sandbox_denied`` may be about. Mirrors ``Denial`` in ``worker/src/sandbox.rs``."""
 STAGES = frozenset({"preparing", "rendering", "encoding"})
+LAYOUT_KINDS = frozenset({"outside_frame", "text_overlap", "too_small", "blank_end", "frozen"})
+LAYOUT_MAX = 16
+"""Warnings about what a film shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +205,17 @@ def clean_texts(value: object, items: int, limit: int) -> list[str]:
         return []
     texts = (clean_text(item, limit) for item in value[:items])
     return [text for text in texts if text is not None]
+
+
+def clean_layout(value: object) -> list[dict[str, Any]]:
+    """What a job says is odd about its own picture: a few known kinds, a time, a harmless text."""
+    warnings = []
+    for entry in value[:LAYOUT_MAX] if isinstance(value, list) else []:
+        if isinstance(entry, dict):
+            kind, message = entry.get("kind"), clean_text(entry.get("message"), 250)
+            if isinstance(kind, str) and kind in LAYOUT_KINDS and message:
+                warnings.append({"kind": kind, "at_s": clean_seconds(entry.get("at_s")) or 0.0, "message": message})
+    return warnings
 
 
 def clean_failure(event: dict[str, Any], file_name: str) -> dict[str, Any]:

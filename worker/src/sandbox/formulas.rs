@@ -76,6 +76,12 @@ pub struct FormulaShelf {
 }
 
 impl FormulaShelf {
+    /// Whose it is.
+    #[must_use]
+    pub fn tenant(&self) -> &str {
+        &self.tenant
+    }
+
     /// The picture of a formula that was set for this tenant before.
     #[must_use]
     pub fn get(&self, key: FormulaKey) -> Option<Arc<str>> {

@@ -21,8 +21,8 @@ mod bare;
 mod cgroup;
 mod filters;
 mod launch;
-mod logs;
-mod wire;
+pub(super) mod logs;
+pub(super) mod wire;
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -37,12 +37,10 @@ use tokio::net::unix::pipe;
 use self::launch::{LaunchSpec, Means, SlotProcess};
 use self::logs::LogText;
 use self::wire::ZygoteMessage;
-use self::wire::{
-    ArtifactMessage, DoneMessage, GuardMessage, JobMessage, LimitsMessage, Seqpacket, WorkerMessage,
-};
+use self::wire::{DoneMessage, GuardMessage, JobMessage, LimitsMessage, Seqpacket, WorkerMessage};
 use super::formulas::FormulaKey;
 use super::{
-    ConnectError, Encoder, EventSender, FailureClass, Limits, OutputFormat, OutputSpec,
+    ConnectError, Content, Encoder, EventSender, FailureClass, Limits, OutputFormat, OutputSpec,
     RecycleCause, Recycled, RenderError, RenderEvent, RenderFailure, RenderRequest, Rendered,
     RenderedFile, Sandbox, Usage, Versions,
 };
@@ -347,25 +345,7 @@ impl Sandbox for LocalSandbox {
 
     async fn verify(&mut self) -> Result<(), ConnectError> {
         let (events, _unread) = EventSender::channel(1);
-        let request = RenderRequest {
-            job_id: "verify".into(),
-            attempt: 1,
-            file_name: "verify.py".into(),
-            source: include_str!("local/verify.py").into(),
-            scene: None,
-            output: OutputSpec {
-                encoder: Encoder::Fast,
-                ..OutputSpec::default()
-            },
-            limits: Limits {
-                wall: VERIFY_TIMEOUT / 2,
-                ..Limits::default()
-            },
-            files: None,
-            formulas: None,
-            cores: 1,
-            stop: tokio_util::sync::CancellationToken::new(),
-        };
+        let request = verification(VERIFY_TIMEOUT / 2);
         let failed = |reason: String| ConnectError::VerificationFailed {
             reason,
             remedy: "see what `manimq-worker verify` says, and run deploy/setup again".into(),
@@ -471,7 +451,11 @@ pub async fn render_file(
     sandbox.close().await;
     let rendered = result?;
     if let Some(first) = rendered.artifacts.first() {
-        let mut from = tokio::fs::File::from_std(first.file.try_clone()?);
+        let from = first
+            .file
+            .here()
+            .ok_or_else(|| io::Error::other("it is elsewhere"))?;
+        let mut from = tokio::fs::File::from_std(from.try_clone()?);
         let mut to = tokio::fs::File::create(out_path).await?;
         tokio::io::copy(&mut from, &mut to).await?;
     }
@@ -786,7 +770,7 @@ async fn read_output(fd: OwnedFd) -> String {
 // ---------------------------------------------------------------- running a job
 
 /// Refuses what must never reach a sandbox. The API has checked before.
-fn check(request: &RenderRequest) -> Result<(), RenderError> {
+pub(super) fn check(request: &RenderRequest) -> Result<(), RenderError> {
     let invalid = |message: &str| Err(RenderFailure::new(FailureClass::Validation, message).into());
     let name = &request.file_name;
     let plain = name.ends_with(".py")
@@ -1022,7 +1006,8 @@ impl Job {
                     .into_iter()
                     .next()
                     .ok_or_else(|| lost("an artifact without a file"))?;
-                self.artifacts.push(rendered_file(artifact, fd.into()));
+                self.artifacts
+                    .push(artifact.rendered(Content::Here(fd.into())));
             }
             GuardMessage::Failed(failure) => self.outcome = Some(Err(failure)),
             GuardMessage::Done(done) => self.outcome = Some(Ok(done)),
@@ -1090,37 +1075,10 @@ impl Job {
     fn verdict(&mut self, request: &RenderRequest) -> Result<Rendered, RenderError> {
         match (self.ending, self.outcome.take()) {
             (Some(Ending::Interrupted), _) => Err(RenderError::Interrupted),
-            (Some(Ending::LogLimit), _) => Err(RenderFailure {
-                hint: Some("print less: look for a print in a loop or in an updater".into()),
-                ..RenderFailure::new(
-                    FailureClass::OutputLimit,
-                    format!(
-                        "the scene wrote more than {} bytes of text",
-                        request.limits.log_bytes
-                    ),
-                )
-            }
-            .into()),
+            (Some(Ending::LogLimit), _) => Err(wrote_too_much(request).into()),
             (None, Some(Ok(done))) if !self.artifacts.is_empty() => {
-                let streamed = done.engine == "stream";
-                let wanted_stream = request.output.encoder == Encoder::Fast;
-                let mut warnings = done.warnings;
-                if wanted_stream && !streamed && request.output.format != OutputFormat::Png {
-                    warnings.push("rendered with Manim's own writer: the fast one does not cover the codec that the scene has chosen".into());
-                }
-                Ok(Rendered {
-                    artifacts: std::mem::take(&mut self.artifacts),
-                    timings: done.timings,
-                    usage: Usage {
-                        cpu_s: done.cpu_s,
-                        peak_memory_bytes: done.peak_memory_bytes,
-                        frames: done.frames,
-                        animations: done.animations,
-                        formulas_set: done.formulas_set,
-                    },
-                    tex: done.tex,
-                    warnings,
-                })
+                let artifacts = std::mem::take(&mut self.artifacts);
+                Ok(finished(done, artifacts, request))
             }
             (None, Some(Err(failure))) => Err(failure.into()),
             (None, Some(Ok(_)) | None) => Err(lost("the guard ended without a result")),
@@ -1128,33 +1086,77 @@ impl Job {
     }
 }
 
-fn rendered_file(message: ArtifactMessage, file: File) -> RenderedFile {
-    let ArtifactMessage {
-        name,
-        role,
-        mime,
-        bytes,
-        frames,
-        width,
-        height,
-        fps,
-        duration_s,
-    } = message;
-    RenderedFile {
-        name,
-        role,
-        mime,
-        bytes,
-        frames,
-        width,
-        height,
-        fps,
-        duration_s,
-        file,
+/// What a scene that printed without end is told.
+pub(super) fn wrote_too_much(request: &RenderRequest) -> RenderFailure {
+    RenderFailure {
+        hint: Some("print less: look for a print in a loop or in an updater".into()),
+        ..RenderFailure::new(
+            FailureClass::OutputLimit,
+            format!(
+                "the scene wrote more than {} bytes of text",
+                request.limits.log_bytes
+            ),
+        )
     }
 }
 
-fn job_message(request: &RenderRequest) -> JobMessage<'_> {
+/// A render that came to its end, with its results.
+pub(super) fn finished(
+    done: DoneMessage,
+    artifacts: Vec<RenderedFile>,
+    request: &RenderRequest,
+) -> Rendered {
+    let streamed = done.engine == "stream";
+    let wanted_stream = request.output.encoder == Encoder::Fast;
+    let mut warnings = done.warnings;
+    if wanted_stream && !streamed && request.output.format != OutputFormat::Png {
+        warnings.push("rendered with Manim's own writer: the fast one does not cover the codec that the scene has chosen".into());
+    }
+    Rendered {
+        artifacts,
+        timings: done.timings,
+        usage: Usage {
+            cpu_s: done.cpu_s,
+            peak_memory_bytes: done.peak_memory_bytes,
+            frames: done.frames,
+            animations: done.animations,
+            formulas_set: done.formulas_set,
+        },
+        tex: done.tex,
+        warnings,
+        layout: done.layout,
+    }
+}
+
+/// The job of [`Sandbox::verify`]: three frames, and every wall tried.
+pub(super) fn verification(wall: Duration) -> RenderRequest {
+    RenderRequest {
+        job_id: "verify".into(),
+        attempt: 1,
+        file_name: "verify.py".into(),
+        source: include_str!("local/verify.py").into(),
+        scene: None,
+        output: OutputSpec {
+            encoder: Encoder::Fast,
+            ..OutputSpec::default()
+        },
+        limits: Limits {
+            wall,
+            ..Limits::default()
+        },
+        files: None,
+        formulas: None,
+        cores: 1,
+        stop: tokio_util::sync::CancellationToken::new(),
+    }
+}
+
+/// The filters of level `container` for this machine's architecture, by name: `job`, `tex`, `outer`.
+pub(super) fn container_filters() -> [(&'static str, &'static [u8]); 3] {
+    filters::Filters::get(Level::Container).programs()
+}
+
+pub(super) fn job_message(request: &RenderRequest) -> JobMessage<'_> {
     let OutputSpec {
         format,
         width,

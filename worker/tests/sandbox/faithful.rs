@@ -483,7 +483,8 @@ fn a_film_comes_with_a_small_still_and_with_its_subtitles() {
         assert!(poster.bytes < 64 * 1024, "{} bytes", poster.bytes);
         let subtitles = named("subtitles.srt");
         let mut text = String::new();
-        std::io::Read::read_to_string(&mut &subtitles.file, &mut text).expect("text");
+        std::io::Read::read_to_string(&mut subtitles.file.here().expect("here"), &mut text)
+            .expect("text");
         assert!(text.contains("It begins"), "{text}");
         assert!(text.contains("00:00:00,000 --> 00:00:01,000"), "{text}");
     }

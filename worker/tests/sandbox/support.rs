@@ -246,7 +246,12 @@ pub fn save(rendered: &Rendered, folder: &Path) -> PathBuf {
 /// The same for one file of it.
 pub fn save_artifact(artifact: &RenderedFile, folder: &Path) -> PathBuf {
     let path = folder.join(&artifact.name);
-    let mut file = artifact.file.try_clone().expect("an open file");
+    let mut file = artifact
+        .file
+        .here()
+        .expect("here")
+        .try_clone()
+        .expect("an open file");
     let copied =
         std::io::copy(&mut file, &mut fs::File::create(&path).expect("a file")).expect("a copy");
     assert_eq!(copied, artifact.bytes, "the stated size is the size");

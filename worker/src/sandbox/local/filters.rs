@@ -322,6 +322,15 @@ impl Filters {
         sealed_file("filter-outer", &self.outer)
     }
 
+    /// All three, by name.
+    pub(super) fn programs(&self) -> [(&'static str, &[u8]); 3] {
+        [
+            ("job", &self.job),
+            ("tex", &self.tex),
+            ("outer", &self.outer),
+        ]
+    }
+
     /// The filter of the whole slot, for `prctl`: eight bytes an instruction.
     pub(super) fn outer(&self) -> &[u8] {
         &self.outer

@@ -10,7 +10,7 @@ const PIECE_BYTES_MAX: usize = 16 * 1024;
 
 /// Turns the bytes of a log pipe into text that can be shown anywhere.
 #[derive(Debug, Default)]
-pub(super) struct LogText {
+pub(in crate::sandbox) struct LogText {
     /// Bytes of a character that has not fully arrived.
     partial: Vec<u8>,
     /// Escaped, not yet taken.
@@ -26,7 +26,7 @@ pub(super) struct LogText {
 
 impl LogText {
     /// Takes what was read from the pipe.
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    pub(in crate::sandbox) fn push(&mut self, bytes: &[u8]) {
         self.read_bytes += bytes.len() as u64;
         if self.truncated {
             return;
@@ -96,13 +96,13 @@ impl LogText {
     }
 
     /// All that was read, kept or not.
-    pub(super) fn read_bytes(&self) -> u64 {
+    pub(in crate::sandbox) fn read_bytes(&self) -> u64 {
         self.read_bytes
     }
 
     /// The next piece to send: whole lines where it can, everything at the `end`.
     /// The flag tells that nothing will come after it because the limit is reached.
-    pub(super) fn take(&mut self, end: bool) -> Option<(String, bool)> {
+    pub(in crate::sandbox) fn take(&mut self, end: bool) -> Option<(String, bool)> {
         let everything = end || self.truncated || self.ready.len() >= PIECE_BYTES_MAX;
         let window = &self.ready[..self.ready.floor_char_boundary(PIECE_BYTES_MAX)];
         let lines = window.rfind('\n').map_or(0, |at| at + 1);
@@ -120,7 +120,7 @@ impl LogText {
     }
 
     /// Puts back what nobody had room for.
-    pub(super) fn put_back(&mut self, text: String) {
+    pub(in crate::sandbox) fn put_back(&mut self, text: String) {
         self.ready.insert_str(0, &text);
     }
 

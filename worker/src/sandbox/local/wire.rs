@@ -11,7 +11,10 @@ use rustix::net::{
 use serde::{Deserialize, Serialize};
 use tokio::io::unix::AsyncFd;
 
-use crate::sandbox::{Progress, RenderFailure, TexUse, Timings, Versions};
+use crate::layout::LayoutWarning;
+use crate::sandbox::{
+    Content, Progress, RenderFailure, RenderedFile, TexUse, Timings, Versions,
+};
 
 /// Longest message either side sends. Mirrors `protocol.py`.
 pub(super) const MESSAGE_BYTES_MAX: usize = 128 * 1024;
@@ -35,7 +38,7 @@ pub(super) enum ZygoteMessage {
 
 /// One job, as `JobSpec` in `protocol.py` reads it.
 #[derive(Debug, Serialize)]
-pub(super) struct JobMessage<'a> {
+pub(in crate::sandbox) struct JobMessage<'a> {
     pub job_id: &'a str,
     pub attempt: u32,
     pub file_name: &'a str,
@@ -59,7 +62,7 @@ pub(super) struct JobMessage<'a> {
 
 /// `Limits` in `protocol.py`. Log bytes are the worker's own business.
 #[derive(Debug, Serialize)]
-pub(super) struct LimitsMessage {
+pub(in crate::sandbox) struct LimitsMessage {
     pub wall_s: f64,
     pub cpu_s: u64,
     pub memory_bytes: u64,
@@ -108,7 +111,7 @@ pub(super) enum WorkerMessage<'a> {
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct ArtifactMessage {
+pub(in crate::sandbox) struct ArtifactMessage {
     pub name: String,
     pub role: crate::sandbox::ArtifactRole,
     pub mime: String,
@@ -120,14 +123,45 @@ pub(super) struct ArtifactMessage {
     pub duration_s: f64,
 }
 
+impl ArtifactMessage {
+    /// The file that it tells of.
+    pub(in crate::sandbox) fn rendered(self, file: Content) -> RenderedFile {
+        let Self {
+            name,
+            role,
+            mime,
+            bytes,
+            frames,
+            width,
+            height,
+            fps,
+            duration_s,
+        } = self;
+        RenderedFile {
+            name,
+            role,
+            mime,
+            bytes,
+            frames,
+            width,
+            height,
+            fps,
+            duration_s,
+            file,
+        }
+    }
+}
+
 #[derive(Debug, Deserialize)]
-pub(super) struct DoneMessage {
+pub(in crate::sandbox) struct DoneMessage {
     pub timings: Timings,
     pub frames: u64,
     pub animations: u32,
     pub engine: String,
     /// For the user, from the scene's own process: bounded and harmless.
     pub warnings: Vec<String>,
+    /// The same for what the picture shows.
+    pub layout: Vec<LayoutWarning>,
     pub formulas_set: u32,
     #[serde(default)]
     pub tex: TexUse,

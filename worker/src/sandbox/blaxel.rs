@@ -1,0 +1,490 @@
+//! A persistent sandbox of Blaxel's: a renderer kept warm in somebody else's cloud, by name.
+//!
+//! ```text
+//! worker ── HTTPS ── control plane: where is the sandbox of this name?        (control.rs)
+//!    └───── HTTPS ── the sandbox's own API: processes, files                  (data.rs, files.rs)
+//!                       ├─ keeper.py, one for each slot, alive as long as it   (keeper.rs)
+//!                       │     └─ zygote ── guard ── job: level `container`
+//!                       ├─ job.py, one for each attempt; its output is frames  (job.rs, follow.rs)
+//!                       └─ push.py: a result to its signed URL                (output.rs)
+//! ```
+//!
+//! The sandbox is found, looked at and given the renderer once ([`place`]), and again only when
+//! it was lost. It is never made and never deleted here.
+
+pub mod control;
+pub mod data;
+pub mod error;
+pub mod files;
+pub mod http;
+pub mod output;
+pub mod place;
+
+mod bundle;
+mod follow;
+mod frames;
+mod job;
+mod keeper;
+mod tenancy;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use self::error::{ApiError, Kind};
+use self::job::Remains;
+use self::keeper::{Keeper, NotKept};
+use self::place::{Opened, Place, quoted, unique};
+use self::tenancy::Guest;
+use super::local::{self, check};
+use super::{ConnectError, EventSender, RenderError, RenderRequest, Rendered, Sandbox, Versions};
+
+/// Whole of [`Sandbox::verify`].
+const VERIFY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Room on the sandbox's disk below which what can be made again is removed.
+const DISK_LOW_BYTES: u64 = 512 * 1024 * 1024;
+/// Room without which no job is begun.
+const DISK_MIN_BYTES: u64 = 96 * 1024 * 1024;
+/// Longest time for tidying up after a job.
+const TIDY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A slot's connection to a persistent sandbox.
+#[derive(Debug)]
+pub struct BlaxelSandbox {
+    place: Arc<Place>,
+    versions: Versions,
+    /// `None` between a loss and the next [`Sandbox::reset`].
+    session: Option<Session>,
+    /// Renders that were begun, tests of the connection included.
+    renders: u64,
+}
+
+/// A warm renderer in a sandbox that is there.
+#[derive(Debug)]
+struct Session {
+    opened: Arc<Opened>,
+    keeper: Keeper,
+    /// What the last job has left.
+    remains: Option<Remains>,
+    disk_free_bytes: Option<u64>,
+    /// Set while a job runs: a render that was dropped half-way leaves it set.
+    busy: bool,
+}
+
+impl BlaxelSandbox {
+    /// Connects a slot: the sandbox is found, a renderer is warm in it, and a real render has
+    /// shown that both work.
+    ///
+    /// # Errors
+    /// Says what is missing or refused, and what to do about it.
+    pub async fn connect(place: Arc<Place>) -> Result<Self, ConnectError> {
+        let name = place.name().to_owned();
+        tracing::info!("Connecting to persistent sandbox: {name}");
+        let session = begin(&place).await?;
+        let mut sandbox = Self {
+            place,
+            versions: session.keeper.versions.clone(),
+            session: Some(session),
+            renders: 0,
+        };
+        if let Err(error) = sandbox.verify().await {
+            sandbox.lose().await;
+            return Err(error);
+        }
+        if let Err(error) = sandbox.ready().await {
+            sandbox.lose().await;
+            return Err(error);
+        }
+        tracing::info!("✓ Custom sandbox verified: Manim and FFmpeg are available");
+        tracing::info!("Successfully connected to sandbox: {name}");
+        Ok(sandbox)
+    }
+
+    /// Version of the sandbox's own server, if it told.
+    #[must_use]
+    pub fn server(&self) -> Option<String> {
+        let health = &self.session.as_ref()?.opened.health;
+        Some(format!("{} ({})", health.version, health.arch))
+    }
+
+    /// Name of the process that keeps this slot's renderer warm.
+    #[must_use]
+    pub fn keeper(&self) -> Option<&str> {
+        self.session
+            .as_ref()
+            .map(|session| session.keeper.name.as_str())
+    }
+
+    /// Renders that were begun here, the verification included.
+    #[must_use]
+    pub fn renders(&self) -> u64 {
+        self.renders
+    }
+
+    /// Gives the session up, and what runs of it.
+    async fn lose(&mut self) {
+        if let Some(session) = self.session.take() {
+            self.place.lost(&session.opened);
+            session.keeper.end().await;
+        }
+    }
+
+    /// Makes an existing session ready for the next job, or says why it is none any more.
+    async fn ready(&mut self) -> Result<(), ConnectError> {
+        let Some(session) = &mut self.session else {
+            return Err(ConnectError::Unavailable {
+                reason: "it is not connected".into(),
+                retry_after: Duration::ZERO,
+            });
+        };
+        if session.busy {
+            return Err(ConnectError::Unavailable {
+                reason: "the last render was given up half-way".into(),
+                retry_after: Duration::ZERO,
+            });
+        }
+        let tidied = tokio::time::timeout(TIDY_TIMEOUT, session.tidy(&self.place)).await;
+        let alive = match tidied {
+            Ok(Ok(alive)) => alive,
+            Ok(Err(error)) => return Err(self.place.explain(&error)),
+            Err(_) => {
+                return Err(ConnectError::Unavailable {
+                    reason: format!("tidying up took more than {} s", TIDY_TIMEOUT.as_secs()),
+                    retry_after: Duration::from_secs(5),
+                });
+            }
+        };
+        if session
+            .disk_free_bytes
+            .is_some_and(|free| free < DISK_MIN_BYTES)
+        {
+            return Err(ConnectError::CustomVerification {
+                reason: format!("the disk of sandbox '{}' is full", self.place.name()),
+                remedy: "its disk is half of its memory: give it more memory, or see what lies there (`bl connect sandbox NAME`)".into(),
+            });
+        }
+        if alive && session.keeper.is_fresh(self.place.config.recycle_after) {
+            return Ok(());
+        }
+        if !alive {
+            tracing::warn!(
+                "the renderer in sandbox {} is gone; another is started",
+                self.place.name()
+            );
+        }
+        self.renew_keeper().await
+    }
+
+    /// A fresh renderer in the same sandbox.
+    async fn renew_keeper(&mut self) -> Result<(), ConnectError> {
+        let Some(session) = self.session.take() else {
+            return Ok(());
+        };
+        let Session {
+            opened,
+            keeper,
+            disk_free_bytes,
+            ..
+        } = session;
+        keeper.end().await;
+        let keeper = start_keeper(&self.place, &opened).await?;
+        self.versions = keeper.versions.clone();
+        self.session = Some(Session {
+            opened,
+            keeper,
+            remains: None,
+            disk_free_bytes,
+            busy: false,
+        });
+        Ok(())
+    }
+
+    async fn run(
+        &mut self,
+        request: &RenderRequest,
+        events: &EventSender,
+    ) -> Result<Rendered, RenderError> {
+        check(request)?;
+        let guest = self.enter(request).await?;
+        if self.session.as_ref().is_none_or(|session| session.busy) {
+            self.reset().await.map_err(|error| lost(&error))?;
+        }
+        self.clean_for(guest.as_ref())
+            .await
+            .map_err(|error| lost(&error))?;
+        self.run_here(request, events).await
+    }
+
+    /// One job in the session that there is.
+    async fn run_here(
+        &mut self,
+        request: &RenderRequest,
+        events: &EventSender,
+    ) -> Result<Rendered, RenderError> {
+        let place = self.place.clone();
+        let Some(session) = &mut self.session else {
+            return Err(RenderError::SandboxLost {
+                reason: "there is no session".into(),
+            });
+        };
+        self.renders += 1;
+        session.busy = true;
+        session.keeper.jobs += 1;
+        let began = Instant::now();
+        let Session {
+            opened,
+            keeper,
+            remains,
+            ..
+        } = session;
+        let gone = job::run(opened, keeper, &place.config, request, events, remains).await;
+        tracing::debug!(
+            took_ms = began.elapsed().as_millis(),
+            "a job in the sandbox ended"
+        );
+        if gone.disk_free_bytes.is_some() {
+            session.disk_free_bytes = gone.disk_free_bytes;
+        }
+        if gone.settled {
+            session.busy = false;
+        }
+        if let Err(RenderError::SandboxLost { reason }) = &gone.result {
+            tracing::warn!(
+                job.id = request.job_id,
+                attempt.n = request.attempt,
+                reason,
+                "lost a render in sandbox {}",
+                place.name()
+            );
+            // The next job looks at everything anew.
+            session.busy = true;
+        }
+        gone.result
+    }
+
+    /// With `--tenant-affinity`: waits until those who render here are of the same tenant.
+    async fn enter(&self, request: &RenderRequest) -> Result<Option<Guest>, RenderError> {
+        if !self.place.config.tenant_affinity {
+            return Ok(None);
+        }
+        // Whoever is nobody's (a verification) disturbs nobody: it holds nothing of a tenant's.
+        let Some(shelf) = &request.formulas else {
+            return Ok(None);
+        };
+        tokio::select! {
+            guest = self.place.tenancy.enter(shelf.tenant()) => Ok(Some(guest)),
+            () = request.stop.cancelled() => Err(RenderError::Interrupted),
+        }
+    }
+
+    /// Nothing of the tenant before is left when this returns.
+    async fn clean_for(&mut self, guest: Option<&Guest>) -> Result<(), ConnectError> {
+        let (Some(guest), Some(session)) = (guest, &self.session) else {
+            return Ok(());
+        };
+        if guest.changed {
+            tracing::info!(
+                "another tenant's turn: sandbox {} is cleaned",
+                self.place.name()
+            );
+            clean(&self.place, &session.opened)
+                .await
+                .map_err(|error| self.place.explain(&error))?;
+        }
+        if session.keeper.era == guest.era {
+            return Ok(());
+        }
+        self.renew_keeper().await
+    }
+}
+
+impl Session {
+    /// Takes away what the last job left, and looks at the keeper. False if that is gone.
+    async fn tidy(&mut self, place: &Place) -> Result<bool, ApiError> {
+        let data = &self.opened.data;
+        let remains = self.remains.take();
+        let removing = async {
+            if let Some(Remains { folder, process }) = &remains {
+                let (removed, ()) = tokio::join!(data.remove(folder), data.remove_logs(process));
+                removed?;
+            }
+            Ok::<_, ApiError>(())
+        };
+        let (process, removed) = tokio::join!(data.process(&self.keeper.name), removing);
+        removed?;
+        let alive = match process {
+            Ok(process) => !process.has_ended() && process.status == "running",
+            Err(error) if error.kind == Kind::Missing => {
+                // The server knows nothing any more: it started anew, and nothing else is as it was.
+                return Err(ApiError::new(
+                    "looking for the renderer",
+                    Kind::NoAnswer,
+                    "the sandbox started anew",
+                ));
+            }
+            Err(error) => return Err(error),
+        };
+        if self
+            .disk_free_bytes
+            .is_some_and(|free| free < DISK_LOW_BYTES)
+        {
+            tracing::warn!("the disk of sandbox {} is nearly full", place.name());
+            let command = format!(
+                "rm -rf {folder}/tex/*; find {folder}/jobs -mindepth 1 -maxdepth 1 -mmin +180 -exec rm -rf {{}} +; \
+                 rm -rf /tmp/multipart-uploads/*; df -Pk {folder} | tail -1",
+                folder = quoted(&place.config.folder)
+            );
+            let ran = data
+                .run(unique("sweep"), command, Duration::from_secs(20))
+                .await?;
+            let free = ran.stdout.unwrap_or_default();
+            let free = free
+                .split_whitespace()
+                .nth(3)
+                .and_then(|kib| kib.parse::<u64>().ok());
+            self.disk_free_bytes = free.map(|kib| kib * 1024);
+        }
+        Ok(alive)
+    }
+}
+
+impl Sandbox for BlaxelSandbox {
+    fn versions(&self) -> &Versions {
+        &self.versions
+    }
+
+    async fn render(
+        &mut self,
+        request: RenderRequest,
+        events: EventSender,
+    ) -> Result<Rendered, RenderError> {
+        self.run(&request, &events).await
+    }
+
+    async fn verify(&mut self) -> Result<(), ConnectError> {
+        let name = self.place.name().to_owned();
+        let failed = |reason: String| {
+            ConnectError::CustomVerification {
+            reason: format!("sandbox '{name}': {reason}"),
+            remedy: "deploy the image of deploy/sandbox anew (deploy/deploy_sandbox.sh); deploy/sandbox/README.md lists what can be wrong".into(),
+        }
+        };
+        let (events, _unread) = EventSender::channel(1);
+        let request = local::verification(VERIFY_TIMEOUT / 2);
+        let rendered = tokio::time::timeout(VERIFY_TIMEOUT, self.run_here(&request, &events)).await;
+        match rendered {
+            Ok(Ok(rendered)) => match rendered.artifacts.as_slice() {
+                [film, ..] if film.frames == 3 && film.width == 854 && film.height == 480 => Ok(()),
+                other => Err(failed(format!("the test render gave {other:?}"))),
+            },
+            // The way broke, not the sandbox.
+            Ok(Err(RenderError::SandboxLost { reason })) => Err(ConnectError::Unavailable {
+                reason: format!("the test render was lost: {reason}"),
+                retry_after: Duration::from_secs(5),
+            }),
+            Ok(Err(error)) => Err(failed(format!("the test render failed: {error}"))),
+            Err(_) => Err(failed(format!(
+                "the test render took more than {} s",
+                VERIFY_TIMEOUT.as_secs()
+            ))),
+        }
+    }
+
+    async fn reset(&mut self) -> Result<(), ConnectError> {
+        if self.session.is_some() {
+            match self.ready().await {
+                Ok(()) => return Ok(()),
+                Err(error) => {
+                    tracing::warn!(error = %error, "connecting to sandbox {} anew", self.place.name());
+                }
+            }
+        }
+        self.lose().await;
+        *self = Self {
+            renders: self.renders,
+            ..Self::connect(self.place.clone()).await?
+        };
+        Ok(())
+    }
+
+    async fn close(mut self) {
+        if let Some(mut session) = self.session.take() {
+            let _ = tokio::time::timeout(TIDY_TIMEOUT / 6, session.tidy(&self.place)).await;
+            session.keeper.end().await;
+        }
+    }
+}
+
+/// The sandbox and a warm renderer in it.
+async fn begin(place: &Place) -> Result<Session, ConnectError> {
+    let opened = place.open().await?;
+    match start_keeper(place, &opened).await {
+        Ok(keeper) => Ok(Session {
+            opened,
+            keeper,
+            remains: None,
+            disk_free_bytes: None,
+            busy: false,
+        }),
+        Err(error) => {
+            place.lost(&opened);
+            Err(error)
+        }
+    }
+}
+
+async fn start_keeper(place: &Place, opened: &Arc<Opened>) -> Result<Keeper, ConnectError> {
+    Keeper::start(opened, &place.config, place.tenancy.era())
+        .await
+        .map_err(|error| match error {
+            NotKept::Api(error) => place.explain(&error),
+            NotKept::Unusable(reason) => ConnectError::CustomVerification {
+                reason: format!("sandbox '{}': the renderer does not start: {reason}", place.name()),
+                remedy: "deploy the image of deploy/sandbox anew (deploy/deploy_sandbox.sh); deploy/sandbox/README.md lists what can be wrong".into(),
+            },
+        })
+}
+
+/// Between tenants: formulas, files and logs of the one before go. Renderers, which hold nothing
+/// of a tenant's, are started anew with the next job of each slot, which kills all of its user's.
+async fn clean(place: &Place, opened: &Opened) -> Result<(), ApiError> {
+    let command = format!(
+        "cd {folder} && rm -rf tex/* jobs/* && rm -f /var/log/sandbox-api/manimq-render-*",
+        folder = quoted(&place.config.folder)
+    );
+    let ran = opened
+        .data
+        .run(unique("clean"), command, Duration::from_secs(20))
+        .await?;
+    if ran.exit_code == Some(0) {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        "cleaning the sandbox",
+        Kind::Refused,
+        error::harmless(ran.stderr.unwrap_or_default().trim()),
+    ))
+}
+
+/// Writes the renderer at `from` below `to` as it lies in a sandbox; returns its folder there.
+///
+/// # Errors
+/// If it cannot be read or written.
+pub fn write_bundle(from: &Path, to: &Path) -> std::io::Result<PathBuf> {
+    let bundle = bundle::Bundle::read(from)?;
+    let folder = to.join(format!("renderer-{}", bundle.hash));
+    for (path, text) in &bundle.files {
+        let path = folder.join(path);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        std::fs::write(path, text)?;
+    }
+    Ok(folder)
+}
+
+fn lost(error: &ConnectError) -> RenderError {
+    RenderError::SandboxLost {
+        reason: error.to_string(),
+    }
+}

@@ -1,0 +1,443 @@
+//! A counterpart of Blaxel's two planes on this machine, as the reference describes them: real
+//! processes, real files, and the quirks that break naive clients.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::response::Response;
+use serde_json::{Value, json};
+
+use crate::faults::{Fault, Faults, What};
+use crate::processes::Processes;
+
+pub const KEY: &str = "bl_test0123456789abcdef0123456789";
+pub const WORKSPACE: &str = "acme";
+/// What the edge lets pass.
+const BODY_BYTES_MAX: usize = 5_300_000;
+
+/// The whole service.
+#[derive(Clone)]
+pub struct Cloud(Arc<Inner>);
+
+struct Inner {
+    address: String,
+    key: Mutex<String>,
+    sandboxes: Mutex<BTreeMap<String, Arc<Machine>>>,
+    generations: AtomicU32,
+    pub faults: Faults,
+    calls: Mutex<Vec<String>>,
+    folder: tempfile::TempDir,
+}
+
+/// One sandbox: its processes and its files.
+pub struct Machine {
+    pub name: String,
+    pub generation: u32,
+    pub status: Mutex<String>,
+    pub processes: Processes,
+    pub folder: PathBuf,
+    pub uploads: Mutex<BTreeMap<String, crate::files::Upload>>,
+    pub started: std::time::Instant,
+    pub asleep: AtomicU32,
+}
+
+impl Cloud {
+    pub async fn start() -> Self {
+        use std::os::unix::fs::PermissionsExt as _;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port");
+        let address = format!("http://{}", listener.local_addr().expect("an address"));
+        let folder = tempfile::tempdir().expect("a folder");
+        let open = std::fs::Permissions::from_mode(0o711);
+        std::fs::set_permissions(folder.path(), open).expect("0711");
+        let cloud = Self(Arc::new(Inner {
+            address,
+            key: Mutex::new(KEY.to_owned()),
+            sandboxes: Mutex::default(),
+            generations: AtomicU32::new(0),
+            faults: Faults::default(),
+            calls: Mutex::default(),
+            folder,
+        }));
+        let routes = Router::new().fallback(serve).with_state(cloud.clone());
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        cloud
+    }
+
+    pub fn control_url(&self) -> String {
+        format!("{}/v0", self.0.address)
+    }
+
+    /// Makes a sandbox, or makes it anew.
+    pub fn deploy(&self, name: &str) -> Arc<Machine> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let generation = self.0.generations.fetch_add(1, Ordering::Relaxed);
+        let folder = self.0.folder.path().join(format!("{name}-{generation}"));
+        std::fs::create_dir_all(folder.join("log")).expect("a folder");
+        std::fs::create_dir_all(folder.join("work")).expect("a folder");
+        let open = std::fs::Permissions::from_mode(0o711);
+        std::fs::set_permissions(&folder, open).expect("0711");
+        let machine = Arc::new(Machine {
+            name: name.to_owned(),
+            generation,
+            status: Mutex::new("DEPLOYED".to_owned()),
+            processes: Processes::new(folder.join("log"), folder.join("work")),
+            folder,
+            uploads: Mutex::default(),
+            started: std::time::Instant::now(),
+            asleep: AtomicU32::new(0),
+        });
+        lock(&self.0.sandboxes).insert(name.to_owned(), machine.clone());
+        machine
+    }
+
+    /// The sandbox is gone, with all that runs in it.
+    pub fn delete(&self, name: &str) {
+        if let Some(machine) = lock(&self.0.sandboxes).remove(name) {
+            machine.processes.kill_all();
+        }
+    }
+
+    pub fn revoke_key(&self) {
+        *lock(&self.0.key) = "another".to_owned();
+    }
+
+    pub fn restore_key(&self) {
+        *lock(&self.0.key) = KEY.to_owned();
+    }
+
+    pub fn fail(&self, fault: Fault) {
+        self.0.faults.add(fault);
+    }
+
+    pub fn faults_left(&self) -> usize {
+        self.0.faults.left()
+    }
+
+    pub fn forget_faults(&self) {
+        self.0.faults.clear();
+    }
+
+    /// How often a call was made.
+    pub fn count(&self, name: &str) -> usize {
+        lock(&self.0.calls)
+            .iter()
+            .filter(|call| *call == name)
+            .count()
+    }
+
+    /// Folder in the sandboxes for the worker's files: `/manimq` of a real one.
+    pub fn inside(machine: &Machine) -> PathBuf {
+        machine.folder.join("manimq")
+    }
+
+    fn machine(&self, id: &str) -> Option<Arc<Machine>> {
+        let (name, generation) = id.rsplit_once('-')?;
+        let sandboxes = lock(&self.0.sandboxes);
+        let machine = sandboxes.get(name)?;
+        (machine.generation.to_string() == generation).then(|| machine.clone())
+    }
+
+    fn record(&self, machine: &Machine) -> Value {
+        json!({
+            "metadata": {
+                "name": machine.name,
+                "workspace": WORKSPACE,
+                "url": format!("{}/sbx/{}-{}", self.0.address, machine.name, machine.generation),
+            },
+            "spec": {"enabled": true, "region": "us-pdx-1",
+                     "runtime": {"image": "sandbox/manim:latest", "memory": 4096}},
+            "status": lock(&machine.status).clone(),
+            "state": "RUNNING",
+        })
+    }
+}
+
+pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub fn answer(status: u16, value: &Value) -> Response {
+    Response::builder()
+        .status(status)
+        .header(header::CONTENT_TYPE, "application/json; charset=utf-8")
+        .header(header::CACHE_CONTROL, "no-cache, no-store, must-revalidate")
+        .body(Body::from(value.to_string()))
+        .expect("an answer")
+}
+
+pub fn refused(status: u16, text: &str) -> Response {
+    answer(status, &json!({ "error": text }))
+}
+
+pub fn no_route() -> Response {
+    Response::builder()
+        .status(404)
+        .header(header::CONTENT_TYPE, "text/plain")
+        .body(Body::from("404 page not found"))
+        .expect("an answer")
+}
+
+/// As the gateway answers for a sandbox that is not there or not yet awake.
+fn platform(status: u16, code: &str, retryable: bool) -> Response {
+    let mut response = answer(
+        status,
+        &json!({"error": {"code": code, "message": "…", "status": status, "origin": "platform",
+                          "retryable": retryable}}),
+    );
+    let headers = response.headers_mut();
+    headers.insert("x-blaxel-source", "platform".parse().expect("a value"));
+    headers.insert("x-blaxel-error-code", code.parse().expect("a value"));
+    response
+}
+
+fn html(status: u16) -> Response {
+    Response::builder()
+        .status(status)
+        .header(header::CONTENT_TYPE, "text/html")
+        .body(Body::from("<html><body><h1>gateway</h1></body></html>"))
+        .expect("an answer")
+}
+
+async fn serve(State(cloud): State<Cloud>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let path = parts.uri.path().to_owned();
+    let query = parts.uri.query().unwrap_or_default().to_owned();
+    let call = name_of(&parts.method, &path);
+    lock(&cloud.0.calls).push(call.clone());
+    let fault = cloud.0.faults.take(&call);
+    if let Some(fault) = &fault {
+        match &fault.what {
+            What::Reset => hang_up(),
+            What::Html(status) => return html(*status),
+            What::TooMany(seconds) => {
+                let mut response = refused(429, "too many requests");
+                let value = seconds.to_string().parse().expect("a value");
+                response.headers_mut().insert(header::RETRY_AFTER, value);
+                return response;
+            }
+            What::Gone => {
+                let id = path.split('/').nth(2).unwrap_or_default();
+                let name = id.rsplit_once('-').map_or(id, |(name, _)| name);
+                cloud.delete(name);
+            }
+            What::Revoked => cloud.revoke_key(),
+            What::NoProcesses => {
+                if let Some(machine) = cloud.machine(path.split('/').nth(2).unwrap_or_default()) {
+                    machine.processes.forget_all();
+                }
+            }
+            What::DoneThenHtml(_) | What::DoneThenReset | What::Truncated | What::Slow => {}
+        }
+    }
+    let response = route(&cloud, &parts.method, &path, &query, &parts.headers, body).await;
+    match fault.map(|fault| fault.what) {
+        Some(What::DoneThenHtml(status)) => html(status),
+        Some(What::DoneThenReset) => hang_up(),
+        Some(What::Truncated) => truncated(response, false).await,
+        Some(What::Slow) => truncated(response, true).await,
+        _ => response,
+    }
+}
+
+/// Ends the connection without an answer.
+fn hang_up() -> ! {
+    std::panic::resume_unwind(Box::new("the connection is reset"))
+}
+
+/// Half of the body, and then the end of the connection, or the rest a second later.
+async fn truncated(response: Response, rest: bool) -> Response {
+    let (parts, body) = response.into_parts();
+    let body = axum::body::to_bytes(body, usize::MAX)
+        .await
+        .expect("a body");
+    let half = body.slice(..body.len() / 2);
+    let other = body.slice(body.len() / 2..);
+    let length = body.len();
+    let stream = async_stream(half, other, rest);
+    let mut response = Response::from_parts(parts, Body::from_stream(stream));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, length.into());
+    response
+}
+
+fn async_stream(
+    half: bytes::Bytes,
+    other: bytes::Bytes,
+    rest: bool,
+) -> impl futures_util::Stream<Item = Result<bytes::Bytes, std::io::Error>> {
+    futures_util::stream::unfold(0, move |step| {
+        let (half, other) = (half.clone(), other.clone());
+        async move {
+            match step {
+                0 => Some((Ok(half), 1)),
+                1 => {
+                    let pause = if rest { 1000 } else { 20 };
+                    tokio::time::sleep(Duration::from_millis(pause)).await;
+                    if rest {
+                        Some((Ok(other), 2))
+                    } else {
+                        Some((Err(std::io::Error::other("cut")), 2))
+                    }
+                }
+                _ => None,
+            }
+        }
+    })
+}
+
+/// What a request asks for, as faults and counts name it.
+fn name_of(method: &Method, path: &str) -> String {
+    let rest = path
+        .strip_prefix("/sbx/")
+        .and_then(|rest| rest.split_once('/'));
+    let Some((_, rest)) = rest else {
+        return format!("control {method}");
+    };
+    let parts: Vec<&str> = rest.split('/').collect();
+    match (method.as_str(), parts.as_slice()) {
+        ("GET", ["health"]) => "health".into(),
+        ("POST", ["process"]) => "start".into(),
+        ("GET", ["process"]) => "processes".into(),
+        ("GET", ["process", _]) => "process".into(),
+        ("GET", ["process", _, "logs"]) => "logs".into(),
+        ("GET", ["process", _, "logs", "stream"]) => "stream".into(),
+        ("DELETE", ["process", _]) => "stop".into(),
+        ("DELETE", ["process", _, "kill"]) => "kill".into(),
+        ("PUT", ["filesystem", "tree", ..]) => "write tree".into(),
+        ("PUT", ["filesystem", ..]) => "write".into(),
+        ("GET", ["filesystem", ..]) => "read".into(),
+        ("DELETE", ["filesystem", ..]) => "remove".into(),
+        ("POST", ["filesystem-multipart", "initiate", ..]) => "begin upload".into(),
+        ("PUT", ["filesystem-multipart", _, "part"]) => "part".into(),
+        ("POST", ["filesystem-multipart", _, "complete"]) => "complete".into(),
+        ("DELETE", ["filesystem-multipart", _, "abort"]) => "abort".into(),
+        _ => format!("{method} /{rest}"),
+    }
+}
+
+async fn route(
+    cloud: &Cloud,
+    method: &Method,
+    path: &str,
+    query: &str,
+    headers: &HeaderMap,
+    body: Body,
+) -> Response {
+    let key = format!("Bearer {}", lock(&cloud.0.key));
+    let shown = headers.get("x-blaxel-authorization");
+    let may = shown.is_some_and(|shown| shown == key.as_str());
+    let workspace = headers.get("x-blaxel-workspace");
+    if let Some(rest) = path.strip_prefix("/v0/sandboxes") {
+        if !may {
+            return answer(401, &json!({"error": "unauthorized", "code": 401}));
+        }
+        if workspace.is_none_or(|workspace| workspace != WORKSPACE) {
+            return answer(400, &json!({"error": "workspace required", "code": 400}));
+        }
+        return control(cloud, method, rest);
+    }
+    let Some((id, rest)) = path
+        .strip_prefix("/sbx/")
+        .and_then(|rest| rest.split_once('/'))
+    else {
+        return no_route();
+    };
+    if !may {
+        return platform(401, "AUTHENTICATION_FAILED", false);
+    }
+    let Some(machine) = cloud.machine(id) else {
+        return platform(404, "WORKLOAD_NOT_FOUND", false);
+    };
+    if machine
+        .asleep
+        .try_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1))
+        .is_ok()
+    {
+        return platform(404, "WORKLOAD_UNAVAILABLE", true);
+    }
+    let length = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|text| text.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|length| length > BODY_BYTES_MAX) {
+        return platform(413, "REQUEST_ENTITY_TOO_LARGE", false);
+    }
+    // The server itself redirects a final slash; clients of this kind do not follow.
+    if rest.ends_with('/') && !rest.starts_with("filesystem") {
+        return Response::builder()
+            .status(StatusCode::TEMPORARY_REDIRECT)
+            .header(header::LOCATION, path.trim_end_matches('/'))
+            .body(Body::empty())
+            .expect("an answer");
+    }
+    if rest == "health" && method == Method::GET {
+        return answer(200, &health(&machine));
+    }
+    if rest == "process" || rest.starts_with("process/") {
+        return crate::processes::route(&machine, method, rest, headers, body).await;
+    }
+    crate::files::route(&machine, method, rest, query, headers, body).await
+}
+
+fn health(machine: &Machine) -> Value {
+    let arch = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    json!({
+        "status": "ok", "version": "v0.2.40", "gitCommit": "0", "buildTime": "unknown",
+        "goVersion": "go1.25", "os": "linux", "arch": arch,
+        "uptime": format!("{}s", machine.started.elapsed().as_secs()),
+        "uptimeSeconds": machine.started.elapsed().as_secs_f64(), "upgradeCount": 0,
+        "startedAt": format!("generation {}", machine.generation),
+        "lastUpgrade": {"status": "idle", "step": "none", "version": ""},
+    })
+}
+
+fn control(cloud: &Cloud, method: &Method, rest: &str) -> Response {
+    let name = rest.trim_start_matches('/');
+    let sandboxes = lock(&cloud.0.sandboxes).clone();
+    match (method.as_str(), name) {
+        ("GET", "") => {
+            let all: Vec<Value> = sandboxes
+                .values()
+                .map(|machine| cloud.record(machine))
+                .collect();
+            let total = all.len();
+            answer(
+                200,
+                &json!({"data": all, "meta": {"hasMore": false, "nextCursor": "", "total": total}}),
+            )
+        }
+        ("GET", name) => match sandboxes.get(name) {
+            Some(machine) => answer(200, &cloud.record(machine)),
+            None => answer(404, &json!({"error": "sandbox not found", "code": 404})),
+        },
+        // Whoever is under test never does this.
+        _ => panic!("a worker neither makes nor deletes sandboxes: {method} {rest}"),
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.processes.kill_all();
+    }
+}
+
+/// Where a path of the sandbox's is on this machine.
+pub fn place(machine: &Machine, path: &str) -> PathBuf {
+    match path.strip_prefix("/var/log/sandbox-api/") {
+        Some(rest) => machine.folder.join("log").join(rest),
+        None if path.starts_with('/') => Path::new(path).to_owned(),
+        None => machine.folder.join("work").join(path),
+    }
+}

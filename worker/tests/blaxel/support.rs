@@ -1,0 +1,180 @@
+//! What the tests share: a place in the counterpart, requests, waiting for a state.
+
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use manimq_worker::sandbox::blaxel::BlaxelSandbox;
+use manimq_worker::sandbox::blaxel::data::Data;
+use manimq_worker::sandbox::blaxel::http::{Account, ApiKey};
+use manimq_worker::sandbox::blaxel::output::SendFrom;
+use manimq_worker::sandbox::blaxel::place::{Place, PlaceConfig};
+use manimq_worker::sandbox::formulas::FormulaStore;
+use manimq_worker::sandbox::local::LocalConfig;
+use manimq_worker::sandbox::{
+    EventSender, Limits, OutputSpec, RenderError, RenderEvent, RenderRequest, Rendered, Sandbox,
+};
+use reqwest::Url;
+use tokio_util::sync::CancellationToken;
+
+use crate::cloud::{Cloud, KEY, Machine, WORKSPACE};
+
+pub const NAME: &str = "manim-sb";
+
+pub fn python_env() -> PathBuf {
+    let path = std::env::var_os("MANIMQ_PYTHON_ENV").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../.manimq/python"),
+        PathBuf::from,
+    );
+    assert!(
+        path.join("bin/python3").exists(),
+        "there is no Python environment with Manim at {}: run deploy/setup, or set MANIMQ_PYTHON_ENV",
+        path.display()
+    );
+    path
+}
+
+pub fn account() -> Account {
+    let key = ApiKey::new(KEY).expect("a key");
+    let pace = NonZeroU32::new(1000).expect("a number");
+    Account::new(&key, Some(WORKSPACE), pace, None).expect("an account")
+}
+
+pub fn config(cloud: &Cloud, machine: &Machine) -> PlaceConfig {
+    // Users of several test programs at once are kept apart.
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let own = 100_000_000 + 5_000 * (std::process::id() % 10_000);
+    PlaceConfig {
+        name: machine.name.clone(),
+        image: None,
+        account: account(),
+        control_url: Url::parse(&cloud.control_url()).expect("a URL"),
+        sandbox_url: None,
+        folder: Cloud::inside(machine).to_string_lossy().into_owned(),
+        python: Some(
+            python_env()
+                .join("bin/python3")
+                .to_string_lossy()
+                .into_owned(),
+        ),
+        renderer_dir: Path::new(env!("CARGO_MANIFEST_DIR")).join("renderer"),
+        uid_base: LocalConfig::UID_BASE + own + 100 * (NEXT.fetch_add(1, Ordering::Relaxed) % 50),
+        recycle_after: 500,
+        send_from: SendFrom::Auto,
+        ca_file: None,
+        tenant_affinity: false,
+    }
+}
+
+/// A counterpart with one sandbox, and what a worker needs to use it.
+pub struct Site {
+    pub cloud: Cloud,
+    pub machine: Arc<Machine>,
+    pub place: Arc<Place>,
+}
+
+impl Site {
+    pub async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub async fn with(change: impl FnOnce(&mut PlaceConfig)) -> Self {
+        let cloud = Cloud::start().await;
+        let machine = cloud.deploy(NAME);
+        let mut config = config(&cloud, &machine);
+        change(&mut config);
+        Self {
+            cloud,
+            machine,
+            place: Arc::new(Place::new(config)),
+        }
+    }
+
+    pub async fn connect(&self) -> BlaxelSandbox {
+        BlaxelSandbox::connect(self.place.clone())
+            .await
+            .expect("a sandbox")
+    }
+
+    /// The client of its data plane alone.
+    pub fn data(&self) -> Data {
+        let base = self.cloud.control_url().replace("/v0", "");
+        let base = format!(
+            "{base}/sbx/{}-{}",
+            self.machine.name, self.machine.generation
+        );
+        Data::new(&account(), Url::parse(&base).expect("a URL"))
+    }
+}
+
+pub fn constructing(lines: &str) -> RenderRequest {
+    let lines: Vec<String> = lines
+        .lines()
+        .map(|line| format!("        {line}"))
+        .collect();
+    request(&format!(
+        "from manim import *\n\nclass A(Scene):\n    def construct(self):\n{}\n",
+        lines.join("\n")
+    ))
+}
+
+pub fn request(source: &str) -> RenderRequest {
+    RenderRequest {
+        job_id: "job_test".into(),
+        attempt: 1,
+        file_name: "scene.py".into(),
+        source: source.into(),
+        scene: None,
+        output: OutputSpec::default(),
+        limits: Limits {
+            wall: Duration::from_secs(60),
+            ..Limits::default()
+        },
+        files: None,
+        formulas: None,
+        cores: 1,
+        stop: CancellationToken::new(),
+    }
+}
+
+pub fn of_tenant(mut request: RenderRequest, tenant: &str) -> RenderRequest {
+    request.formulas = Some(FormulaStore::default().shelf(tenant));
+    request
+}
+
+/// Renders, and collects what happened meanwhile.
+pub async fn render(
+    sandbox: &mut BlaxelSandbox,
+    request: RenderRequest,
+) -> (Result<Rendered, RenderError>, Vec<RenderEvent>) {
+    let (sender, mut receiver) = EventSender::channel(256);
+    let collecting = async {
+        let mut all = Vec::new();
+        while let Some(event) = receiver.recv().await {
+            all.push(event);
+        }
+        all
+    };
+    tokio::join!(sandbox.render(request, sender), collecting)
+}
+
+/// The text of a render's log.
+pub fn log_of(events: &[RenderEvent]) -> String {
+    events
+        .iter()
+        .filter_map(|event| match event {
+            RenderEvent::Log { text, .. } => Some(text.as_str()),
+            RenderEvent::Started | RenderEvent::Progress(_) => None,
+        })
+        .collect()
+}
+
+pub async fn eventually(what: &str, mut is: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(30);
+    while !is() {
+        assert!(Instant::now() < until, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
