@@ -553,6 +553,7 @@ mod tests {
             queue: Queue::new(&RedisConfig::new("redis://127.0.0.1:1/0")).unwrap(),
             store: Store::open(&crate::storage::StoreConfig::local(folder)).unwrap(),
             metrics: Metrics::default(),
+            traces: Traces::default(),
             limits: Limits::default(),
             policy: PolicyMode::Enforce,
             api_key: None,

@@ -7,12 +7,10 @@
 use std::time::Duration;
 
 use manimq_shared::ids::{JobId, TenantId};
-use manimq_shared::job::{
-    CacheMode, Format, JobInput, JobPayload, JobRecord, JobRequest, Lane, OutputSpec, Quality,
-    Status,
-};
+use manimq_shared::job::{JobRecord, JobRequest, Status};
 use manimq_shared::queue::{Enqueued, Erased, NewJob};
 use manimq_shared::storage::ArtifactKey;
+use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::{App, erase, jobs};
@@ -109,31 +107,15 @@ async fn send(app: &App, patience: Duration, left: &mut Option<JobId>) -> Result
 }
 
 fn new_job(tenant: &TenantId) -> NewJob {
-    let payload = JobPayload {
-        request: JobRequest {
-            output: OutputSpec {
-                format: Format::Mp4,
-                quality: Quality::Low,
-                ..OutputSpec::default()
-            },
-            lane: Lane::Normal,
-            timeout_s: TIMEOUT_S,
-            deadline_s: None,
-            cache: CacheMode::Refresh,
-            tags: Vec::new(),
-            metadata: Default::default(),
-            strict: false,
-            input: JobInput::Code {
-                scene: Some("Canary".to_owned()),
-                file_name: None,
-                files: Vec::new(),
-                source: SOURCE.to_owned(),
-            },
-        },
-        parent: None,
-        traceparent: None,
-    };
-    NewJob::new(tenant, payload)
+    // What is not said is as it usually is, whatever a job may come to say.
+    let request: JobRequest = serde_json::from_value(json!({
+        "input": {"kind": "code", "source": SOURCE, "scene": "Canary"},
+        "output": {"quality": "low"},
+        "timeout_s": TIMEOUT_S,
+        "cache": "refresh",
+    }))
+    .expect("a request as users send it");
+    NewJob::new(tenant, request)
 }
 
 /// Whether the film is there; then it is noted for all API processes.
@@ -175,5 +157,18 @@ async fn tidy(app: &App, id: JobId) {
     let erased = app.queue().erase(&tenant, id, false);
     if let Ok(Erased::Gone(leaves)) = app.redis("erase", erased).await {
         erase::remove_files(app, &leaves, false).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_canarys_request_is_one_that_the_api_would_take() {
+        let job = new_job(&TenantId::canary());
+        assert_eq!(job.payload.request.validate(), Ok(()));
+        assert_eq!(job.payload.request.timeout_s, TIMEOUT_S);
+        assert!(job.render.is_none());
     }
 }
