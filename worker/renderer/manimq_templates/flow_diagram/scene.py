@@ -8,6 +8,7 @@ import numpy as np
 from manim import Arrow, Create, CurvedArrow, Dot, FadeIn, FadeOut, GrowArrow, Line, MoveAlongPath, RoundedRectangle, VGroup
 
 from .. import kit
+from ..kit.short import short
 from .layers import layers
 
 _NODE_S, _HOP_S = 0.8, 0.9
@@ -76,7 +77,7 @@ class Template(kit.TemplateScene):
         gap = min(0.95, step * 0.32) if across else min(0.7, step * 0.4)
         wide = min(3.0, step - gap) if across else min(3.6, lane - 0.3)
         tall = min(1.15, lane - 0.25) if across else min(1.0, step - gap)
-        self.across = across
+        self.across, self.gap = across, gap
         self.boxes: list[VGroup] = [VGroup()] * len(names)
         for depth, layer in enumerate(order):
             for index, node in enumerate(layer):
@@ -86,8 +87,16 @@ class Template(kit.TemplateScene):
                 colour = theme.colour(depth)
                 box = RoundedRectangle(width=max(0.6, wide), height=max(0.3, tall), corner_radius=0.12, color=colour, stroke_width=theme.stroke * 0.7)
                 box.set_fill(theme.wash(colour, 0.2), 1)
-                label = self.text(names[node], "body", weight="MEDIUM", width=box.width - 0.24, height=box.height - 0.16, lines_max=3)
+                label = self._label(names[node], box.width - 0.2, box.height - 0.16)
                 self.boxes[node] = VGroup(box, label).move_to(at)
+
+    def _label(self, name: str, width: float, height: float) -> Any:
+        """As large as leaves its longest word whole."""
+        words = [self.text(word, "body", weight="MEDIUM", lines_max=1).width for word in name.split()]
+        size = self.theme.body * min(1.0, 0.96 * width / max(0.1, *words))
+        if size < 0.42 * self.theme.body:
+            return short(self, name, "body", width, weight="MEDIUM")
+        return self.text(name, size, weight="MEDIUM", width=width, height=height, lines_max=3)
 
     def _arrow(self, start: int, end: int, label: str, edges: list[tuple[int, int, str]]) -> list[Any]:
         theme = self.theme
@@ -107,8 +116,8 @@ class Template(kit.TemplateScene):
             arrow = Arrow(first, last, buff=0.06, color=theme.muted, stroke_width=theme.stroke, tip_length=0.18, max_tip_length_to_length_ratio=0.4)
             made = [GrowArrow(arrow)]
         if label:
-            room = 1.3 if self.across else 1.8
-            words = self.text(label, "tiny", color=theme.muted, width=room, height=0.7, lines_max=2)
+            room = max(0.4, self.gap - 0.1) if self.across else 1.8
+            words = short(self, label, "tiny", room, color=theme.muted)
             middle = arrow.point_from_proportion(0.5)
             words.move_to(middle + ([0, 0.16 + words.height / 2, 0] if self.across else [0.14 + words.width / 2, 0, 0]))
             made.append(FadeIn(kit.halo(words, theme.background)))

@@ -95,7 +95,7 @@ def solution(rows: list[Row]) -> list[Fraction] | str:
 def latex(row: Row) -> str:
     """The equation of a row."""
     written = ""
-    for factor, name in zip(row, NAMES, strict=False):
+    for factor, name in zip(row[:-1], NAMES, strict=False):
         if factor == 0:
             continue
         size = abs(factor)

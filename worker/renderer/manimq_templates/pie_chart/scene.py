@@ -9,6 +9,7 @@ import numpy as np
 from manim import PI, TAU, FadeIn, LEFT, RoundedRectangle, Sector, VGroup
 
 from .. import kit
+from ..kit.short import short
 
 _SLICE_S = 1.2
 _BODY_S = 9.0
@@ -66,6 +67,10 @@ class Template(kit.TemplateScene):
         key.move_to([row.left + side / 2, row.y, 0])
         share = self.text(percent, "small", color=self.theme.muted, width=1.4, height=row.height, lines_max=1)
         share.move_to([row.right - share.width / 2, row.y, 0])
-        name = self.text(label or " ", "body", width=row.width - side - 1.9, height=row.height * 0.92, lines_max=2, align="left")
+        room = row.width - side - 1.9
+        if row.height < 0.55 or " " not in kit.clean(label):
+            name = short(self, label, "body", room, height=row.height * 0.92)
+        else:
+            name = self.text(label, "body", width=room, height=row.height * 0.92, lines_max=2, align="left")
         name.move_to([row.left + side + 0.22 + name.width / 2, row.y, 0])
         return VGroup(key, name, share)

@@ -11,7 +11,7 @@ NUMBERS = "①②③④⑤⑥⑦"
 Tree = Any
 """A variable's letter, or ``[op, tree…]``."""
 
-_TOKEN = re.compile(r"\s*(?:(<->|<=>|->|=>|&&|\|\||[!~¬∧∨⊕→⇒↔⇔&|^()])|([A-Za-z]+))")
+_TOKEN = r"\s*(?:(<->|<=>|->|=>|&&|\|\||[!~¬∧∨⊕→⇒↔⇔&|^()])|([A-Za-z]+))"
 _WORDS = {"not": "not", "and": "and", "or": "or", "xor": "xor", "nand": "nand", "nor": "nor", "implies": "if", "iff": "iff"}
 _SIGNS = {
     "!": "not", "~": "not", "¬": "not", "∧": "and", "&": "and", "&&": "and", "∨": "or", "|": "or", "||": "or", "⊕": "xor", "^": "xor",
@@ -36,12 +36,12 @@ def parse(written: str) -> Tree:
     tokens, at = [], 0
     text = written.rstrip()
     while at < len(text):
-        found = _TOKEN.match(text, at)
+        found = re.match(_TOKEN, text[at:])
         if found is None:
             wrong = len(text) - len(text[at:].lstrip())
             raise LogicError(f"{text[wrong]!r} at character {wrong + 1} of the expression is neither a letter nor a logical sign")
         sign, word = found.groups()
-        start = found.end() - len(sign or word) + 1
+        start = at + found.end() - len(sign or word) + 1
         if sign:
             tokens.append((_SIGNS.get(sign, sign), start))
         elif word.lower() in _WORDS:
@@ -50,7 +50,7 @@ def parse(written: str) -> Tree:
             tokens.append(("=" + word.upper(), start))
         else:
             raise LogicError(f"{word[:20]!r} at character {start} of the expression is not known; variables are single letters")
-        at = found.end()
+        at += found.end()
     parser = _Parser([*tokens, ("", len(text) + 1)])
     tree = parser.expression(0, 0)
     if parser.word:

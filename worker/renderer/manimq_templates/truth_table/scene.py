@@ -26,11 +26,17 @@ _COLUMN_S = 2.4
 class Template(kit.TemplateScene):
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
-        tree = logic.parse(p["expression"])
+        try:
+            tree = logic.parse(p["expression"])
+        except logic.LogicError:
+            return 5.4  # the story says what is wrong
         return 5.4 + _COLUMN_S * len(logic.parts(tree)) * (isinstance(tree, list))
 
     def heading(self) -> str:
-        return f"Truth table of {logic.shown(logic.parse(self.p['expression']))}"
+        try:
+            return f"Truth table of {logic.shown(logic.parse(self.p['expression']))}"
+        except logic.LogicError:
+            return "Truth table"
 
     def story(self) -> None:
         theme = self.theme
