@@ -143,8 +143,13 @@ fn single(prompt: &str) -> Result<Plan, Ambiguous> {
     let table = table();
     let score = |n: usize| judged.get(n).map_or(0.0, |j: &Judged| j.score);
     let (best, second) = (score(0), score(1));
-    if judged.is_empty() || best < table.threshold || best - second < table.margin {
+    let asks = judged.first().filter(|first| entry(&first.template.id).own && !first.filled.missing.is_empty());
+    if judged.is_empty() || best < table.threshold || best - second < table.margin || asks.is_some() {
         let detail = match judged.as_slice() {
+            _ if let Some(first) = asks && best >= table.threshold => {
+                let names: Vec<String> = first.filled.missing.iter().map(|name| format!("`{name}`")).collect();
+                format!("this is {:?}, but it does not say {}; add it", first.template.title, names.join(" and "))
+            }
             [] => "no template fits this prompt; name what to show, such as \"derivative of x^2 at 1\"".to_owned(),
             [only] if best < table.threshold => format!("this may be {:?}, but that is not sure; choose it, or say more", only.template.title),
             [first, second, ..] if best >= table.threshold => format!(

@@ -41,6 +41,8 @@ pub(super) struct Entry {
     synonyms: HashMap<String, Vec<String>>,
     /// How much of what has a form of its own counts; 1 if nothing is said.
     pub forms: Option<f64>,
+    /// Whether it shows the user's own words or numbers: what is missing must be asked for, not made up.
+    pub own: bool,
     /// Parameters for a prompt that names the template only; those of its first example if nothing is said.
     pub usual: Option<Map<String, Value>>,
 }

@@ -170,6 +170,150 @@ pub(super) fn by(source: &Source<'_>, way: &str, arg: &str, schema: &Value) -> O
             Source::slot_of(json!(at.1), vec![at.0], 0.5)
         }
         "complex" => complex(lower),
+        _ => lists(source, way, arg),
+    }
+}
+
+/// Lists of objects, each in a form that one template has.
+fn lists(source: &Source<'_>, way: &str, arg: &str) -> Option<Slot> {
+    let lower = source.text.lower.as_str();
+    let raw = source.text.raw.as_str();
+    match way {
+        // `client → API → DB`
+        "chain" => {
+            let from = raw.find(':').map_or(0, |at| at + 1);
+            let rest = raw.get(from..)?;
+            let rest = rest.replace("->", "→").replace("=>", "→");
+            if !rest.contains('→') {
+                return None;
+            }
+            let mut names: Vec<String> = Vec::new();
+            for (n, part) in rest.split(['→', ',', ';', '\n']).enumerate() {
+                let mut name = part.trim().trim_end_matches('.');
+                if n == 0 && from == 0 {
+                    name = after_last(name, &[" flow ", " diagram ", " of ", " from ", " pipeline "]);
+                }
+                if !name.is_empty() && !names.iter().any(|known| known == name) {
+                    names.push(name.to_owned());
+                }
+            }
+            (names.len() >= 2).then(|| Source::slot_of(json!(names), vec![from..raw.len()], 1.5))?
+        }
+        "chain_edges" => {
+            let from = raw.find(':').map(|at| at + 1)?;
+            let rest = raw.get(from..)?.replace("->", "→").replace("=>", "→");
+            let mut edges = Vec::new();
+            for path in rest.split([',', ';', '\n']) {
+                let names: Vec<&str> = path.split('→').map(|name| name.trim().trim_end_matches('.')).collect();
+                for pair in names.windows(2) {
+                    edges.push(json!({"from": pair[0], "to": pair[1]}));
+                }
+            }
+            (!edges.is_empty()).then(|| Source::slot_of(json!(edges), vec![from..raw.len()], 0.0))?
+        }
+        // `628 Brahmagupta; 1202 Fibonacci`
+        "events" => {
+            let from = raw.find(':').map_or(0, |at| at + 1);
+            let rest = raw.get(from..)?;
+            let events: Vec<Value> = rest
+                .split([';', ',', '\n'])
+                .filter_map(|event| {
+                    let (when, what) = event.trim().split_once([' ', ':'])?;
+                    let is_date = when.chars().next()?.is_ascii_digit();
+                    is_date.then(|| json!({"when": when.trim_end_matches(':'), "what": what.trim().trim_end_matches('.')}))
+                })
+                .collect();
+            (events.len() >= 2).then(|| Source::slot_of(json!(events), vec![from..raw.len()], 1.5))?
+        }
+        // `3 red 2 blue`
+        "urn" => {
+            let words = source.text.words();
+            let mut urn = Vec::new();
+            let mut at = Vec::new();
+            for pair in words.windows(2) {
+                let name = &lower[pair[1].at.clone()];
+                if let Ok(count @ 1..=100) = lower[pair[0].at.clone()].parse::<u32>()
+                    && name.len() > 2
+                    && name.chars().all(char::is_alphabetic)
+                    && !matches!(name, "draws" | "draw" | "times" | "stages" | "coins" | "dice" | "and")
+                {
+                    urn.push(json!({"outcome": name, "count": count}));
+                    at.push(pair[0].at.start..pair[1].at.end);
+                }
+            }
+            (urn.len() >= 2).then(|| Source::slot_of(json!(urn), at, 1.0))?
+        }
+        "inserts" => {
+            let values: Vec<Value> = match find::list(lower) {
+                Some(found) => found.value.iter().map(|n| n.json(false)).collect(),
+                None => {
+                    let from = ["words ", "word ", " of ", " for ", ": "].iter().find_map(|mark| lower.find(mark).map(|at| at + mark.len()))?;
+                    let rest = raw.get(from..)?;
+                    let rest = after_last(rest, &["the word ", "words "]);
+                    let names = rest.split([',', ' ']).map(|word| word.trim_matches(['.', '"', '\'']));
+                    let names: Vec<&str> = names.filter(|word| !word.is_empty() && *word != "and").collect();
+                    (names.len() <= 12).then(|| names.iter().map(|word| json!(word)).collect())?
+                }
+            };
+            let op = |value: &Value| json!({"op": "insert", "value": value});
+            let list: Vec<Value> = values.iter().take(12).map(op).collect();
+            (!list.is_empty()).then(|| Source::slot_of(json!(list), vec![], 0.5))?
+        }
+        "angles" => {
+            let degrees = find::degrees(lower);
+            let found: Vec<Found<Num>> = if degrees.is_empty() {
+                find::numbers(lower)
+            } else {
+                degrees
+            };
+            let values: Vec<Value> = found.iter().map(|n| n.value.json(true)).take(3).collect();
+            let at = found.iter().map(|f| f.at.clone()).collect();
+            (!values.is_empty()).then(|| Source::slot_of(json!(values), at, 0.5))?
+        }
+        "radians" => lower.contains(['π']).then(|| Source::slot_of(json!("radians"), vec![], 0.0))?,
+        // `-3 + 5`: where it starts, and the jumps.
+        "sum" => {
+            let numbers = find::numbers(lower);
+            let first = numbers.first()?;
+            let second = numbers.get(1)?;
+            let between = lower.get(first.at.end..second.at.start)?.trim();
+            // A sign may have been taken for the second number's own.
+            let joined = second.at.start > first.at.end && (between == "+" || between == "-" || between == "−")
+                || lower[second.at.clone()].starts_with(['+', '-', '−']);
+            if !joined {
+                return None;
+            }
+            if arg == "start" {
+                return Source::slot_of(first.value.json(true), vec![first.at.clone()], 0.3);
+            }
+            let jumps: Vec<Value> = numbers[1..]
+                .iter()
+                .map(|n| {
+                    let before = lower[..n.at.start].trim_end();
+                    let minus = before.ends_with(['-', '−']);
+                    if minus { json!(super::formula::number(-n.value.value)) } else { n.value.json(true) }
+                })
+                .collect();
+            Source::slot_of(json!(jumps), numbers[1..].iter().map(|n| n.at.clone()).collect(), 0.3)
+        }
+        "marks" => {
+            let numbers = find::list(lower)?;
+            if find::interval(lower).is_some() {
+                return None;
+            }
+            let points: Vec<Value> = numbers.value.iter().map(|n| json!({"at": n.json(true)})).collect();
+            Source::slot_of(json!(points), vec![numbers.at], 0.3)
+        }
+        "logic" => logic(source),
+        "ordinal" => {
+            const NAMES: &[(&str, u32)] = &[
+                ("square", 2), ("cube", 3), ("third", 3), ("fourth", 4), ("fifth", 5), ("sixth", 6), ("seventh", 7),
+                ("eighth", 8), ("5th", 5), ("3rd", 3), ("4th", 4), ("6th", 6), ("7th", 7), ("8th", 8), ("12th", 12),
+            ];
+            let (name, n) = NAMES.iter().find(|(name, _)| source.phrase(name).is_some())?;
+            Source::slot_of(json!(n), vec![source.phrase(name)?], 0.3)
+        }
+        "one" => source.phrase("unity").or_else(|| source.phrase("roots of 1")).and_then(|at| Source::slot_of(json!(["1"]), vec![at], 0.3)),
         _ => None,
     }
 }
@@ -281,7 +425,13 @@ fn versus(source: &Source<'_>, side: &str) -> Option<Slot> {
     for word in ["Compare ", "Comparison of ", "The difference between ", "Difference between "] {
         title = title.strip_prefix(word).map_or(title.clone(), capital);
     }
-    let items: Vec<String> = list.split([',', ';']).map(|item| capital(item.trim().trim_end_matches('.'))).filter(|i| !i.is_empty()).take(6).collect();
+    // `TCP vs UDP: reliable / fast`: the sides' items are after the second name.
+    let all = raw.split_once(':').map_or("", |(_, after)| after);
+    let list = match all.split_once('/') {
+        Some((left, right)) => if side == "left" { left } else { right },
+        None => list,
+    };
+    let items: Vec<String> = list.split([',', ';']).map(|item| item.trim().trim_end_matches('.').to_owned()).filter(|i| !i.is_empty()).take(6).collect();
     let mut value = json!({"title": title});
     if !items.is_empty() {
         value["items"] = json!(items);
@@ -330,4 +480,56 @@ fn complex(lower: &str) -> Option<Slot> {
         }
     }
     (!values.is_empty()).then(|| Source::slot_of(json!(values), at, 1.0))?
+}
+
+fn after_last<'a>(text: &'a str, marks: &[&str]) -> &'a str {
+    let lower = text.to_ascii_lowercase();
+    let cut = marks.iter().filter_map(|mark| lower.rfind(mark).map(|at| at + mark.len())).max();
+    text[cut.unwrap_or(0)..].trim()
+}
+
+/// `NOT (A AND B)`, `p implies q`.
+fn logic(source: &Source<'_>) -> Option<Slot> {
+    const WORDS: &[&str] = &["and", "or", "not", "xor", "nand", "nor", "implies", "iff"];
+    let raw = source.text.raw.as_str();
+    let is_name = |word: &str| word.len() == 1 && word.chars().all(|c| c.is_ascii_alphabetic());
+    let known = |word: &str| is_name(word) || WORDS.contains(&word.to_ascii_lowercase().as_str());
+    let mut best: Option<Range<usize>> = None;
+    let mut open: Option<Range<usize>> = None;
+    let close = |open: &mut Option<Range<usize>>, best: &mut Option<Range<usize>>| {
+        if let Some(at) = open.take()
+            && best.as_ref().is_none_or(|best| at.len() > best.len())
+        {
+            *best = Some(at);
+        }
+    };
+    for word in raw.split_whitespace() {
+        let start = word.as_ptr() as usize - raw.as_ptr() as usize;
+        let mut letters = word.split(|c: char| !c.is_ascii_alphabetic()).filter(|part| !part.is_empty());
+        let operator = word.chars().any(|c| "∧∨¬→⇒↔⇔&|!~⊕".contains(c));
+        let fits = letters.clone().all(known) && (letters.next().is_some() || operator);
+        // `a` may be an article.
+        if fits && !(open.is_none() && word == "a") {
+            let from = open.as_ref().map_or(start, |at| at.start);
+            open = Some(from..start + word.len());
+        } else {
+            close(&mut open, &mut best);
+        }
+    }
+    close(&mut open, &mut best);
+    let at = best?;
+    let text = raw[at.clone()].trim_end_matches(['.', '?', ',']);
+    let mut words = Vec::new();
+    for part in text.split_inclusive(|c: char| !c.is_ascii_alphabetic()) {
+        let (word, rest) = match part.find(|c: char| !c.is_ascii_alphabetic()) {
+            Some(cut) => part.split_at(cut),
+            None => (part, ""),
+        };
+        words.push(if word.len() > 1 { word.to_ascii_uppercase() } else { word.to_owned() });
+        words.push(rest.to_owned());
+    }
+    let has = |c: &str| WORDS.iter().any(|word| c.to_ascii_lowercase().split(|c: char| !c.is_alphabetic()).any(|w| w == *word));
+    let text = words.concat();
+    (has(&text) || text.chars().any(|c| "∧∨¬→⇒↔⇔&|!~⊕".contains(c)))
+        .then(|| Source::slot_of(json!(text), vec![at], 1.0))?
 }

@@ -144,10 +144,11 @@ fn titles(text: &mut Text, params: &mut Map<String, Value>, note: &mut impl FnMu
         let name = if word.as_str() == "subtitle" { "subtitle" } else { "title" };
         // The card itself still has to be found.
         let is_card = all.as_str().contains("card");
-        let (all, quoted) = (all.range(), quoted.range());
+        let (all, word, quoted) = (all.range(), word.range(), quoted.range());
         params.insert(name.into(), json!(text.written(&quoted)));
         note(name, all.clone(), text);
-        text.blank(if is_card { quoted } else { all });
+        // The quotes go too, or it would be found again.
+        text.blank(if is_card { word.end..all.end } else { all });
     }
     if !params.contains_key("title")
         && let Some(found) = TITLE_ABOUT.as_ref().and_then(|regex| regex.captures(&text.lower))
