@@ -169,10 +169,15 @@ fn single(prompt: &str) -> Result<Plan, Ambiguous> {
         };
         return Err(Ambiguous {
             detail,
-            candidates: candidates(&judged, 0),
+            candidates: candidates(&judged),
         });
     }
-    let alternatives = candidates(&judged[1..], 0).into_iter().take(2).collect();
+    let alternatives = candidates(&judged[1..])
+        .into_iter()
+        // Not what could be made of anything.
+        .filter(|candidate| candidate.confidence > 0.0)
+        .take(2)
+        .collect();
     let first = judged.swap_remove(0);
     let confidence = confidence(best, second);
     evidence.extend(
@@ -275,25 +280,21 @@ fn confidence(score: f64, second: f64) -> f64 {
 }
 
 /// The best few, as forms to choose from.
-fn candidates(judged: &[Judged], least: usize) -> Vec<Candidate> {
-    let offered = judged
-        .iter()
-        .take(CANDIDATES.max(least))
-        .enumerate()
-        .map(|(n, j)| {
-            let next = judged
-                .iter()
-                .enumerate()
-                .filter(|(other, _)| *other != n)
-                .map(|(_, j)| j.score);
-            Candidate {
-                template: j.template.id.clone(),
-                title: j.template.title.clone(),
-                confidence: confidence(j.score, next.fold(0.0, f64::max)),
-                params: j.filled.params.clone(),
-                missing: j.filled.missing.clone(),
-            }
-        });
+fn candidates(judged: &[Judged]) -> Vec<Candidate> {
+    let offered = judged.iter().take(CANDIDATES).enumerate().map(|(n, j)| {
+        let next = judged
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| *other != n)
+            .map(|(_, j)| j.score);
+        Candidate {
+            template: j.template.id.clone(),
+            title: j.template.title.clone(),
+            confidence: confidence(j.score, next.fold(0.0, f64::max)),
+            params: j.filled.params.clone(),
+            missing: j.filled.missing.clone(),
+        }
+    });
     let mut candidates: Vec<Candidate> = offered.collect();
     // Something can always be said in words, or plotted.
     for id in ["bullet-explainer", "title-card", "function-plot"] {

@@ -26,8 +26,12 @@ fn jobs(all: bool) -> Vec<Value> {
                     continue;
                 }
                 let written = template.fixtures[*fixture].as_object().expect("an object");
-                let resolved = templates::resolve(template, written, "")
-                    .unwrap_or_else(|errors| panic!("{} {fixture}: {errors:?}", template.id));
+                let resolved = match templates::resolve(template, written, "") {
+                    Ok(resolved) => resolved,
+                    // Refused with words: nothing is rendered.
+                    Err(_) if *fixture == "hostile" => continue,
+                    Err(errors) => panic!("{} {fixture}: {errors:?}", template.id),
+                };
                 jobs.push(json!({
                     "name": format!("{} {fixture} {aspect}", template.id),
                     "template": template.id, "params": resolved.params, "aspect": aspect,

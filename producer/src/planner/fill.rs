@@ -28,7 +28,6 @@ pub(super) struct Filled {
 /// What fillers look at.
 pub(super) struct Source<'a> {
     pub text: &'a Text,
-    pub template: &'a Template,
     pub entry: &'a Entry,
 }
 
@@ -56,11 +55,7 @@ pub(super) fn fill(
     entry: &Entry,
     common: &Map<String, Value>,
 ) -> Filled {
-    let source = Source {
-        text,
-        template,
-        entry,
-    };
+    let source = Source { text, entry };
     let mut filled = Filled {
         params: common.clone(),
         ..Filled::default()

@@ -26,7 +26,10 @@ fn every_fixture_and_every_example_is_accepted() {
             let fixture = template.fixtures.get(name).and_then(Value::as_object);
             let fixture =
                 fixture.unwrap_or_else(|| panic!("{} has no fixture {name}", template.id));
-            if let Err(errors) = resolve(template, fixture, "/params") {
+            if let Err(errors) = resolve(template, fixture, "/params")
+                // What is hostile may be refused, with words.
+                && (name != "hostile" || errors.iter().any(|error| error.detail.len() < 10))
+            {
                 panic!("{} {name}: {errors:#?}", template.id);
             }
         }

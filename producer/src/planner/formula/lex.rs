@@ -85,12 +85,6 @@ const CONSTANTS: &[(&str, Constant)] = &[
     ("i", Constant::I),
 ];
 
-/// Whether a word is a function or a named number.
-pub(super) fn is_known(word: &str) -> bool {
-    FUNCTIONS.iter().any(|(name, _)| *name == word)
-        || CONSTANTS.iter().any(|(name, _)| *name == word)
-}
-
 /// Greek letters that may be variables, as Unicode has them and as words.
 const GREEK: &[(char, &str)] = &[
     ('α', "alpha"),

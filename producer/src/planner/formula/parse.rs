@@ -393,7 +393,9 @@ impl Parser {
                 Op::Cos => Op::Acos,
                 Op::Tan => Op::Atan,
                 _ => {
-                    return Err(self.wrong("the inverse function is known of sin, cos and tan only"));
+                    return Err(
+                        self.wrong("the inverse function is known of sin, cos and tan only")
+                    );
                 }
             };
             op = inverse;
