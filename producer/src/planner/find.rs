@@ -343,6 +343,9 @@ struct Chunk {
     mathy: bool,
 }
 
+/// Most formulas or equations that are looked for: no template takes more.
+const FOUND_MAX: usize = 8;
+
 /// Words that read as formulas by accident.
 const NO_FORMULA: &[&str] = &["i", "e", "pie", "sine", "cosine", "exp", "tau", "a"];
 
@@ -399,7 +402,7 @@ pub(super) fn formulas(text: &str, variables: &[&str]) -> Vec<Found<Formula>> {
     let chunks = chunks(text, variables);
     let mut found: Vec<Found<Formula>> = Vec::new();
     let mut first = 0;
-    while first < chunks.len() {
+    while first < chunks.len() && found.len() < FOUND_MAX {
         if !chunks[first].mathy {
             first += 1;
             continue;
@@ -483,6 +486,9 @@ pub(super) fn equations(text: &str, variables: &[&str]) -> Vec<Found<String>> {
     let chunks = chunks(text, variables);
     let mut found = Vec::new();
     for (middle, chunk) in chunks.iter().enumerate() {
+        if found.len() >= FOUND_MAX {
+            break;
+        }
         if &text[chunk.at.clone()] != "=" {
             continue;
         }
