@@ -117,6 +117,11 @@ struct Judged {
     at: Vec<Range<usize>>,
 }
 
+/// Reads catalogue and table and compiles the patterns, so that the first prompt need not wait for that.
+pub fn warm_up() {
+    let _ = plan("plot x^2 from 0 to 1, then bubble sort 3 2 1", None);
+}
+
 /// Makes a plan of a prompt.
 ///
 /// # Errors
