@@ -11,7 +11,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed={}", folder.display());
     let mut code = String::new();
     let common = watched(&folder.join("common.json"));
-    writeln!(code, "pub(super) const COMMON: &str = include_str!({common:?});")?;
+    writeln!(
+        code,
+        "pub(super) const COMMON: &str = include_str!({common:?});"
+    )?;
     writeln!(code, "pub(super) const FILES: &[Files] = &[")?;
     let mut folders: Vec<PathBuf> = fs::read_dir(&folder)?
         .filter_map(|entry| Some(entry.ok()?.path()))

@@ -202,6 +202,8 @@ impl App {
     /// Puts the parts together. Needs a tokio runtime, for the hub.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
+        // Nobody waits for it: a prompt that comes first does the same itself.
+        drop(tokio::task::spawn_blocking(crate::planner::warm_up));
         Self(Arc::new(Shared {
             hub: parts.queue.hub(),
             guard: guard::Guard::new(&parts),

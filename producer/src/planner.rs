@@ -27,6 +27,8 @@ pub use wish::Wishes;
 
 /// Candidates that are offered where none is taken.
 const CANDIDATES: usize = 3;
+/// Templates whose parameters are looked for: those of which the words say most.
+const JUDGED_MAX: usize = 6;
 /// Most parts of a sequence.
 const PARTS_MAX: usize = 8;
 /// What a prompt that names a template loses for each parameter that it leaves open.
@@ -47,7 +49,11 @@ pub struct Evidence {
 
 impl Evidence {
     fn new(kind: &str, at: Range<usize>, text: &Text) -> Self {
-        let count = |to: usize| text.raw.get(..to).map_or(0, |before| before.chars().count());
+        let count = |to: usize| {
+            text.raw
+                .get(..to)
+                .map_or(0, |before| before.chars().count())
+        };
         Self {
             kind: kind.to_owned(),
             start: count(at.start),
@@ -111,6 +117,11 @@ struct Judged {
     at: Vec<Range<usize>>,
 }
 
+/// Reads catalogue and table and compiles the patterns, so that the first prompt need not wait for that.
+pub fn warm_up() {
+    let _ = plan("plot x^2 from 0 to 1, then bubble sort 3 2 1", None);
+}
+
 /// Makes a plan of a prompt.
 ///
 /// # Errors
@@ -143,8 +154,16 @@ fn single(prompt: &str) -> Result<Plan, Ambiguous> {
     let table = table();
     let score = |n: usize| judged.get(n).map_or(0.0, |j: &Judged| j.score);
     let (best, second) = (score(0), score(1));
-    if judged.is_empty() || best < table.threshold || best - second < table.margin {
+    let asks = judged
+        .first()
+        .filter(|first| entry(&first.template.id).own && !first.filled.missing.is_empty());
+    if judged.is_empty() || best < table.threshold || best - second < table.margin || asks.is_some()
+    {
         let detail = match judged.as_slice() {
+            _ if let Some(first) = asks && best >= table.threshold => {
+                let names: Vec<String> = first.filled.missing.iter().map(|name| format!("`{name}`")).collect();
+                format!("this is {:?}, but it does not say {}; add it", first.template.title, names.join(" and "))
+            }
             [] => "no template fits this prompt; name what to show, such as \"derivative of x^2 at 1\"".to_owned(),
             [only] if best < table.threshold => format!("this may be {:?}, but that is not sure; choose it, or say more", only.template.title),
             [first, second, ..] if best >= table.threshold => format!(
@@ -153,12 +172,25 @@ fn single(prompt: &str) -> Result<Plan, Ambiguous> {
             ),
             _ => "no template fits this prompt well enough; choose one of the candidates, or say more".to_owned(),
         };
-        return Err(Ambiguous { detail, candidates: candidates(&judged, 0) });
+        return Err(Ambiguous {
+            detail,
+            candidates: candidates(&judged),
+        });
     }
-    let alternatives = candidates(&judged[1..], 0).into_iter().take(2).collect();
+    let alternatives = candidates(&judged[1..])
+        .into_iter()
+        // Not what could be made of anything.
+        .filter(|candidate| candidate.confidence > 0.0)
+        .take(2)
+        .collect();
     let first = judged.swap_remove(0);
     let confidence = confidence(best, second);
-    evidence.extend(first.at.iter().map(|at| Evidence::new("template", at.clone(), &text)));
+    evidence.extend(
+        first
+            .at
+            .iter()
+            .map(|at| Evidence::new("template", at.clone(), &text)),
+    );
     evidence.extend(first.filled.evidence.iter().cloned());
     evidence.sort_by_key(|evidence| (evidence.start, evidence.end));
     evidence.dedup();
@@ -176,37 +208,66 @@ fn single(prompt: &str) -> Result<Plan, Ambiguous> {
 
 /// The templates that something speaks for, the best first.
 fn judge(text: &Text, common: &Map<String, Value>) -> Vec<Judged> {
-    let mut judged: Vec<Judged> = said(text)
+    let mut said: Vec<_> = said(text)
         .into_iter()
         .filter(|(_, said)| said.score > 0.0)
+        .collect();
+    said.sort_by(|a, b| b.1.score.total_cmp(&a.1.score).then_with(|| a.0.cmp(b.0)));
+    let mut judged: Vec<Judged> = said
+        .into_iter()
+        .take(JUDGED_MAX)
         .filter_map(|(id, said)| Some((templates::get(id)?, said)))
         .map(|(template, said)| {
             let entry = entry(&template.id);
             let filled = fill::fill(text, template, entry, common);
             let open = OPEN * filled.missing.len() as f64;
             let score = said.score + filled.bonus * entry.forms.unwrap_or(1.0) - open;
-            Judged { template, score, filled, at: said.at }
+            Judged {
+                template,
+                score,
+                filled,
+                at: said.at,
+            }
         })
         .collect();
     // Bare formulas speak for a plot; a fenced block speaks for itself.
-    for (id, least) in [("function-plot", 1.5), ("code-walkthrough", 4.0), ("fraction-bars", 1.6), ("equation-steps", 1.5)] {
+    for (id, least) in [
+        ("function-plot", 1.5),
+        ("code-walkthrough", 4.0),
+        ("fraction-bars", 1.6),
+        ("equation-steps", 1.5),
+    ] {
         if judged.iter().all(|j| j.template.id != id)
             && let Some(template) = templates::get(id)
         {
             let filled = fill::fill(text, template, entry(id), common);
             if filled.missing.is_empty() && filled.bonus >= least {
-                judged.push(Judged { template, score: filled.bonus, filled, at: Vec::new() });
+                judged.push(Judged {
+                    template,
+                    score: filled.bonus,
+                    filled,
+                    at: Vec::new(),
+                });
             }
         }
     }
-    judged.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.template.id.cmp(&b.template.id)));
+    judged.sort_by(|a, b| {
+        b.score
+            .total_cmp(&a.score)
+            .then_with(|| a.template.id.cmp(&b.template.id))
+    });
     judged
 }
 
 /// Parameters with what is missing taken from the usual ones.
 fn completed(template: &Template, filled: fill::Filled) -> Map<String, Value> {
     let mut params = filled.params;
-    let example = || template.examples.first().map(|example| example.params.clone());
+    let example = || {
+        template
+            .examples
+            .first()
+            .map(|example| example.params.clone())
+    };
     if !filled.missing.is_empty()
         && let Some(usual) = entry(&template.id).usual.clone().or_else(example)
     {
@@ -224,9 +285,13 @@ fn confidence(score: f64, second: f64) -> f64 {
 }
 
 /// The best few, as forms to choose from.
-fn candidates(judged: &[Judged], least: usize) -> Vec<Candidate> {
-    let offered = judged.iter().take(CANDIDATES.max(least)).enumerate().map(|(n, j)| {
-        let next = judged.iter().enumerate().filter(|(other, _)| *other != n).map(|(_, j)| j.score);
+fn candidates(judged: &[Judged]) -> Vec<Candidate> {
+    let offered = judged.iter().take(CANDIDATES).enumerate().map(|(n, j)| {
+        let next = judged
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| *other != n)
+            .map(|(_, j)| j.score);
         Candidate {
             template: j.template.id.clone(),
             title: j.template.title.clone(),
@@ -264,12 +329,17 @@ fn explainer(prompt: &str) -> Option<Plan> {
     let output = wish::find(&mut text, &mut common, &mut evidence);
     let list = templates::get("bullet-explainer").and_then(|template| {
         let filled = fill::fill(&text, template, entry(&template.id), &common);
-        filled.missing.is_empty().then_some((template, filled.params))
+        filled
+            .missing
+            .is_empty()
+            .then_some((template, filled.params))
     });
     let (template, params) = list.or_else(|| {
         let template = templates::get("title-card")?;
         let mut params = common.clone();
-        params.entry("title").or_insert_with(|| json!(as_title(&text.raw)));
+        params
+            .entry("title")
+            .or_insert_with(|| json!(as_title(&text.raw)));
         templates::resolve(template, &params, "").ok()?;
         Some((template, params))
     })?;
@@ -286,10 +356,18 @@ fn explainer(prompt: &str) -> Option<Plan> {
 
 /// The steps of a prompt: numbered lines, or what stands between `then` and `;`.
 fn split(prompt: &str) -> Vec<String> {
-    let lines: Vec<&str> = prompt.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let lines: Vec<&str> = prompt
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
     let unnumbered = |line: &str| {
         let rest = line.trim_start_matches(|c: char| c.is_ascii_digit());
-        let rest = if rest.len() < line.len() { rest.strip_prefix(['.', ')'])? } else { line.strip_prefix(['-', '*', '•'])? };
+        let rest = if rest.len() < line.len() {
+            rest.strip_prefix(['.', ')'])?
+        } else {
+            line.strip_prefix(['-', '*', '•'])?
+        };
         Some(rest.trim().to_owned())
     };
     let numbered: Vec<String> = lines.iter().filter_map(|line| unnumbered(line)).collect();
@@ -298,7 +376,18 @@ fn split(prompt: &str) -> Vec<String> {
     }
     let lower = prompt.to_ascii_lowercase();
     let mut cuts = vec![(0, 0)];
-    for mark in [", and then ", " and then ", ", then ", "; then ", ". then ", " then ", ";", " followed by ", ". after that ", ". next, "] {
+    for mark in [
+        ", and then ",
+        " and then ",
+        ", then ",
+        "; then ",
+        ". then ",
+        " then ",
+        ";",
+        " followed by ",
+        ". after that ",
+        ". next, ",
+    ] {
         let mut from = 0;
         while let Some(at) = lower[from..].find(mark) {
             let at = from + at;

@@ -58,10 +58,20 @@ pub struct PromptArgs {
     #[command(flatten)]
     job: JobFlags,
     /// Name of the file
-    #[arg(short, long = "output_file", value_name = "FILE", help_heading = "Output")]
+    #[arg(
+        short,
+        long = "output_file",
+        value_name = "FILE",
+        help_heading = "Output"
+    )]
     output_file: Option<PathBuf>,
     /// Folder for the file
-    #[arg(long = "media_dir", value_name = "DIR", default_value = "media", help_heading = "Output")]
+    #[arg(
+        long = "media_dir",
+        value_name = "DIR",
+        default_value = "media",
+        help_heading = "Output"
+    )]
     media_dir: PathBuf,
     /// Stop waiting after this long (exit status 4); the job goes on
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_duration, help_heading = "Job")]
@@ -88,8 +98,15 @@ fn read_prompt(prompt: &str) -> Result<String, Failure> {
         return Ok(prompt.to_owned());
     }
     let mut text = String::new();
-    let read = std::io::stdin().lock().take(PROMPT_BYTES_MAX).read_to_string(&mut text);
-    read.map_err(|error| Failure::usage(format!("cannot read the prompt from standard input: {error}")))?;
+    let read = std::io::stdin()
+        .lock()
+        .take(PROMPT_BYTES_MAX)
+        .read_to_string(&mut text);
+    read.map_err(|error| {
+        Failure::usage(format!(
+            "cannot read the prompt from standard input: {error}"
+        ))
+    })?;
     Ok(text)
 }
 
@@ -105,7 +122,14 @@ impl PromptArgs {
             (None, template) => {
                 let id = template.clone().unwrap_or_default();
                 let params = self.param.iter().cloned().collect();
-                (id.clone(), JobInput::Template { id, version: None, params })
+                (
+                    id.clone(),
+                    JobInput::Template {
+                        id,
+                        version: None,
+                        params,
+                    },
+                )
             }
         };
         let source = Source {
@@ -148,7 +172,9 @@ impl PromptArgs {
             mode => mode,
         };
         let screen = Screen::new(mode, paint);
-        let ready = self.plan().and_then(|plan| Ok((plan, self.server.client()?)));
+        let ready = self
+            .plan()
+            .and_then(|plan| Ok((plan, self.server.client()?)));
         match ready {
             Ok((plan, client)) => carry_out(&plan, &client, &screen).await,
             Err(failure) => {
@@ -194,13 +220,22 @@ impl PlanArgs {
             let prompt = read_prompt(&self.prompt)?;
             let fallback = self.explainer.then_some(Fallback::Explainer);
             let client = self.server.client()?;
-            match client.post("v1/plan", &json!({"prompt": prompt, "fallback": fallback})).await {
+            match client
+                .post("v1/plan", &json!({"prompt": prompt, "fallback": fallback}))
+                .await
+            {
                 Ok(plan) => Ok(Answer::ok(shown_plan(&plan, Paint::stdout()), plan)),
-                Err(ClientError::Problem { problem, .. }) if problem.kind == "prompt-ambiguous" => Ok(Answer {
-                    text: shown_candidates(&problem.detail, &problem.candidates, Paint::stdout()),
-                    json: json!(problem),
-                    exit: Exit::Failed,
-                }),
+                Err(ClientError::Problem { problem, .. }) if problem.kind == "prompt-ambiguous" => {
+                    Ok(Answer {
+                        text: shown_candidates(
+                            &problem.detail,
+                            &problem.candidates,
+                            Paint::stdout(),
+                        ),
+                        json: json!(problem),
+                        exit: Exit::Failed,
+                    })
+                }
                 Err(error) => Err(Failure::from(error)),
             }
         };
@@ -215,15 +250,31 @@ fn text_of<'a>(value: &'a Value, name: &str) -> &'a str {
 fn shown_plan(plan: &Value, paint: Paint) -> String {
     let id = visible(text_of(plan, "template"));
     let percent = plan["confidence"].as_f64().unwrap_or(0.0) * 100.0;
-    let mut text = format!("{} {} (sure to {percent:.0} %)\n", paint.strong(&id), text_of(plan, "version"));
+    let mut text = format!(
+        "{} {} (sure to {percent:.0} %)\n",
+        paint.strong(&id),
+        text_of(plan, "version")
+    );
     for (name, value) in plan["params"].as_object().into_iter().flatten() {
-        text.push_str(&format!("  {} = {}\n", visible(name), visible(&value.to_string())));
+        text.push_str(&format!(
+            "  {} = {}\n",
+            visible(name),
+            visible(&value.to_string())
+        ));
     }
     for (name, value) in plan["output"].as_object().into_iter().flatten() {
-        text.push_str(&format!("  {} {}: {}\n", paint.dim("output"), visible(name), visible(&value.to_string())));
+        text.push_str(&format!(
+            "  {} {}: {}\n",
+            paint.dim("output"),
+            visible(name),
+            visible(&value.to_string())
+        ));
     }
     for found in plan["evidence"].as_array().into_iter().flatten() {
-        let (kind, piece) = (visible(text_of(found, "kind")), visible(text_of(found, "text")));
+        let (kind, piece) = (
+            visible(text_of(found, "kind")),
+            visible(text_of(found, "text")),
+        );
         text.push_str(&format!("  {}\n", paint.dim(format!("{kind}: {piece:?}"))));
     }
     for other in plan["alternatives"].as_array().into_iter().flatten() {
@@ -239,10 +290,20 @@ fn shown_candidates(detail: &str, candidates: &[Value], paint: Paint) -> String 
         let id = text_of(candidate, "template");
         let mut command = format!("manimq prompt --template {id}");
         for (name, value) in candidate["params"].as_object().into_iter().flatten() {
-            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            command.push_str(&format!(" --param {name}='{}'", value.replace('\'', "'\\''")));
+            let value = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
+            command.push_str(&format!(
+                " --param {name}='{}'",
+                value.replace('\'', "'\\''")
+            ));
         }
-        for name in candidate["missing"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        for name in candidate["missing"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+        {
             command.push_str(&format!(" --param {name}=…"));
         }
         let title = paint.strong(visible(text_of(candidate, "title")));
@@ -282,7 +343,10 @@ fn shown_list(list: &Value, paint: Paint) -> String {
             if std::mem::take(&mut first) {
                 text.push_str(&format!("{}\n", paint.strong(group)));
             }
-            let (id, summary) = (visible(text_of(template, "id")), visible(text_of(template, "summary")));
+            let (id, summary) = (
+                visible(text_of(template, "id")),
+                visible(text_of(template, "summary")),
+            );
             text.push_str(&format!("  {id:<20} {summary}\n"));
         }
     }
@@ -326,7 +390,10 @@ impl TemplateArgs {
             }
             let client: Client = server.client()?;
             let template: Value = client.fetch(&format!("v1/templates/{id}")).await?;
-            Ok(Answer::ok(shown_template(&template, Paint::stdout()), template))
+            Ok(Answer::ok(
+                shown_template(&template, Paint::stdout()),
+                template,
+            ))
         };
         conclude(act.await, json)
     }
@@ -334,11 +401,21 @@ impl TemplateArgs {
 
 fn shown_template(template: &Value, paint: Paint) -> String {
     let text = |name: &str| visible(text_of(template, name));
-    let mut shown = format!("{} {}\n{}\n\n", paint.strong(text("id")), text("version"), text("summary"));
+    let mut shown = format!(
+        "{} {}\n{}\n\n",
+        paint.strong(text("id")),
+        text("version"),
+        text("summary")
+    );
     let empty = Map::new();
     let schema = &template["parameters"];
     let properties = schema["properties"].as_object().unwrap_or(&empty);
-    let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let required: Vec<&str> = schema["required"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
     for (name, property) in properties {
         let mut about = visible(text_of(property, "description")).into_owned();
         if let Some(words) = property["enum"].as_array() {

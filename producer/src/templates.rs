@@ -125,8 +125,8 @@ impl Template {
         let wrong = |error: &dyn std::fmt::Display| error.to_string();
         let told: Description = serde_json::from_str(files.template).map_err(|e| wrong(&e))?;
         let schema = with_common(told.parameters, common);
-        let validator = jsonschema::validator_for(&schema)
-            .map_err(|error| format!("{}: {error}", told.id))?;
+        let validator =
+            jsonschema::validator_for(&schema).map_err(|error| format!("{}: {error}", told.id))?;
         Ok(Self {
             fixtures: serde_json::from_str(files.fixtures).map_err(|e| wrong(&e))?,
             preview: files.preview,
@@ -147,7 +147,9 @@ impl Template {
 /// A template's schema with the parameters that all share; nothing else is taken.
 fn with_common(mut own: Value, common: &Value) -> Value {
     let mut properties = own["properties"].take();
-    if let (Some(all), Some(shared)) = (properties.as_object_mut(), common["properties"].as_object()) {
+    if let (Some(all), Some(shared)) =
+        (properties.as_object_mut(), common["properties"].as_object())
+    {
         for (name, schema) in shared {
             all.entry(name).or_insert_with(|| schema.clone());
         }
@@ -204,7 +206,9 @@ pub fn find(id: &str) -> Result<&'static Template, String> {
         let shown: String = id.chars().take(60).collect();
         let near = nearest(&shown, all().iter().map(|template| template.id.as_str()));
         let near = near.map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
-        format!("there is no template {shown:?}{near} GET /v1/templates (`manimq templates`) lists them")
+        format!(
+            "there is no template {shown:?}{near} GET /v1/templates (`manimq templates`) lists them"
+        )
     })
 }
 

@@ -26,8 +26,12 @@ fn jobs(all: bool) -> Vec<Value> {
                     continue;
                 }
                 let written = template.fixtures[*fixture].as_object().expect("an object");
-                let resolved = templates::resolve(template, written, "")
-                    .unwrap_or_else(|errors| panic!("{} {fixture}: {errors:?}", template.id));
+                let resolved = match templates::resolve(template, written, "") {
+                    Ok(resolved) => resolved,
+                    // Refused with words: nothing is rendered.
+                    Err(_) if *fixture == "hostile" => continue,
+                    Err(errors) => panic!("{} {fixture}: {errors:?}", template.id),
+                };
                 jobs.push(json!({
                     "name": format!("{} {fixture} {aspect}", template.id),
                     "template": template.id, "params": resolved.params, "aspect": aspect,
@@ -57,14 +61,28 @@ fn templates_render_with_their_fixtures_without_a_warning() {
         .output()
         .expect("deploy/setup has made the Python environment");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let lines: Vec<Value> = said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let lines: Vec<Value> = said
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
     let odd: Vec<String> = lines
         .iter()
-        .filter(|line| line["ok"] != true || line["warnings"].as_array().is_none_or(|w| !w.is_empty()))
+        .filter(|line| {
+            line["ok"] != true || line["warnings"].as_array().is_none_or(|w| !w.is_empty())
+        })
         .map(Value::to_string)
         .collect();
-    println!("{} of {} films without a fault", lines.len() - odd.len(), jobs.len());
+    println!(
+        "{} of {} films without a fault",
+        lines.len() - odd.len(),
+        jobs.len()
+    );
     assert!(odd.is_empty(), "{}", odd.join("\n"));
-    assert_eq!(lines.len(), jobs.len(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        lines.len(),
+        jobs.len(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert!(output.status.success());
 }

@@ -1073,8 +1073,8 @@ impl World {
         request.deadline_s = deadline_s(spec.deadline);
         if let Some((key, mode)) = spec.render {
             let JobInput::Code { source, .. } = &mut request.input else {
- unreachable!("a job with code")
- };
+                unreachable!("a job with code")
+            };
             *source = format!("x = {key}");
             request.cache =
                 [CacheMode::Use, CacheMode::Refresh, CacheMode::Only][usize::from(mode)];

@@ -159,8 +159,8 @@ async fn a_repeated_enqueue_neither_restarts_the_job_nor_lets_its_payload_expire
     let small = job(&owner);
     let mut large = job(&owner);
     let JobInput::Code { source, .. } = &mut large.payload.request.input else {
- unreachable!("a job with code")
- };
+        unreachable!("a job with code")
+    };
     *source = "x".repeat(100_000);
     let both = [small.clone(), large.clone()];
     assert_eq!(accepted(&bench.submit(&owner, &both).await), 2);

@@ -331,8 +331,8 @@ async fn what_a_tenant_may_not_ask_for_is_refused_with_the_numbers() {
         (
             asked(|request| {
                 let JobInput::Code { source, .. } = &mut request.input else {
- unreachable!("a job with code")
- };
+                    unreachable!("a job with code")
+                };
                 *source = "x".repeat(11);
             }),
             forbidden(Allowance::SourceBytes, 10, 11),
@@ -393,8 +393,8 @@ async fn two_versions_of_the_functions_work_on_one_queue_during_a_roll_out() {
             assert_eq!(record.status, Status::Succeeded);
             assert_eq!(record.attempts.len(), 3);
             let JobInput::Code { source, .. } = &record.payload.request.input else {
- unreachable!("a job with code")
- };
+                unreachable!("a job with code")
+            };
             assert_eq!(source, "x");
             audited(version).await;
         }

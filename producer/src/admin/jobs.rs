@@ -287,7 +287,10 @@ async fn show(queue: &Queue, id: JobId, source: bool, paint: Paint) -> Result<An
 fn record_json(record: &JobRecord, source: bool) -> Value {
     let code = record.payload.request.input.source();
     let mut request = json!(record.payload.request);
-    if !source && let Some(code) = code && let Some(input) = request["input"].as_object_mut() {
+    if !source
+        && let Some(code) = code
+        && let Some(input) = request["input"].as_object_mut()
+    {
         input.remove("source");
         input.insert("source_bytes".to_owned(), code.len().into());
     }

@@ -26,7 +26,10 @@ use super::{App, admit, check, jobs, view};
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct GenerateRequest {
     /// The sentence, at most 2,000 characters.
-    #[schema(max_length = 2000, example = "Explain the Pythagorean theorem with a triangle")]
+    #[schema(
+        max_length = 2000,
+        example = "Explain the Pythagorean theorem with a triangle"
+    )]
     prompt: String,
     /// `low`, `medium` (if nothing is said), `high`, `production` or `4k`; Manim's own names (`low_quality`) too.
     #[serde(default)]
@@ -136,8 +139,14 @@ fn quality(name: Option<&str>) -> Result<Quality, ApiError> {
     let plain = if plain == "fourk" { "4k" } else { plain };
     plain.parse().map_err(|_| {
         let shown: String = name.chars().take(40).collect();
-        let all: Vec<&str> = Quality::ALL.iter().map(|quality| quality.as_str()).collect();
-        ApiError::invalid_field("/quality", format!("{shown:?} is no quality; there are {}", all.join(", ")))
+        let all: Vec<&str> = Quality::ALL
+            .iter()
+            .map(|quality| quality.as_str())
+            .collect();
+        ApiError::invalid_field(
+            "/quality",
+            format!("{shown:?} is no quality; there are {}", all.join(", ")),
+        )
     })
 }
 

@@ -50,7 +50,9 @@ pub(super) async fn plan(
     if body.prompt.trim().is_empty() || count > PROMPT_CHARS_MAX {
         return Err(ApiError::invalid_field(
             "/prompt",
-            format!("{count} characters; a prompt has 1 to {PROMPT_CHARS_MAX}, such as \"plot sin x from 0 to 2π\""),
+            format!(
+                "{count} characters; a prompt has 1 to {PROMPT_CHARS_MAX}, such as \"plot sin x from 0 to 2π\""
+            ),
         ));
     }
     let plan = understand(&body.prompt, body.fallback)?;

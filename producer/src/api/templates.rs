@@ -62,7 +62,13 @@ pub(super) struct TemplateView {
 }
 
 fn summary(app: &App, template: &'static Template) -> TemplateSummary {
-    let url = || format!("{}/v1/templates/{}/preview", app.parts().public_url, template.id);
+    let url = || {
+        format!(
+            "{}/v1/templates/{}/preview",
+            app.parts().public_url,
+            template.id
+        )
+    };
     TemplateSummary {
         id: &template.id,
         version: &template.version,
@@ -70,7 +76,10 @@ fn summary(app: &App, template: &'static Template) -> TemplateSummary {
         summary: &template.summary,
         group: template.group,
         needs_tex: template.needs_tex,
-        example: template.examples.first().map(|example| example.prompt.as_str()),
+        example: template
+            .examples
+            .first()
+            .map(|example| example.prompt.as_str()),
         preview: template.preview.is_some().then(url),
     }
 }
@@ -83,8 +92,12 @@ fn summary(app: &App, template: &'static Template) -> TemplateSummary {
     responses((status = 200, description = "All templates", body = TemplateList), Problems)
 )]
 pub(super) async fn list(State(app): State<App>, Tenant(_tenant): Tenant) -> Response {
-    let templates = templates::all().iter().map(|template| summary(&app, template));
-    let body = TemplateList { templates: templates.collect() };
+    let templates = templates::all()
+        .iter()
+        .map(|template| summary(&app, template));
+    let body = TemplateList {
+        templates: templates.collect(),
+    };
     ([(CACHE_CONTROL, CACHE)], Json(body)).into_response()
 }
 

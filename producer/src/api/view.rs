@@ -205,7 +205,10 @@ pub(super) fn artifacts(app: &App, record: &JobRecord) -> Vec<ArtifactView> {
 /// The name under which a browser saves it: `MyScene.mp4`, `MyScene-poster.png`.
 fn file_name(record: &JobRecord, key: &ArtifactKey) -> String {
     let payload = &record.payload;
-    let template = payload.template.as_ref().map(|template| template.id.as_str());
+    let template = payload
+        .template
+        .as_ref()
+        .map(|template| template.id.as_str());
     let stem = payload.request.input.scene().or(template);
     let stem = stem.map_or_else(|| record.id.to_string(), str::to_owned);
     if key.name().is_main() {

@@ -28,7 +28,6 @@ pub(super) struct Filled {
 /// What fillers look at.
 pub(super) struct Source<'a> {
     pub text: &'a Text,
-    pub template: &'a Template,
     pub entry: &'a Entry,
 }
 
@@ -41,16 +40,30 @@ pub(super) struct Slot {
 
 impl Slot {
     fn new<T>(value: Value, found: &Found<T>, bonus: f64) -> Self {
-        Self { value, at: vec![found.at.clone()], bonus }
+        Self {
+            value,
+            at: vec![found.at.clone()],
+            bonus,
+        }
     }
 }
 
 /// Fills what can be filled.
-pub(super) fn fill(text: &Text, template: &Template, entry: &Entry, common: &Map<String, Value>) -> Filled {
-    let source = Source { text, template, entry };
-    let mut filled = Filled { params: common.clone(), ..Filled::default() };
+pub(super) fn fill(
+    text: &Text,
+    template: &Template,
+    entry: &Entry,
+    common: &Map<String, Value>,
+) -> Filled {
+    let source = Source { text, entry };
+    let mut filled = Filled {
+        params: common.clone(),
+        ..Filled::default()
+    };
     for (name, schema) in template.properties() {
-        if filled.params.contains_key(name) || templates::is_common(name) && !entry.slots.contains_key(name) {
+        if filled.params.contains_key(name)
+            || templates::is_common(name) && !entry.slots.contains_key(name)
+        {
             continue;
         }
         let Some(slot) = source.slot(name, schema) else {
@@ -87,7 +100,9 @@ fn drop_refused(template: &Template, filled: &mut Filled) {
         if filled.params.len() == before {
             return;
         }
-        filled.evidence.retain(|evidence| !wrong.contains(&evidence.kind));
+        filled
+            .evidence
+            .retain(|evidence| !wrong.contains(&evidence.kind));
     }
 }
 
@@ -134,15 +149,28 @@ impl Source<'_> {
             }
             "formulas" => {
                 let most = schema["maxItems"].as_u64().map_or(4, |n| n as usize);
-                let found: Vec<_> = self.formulas(&schema["items"]).into_iter().take(most).collect();
+                let found: Vec<_> = self
+                    .formulas(&schema["items"])
+                    .into_iter()
+                    .take(most)
+                    .collect();
                 let value: Vec<&str> = found.iter().map(|f| f.value.0.as_str()).collect();
                 let at = found.iter().map(|f| f.at.clone()).collect();
-                (!value.is_empty()).then(|| Slot { value: json!(value), at, bonus: 1.5 })
+                (!value.is_empty()).then(|| Slot {
+                    value: json!(value),
+                    at,
+                    bonus: 1.5,
+                })
             }
             "equation" | "equations" => {
-                let of = if way == "equation" { schema } else { &schema["items"] };
+                let of = if way == "equation" {
+                    schema
+                } else {
+                    &schema["items"]
+                };
                 let names = variables(of);
-                let found = find::equations(lower, &names.iter().map(String::as_str).collect::<Vec<_>>());
+                let found =
+                    find::equations(lower, &names.iter().map(String::as_str).collect::<Vec<_>>());
                 let first = found.first()?;
                 let at = found.iter().map(|f| f.at.clone()).collect();
                 let value = if way == "equation" {
@@ -150,12 +178,20 @@ impl Source<'_> {
                 } else {
                     json!(found.iter().map(|f| &f.value).collect::<Vec<_>>())
                 };
-                Some(Slot { value, at, bonus: 1.5 })
+                Some(Slot {
+                    value,
+                    at,
+                    bonus: 1.5,
+                })
             }
             "interval" => {
                 let found = find::interval(lower)?;
                 let [from, to] = &found.value;
-                Some(Slot::new(json!([from.json(true), to.json(true)]), &found, 0.3))
+                Some(Slot::new(
+                    json!([from.json(true), to.json(true)]),
+                    &found,
+                    0.3,
+                ))
             }
             "from" | "to" => {
                 let found = find::interval(lower)?;
@@ -164,16 +200,24 @@ impl Source<'_> {
             }
             "at" => {
                 let found = find::place(lower)?;
-                let value = if found.value.value.is_finite() { found.value.json(texts) } else { json!(found.value.text) };
+                let value = if found.value.value.is_finite() {
+                    found.value.json(texts)
+                } else {
+                    json!(found.value.text)
+                };
                 Some(Slot::new(value, &found, 0.3))
             }
             "number" => {
-                let found = self.assigned(name).or_else(|| self.near(arg, name, schema))?;
+                let found = self
+                    .assigned(name)
+                    .or_else(|| self.near(arg, name, schema))?;
                 let first = found.value.first()?;
                 Some(Slot::new(first.json(texts), &found, 0.3))
             }
             "numbers" => {
-                let found = self.assigned(name).or_else(|| find::list(lower).filter(|_| arg != "assigned"))?;
+                let found = self
+                    .assigned(name)
+                    .or_else(|| find::list(lower).filter(|_| arg != "assigned"))?;
                 let texts = schema["items"]["type"].as_array().is_some();
                 let value: Vec<Value> = found.value.iter().map(|n| n.json(texts)).collect();
                 Some(Slot::new(json!(value), &found, 0.5))
@@ -200,18 +244,34 @@ impl Source<'_> {
                 })
             }
             "flag" => {
-                let words = if arg.is_empty() { name.replace('_', " ") } else { arg.to_owned() };
+                let words = if arg.is_empty() {
+                    name.replace('_', " ")
+                } else {
+                    arg.to_owned()
+                };
                 let at = words.split(',').find_map(|words| self.phrase(words))?;
-                Some(Slot { value: json!(true), at: vec![at], bonus: 0.3 })
+                Some(Slot {
+                    value: json!(true),
+                    at: vec![at],
+                    bonus: 0.3,
+                })
             }
             "colour" | "colours" => {
                 let found = self.colours();
                 let most = schema["maxItems"].as_u64().map_or(4, |n| n as usize);
                 let value: Vec<&String> = found.iter().map(|f| &f.value).take(most).collect();
                 let first = *value.first()?;
-                let value = if way == "colour" { json!(first) } else { json!(value) };
+                let value = if way == "colour" {
+                    json!(first)
+                } else {
+                    json!(value)
+                };
                 let at = found.iter().map(|f| f.at.clone()).collect();
-                Some(Slot { value, at, bonus: 0.2 })
+                Some(Slot {
+                    value,
+                    at,
+                    bonus: 0.2,
+                })
             }
             _ => shape::by(self, way, arg, schema),
         }
@@ -229,7 +289,9 @@ impl Source<'_> {
     }
 
     fn assigned(&self, name: &str) -> Option<Found<Vec<Num>>> {
-        let names: Vec<&str> = std::iter::once(name).chain(self.entry.names_of(name)).collect();
+        let names: Vec<&str> = std::iter::once(name)
+            .chain(self.entry.names_of(name))
+            .collect();
         let assigned = find::assigned(self.lower());
         assigned
             .into_iter()
@@ -255,7 +317,9 @@ impl Source<'_> {
             .collect();
         let whole = schema["type"] == "integer";
         let numbers = find::numbers(self.lower());
-        let numbers = numbers.into_iter().filter(|n| !whole || n.value.value.fract() == 0.0);
+        let numbers = numbers
+            .into_iter()
+            .filter(|n| !whole || n.value.value.fract() == 0.0);
         numbers
             .filter_map(|number| {
                 let gap = |at: &Range<usize>| {
@@ -276,7 +340,10 @@ impl Source<'_> {
                 Some((least, number))
             })
             .min_by_key(|(gap, _)| *gap)
-            .map(|(_, number)| Found { at: number.at, value: vec![number.value] })
+            .map(|(_, number)| Found {
+                at: number.at,
+                value: vec![number.value],
+            })
     }
 
     /// Where a phrase stands.
@@ -284,7 +351,11 @@ impl Source<'_> {
         let wanted = stems(phrase);
         let words = self.text.words();
         let fits = words.windows(wanted.len().max(1)).find(|window| {
-            !wanted.is_empty() && window.iter().zip(&wanted).all(|(word, stem)| word.stem == *stem)
+            !wanted.is_empty()
+                && window
+                    .iter()
+                    .zip(&wanted)
+                    .all(|(word, stem)| word.stem == *stem)
         })?;
         Some(fits.first()?.at.start..fits.last()?.at.end)
     }
@@ -299,8 +370,17 @@ impl Source<'_> {
                 let synonyms = self.entry.synonyms(value);
                 let at = std::iter::once(own.as_str())
                     .chain(synonyms)
-                    .find_map(|phrase| self.phrase(phrase).or_else(|| self.compound(phrase, arg)))?;
-                Some((at.start, Slot { value: json!(value), at: vec![at], bonus: 0.5 }))
+                    .find_map(|phrase| {
+                        self.phrase(phrase).or_else(|| self.compound(phrase, arg))
+                    })?;
+                Some((
+                    at.start,
+                    Slot {
+                        value: json!(value),
+                        at: vec![at],
+                        bonus: 0.5,
+                    },
+                ))
             })
             .collect();
         found.sort_by_key(|(at, _)| *at);
@@ -312,16 +392,22 @@ impl Source<'_> {
         if tail.is_empty() {
             return None;
         }
-        let compound = stem(&format!("{}{tail}", stem(word)));
+        let compound = stem(&format!("{word}{tail}"));
         let words = self.text.words();
-        words.into_iter().find(|word| word.stem == compound).map(|word| word.at)
+        words
+            .into_iter()
+            .find(|word| word.stem == compound)
+            .map(|word| word.at)
     }
 
     fn colours(&self) -> Vec<Found<String>> {
         let words = self.text.words();
         let named = words.into_iter().filter_map(|word| {
             let name = &self.lower()[word.at.clone()];
-            templates::is_colour(name).then(|| Found { at: word.at.clone(), value: name.to_owned() })
+            templates::is_colour(name).then(|| Found {
+                at: word.at.clone(),
+                value: name.to_owned(),
+            })
         });
         named.take(8).collect()
     }
@@ -330,7 +416,11 @@ impl Source<'_> {
     pub(super) fn subject(&self) -> String {
         let raw = self.text.raw.as_str();
         let after = raw.split_once(':').map_or("", |(_, after)| after).trim();
-        if after.is_empty() { as_title(raw) } else { capital(after.lines().next().unwrap_or(after)) }
+        if after.is_empty() {
+            as_title(raw)
+        } else {
+            capital(after.lines().next().unwrap_or(after))
+        }
     }
 }
 
@@ -340,7 +430,11 @@ fn is_number(schema: &Value) -> bool {
 
 fn variables(schema: &Value) -> Vec<String> {
     match schema["x-variables"].as_array() {
-        Some(names) => names.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        Some(names) => names
+            .iter()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect(),
         None => vec!["x".to_owned()],
     }
 }

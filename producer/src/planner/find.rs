@@ -33,7 +33,8 @@ impl Num {
     }
 }
 
-const NUM: &str = r"[-−+]?(?:\d|\.\d|π|√|pi\b|sqrt|tau\b)(?:\d|\.\d|π|√|pi\b|°|/|\*|\^|\(|\)|²)*";
+const NUM: &str =
+    r"[-−+]?(?:\d|\.\d|π|√|pi\b|sqrt|tau\b|\be\b)(?:\d|\.\d|π|√|pi\b|°|/|\*|\^|\(|\)|²)*";
 
 fn regex(pattern: &str) -> Option<Regex> {
     Regex::new(&pattern.replace("NUM", NUM)).ok()
@@ -52,14 +53,14 @@ patterns! {
     BOUNDS = r"(NUM)\s*(?:≤|<=|<)\s*[a-zθ]\s*(?:≤|<=|<)\s*(NUM)";
     AT = r"\b(?:at|around|near|about|centred at|centered at|through|point)\s+(?:the\s+point\s+)?(?:[a-z]\s*=\s*)?(NUM)";
     APPROACHES = r"\b(?:[a-z]\s*(?:→|->)|[a-z]\s+(?:tends|goes|approaches)(?:\s+to)?|approaches|tends to)\s*(NUM|∞|infinity)";
-    ASSIGNED = r"\b([a-zθ][a-z0-9_]{0,11})\s*(?:=|:)\s*((?:NUM)(?:\s*(?:,|and)\s*NUM\b(?:[^=:]|$))*)";
+    ASSIGNED = r"\b([a-zθ][a-z0-9_]{0,11})\s*(?:=|:)\s*((?:NUM)(?:\s*(?:,|and)\s*NUM)*)";
     NUMBER = r"NUM";
     LIST = r"(?:^|[^\w.])((?:NUM)(?:\s*(?:,\s*and|,|;|\s|\band\b)\s*(?:NUM))+)";
     POINT = r"[(⟨<]\s*(NUM)\s*[,|]\s*(NUM)(?:\s*[,|]\s*(NUM))?\s*[)⟩>]";
     MATRIX = r"\[\s*\[[^\[\]]*\](?:\s*,\s*\[[^\[\]]*\])*\s*\]";
     ROWS = r"[\[(]\s*((?:NUM)(?:[\s,]+NUM)*(?:\s*;\s*(?:NUM)(?:[\s,]+NUM)*)+)\s*[\])]";
-    EDGE = r"(?:^|[\s,;(])([a-z0-9]{1,12})\s*(?:--|-|–|—|->|→)\s*([a-z0-9]{1,12})(?:\s*(?::|=|\()\s*(\d+(?:\.\d+)?)\)?)?";
-    PAIR = r#"([a-z][a-z0-9 ]{0,24}?)\s*(?:=|:)\s*(-?\d+(?:\.\d+)?)\s*(?:%)?"#;
+    EDGE = r"(?:^|[\s,;(>→–-])([a-z0-9]{1,12})\s*(?:--|-|–|—|->|→)\s*([a-z0-9]{1,12})(?:\s*(?::|=|\()\s*(\d+(?:\.\d+)?)\)?)?";
+    PAIR = r#"([a-z][a-z0-9 ]{0,40}?)\s*(?:=|:|\s)\s*(-?\d+(?:\.\d+)?)\s*(?:%)?(?:$|[\s,;.])"#;
     QUOTED = r#"["“”„]([^"“”\n]{1,300})["“”]"#;
     DEGREES = r"(-?\d+(?:\.\d+)?)\s*(?:°|degrees?\b|deg\b)";
     FENCE = r"(?s)```([a-z0-9+#]*)[ \t]*\n(.*?)```";
@@ -68,7 +69,10 @@ patterns! {
 
 /// Reads a number as people write it.
 pub(super) fn number(text: &str) -> Option<Num> {
-    let text = text.trim().trim_end_matches(['.', '*', '/', '^', '(']).trim_start_matches('+');
+    let text = text
+        .trim()
+        .trim_end_matches(['.', '*', '/', '^', '('])
+        .trim_start_matches('+');
     let text = match (text.matches('(').count(), text.matches(')').count()) {
         (open, close) if close > open => text.trim_end_matches(')'),
         _ => text,
@@ -88,19 +92,29 @@ fn whole(found: &Captures<'_>) -> Range<usize> {
     found.get(0).map_or(0..0, |m| m.range())
 }
 
-fn all<'t>(regex: &'static LazyLock<Option<Regex>>, text: &'t str) -> impl Iterator<Item = Captures<'t>> {
+fn all<'t>(
+    regex: &'static LazyLock<Option<Regex>>,
+    text: &'t str,
+) -> impl Iterator<Item = Captures<'t>> {
     // A prompt has at most 2,000 characters; this is for those that are nothing but a list.
-    regex.iter().flat_map(move |regex| regex.captures_iter(text).take(200))
+    regex
+        .iter()
+        .flat_map(move |regex| regex.captures_iter(text).take(200))
 }
 
 /// `from 0 to 2π`, `[0, 5]`, `-1..1`, `0 ≤ x ≤ 3`.
 pub(super) fn interval(text: &str) -> Option<Found<[Num; 2]>> {
-    [&FROM_TO, &BOUNDS, &BRACKETS, &DOTS].into_iter().find_map(|regex| {
-        all(regex, text).find_map(|found| {
-            let value = [group(&found, 1)?, group(&found, 2)?];
-            Some(Found { at: whole(&found), value })
+    [&FROM_TO, &BOUNDS, &BRACKETS, &DOTS]
+        .into_iter()
+        .find_map(|regex| {
+            all(regex, text).find_map(|found| {
+                let value = [group(&found, 1)?, group(&found, 2)?];
+                Some(Found {
+                    at: whole(&found),
+                    value,
+                })
+            })
         })
-    })
 }
 
 /// `at 1`, `at x = 2`, `x → 0`.
@@ -108,10 +122,16 @@ pub(super) fn place(text: &str) -> Option<Found<Num>> {
     let of = |regex| {
         all(regex, text).find_map(|found| {
             let value = match &found[1] {
-                "∞" | "infinity" => Num { text: "inf".into(), value: f64::INFINITY },
+                "∞" | "infinity" => Num {
+                    text: "inf".into(),
+                    value: f64::INFINITY,
+                },
                 _ => group(&found, 1)?,
             };
-            Some(Found { at: whole(&found), value })
+            Some(Found {
+                at: whole(&found),
+                value,
+            })
         })
     };
     of(&APPROACHES).or_else(|| of(&AT))
@@ -129,7 +149,9 @@ pub(super) fn assigned(text: &str) -> Vec<(String, Found<Vec<Num>>)> {
 }
 
 fn numbers_in(text: &str) -> Vec<Num> {
-    all(&NUMBER, text).filter_map(|found| number(&found[0])).collect()
+    all(&NUMBER, text)
+        .filter_map(|found| number(&found[0]))
+        .collect()
 }
 
 /// All numbers.
@@ -151,7 +173,10 @@ pub(super) fn list(text: &str) -> Option<Found<Vec<Num>>> {
     all(&LIST, text)
         .map(|found| {
             let at = found.get(1).map_or(0..0, |m| m.range());
-            Found { value: numbers_in(&text[at.clone()]), at }
+            Found {
+                value: numbers_in(&text[at.clone()]),
+                at,
+            }
         })
         .filter(|found| found.value.len() >= 2)
         .max_by_key(|found| found.value.len())
@@ -163,7 +188,10 @@ pub(super) fn points(text: &str) -> Vec<Found<Vec<Num>>> {
         .filter_map(|found| {
             let mut value = vec![group(&found, 1)?, group(&found, 2)?];
             value.extend(group(&found, 3));
-            Some(Found { at: whole(&found), value })
+            Some(Found {
+                at: whole(&found),
+                value,
+            })
         })
         .collect()
 }
@@ -176,14 +204,23 @@ pub(super) fn matrices(text: &str) -> Vec<Found<Vec<Vec<Num>>>> {
     };
     let nested = all(&MATRIX, text).map(|found| {
         let inner = found[0].trim_matches(['[', ']', ' ']);
-        let rows = inner.split(']').map(numbers_in).filter(|row| !row.is_empty());
-        Found { at: whole(&found), value: rows.collect() }
+        let rows = inner
+            .split(']')
+            .map(numbers_in)
+            .filter(|row| !row.is_empty());
+        Found {
+            at: whole(&found),
+            value: rows.collect(),
+        }
     });
     let rows = all(&ROWS, text).map(|found| Found {
         at: whole(&found),
         value: found[1].split(';').map(numbers_in).collect(),
     });
-    nested.chain(rows).filter(|found| full(&found.value)).collect()
+    nested
+        .chain(rows)
+        .filter(|found| full(&found.value))
+        .collect()
 }
 
 /// An edge: from, to, and a weight if there is one.
@@ -211,7 +248,11 @@ pub(super) fn edges(text: &str) -> Vec<Found<Edge>> {
                 value: (a.as_str().to_uppercase(), b.as_str().to_uppercase(), weight),
             });
         }
-        at = if weight.is_none() { b.start().saturating_sub(1).max(at + 1) } else { whole(&found).end };
+        at = if weight.is_none() {
+            b.start().saturating_sub(1).max(at + 1)
+        } else {
+            whole(&found).end
+        };
         while at < text.len() && !text.is_char_boundary(at) {
             at += 1;
         }
@@ -238,7 +279,10 @@ pub(super) fn pairs(text: &str, written: &str) -> Vec<Found<(String, f64)>> {
                 name = name.strip_prefix(word).unwrap_or(name);
             }
             let value = found[2].parse().ok()?;
-            Some(Found { at: whole(&found), value: (name.trim().to_owned(), value) })
+            Some(Found {
+                at: whole(&found),
+                value: (name.trim().to_owned(), value),
+            })
         })
         .filter(|found| !found.value.0.is_empty())
         .collect()
@@ -249,7 +293,10 @@ pub(super) fn quoted(text: &str, written: &str) -> Vec<Found<String>> {
     all(&QUOTED, text)
         .filter_map(|found| {
             let inner = written.get(found.get(1)?.range())?;
-            Some(Found { at: whole(&found), value: inner.to_owned() })
+            Some(Found {
+                at: whole(&found),
+                value: inner.to_owned(),
+            })
         })
         .collect()
 }
@@ -257,7 +304,12 @@ pub(super) fn quoted(text: &str, written: &str) -> Vec<Found<String>> {
 /// `60°`, `45 degrees`.
 pub(super) fn degrees(text: &str) -> Vec<Found<Num>> {
     all(&DEGREES, text)
-        .filter_map(|found| Some(Found { at: whole(&found), value: group(&found, 1)? }))
+        .filter_map(|found| {
+            Some(Found {
+                at: whole(&found),
+                value: group(&found, 1)?,
+            })
+        })
         .collect()
 }
 
@@ -279,7 +331,10 @@ pub(super) fn layers(text: &str) -> Option<Found<Vec<Num>>> {
         .split(|c: char| !c.is_ascii_digit())
         .filter_map(number)
         .collect();
-    Some(Found { at: whole(&found), value })
+    Some(Found {
+        at: whole(&found),
+        value,
+    })
 }
 
 /// A stretch without spaces that could be part of a formula.
@@ -287,6 +342,9 @@ struct Chunk {
     at: Range<usize>,
     mathy: bool,
 }
+
+/// Most formulas or equations that are looked for: no template takes more.
+const FOUND_MAX: usize = 8;
 
 /// Words that read as formulas by accident.
 const NO_FORMULA: &[&str] = &["i", "e", "pie", "sine", "cosine", "exp", "tau", "a"];
@@ -301,16 +359,24 @@ fn chunks(text: &str, variables: &[&str]) -> Vec<Chunk> {
             ')' | '}' | ']' => depth -= 1,
             _ => {}
         }
-        let splits = c.is_whitespace() || ((c == ',' || c == ';' || c == '=' || c == '"' || c == ':' || c == '?') && depth <= 0);
+        let splits = c.is_whitespace()
+            || ((c == ',' || c == ';' || c == '=' || c == '"' || c == ':' || c == '?')
+                && depth <= 0);
         match (splits, start) {
             (true, Some(from)) => {
                 let mut end = at;
-                while end > from && text[from..end].ends_with(['.', '!']) && !text[from..end].ends_with("x!") {
+                while end > from
+                    && text[from..end].ends_with(['.', '!'])
+                    && !text[from..end].ends_with("x!")
+                {
                     end -= 1;
                 }
                 let word = &text[from..end];
                 let mathy = !word.is_empty() && formula::lexes(word, variables);
-                chunks.push(Chunk { at: from..end, mathy });
+                chunks.push(Chunk {
+                    at: from..end,
+                    mathy,
+                });
                 start = None;
             }
             (false, None) => start = Some(at),
@@ -318,7 +384,10 @@ fn chunks(text: &str, variables: &[&str]) -> Vec<Chunk> {
         }
         if splits && !c.is_whitespace() && at < text.len() {
             // What splits stands between two formulas.
-            chunks.push(Chunk { at: at..at + c.len_utf8(), mathy: false });
+            chunks.push(Chunk {
+                at: at..at + c.len_utf8(),
+                mathy: false,
+            });
         }
     }
     chunks
@@ -333,12 +402,16 @@ pub(super) fn formulas(text: &str, variables: &[&str]) -> Vec<Found<Formula>> {
     let chunks = chunks(text, variables);
     let mut found: Vec<Found<Formula>> = Vec::new();
     let mut first = 0;
-    while first < chunks.len() {
+    while first < chunks.len() && found.len() < FOUND_MAX {
         if !chunks[first].mathy {
             first += 1;
             continue;
         }
-        let run = chunks[first..].iter().take(LONGEST).take_while(|chunk| chunk.mathy).count();
+        let run = chunks[first..]
+            .iter()
+            .take(LONGEST)
+            .take_while(|chunk| chunk.mathy)
+            .count();
         let longest = (1..=run).rev().find_map(|count| {
             let at = chunks[first].at.start..chunks[first + count - 1].at.end;
             let written = &text[at.clone()];
@@ -349,7 +422,15 @@ pub(super) fn formulas(text: &str, variables: &[&str]) -> Vec<Found<Formula>> {
             variables
                 .iter()
                 .any(|variable| expr.has(variable))
-                .then(|| (count, Found { at, value: (written.to_owned(), expr) }))
+                .then(|| {
+                    (
+                        count,
+                        Found {
+                            at,
+                            value: (written.to_owned(), expr),
+                        },
+                    )
+                })
         });
         match longest {
             Some((count, formula)) => {
@@ -368,9 +449,20 @@ pub(super) fn formulas(text: &str, variables: &[&str]) -> Vec<Found<Formula>> {
 /// `sin`, `the cosine`: functions without their argument.
 fn named_functions(text: &str, variables: &[&str]) -> Vec<Found<Formula>> {
     const NAMES: &[(&str, &str)] = &[
-        ("sine", "sin"), ("sin", "sin"), ("cosine", "cos"), ("cos", "cos"), ("tan", "tan"), ("exp", "exp"),
-        ("ln", "ln"), ("arctan", "atan"), ("arcsin", "asin"), ("sinh", "sinh"), ("cosh", "cosh"), ("tanh", "tanh"),
-        ("logarithm", "ln"), ("exponential", "exp"),
+        ("sine", "sin"),
+        ("sin", "sin"),
+        ("cosine", "cos"),
+        ("cos", "cos"),
+        ("tan", "tan"),
+        ("exp", "exp"),
+        ("ln", "ln"),
+        ("arctan", "atan"),
+        ("arcsin", "asin"),
+        ("sinh", "sinh"),
+        ("cosh", "cosh"),
+        ("tanh", "tanh"),
+        ("logarithm", "ln"),
+        ("exponential", "exp"),
     ];
     let Some(variable) = variables.first() else {
         return Vec::new();
@@ -381,7 +473,10 @@ fn named_functions(text: &str, variables: &[&str]) -> Vec<Found<Formula>> {
         let start = word.as_ptr() as usize - text.as_ptr() as usize;
         let written = format!("{name}({variable})");
         let expr = formula::parse(&written, variables).ok()?;
-        Some(Found { at: start..start + word.len(), value: (written, expr) })
+        Some(Found {
+            at: start..start + word.len(),
+            value: (written, expr),
+        })
     });
     found.take(8).collect()
 }
@@ -391,18 +486,31 @@ pub(super) fn equations(text: &str, variables: &[&str]) -> Vec<Found<String>> {
     let chunks = chunks(text, variables);
     let mut found = Vec::new();
     for (middle, chunk) in chunks.iter().enumerate() {
+        if found.len() >= FOUND_MAX {
+            break;
+        }
         if &text[chunk.at.clone()] != "=" {
             continue;
         }
-        let before = chunks[..middle].iter().rev().take_while(|chunk| chunk.mathy).count();
-        let after = chunks[middle + 1..].iter().take_while(|chunk| chunk.mathy).count();
+        let before = chunks[..middle]
+            .iter()
+            .rev()
+            .take_while(|chunk| chunk.mathy)
+            .count();
+        let after = chunks[middle + 1..]
+            .iter()
+            .take_while(|chunk| chunk.mathy)
+            .count();
         let sides = (0..before).find_map(|skip| {
             (1..=after).rev().find_map(|count| {
                 let at = chunks[middle - before + skip].at.start..chunks[middle + count].at.end;
                 let written = &text[at.clone()];
                 let (left, right) = formula::parse_equation(written, variables).ok()?;
                 let any = variables.iter().any(|v| left.has(v) || right.has(v));
-                any.then(|| Found { at, value: written.to_owned() })
+                any.then(|| Found {
+                    at,
+                    value: written.to_owned(),
+                })
             })
         });
         found.extend(sides);

@@ -41,6 +41,8 @@ pub(super) struct Entry {
     synonyms: HashMap<String, Vec<String>>,
     /// How much of what has a form of its own counts; 1 if nothing is said.
     pub forms: Option<f64>,
+    /// Whether it shows the user's own words or numbers: what is missing must be asked for, not made up.
+    pub own: bool,
     /// Parameters for a prompt that names the template only; those of its first example if nothing is said.
     pub usual: Option<Map<String, Value>>,
 }
@@ -55,7 +57,11 @@ impl Entry {
 
     /// Other names of a parameter.
     pub fn names_of(&self, parameter: &str) -> impl Iterator<Item = &str> {
-        self.names.get(parameter).into_iter().flatten().map(String::as_str)
+        self.names
+            .get(parameter)
+            .into_iter()
+            .flatten()
+            .map(String::as_str)
     }
 }
 
@@ -95,22 +101,36 @@ static TABLE: LazyLock<Ready> = LazyLock::new(|| {
     for (id, entry) in &table.templates {
         let against = entry.not.iter().map(|(phrase, weight)| (phrase, -weight));
         for (phrase, weight) in entry.words.iter().map(|(p, w)| (p, *w)).chain(against) {
-            all.entry(stems(phrase)).or_default().push((id.clone(), weight));
+            all.entry(stems(phrase))
+                .or_default()
+                .push((id.clone(), weight));
         }
     }
-    let mut long_words: Vec<String> = all.keys().flatten().filter(|word| word.len() >= 6).cloned().collect();
+    let mut long_words: Vec<String> = all
+        .keys()
+        .flatten()
+        .filter(|word| word.len() >= 6)
+        .cloned()
+        .collect();
     long_words.sort();
     long_words.dedup();
     let mut phrases: HashMap<String, Vec<Phrase>> = HashMap::new();
     for (stems, weights) in all {
         if let Some(first) = stems.first() {
-            phrases.entry(first.clone()).or_default().push(Phrase { stems, weights });
+            phrases
+                .entry(first.clone())
+                .or_default()
+                .push(Phrase { stems, weights });
         }
     }
     for list in phrases.values_mut() {
         list.sort_by_key(|phrase| std::cmp::Reverse(phrase.stems.len()));
     }
-    Ready { table, phrases, long_words }
+    Ready {
+        table,
+        phrases,
+        long_words,
+    }
 });
 
 /// The table.
@@ -160,7 +180,11 @@ pub(super) fn said(text: &Text) -> HashMap<&'static str, Said> {
     for at in 0..words.len() {
         for phrase in TABLE.phrases.get(&words[at].1).into_iter().flatten() {
             let fits = words.len() - at >= phrase.stems.len()
-                && phrase.stems.iter().zip(&words[at..]).all(|(stem, word)| *stem == word.1);
+                && phrase
+                    .stems
+                    .iter()
+                    .zip(&words[at..])
+                    .all(|(stem, word)| *stem == word.1);
             if fits {
                 matches.push((at, at + phrase.stems.len(), phrase));
             }

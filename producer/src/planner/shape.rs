@@ -18,12 +18,19 @@ pub(super) fn by(source: &Source<'_>, way: &str, arg: &str, schema: &Value) -> O
             let n: usize = arg.parse().unwrap_or(0);
             let found = find::matrices(lower).into_iter().nth(n)?;
             let texts = schema["items"]["items"]["type"].as_array().is_some();
-            let rows: Vec<Vec<Value>> = found.value.iter().map(|row| row.iter().map(|n| n.json(texts)).collect()).collect();
+            let rows: Vec<Vec<Value>> = found
+                .value
+                .iter()
+                .map(|row| row.iter().map(|n| n.json(texts)).collect())
+                .collect();
             Source::slot_of(json!(rows), vec![found.at], 1.5)
         }
         "points" => {
             let found = find::points(lower);
-            let values: Vec<Value> = found.iter().map(|point| point_of(&point.value, &schema["items"])).collect();
+            let values: Vec<Value> = found
+                .iter()
+                .map(|point| point_of(&point.value, &schema["items"]))
+                .collect();
             let at = places(found.iter().map(|f| f.at.clone()).collect());
             (!values.is_empty()).then(|| Source::slot_of(json!(values), at, 0.8))?
         }
@@ -44,7 +51,10 @@ pub(super) fn by(source: &Source<'_>, way: &str, arg: &str, schema: &Value) -> O
         // A node: `from A`, `start at B`.
         "node" => {
             let edges = find::edges(lower);
-            let known: Vec<&str> = edges.iter().flat_map(|e| [e.value.0.as_str(), e.value.1.as_str()]).collect();
+            let known: Vec<&str> = edges
+                .iter()
+                .flat_map(|e| [e.value.0.as_str(), e.value.1.as_str()])
+                .collect();
             let words = source.text.words();
             let found = words.windows(2).find_map(|pair| {
                 let before = &lower[pair[0].at.clone()];
@@ -57,7 +67,10 @@ pub(super) fn by(source: &Source<'_>, way: &str, arg: &str, schema: &Value) -> O
         "pairs" => {
             let found = find::pairs(lower, raw);
             let item = &schema["items"];
-            let values: Vec<Value> = found.iter().map(|f| labelled(&f.value.0, f.value.1, item)).collect();
+            let values: Vec<Value> = found
+                .iter()
+                .map(|f| labelled(&f.value.0, f.value.1, item))
+                .collect();
             let at = found.iter().map(|f| f.at.clone()).collect();
             (values.len() >= 2).then(|| Source::slot_of(json!(values), at, 1.5))?
         }
@@ -73,9 +86,12 @@ pub(super) fn by(source: &Source<'_>, way: &str, arg: &str, schema: &Value) -> O
         }
         "heading" => {
             let (before, _) = raw.split_once(':')?;
-            let about = ["about ", "on ", "of ", "for "].iter().find_map(|word| before.rsplit_once(word).map(|(_, a)| a));
+            let about = ["about ", "on ", "of ", "for "]
+                .iter()
+                .find_map(|word| before.rsplit_once(word).map(|(_, a)| a));
             let heading = about.map_or_else(|| as_title(before), |about| capital(about.trim()));
-            (!heading.is_empty()).then(|| Source::slot_of(json!(heading), vec![0..before.len()], 0.0))?
+            (!heading.is_empty())
+                .then(|| Source::slot_of(json!(heading), vec![0..before.len()], 0.0))?
         }
         "versus" => versus(source, arg),
         "subject" => Source::slot_of(json!(source.subject()), vec![], 0.0),
@@ -105,7 +121,8 @@ pub(super) fn by(source: &Source<'_>, way: &str, arg: &str, schema: &Value) -> O
             let after_colon = raw.find(':').map(|at| at + 1);
             let after_word = || {
                 let ends = arg.split(',').filter(|word| !word.is_empty());
-                ends.filter_map(|word| lower.rfind(word).map(|at| at + word.len())).max()
+                ends.filter_map(|word| lower.rfind(word).map(|at| at + word.len()))
+                    .max()
             };
             let from = after_colon.or_else(after_word)?;
             let text = raw.get(from..)?.trim().trim_end_matches(['.', '?']);
@@ -113,7 +130,10 @@ pub(super) fn by(source: &Source<'_>, way: &str, arg: &str, schema: &Value) -> O
         }
         "fractions" => {
             let found = fractions(lower);
-            let values: Vec<Value> = found.iter().map(|f| json!({"numerator": f.value.0, "denominator": f.value.1})).collect();
+            let values: Vec<Value> = found
+                .iter()
+                .map(|f| json!({"numerator": f.value.0, "denominator": f.value.1}))
+                .collect();
             let at = found.iter().map(|f| f.at.clone()).collect();
             (!values.is_empty()).then(|| Source::slot_of(json!(values), at, 0.8))?
         }
@@ -149,13 +169,21 @@ pub(super) fn by(source: &Source<'_>, way: &str, arg: &str, schema: &Value) -> O
         "sides" => {
             let n: usize = arg.parse().unwrap_or(0);
             let found = find::list(lower)?;
-            let value = found.value.get(n)?.json(schema["type"].as_array().is_some());
+            let value = found
+                .value
+                .get(n)?
+                .json(schema["type"].as_array().is_some());
             Source::slot_of(value, vec![found.at], 0.3)
         }
         "code" => {
             let found = find::fence(lower, raw)?;
-            let value = if arg == "language" { &found.value.0 } else { &found.value.1 };
-            (!value.is_empty()).then(|| Source::slot_of(json!(value), vec![found.at.clone()], 4.0))?
+            let value = if arg == "language" {
+                &found.value.0
+            } else {
+                &found.value.1
+            };
+            (!value.is_empty())
+                .then(|| Source::slot_of(json!(value), vec![found.at.clone()], 4.0))?
         }
         "latex" => {
             let (from, to) = delimited(raw)?;
@@ -170,6 +198,200 @@ pub(super) fn by(source: &Source<'_>, way: &str, arg: &str, schema: &Value) -> O
             Source::slot_of(json!(at.1), vec![at.0], 0.5)
         }
         "complex" => complex(lower),
+        _ => lists(source, way, arg),
+    }
+}
+
+/// Lists of objects, each in a form that one template has.
+fn lists(source: &Source<'_>, way: &str, arg: &str) -> Option<Slot> {
+    let lower = source.text.lower.as_str();
+    let raw = source.text.raw.as_str();
+    match way {
+        // `client → API → DB`
+        "chain" => {
+            let from = raw.find(':').map_or(0, |at| at + 1);
+            let rest = raw.get(from..)?;
+            let rest = rest.replace("->", "→").replace("=>", "→");
+            if !rest.contains('→') {
+                return None;
+            }
+            let mut names: Vec<String> = Vec::new();
+            for (n, part) in rest.split(['→', ',', ';', '\n']).enumerate() {
+                let mut name = part.trim().trim_end_matches('.');
+                if n == 0 && from == 0 {
+                    name = after_last(
+                        name,
+                        &[" flow ", " diagram ", " of ", " from ", " pipeline "],
+                    );
+                }
+                if !name.is_empty() && !names.iter().any(|known| known == name) {
+                    names.push(name.to_owned());
+                }
+            }
+            (names.len() >= 2).then(|| Source::slot_of(json!(names), vec![from..raw.len()], 1.5))?
+        }
+        "chain_edges" => {
+            let from = raw.find(':').map(|at| at + 1)?;
+            let rest = raw.get(from..)?.replace("->", "→").replace("=>", "→");
+            let mut edges = Vec::new();
+            for path in rest.split([',', ';', '\n']) {
+                let names: Vec<&str> = path
+                    .split('→')
+                    .map(|name| name.trim().trim_end_matches('.'))
+                    .collect();
+                for pair in names.windows(2) {
+                    edges.push(json!({"from": pair[0], "to": pair[1]}));
+                }
+            }
+            (!edges.is_empty())
+                .then(|| Source::slot_of(json!(edges), vec![from..raw.len()], 0.0))?
+        }
+        // `628 Brahmagupta; 1202 Fibonacci`
+        "events" => {
+            let from = raw.find(':').map_or(0, |at| at + 1);
+            let rest = raw.get(from..)?;
+            let events: Vec<Value> = rest
+                .split([';', ',', '\n'])
+                .filter_map(|event| {
+                    let (when, what) = event.trim().split_once([' ', ':'])?;
+                    let is_date = when.chars().next()?.is_ascii_digit();
+                    is_date.then(|| json!({"when": when.trim_end_matches(':'), "what": what.trim().trim_end_matches('.')}))
+                })
+                .collect();
+            (events.len() >= 2)
+                .then(|| Source::slot_of(json!(events), vec![from..raw.len()], 1.5))?
+        }
+        // `3 red 2 blue`
+        "urn" => {
+            let words = source.text.words();
+            let mut urn = Vec::new();
+            let mut at = Vec::new();
+            for pair in words.windows(2) {
+                let name = &lower[pair[1].at.clone()];
+                if let Ok(count @ 1..=100) = lower[pair[0].at.clone()].parse::<u32>()
+                    && name.len() > 2
+                    && name.chars().all(char::is_alphabetic)
+                    && !matches!(
+                        name,
+                        "draws" | "draw" | "times" | "stages" | "coins" | "dice" | "and"
+                    )
+                {
+                    urn.push(json!({"outcome": name, "count": count}));
+                    at.push(pair[0].at.start..pair[1].at.end);
+                }
+            }
+            (urn.len() >= 2).then(|| Source::slot_of(json!(urn), at, 1.0))?
+        }
+        "inserts" => {
+            let values: Vec<Value> = match find::list(lower) {
+                Some(found) => found.value.iter().map(|n| n.json(false)).collect(),
+                None => {
+                    let from = ["words ", "word ", " of ", " for ", ": "]
+                        .iter()
+                        .find_map(|mark| lower.find(mark).map(|at| at + mark.len()))?;
+                    let rest = raw.get(from..)?;
+                    let rest = after_last(rest, &["the word ", "words "]);
+                    let names = rest
+                        .split([',', ' '])
+                        .map(|word| word.trim_matches(['.', '"', '\'']));
+                    let names: Vec<&str> = names
+                        .filter(|word| !word.is_empty() && *word != "and")
+                        .collect();
+                    (names.len() <= 12).then(|| names.iter().map(|word| json!(word)).collect())?
+                }
+            };
+            let op = |value: &Value| json!({"op": "insert", "value": value});
+            let list: Vec<Value> = values.iter().take(12).map(op).collect();
+            (!list.is_empty()).then(|| Source::slot_of(json!(list), vec![], 0.5))?
+        }
+        "angles" => {
+            let degrees = find::degrees(lower);
+            let found: Vec<Found<Num>> = if degrees.is_empty() {
+                find::numbers(lower)
+            } else {
+                degrees
+            };
+            let values: Vec<Value> = found.iter().map(|n| n.value.json(true)).take(3).collect();
+            let at = found.iter().map(|f| f.at.clone()).collect();
+            (!values.is_empty()).then(|| Source::slot_of(json!(values), at, 0.5))?
+        }
+        "radians" => lower
+            .contains(['π'])
+            .then(|| Source::slot_of(json!("radians"), vec![], 0.0))?,
+        // `-3 + 5`: where it starts, and the jumps.
+        "sum" => {
+            let numbers = find::numbers(lower);
+            let first = numbers.first()?;
+            let second = numbers.get(1)?;
+            let between = lower.get(first.at.end..second.at.start)?.trim();
+            // A sign may have been taken for the second number's own.
+            let joined = second.at.start > first.at.end
+                && (between == "+" || between == "-" || between == "−")
+                || lower[second.at.clone()].starts_with(['+', '-', '−']);
+            if !joined {
+                return None;
+            }
+            if arg == "start" {
+                return Source::slot_of(first.value.json(true), vec![first.at.clone()], 0.3);
+            }
+            let jumps: Vec<Value> = numbers[1..]
+                .iter()
+                .map(|n| {
+                    let before = lower[..n.at.start].trim_end();
+                    let minus = before.ends_with(['-', '−']);
+                    if minus {
+                        json!(super::formula::number(-n.value.value))
+                    } else {
+                        n.value.json(true)
+                    }
+                })
+                .collect();
+            Source::slot_of(
+                json!(jumps),
+                numbers[1..].iter().map(|n| n.at.clone()).collect(),
+                0.3,
+            )
+        }
+        "marks" => {
+            let numbers = find::list(lower)?;
+            if find::interval(lower).is_some() || lower.contains('[') {
+                return None;
+            }
+            let points: Vec<Value> = numbers
+                .value
+                .iter()
+                .map(|n| json!({"at": n.json(true)}))
+                .collect();
+            Source::slot_of(json!(points), vec![numbers.at], 0.3)
+        }
+        "logic" => logic(source),
+        "ordinal" => {
+            const NAMES: &[(&str, u32)] = &[
+                ("square", 2),
+                ("cube", 3),
+                ("third", 3),
+                ("fourth", 4),
+                ("fifth", 5),
+                ("sixth", 6),
+                ("seventh", 7),
+                ("eighth", 8),
+                ("5th", 5),
+                ("3rd", 3),
+                ("4th", 4),
+                ("6th", 6),
+                ("7th", 7),
+                ("8th", 8),
+                ("12th", 12),
+            ];
+            let (name, n) = NAMES
+                .iter()
+                .find(|(name, _)| source.phrase(name).is_some())?;
+            Source::slot_of(json!(n), vec![source.phrase(name)?], 0.3)
+        }
+        "one" => source
+            .phrase("unity")
+            .or_else(|| source.phrase("roots of 1"))
+            .and_then(|at| Source::slot_of(json!(["1"]), vec![at], 0.3)),
         _ => None,
     }
 }
@@ -180,10 +402,22 @@ fn point_of(point: &[Num], schema: &Value) -> Value {
     let texts = |schema: &Value| schema["type"].as_array().is_some();
     match names {
         Some(names) => {
-            let fields = ["x", "y", "z"].iter().zip(point).filter(|(name, _)| names.contains_key(**name));
-            Value::Object(fields.map(|(name, n)| ((*name).to_owned(), n.json(texts(&names[*name])))).collect())
+            let fields = ["x", "y", "z"]
+                .iter()
+                .zip(point)
+                .filter(|(name, _)| names.contains_key(**name));
+            Value::Object(
+                fields
+                    .map(|(name, n)| ((*name).to_owned(), n.json(texts(&names[*name]))))
+                    .collect(),
+            )
         }
-        None => json!(point.iter().map(|n| n.json(texts(&schema["items"]))).collect::<Vec<_>>()),
+        None => json!(
+            point
+                .iter()
+                .map(|n| n.json(texts(&schema["items"])))
+                .collect::<Vec<_>>()
+        ),
     }
 }
 
@@ -226,7 +460,12 @@ fn labelled(label: &str, value: f64, schema: &Value) -> Value {
     let Some(fields) = schema["properties"].as_object() else {
         return json!([label, number]);
     };
-    let name = |names: &[&'static str]| names.iter().find(|name| fields.contains_key(**name)).copied();
+    let name = |names: &[&'static str]| {
+        names
+            .iter()
+            .find(|name| fields.contains_key(**name))
+            .copied()
+    };
     let mut row = Map::new();
     if let Some(name) = name(&["label", "name", "what", "outcome", "category"]) {
         row.insert(name.into(), json!(label));
@@ -241,20 +480,37 @@ fn labelled(label: &str, value: f64, schema: &Value) -> Value {
 fn items(raw: &str) -> Option<(Range<usize>, Vec<String>)> {
     let clean = |part: &str| {
         let part = part.trim().trim_start_matches(['-', '*', '•', '–']).trim();
-        let part = part.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start_matches(['.', ')']).trim();
+        let part = part
+            .trim_start_matches(|c: char| c.is_ascii_digit())
+            .trim_start_matches(['.', ')'])
+            .trim();
         let part = part.strip_prefix("and ").unwrap_or(part);
         capital(part.trim_end_matches(['.', ';', ',']))
     };
     let from = raw.find([':', '\n']).map(|at| at + 1)?;
     let rest = raw.get(from..)?;
-    let separator = [";", "\n", ",", ". "].into_iter().find(|mark| rest.trim().contains(mark))?;
-    let items: Vec<String> = rest.split(separator).map(clean).filter(|item| !item.is_empty()).collect();
+    let separator = [";", "\n", ",", ". "]
+        .into_iter()
+        .find(|mark| rest.trim().contains(mark))?;
+    let items: Vec<String> = rest
+        .split(separator)
+        .map(clean)
+        .filter(|item| !item.is_empty())
+        .collect();
     Some((from..raw.len(), items))
 }
 
 /// `A vs B`: what stands on a side.
 fn versus(source: &Source<'_>, side: &str) -> Option<Slot> {
-    const MARKS: &[&str] = &[" versus ", " vs. ", " vs ", " compared to ", " compared with ", " against ", " or "];
+    const MARKS: &[&str] = &[
+        " versus ",
+        " vs. ",
+        " vs ",
+        " compared to ",
+        " compared with ",
+        " against ",
+        " or ",
+    ];
     let lower = source.text.lower.as_str();
     let raw = source.text.raw.as_str();
     let between = || {
@@ -268,20 +524,48 @@ fn versus(source: &Source<'_>, side: &str) -> Option<Slot> {
         .or_else(between)
         .or_else(|| {
             let from = lower.find("compare ")? + "compare ".len();
-            let mark = [" and ", " with ", " to "].into_iter().find(|mark| lower[from..].contains(mark))?;
+            let mark = [" and ", " with ", " to "]
+                .into_iter()
+                .find(|mark| lower[from..].contains(mark))?;
             let at = from + lower[from..].find(mark)?;
             Some((from, at, at + mark.len()))
         })?;
-    let (at, text) = if side == "left" { (start..end, raw.get(start..end)?) } else { (next..raw.len(), raw.get(next..)?) };
+    let (at, text) = if side == "left" {
+        (start..end, raw.get(start..end)?)
+    } else {
+        (next..raw.len(), raw.get(next..)?)
+    };
     let (title, list) = match text.split_once([':', '(']) {
         Some((title, list)) => (title, list.trim_end_matches(')')),
         None => (text.split(['.', '\n']).next().unwrap_or(text), ""),
     };
     let mut title = as_title(title);
-    for word in ["Compare ", "Comparison of ", "The difference between ", "Difference between "] {
+    for word in [
+        "Compare ",
+        "Comparison of ",
+        "The difference between ",
+        "Difference between ",
+    ] {
         title = title.strip_prefix(word).map_or(title.clone(), capital);
     }
-    let items: Vec<String> = list.split([',', ';']).map(|item| capital(item.trim().trim_end_matches('.'))).filter(|i| !i.is_empty()).take(6).collect();
+    // `TCP vs UDP: reliable / fast`: the sides' items are after the second name.
+    let all = raw.split_once(':').map_or("", |(_, after)| after);
+    let list = match all.split_once('/') {
+        Some((left, right)) => {
+            if side == "left" {
+                left
+            } else {
+                right
+            }
+        }
+        None => list,
+    };
+    let items: Vec<String> = list
+        .split([',', ';'])
+        .map(|item| item.trim().trim_end_matches('.').to_owned())
+        .filter(|i| !i.is_empty())
+        .take(6)
+        .collect();
     let mut value = json!({"title": title});
     if !items.is_empty() {
         value["items"] = json!(items);
@@ -298,7 +582,10 @@ fn fractions(lower: &str) -> Vec<Found<(u64, u64)>> {
         if let Some((top, bottom)) = word.split_once('/')
             && let (Ok(top), Ok(bottom)) = (top.parse(), bottom.parse())
         {
-            found.push(Found { at: at..at + word.len(), value: (top, bottom) });
+            found.push(Found {
+                at: at..at + word.len(),
+                value: (top, bottom),
+            });
         }
     }
     found.truncate(8);
@@ -307,22 +594,27 @@ fn fractions(lower: &str) -> Vec<Found<(u64, u64)>> {
 
 /// `$…$`, `\(…\)`, `\[…\]`.
 fn delimited(raw: &str) -> Option<(usize, usize)> {
-    [("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]")].into_iter().find_map(|(open, close)| {
-        let from = raw.find(open)? + open.len();
-        let to = from + raw.get(from..)?.find(close)?;
-        (to > from).then_some((from, to))
-    })
+    [("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]")]
+        .into_iter()
+        .find_map(|(open, close)| {
+            let from = raw.find(open)? + open.len();
+            let to = from + raw.get(from..)?.find(close)?;
+            (to > from).then_some((from, to))
+        })
 }
 
 /// `1+i`, `2-3i`, `i`: numbers with an imaginary part, in the form of texts.
 fn complex(lower: &str) -> Option<Slot> {
-    let is_part = |c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '−' | 'i' | '.' | '(' | ')');
+    let is_part =
+        |c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '−' | 'i' | '.' | '(' | ')');
     let mut values = Vec::new();
     let mut at = Vec::new();
     for word in lower.split(|c: char| !(is_part(c) || c.is_alphanumeric())) {
         let text = word.trim_matches(['(', ')', '.']);
         let shape = !text.is_empty() && text.chars().all(is_part);
-        let parsed = shape.then(|| super::formula::parse(text, &[]).ok()).flatten();
+        let parsed = shape
+            .then(|| super::formula::parse(text, &[]).ok())
+            .flatten();
         if parsed.is_some() && text.ends_with('i') {
             let start = word.as_ptr() as usize - lower.as_ptr() as usize;
             values.push(text.replace('−', "-"));
@@ -330,4 +622,71 @@ fn complex(lower: &str) -> Option<Slot> {
         }
     }
     (!values.is_empty()).then(|| Source::slot_of(json!(values), at, 1.0))?
+}
+
+fn after_last<'a>(text: &'a str, marks: &[&str]) -> &'a str {
+    let lower = text.to_ascii_lowercase();
+    let cut = marks
+        .iter()
+        .filter_map(|mark| lower.rfind(mark).map(|at| at + mark.len()))
+        .max();
+    text[cut.unwrap_or(0)..].trim()
+}
+
+/// `NOT (A AND B)`, `p implies q`.
+fn logic(source: &Source<'_>) -> Option<Slot> {
+    const WORDS: &[&str] = &["and", "or", "not", "xor", "nand", "nor", "implies", "iff"];
+    let raw = source.text.raw.as_str();
+    let is_name = |word: &str| word.len() == 1 && word.chars().all(|c| c.is_ascii_alphabetic());
+    let known = |word: &str| is_name(word) || WORDS.contains(&word.to_ascii_lowercase().as_str());
+    let mut best: Option<Range<usize>> = None;
+    let mut open: Option<Range<usize>> = None;
+    let close = |open: &mut Option<Range<usize>>, best: &mut Option<Range<usize>>| {
+        if let Some(at) = open.take()
+            && best.as_ref().is_none_or(|best| at.len() > best.len())
+        {
+            *best = Some(at);
+        }
+    };
+    for word in raw.split_whitespace() {
+        let start = word.as_ptr() as usize - raw.as_ptr() as usize;
+        let mut letters = word
+            .split(|c: char| !c.is_ascii_alphabetic())
+            .filter(|part| !part.is_empty());
+        let operator = word.chars().any(|c| "∧∨¬→⇒↔⇔&|!~⊕".contains(c));
+        let fits = letters.clone().all(known) && (letters.next().is_some() || operator);
+        // `a` may be an article.
+        if fits && !(open.is_none() && word == "a") {
+            let from = open.as_ref().map_or(start, |at| at.start);
+            open = Some(from..start + word.len());
+        } else {
+            close(&mut open, &mut best);
+        }
+    }
+    close(&mut open, &mut best);
+    let at = best?;
+    let text = raw[at.clone()].trim_end_matches(['.', '?', ',']);
+    let mut words = Vec::new();
+    for part in text.split_inclusive(|c: char| !c.is_ascii_alphabetic()) {
+        let (word, rest) = match part.find(|c: char| !c.is_ascii_alphabetic()) {
+            Some(cut) => part.split_at(cut),
+            None => (part, ""),
+        };
+        words.push(if word.len() > 1 {
+            word.to_ascii_uppercase()
+        } else {
+            word.to_owned()
+        });
+        words.push(rest.to_owned());
+    }
+    let has = |c: &str| {
+        WORDS.iter().any(|word| {
+            c.to_ascii_lowercase()
+                .split(|c: char| !c.is_alphabetic())
+                .any(|w| w == *word)
+        })
+    };
+    let text = words.concat();
+    (has(&text) || text.chars().any(|c| "∧∨¬→⇒↔⇔&|!~⊕".contains(c)))
+        .then(|| Source::slot_of(json!(text), vec![at], 1.0))?
 }

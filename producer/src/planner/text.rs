@@ -82,10 +82,19 @@ pub(super) fn stem(word: &str) -> String {
     let rest = if word.ends_with("ss") || word.ends_with("us") || word.ends_with("is") {
         word
     } else {
-        cut("sses", 2).map_or_else(|| cut("s", 3).unwrap_or(word), |rest| &word[..rest.len() + 2])
+        cut("sses", 2).map_or_else(
+            || cut("s", 3).unwrap_or(word),
+            |rest| &word[..rest.len() + 2],
+        )
     };
-    let shorter = |ending: &str| rest.strip_suffix(ending).filter(|rest| rest.len() >= 4 && rest.is_ascii());
-    let base = ["ing", "ed", "e"].into_iter().find_map(shorter).unwrap_or(rest);
+    let shorter = |ending: &str| {
+        rest.strip_suffix(ending)
+            .filter(|rest| rest.len() >= 4 && rest.is_ascii())
+    };
+    let base = ["ing", "ed", "e"]
+        .into_iter()
+        .find_map(shorter)
+        .unwrap_or(rest);
     base.to_owned()
 }
 
@@ -101,12 +110,67 @@ pub(super) fn stems(phrase: &str) -> Vec<String> {
 
 /// Words with which people begin, and that say nothing.
 const FILLERS: &[&str] = &[
-    "please", "can you", "could you", "would you", "i want", "i need", "i would like", "i'd like", "make", "create",
-    "generate", "produce", "render", "build", "draw", "give me", "show me", "show", "let me see", "animate",
-    "visualize", "visualise", "illustrate", "explain", "explaining", "demonstrate", "display", "present", "teach me",
-    "teach", "tell me about", "to see", "to", "a", "an", "the", "me", "us", "video", "animation", "film", "clip",
-    "movie", "short", "nice", "simple", "of", "about", "that", "which", "shows", "showing", "how", "what is", "for",
-    "on", "my", "students", "class", "in", "we",
+    "please",
+    "can you",
+    "could you",
+    "would you",
+    "i want",
+    "i need",
+    "i would like",
+    "i'd like",
+    "make",
+    "create",
+    "generate",
+    "produce",
+    "render",
+    "build",
+    "draw",
+    "give me",
+    "show me",
+    "show",
+    "let me see",
+    "animate",
+    "visualize",
+    "visualise",
+    "illustrate",
+    "explain",
+    "explaining",
+    "demonstrate",
+    "display",
+    "present",
+    "teach me",
+    "teach",
+    "tell me about",
+    "to see",
+    "to",
+    "a",
+    "an",
+    "the",
+    "me",
+    "us",
+    "video",
+    "animation",
+    "film",
+    "clip",
+    "movie",
+    "short",
+    "nice",
+    "simple",
+    "of",
+    "about",
+    "that",
+    "which",
+    "shows",
+    "showing",
+    "how",
+    "what is",
+    "for",
+    "on",
+    "my",
+    "students",
+    "class",
+    "in",
+    "we",
 ];
 
 /// A prompt without the words with which people begin, as a title: with a capital, without a stop at the end.
@@ -116,9 +180,11 @@ pub(super) fn as_title(text: &str) -> String {
         let lower = rest.to_ascii_lowercase();
         for filler in FILLERS {
             if let Some(after) = lower.strip_prefix(filler)
-                && (after.is_empty() || after.starts_with(|c: char| !c.is_alphanumeric() && c != '\''))
+                && (after.is_empty()
+                    || after.starts_with(|c: char| !c.is_alphanumeric() && c != '\''))
             {
-                let cut = rest[rest.len() - after.len()..].trim_start_matches([' ', ',', ':', '\n']);
+                let cut =
+                    rest[rest.len() - after.len()..].trim_start_matches([' ', ',', ':', '\n']);
                 if cut.is_empty() {
                     break 'cut;
                 }
@@ -143,7 +209,10 @@ pub(super) fn capital(text: &str) -> String {
     let mut chars = text.chars();
     match chars.next() {
         // A formula stays as it is.
-        Some(first) if chars.clone().next().is_some_and(char::is_alphabetic) => {
+        Some(first)
+            if first == 'a' && chars.as_str().starts_with(' ')
+                || chars.clone().next().is_some_and(char::is_alphabetic) =>
+        {
             first.to_uppercase().chain(chars).collect()
         }
         _ => text.to_owned(),

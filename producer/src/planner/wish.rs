@@ -56,7 +56,8 @@ static WISHES: LazyLock<Vec<(Regex, Wish)>> = LazyLock::new(|| {
     let film = r"(?:\s+(?:video|animation|film|clip|movie|format|mode|aspect|aspect ratio|shape|version|output|file|quality))";
     let optional = format!("{film}?");
     let of = |words: &str, tail: &str, wish: Wish| {
-        let pattern = format!(r"(?:\b(?:in|as|with|as an?|for)\s+)?(?:\ban?\s+)?\b(?:{words})\b{tail}");
+        let pattern =
+            format!(r"(?:\b(?:in|as|with|as an?|for)\s+)?(?:\ban?\s+)?\b(?:{words})\b{tail}");
         Regex::new(&pattern).ok().map(|regex| (regex, wish))
     };
     [
@@ -76,8 +77,8 @@ static WISHES: LazyLock<Vec<(Regex, Wish)>> = LazyLock::new(|| {
         of(r"transparent(?: background)?|without (?:a )?background", "", Wish::Transparent),
         of(r"light (?:theme|mode|palette|background)|white background", "", Wish::Param("palette", "light")),
         of(r"dark (?:theme|mode|palette|background)|black background", "", Wish::Param("palette", "dark")),
-        of(r"slowly|slow(?: pace| motion)?|at a slow pace", "", Wish::Param("pace", "slow")),
-        of(r"quickly|fast(?: pace)?|at a fast pace", "", Wish::Param("pace", "fast")),
+        of(r"slowly|slow pace|slow motion|at a slow pace", "", Wish::Param("pace", "slow")),
+        of(r"quickly|fast pace|at a fast pace", "", Wish::Param("pace", "fast")),
         of(r"\d+(?:\.\d+)?[- ]?(?:seconds?|secs?|minutes?|mins?)(?: long)?", "", Wish::Nothing),
         of(r"\d+ ?fps", "", Wish::Nothing),
     ]
@@ -86,23 +87,32 @@ static WISHES: LazyLock<Vec<(Regex, Wish)>> = LazyLock::new(|| {
     .collect()
 });
 
-static BACKGROUND: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r"\b(?:on|with|over)\s+an?\s+(#[0-9a-f]{3,6}|[a-z]+)\s+background\b").ok());
+static BACKGROUND: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"\b(?:on|with|over)\s+an?\s+(#[0-9a-f]{3,6}|[a-z]+)\s+background\b").ok()
+});
 static QUOTED_TITLE: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(r#"(?:\b(?:with|and)\s+)?(?:\b(?:the|a|an)\s+)?\b(subtitle|title|titled|called|headed|headline|named)\s*(?:card\s*)?[:=]?\s*(?:saying\s+|reading\s+)?["“”„'‘]([^"“”'’\n]{1,160})["“”'’]"#).ok()
 });
 static TITLE_ABOUT: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(r"\b(?:with\s+)?(?:an?|the)?\s*title\s+(?:about|on|saying|of)\s+([^,.;\n]{1,80})").ok()
+    Regex::new(r"\b(?:with\s+)?(?:an?|the)?\s*title\s+(?:about|on|saying|of)\s+([^,.;\n]{1,80})")
+        .ok()
 });
 
 /// Finds wishes, and takes them out of the text; common parameters go into `params`.
-pub(super) fn find(text: &mut Text, params: &mut Map<String, Value>, evidence: &mut Vec<Evidence>) -> Wishes {
+pub(super) fn find(
+    text: &mut Text,
+    params: &mut Map<String, Value>,
+    evidence: &mut Vec<Evidence>,
+) -> Wishes {
     let mut wishes = Wishes::default();
     let mut note = |kind: &str, at: Range<usize>, text: &Text| {
         evidence.push(Evidence::new(kind, at, text));
     };
     titles(text, params, &mut note);
-    if let Some(found) = BACKGROUND.as_ref().and_then(|regex| regex.captures(&text.lower)) {
+    if let Some(found) = BACKGROUND
+        .as_ref()
+        .and_then(|regex| regex.captures(&text.lower))
+    {
         let (all, colour) = (found.get(0).map(|m| m.range()), found.get(1));
         if let (Some(all), Some(colour)) = (all, colour)
             && (crate::templates::is_colour(colour.as_str()))
@@ -136,21 +146,40 @@ pub(super) fn find(text: &mut Text, params: &mut Map<String, Value>, evidence: &
     wishes
 }
 
-fn titles(text: &mut Text, params: &mut Map<String, Value>, note: &mut impl FnMut(&str, Range<usize>, &Text)) {
-    while let Some(found) = QUOTED_TITLE.as_ref().and_then(|regex| regex.captures(&text.lower)) {
-        let (Some(all), Some(word), Some(quoted)) = (found.get(0), found.get(1), found.get(2)) else {
+fn titles(
+    text: &mut Text,
+    params: &mut Map<String, Value>,
+    note: &mut impl FnMut(&str, Range<usize>, &Text),
+) {
+    while let Some(found) = QUOTED_TITLE
+        .as_ref()
+        .and_then(|regex| regex.captures(&text.lower))
+    {
+        let (Some(all), Some(word), Some(quoted)) = (found.get(0), found.get(1), found.get(2))
+        else {
             break;
         };
-        let name = if word.as_str() == "subtitle" { "subtitle" } else { "title" };
+        let name = if word.as_str() == "subtitle" {
+            "subtitle"
+        } else {
+            "title"
+        };
         // The card itself still has to be found.
         let is_card = all.as_str().contains("card");
         let (all, quoted) = (all.range(), quoted.range());
+        let quote = text.lower[..quoted.start]
+            .char_indices()
+            .next_back()
+            .map_or(quoted.start, |(at, _)| at);
         params.insert(name.into(), json!(text.written(&quoted)));
         note(name, all.clone(), text);
-        text.blank(if is_card { quoted } else { all });
+        // The quotes go too, or it would be found again.
+        text.blank(if is_card { quote..all.end } else { all });
     }
     if !params.contains_key("title")
-        && let Some(found) = TITLE_ABOUT.as_ref().and_then(|regex| regex.captures(&text.lower))
+        && let Some(found) = TITLE_ABOUT
+            .as_ref()
+            .and_then(|regex| regex.captures(&text.lower))
         && let (Some(all), Some(about)) = (found.get(0), found.get(1))
     {
         let (all, about) = (all.range(), about.range());

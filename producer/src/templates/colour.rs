@@ -38,11 +38,17 @@ pub(super) fn parse(text: &str) -> Result<String, String> {
     if let Some((_, hex)) = NAMED.iter().find(|(name, _)| *name == lower) {
         return Ok((*hex).to_owned());
     }
-    let digits: Vec<char> = lower.strip_prefix('#').unwrap_or_default().chars().collect();
+    let digits: Vec<char> = lower
+        .strip_prefix('#')
+        .unwrap_or_default()
+        .chars()
+        .collect();
     match digits.len() {
         3 | 6 if digits.iter().all(char::is_ascii_hexdigit) => {
             let times = 6 / digits.len();
-            let wide = digits.iter().flat_map(|digit| std::iter::repeat_n(digit, times));
+            let wide = digits
+                .iter()
+                .flat_map(|digit| std::iter::repeat_n(digit, times));
             Ok(std::iter::once(&'#').chain(wide).collect())
         }
         _ => {

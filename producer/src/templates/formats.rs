@@ -6,7 +6,11 @@ use super::{colour, latex};
 use crate::planner::formula::{self, Expr, FormulaError, number};
 
 /// Strings that are more than text.
-pub(super) fn resolve(format: &str, schema: &Value, value: &Value) -> Option<Result<Value, String>> {
+pub(super) fn resolve(
+    format: &str,
+    schema: &Value,
+    value: &Value,
+) -> Option<Result<Value, String>> {
     let resolved = match (format, value) {
         ("formula", Value::String(text)) => formula(text, &variables(schema)),
         ("equation", Value::String(text)) => equation(text, &variables(schema)),
@@ -83,7 +87,9 @@ fn a_number(text: &str, schema: &Value) -> Result<Value, String> {
     let expr = formula::parse(text, &[]).map_err(told(text))?;
     let value = expr.eval(&[]);
     if !value.is_finite() {
-        return Err(format!("{text:?} has no real value; write a number such as 0.5, 1/3 or 2π"));
+        return Err(format!(
+            "{text:?} has no real value; write a number such as 0.5, 1/3 or 2π"
+        ));
     }
     within(value, schema)?;
     Ok(json!({"value": number(value), "text": shown(text, &expr), "latex": expr.latex()}))
@@ -92,7 +98,12 @@ fn a_number(text: &str, schema: &Value) -> Result<Value, String> {
 /// JSON Schema's limits hold for numbers; here for what a text is worth.
 fn within(value: f64, schema: &Value) -> Result<(), String> {
     let limit = |name: &str| schema[name].as_f64();
-    let text = match (limit("minimum"), limit("maximum"), limit("exclusiveMinimum"), limit("exclusiveMaximum")) {
+    let text = match (
+        limit("minimum"),
+        limit("maximum"),
+        limit("exclusiveMinimum"),
+        limit("exclusiveMaximum"),
+    ) {
         (Some(least), ..) if value < least => format!("less than {least}"),
         (_, Some(most), ..) if value > most => format!("more than {most}"),
         (.., Some(least), _) if value <= least => format!("not more than {least}"),

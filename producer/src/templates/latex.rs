@@ -20,7 +20,8 @@ mathbb mathfrak boldsymbol operatorname text textbf textit textrm limits nolimit
 begin end therefore because blacksquare Box checkmark boxed cancel substack hline phantom colon";
 
 /// Environments within a formula.
-const ENVIRONMENTS: &str = "matrix pmatrix bmatrix Bmatrix vmatrix Vmatrix smallmatrix cases aligned array gathered";
+const ENVIRONMENTS: &str =
+    "matrix pmatrix bmatrix Bmatrix vmatrix Vmatrix smallmatrix cases aligned array gathered";
 
 fn knows(list: &str, word: &str) -> bool {
     list.split_whitespace().any(|known| known == word)
@@ -52,26 +53,57 @@ pub(super) fn check(text: &str) -> Result<(), String> {
                 }
                 if name.is_empty() {
                     match chars.get(at) {
-                        Some('\\' | ',' | ';' | ':' | '!' | ' ' | '{' | '}' | '|' | '%' | '_' | '&' | '#' | '$') => at += 1,
+                        Some(
+                            '\\' | ',' | ';' | ':' | '!' | ' ' | '{' | '}' | '|' | '%' | '_' | '&'
+                            | '#' | '$',
+                        ) => at += 1,
                         _ => return wrong(start, "a backslash needs a command after it".into()),
                     }
                 } else if !knows(COMMANDS, &name) {
                     let name: String = name.chars().take(40).collect();
-                    return wrong(start, format!("`\\{name}` is not among the LaTeX commands that formulas may use; leave it out"));
+                    return wrong(
+                        start,
+                        format!(
+                            "`\\{name}` is not among the LaTeX commands that formulas may use; leave it out"
+                        ),
+                    );
                 } else if name == "begin" || name == "end" {
                     let rest: String = chars[at..].iter().take(20).collect();
                     let environment = rest.strip_prefix('{').and_then(|rest| rest.split_once('}'));
                     if !environment.is_some_and(|(name, _)| knows(ENVIRONMENTS, name)) {
-                        return wrong(at, format!("`\\{name}` needs one of {{{}}}", ENVIRONMENTS.replace(' ', "}, {")));
+                        return wrong(
+                            at,
+                            format!(
+                                "`\\{name}` needs one of {{{}}}",
+                                ENVIRONMENTS.replace(' ', "}, {")
+                            ),
+                        );
                     }
                 }
             }
-            '^' if chars.get(at) == Some(&'^') => return wrong(start, "`^^` is not allowed; put braces around the exponent".into()),
-            '$' => return wrong(start, "the text is in math mode already; remove the `$`".into()),
+            '^' if chars.get(at) == Some(&'^') => {
+                return wrong(
+                    start,
+                    "`^^` is not allowed; put braces around the exponent".into(),
+                );
+            }
+            '$' => {
+                return wrong(
+                    start,
+                    "the text is in math mode already; remove the `$`".into(),
+                );
+            }
             '%' => return wrong(start, "`%` begins a comment in LaTeX; write `\\%`".into()),
-            '#' => return wrong(start, "`#` has a meaning of its own in LaTeX; write `\\#`".into()),
+            '#' => {
+                return wrong(
+                    start,
+                    "`#` has a meaning of its own in LaTeX; write `\\#`".into(),
+                );
+            }
             '~' => {}
-            c if c.is_control() && c != '\n' => return wrong(start, format!("{c:?} cannot stand in LaTeX; remove it")),
+            c if c.is_control() && c != '\n' => {
+                return wrong(start, format!("{c:?} cannot stand in LaTeX; remove it"));
+            }
             _ => {}
         }
     }

@@ -58,7 +58,12 @@ pub fn resolve(
 }
 
 /// The parts of a sequence are templates with parameters of their own.
-fn parts(resolved: &mut Value, params: &Map<String, Value>, pointer: &str, errors: &mut Vec<FieldError>) {
+fn parts(
+    resolved: &mut Value,
+    params: &Map<String, Value>,
+    pointer: &str,
+    errors: &mut Vec<FieldError>,
+) {
     let written = params.get("parts").and_then(Value::as_array);
     for (n, part) in written.into_iter().flatten().enumerate() {
         let pointer = format!("{pointer}/parts/{n}");
@@ -69,7 +74,9 @@ fn parts(resolved: &mut Value, params: &Map<String, Value>, pointer: &str, error
                 let detail = found.err();
                 errors.push(FieldError {
                     pointer: format!("{pointer}/template"),
-                    detail: detail.unwrap_or_else(|| "a sequence has no sequences as parts; write out its parts".into()),
+                    detail: detail.unwrap_or_else(|| {
+                        "a sequence has no sequences as parts; write out its parts".into()
+                    }),
                 });
                 continue;
             }
@@ -94,12 +101,17 @@ fn told(template: &Template, error: &jsonschema::ValidationError<'_>, base: &str
     detail = shorten(&detail, 300);
     match error.kind() {
         ValidationErrorKind::AdditionalProperties { unexpected } if path.is_empty() => {
-            let first: String = unexpected.first().map_or_else(String::new, |name| shorten(name, 60));
+            let first: String = unexpected
+                .first()
+                .map_or_else(String::new, |name| shorten(name, 60));
             let near = nearest(&first, names());
             let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
             let all: Vec<&str> = names().collect();
             let id = &template.id;
-            detail = format!("{id} has no parameter `{first}`{near} It takes {}", all.join(", "));
+            detail = format!(
+                "{id} has no parameter `{first}`{near} It takes {}",
+                all.join(", ")
+            );
             pointer = format!("{base}/{}", first.replace('~', "~0").replace('/', "~1"));
         }
         ValidationErrorKind::Required { property } if path.is_empty() => {
@@ -166,7 +178,10 @@ impl<'a> Walk<'a> {
         let mut schema = schema;
         // A reference leads on at most this often.
         for _ in 0..8 {
-            if let Some(path) = schema["$ref"].as_str().and_then(|path| path.strip_prefix('#')) {
+            if let Some(path) = schema["$ref"]
+                .as_str()
+                .and_then(|path| path.strip_prefix('#'))
+            {
                 let Some(next) = self.root.pointer(path) else {
                     break;
                 };
@@ -179,7 +194,8 @@ impl<'a> Walk<'a> {
             };
             let fits = choices.iter().find(|choice| {
                 let mut alone = (*choice).clone();
-                if let (Some(fields), Some(defs)) = (alone.as_object_mut(), self.root.get("$defs")) {
+                if let (Some(fields), Some(defs)) = (alone.as_object_mut(), self.root.get("$defs"))
+                {
                     fields.insert("$defs".into(), defs.clone());
                 }
                 jsonschema::is_valid(&alone, value)
@@ -216,7 +232,9 @@ impl<'a> Walk<'a> {
     fn array(&mut self, schema: &'a Value, items: &[Value], pointer: &str) -> Value {
         let first = schema["prefixItems"].as_array();
         let items = items.iter().enumerate().map(|(n, item)| {
-            let schema = first.and_then(|first| first.get(n)).unwrap_or(&schema["items"]);
+            let schema = first
+                .and_then(|first| first.get(n))
+                .unwrap_or(&schema["items"]);
             self.value(schema, item, &format!("{pointer}/{n}"))
         });
         Value::Array(items.collect())
@@ -228,11 +246,13 @@ impl<'a> Walk<'a> {
         if let Some([from, to]) = value.as_array().map(Vec::as_slice)
             && (name == "range" || name.ends_with("_range"))
             && let (Some(from), Some(to)) = (number(from), number(to))
-            && from >= to
+            && from > to
         {
             self.errors.push(FieldError {
                 pointer: pointer.to_owned(),
-                detail: format!("{from} is not less than {to}; a range goes from the smaller to the larger number"),
+                detail: format!(
+                    "{from} is more than {to}; a range goes from the smaller to the larger number"
+                ),
             });
         }
     }

@@ -43,6 +43,18 @@ const PROBES: &[(&str, Probe)] = &[
         "post /v1/validate",
         Probe::Own(Some(r#"{"source": "import os"}"#)),
     ),
+    (
+        "post /v1/plan",
+        Probe::Own(Some(r#"{"prompt": "bubble sort 3 2 1"}"#)),
+    ),
+    ("get /v1/templates", Probe::Own(None)),
+    ("get /v1/templates/{id}", Probe::Named(None)),
+    ("get /v1/templates/{id}/preview", Probe::Named(None)),
+    (
+        "post /api/manim/generate",
+        Probe::Own(Some(r#"{"prompt": "bubble sort 3 2 1"}"#)),
+    ),
+    ("get /api/manim/jobs/{id}", Probe::Named(None)),
     ("post /v1/jobs/{id}/rerun", Probe::Named(Some("{}"))),
     ("delete /v1/jobs/{id}", Probe::Named(None)),
     ("get /v1/events", Probe::Alone),

@@ -54,8 +54,8 @@ async fn the_only_scene_is_written_into_what_the_worker_gets() {
     let job = api.submit().await;
     let payload = api.queue.read(job.id).await.unwrap().unwrap().payload;
     let JobInput::Code { scene, source, .. } = payload.request.input else {
- unreachable!("a job with code")
- };
+        unreachable!("a job with code")
+    };
     assert_eq!(scene.as_deref(), Some("Hello"));
     assert_eq!(source, SCENE);
 }

@@ -376,7 +376,9 @@ impl JobRequest {
             if prompt.trim().is_empty() || count > PROMPT_CHARS_MAX {
                 wrong(
                     "/input/prompt",
-                    format!("{count} characters; a prompt has 1 to {PROMPT_CHARS_MAX}, such as \"plot sin x from 0 to 2π\""),
+                    format!(
+                        "{count} characters; a prompt has 1 to {PROMPT_CHARS_MAX}, such as \"plot sin x from 0 to 2π\""
+                    ),
                 );
             }
         }

@@ -170,7 +170,10 @@ impl Expr {
 /// A number in JSON: whole where it is whole.
 #[must_use]
 pub fn number(n: f64) -> Value {
-    #[allow(clippy::cast_possible_truncation, reason = "checked to be whole and small")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "checked to be whole and small"
+    )]
     if n.fract() == 0.0 && n.abs() < 9e15 {
         json!(n as i64)
     } else {

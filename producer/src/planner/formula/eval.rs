@@ -33,8 +33,20 @@ fn apply(op: Op, a: f64, mut rest: impl Iterator<Item = f64>) -> f64 {
         Op::Add => a + rest.sum::<f64>(),
         Op::Mul => rest.fold(a, |product, factor| product * factor),
         // `f64::min` would pass over a NaN.
-        Op::Min => rest.fold(a, |least, b| if least.is_nan() || b.is_nan() { f64::NAN } else { least.min(b) }),
-        Op::Max => rest.fold(a, |most, b| if most.is_nan() || b.is_nan() { f64::NAN } else { most.max(b) }),
+        Op::Min => rest.fold(a, |least, b| {
+            if least.is_nan() || b.is_nan() {
+                f64::NAN
+            } else {
+                least.min(b)
+            }
+        }),
+        Op::Max => rest.fold(a, |most, b| {
+            if most.is_nan() || b.is_nan() {
+                f64::NAN
+            } else {
+                most.max(b)
+            }
+        }),
         Op::Sub => a - second(),
         Op::Div => a / second(),
         Op::Pow => a.powf(second()),

@@ -85,12 +85,6 @@ const CONSTANTS: &[(&str, Constant)] = &[
     ("i", Constant::I),
 ];
 
-/// Whether a word is a function or a named number.
-pub(super) fn is_known(word: &str) -> bool {
-    FUNCTIONS.iter().any(|(name, _)| *name == word)
-        || CONSTANTS.iter().any(|(name, _)| *name == word)
-}
-
 /// Greek letters that may be variables, as Unicode has them and as words.
 const GREEK: &[(char, &str)] = &[
     ('α', "alpha"),
@@ -209,7 +203,10 @@ impl Lexer<'_> {
             c if c.is_whitespace() => self.at += 1,
             c if SUPERSCRIPTS.iter().any(|(s, _)| *s == c) => self.superscript(),
             c if VULGAR.iter().any(|(s, _)| *s == c) => {
-                let value = VULGAR.iter().find(|(s, _)| *s == c).map_or(0.0, |(_, v)| *v);
+                let value = VULGAR
+                    .iter()
+                    .find(|(s, _)| *s == c)
+                    .map_or(0.0, |(_, v)| *v);
                 self.one(Kind::Number(value));
             }
             c if c.is_alphabetic() => return self.word(),
@@ -247,10 +244,9 @@ impl Lexer<'_> {
             if self.peek(1 + sign).is_some_and(|c| c.is_ascii_digit()) {
                 text.push('e');
                 self.at += 1;
-                while let Some(c) = self
-                    .peek(0)
-                    .filter(|c| c.is_ascii_digit() || (matches!(c, '+' | '-') && text.ends_with('e')))
-                {
+                while let Some(c) = self.peek(0).filter(|c| {
+                    c.is_ascii_digit() || (matches!(c, '+' | '-') && text.ends_with('e'))
+                }) {
                     text.push(c);
                     self.at += 1;
                 }
@@ -349,7 +345,11 @@ impl Lexer<'_> {
             let (letter, name) = GREEK
                 .iter()
                 .find(|(letter, name)| rest.starts_with(*letter) || rest.starts_with(name))?;
-            let length = if rest.starts_with(*letter) { 1 } else { name.len() };
+            let length = if rest.starts_with(*letter) {
+                1
+            } else {
+                name.len()
+            };
             let letter_text = letter.to_string();
             let known = self
                 .variables
@@ -389,11 +389,18 @@ impl Lexer<'_> {
                 }
                 Some(c @ ('{' | '}')) => {
                     self.at += 1;
-                    let kind = if c == '{' { Kind::Open('{') } else { Kind::Close('}') };
+                    let kind = if c == '{' {
+                        Kind::Open('{')
+                    } else {
+                        Kind::Close('}')
+                    };
                     self.push(start, kind);
                     Ok(())
                 }
-                _ => Err(FormulaError::new(start, "a backslash needs a command after it")),
+                _ => Err(FormulaError::new(
+                    start,
+                    "a backslash needs a command after it",
+                )),
             };
         }
         let kind = match name.as_str() {
@@ -406,19 +413,25 @@ impl Lexer<'_> {
             "lceil" => Kind::Open('⌈'),
             "rceil" => Kind::Close('⌉'),
             // They change sizes and faces only; what they surround follows as usual.
-            "left" | "right" | "big" | "Big" | "bigl" | "bigr" | "quad" | "qquad" | "displaystyle"
-            | "mathrm" | "operatorname" | "text" | "mathit" => return self.dressing(&name),
+            "left" | "right" | "big" | "Big" | "bigl" | "bigr" | "quad" | "qquad"
+            | "displaystyle" | "mathrm" | "operatorname" | "text" | "mathit" => {
+                return self.dressing(&name);
+            }
             word => {
                 if let Some((_, op)) = FUNCTIONS.iter().find(|(known, _)| *known == word) {
                     Kind::Function(*op)
-                } else if let Some((_, constant)) = CONSTANTS.iter().find(|(known, _)| *known == word) {
+                } else if let Some((_, constant)) =
+                    CONSTANTS.iter().find(|(known, _)| *known == word)
+                {
                     Kind::Constant(*constant)
                 } else if let Some(variable) = self.variables.iter().find(|v| **v == word) {
                     Kind::Variable((*variable).to_owned())
                 } else if let Some(variable) = GREEK
                     .iter()
                     .filter(|(_, known)| *known == word)
-                    .find_map(|(letter, _)| self.variables.iter().find(|v| **v == letter.to_string()))
+                    .find_map(|(letter, _)| {
+                        self.variables.iter().find(|v| **v == letter.to_string())
+                    })
                 {
                     Kind::Variable((*variable).to_owned())
                 } else {
@@ -453,7 +466,9 @@ impl Lexer<'_> {
 
     /// `\operatorname{name}` and the like: the braces go, the word stays.
     fn dressing(&mut self, name: &str) -> Result<(), FormulaError> {
-        if !matches!(name, "mathrm" | "operatorname" | "text" | "mathit") || self.peek(0) != Some('{') {
+        if !matches!(name, "mathrm" | "operatorname" | "text" | "mathit")
+            || self.peek(0) != Some('{')
+        {
             return Ok(());
         }
         self.at += 1;

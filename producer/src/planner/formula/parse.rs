@@ -110,7 +110,9 @@ impl Parser {
                 let message = format!("`{c}` closes nothing; remove it or open it before");
                 Err(self.wrong(message))
             }
-            Kind::Comma => Err(self.wrong("a comma stands between arguments only; a decimal has a point")),
+            Kind::Comma => {
+                Err(self.wrong("a comma stands between arguments only; a decimal has a point"))
+            }
             _ => Err(self.wrong("this does not continue the formula")),
         }
     }
@@ -312,7 +314,11 @@ impl Parser {
                     .map_err(|_| self.wrong("this exponent cannot be read; write it after `^`"))?,
             ),
         };
-        Ok(if sign { Expr::unary(Op::Neg, value) } else { value })
+        Ok(if sign {
+            Expr::unary(Op::Neg, value)
+        } else {
+            value
+        })
     }
 
     /// What stands in parentheses.
@@ -342,7 +348,9 @@ impl Parser {
                 self.next();
                 Ok(())
             }
-            Kind::Comma => Err(self.wrong("a comma stands between arguments only; a decimal has a point")),
+            Kind::Comma => {
+                Err(self.wrong("a comma stands between arguments only; a decimal has a point"))
+            }
             _ => Err(self.wrong(format!("`{wanted}` is missing here"))),
         }
     }
@@ -384,7 +392,11 @@ impl Parser {
                 Op::Sin => Op::Asin,
                 Op::Cos => Op::Acos,
                 Op::Tan => Op::Atan,
-                _ => return Err(self.wrong("the inverse function is known of sin, cos and tan only")),
+                _ => {
+                    return Err(
+                        self.wrong("the inverse function is known of sin, cos and tan only")
+                    );
+                }
             };
             op = inverse;
             power = None;

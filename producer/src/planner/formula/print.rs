@@ -46,7 +46,11 @@ impl fmt::Display for Expr {
 
 fn text_in(expr: &Expr, least: Bond) -> String {
     let text = text(expr);
-    if bond(expr) < least { format!("({text})") } else { text }
+    if bond(expr) < least {
+        format!("({text})")
+    } else {
+        text
+    }
 }
 
 fn text(expr: &Expr) -> String {
@@ -60,7 +64,11 @@ fn text(expr: &Expr) -> String {
         let parts = args.iter().enumerate().map(|(i, arg)| {
             let parts = text_in(arg, if i == 0 { first } else { others });
             // Two signs in a row are hard to read.
-            if i > 0 && bond(arg) == Bond::Sign { format!("({})", text(arg)) } else { parts }
+            if i > 0 && bond(arg) == Bond::Sign {
+                format!("({})", text(arg))
+            } else {
+                parts
+            }
         });
         parts.collect::<Vec<_>>().join(sign)
     };
@@ -83,7 +91,11 @@ fn text(expr: &Expr) -> String {
         }
         Op::Div => joined("/", Bond::Product, Bond::Sign),
         Op::Neg => format!("-{}", text_in(&args[0], Bond::Power)),
-        Op::Pow => format!("{}^{}", text_in(&args[0], Bond::Atom), text_in(&args[1], Bond::Atom)),
+        Op::Pow => format!(
+            "{}^{}",
+            text_in(&args[0], Bond::Atom),
+            text_in(&args[1], Bond::Atom)
+        ),
         Op::Factorial => format!("factorial({})", text(&args[0])),
         _ => {
             let args: Vec<String> = args.iter().map(text).collect();
@@ -188,7 +200,11 @@ fn latex(expr: &Expr) -> String {
         Op::Factorial => format!("{}!", base(&args[0])),
         Op::Exp => format!("e^{{{}}}", latex(&args[0])),
         Op::Log2 => called(r"\log_{2}"),
-        Op::Logb => format!(r"\log_{{{}}}\left({}\right)", latex(&args[0]), latex(&args[1])),
+        Op::Logb => format!(
+            r"\log_{{{}}}\left({}\right)",
+            latex(&args[0]),
+            latex(&args[1])
+        ),
         Op::Sign => called(r"\operatorname{sgn}"),
         Op::Asin | Op::Acos | Op::Atan => called(&format!(r"\arc{}", &op.name()[1..])),
         Op::Min | Op::Max => {
@@ -203,9 +219,16 @@ fn power(base: &Expr, exponent: &Expr) -> String {
     let exponent = latex(exponent);
     // The square of a sine, as it is written.
     if let Expr::Apply(op, args) = base
-        && matches!(op, Op::Sin | Op::Cos | Op::Tan | Op::Cot | Op::Sinh | Op::Cosh | Op::Tanh)
+        && matches!(
+            op,
+            Op::Sin | Op::Cos | Op::Tan | Op::Cot | Op::Sinh | Op::Cosh | Op::Tanh
+        )
     {
-        return format!(r"\{}^{{{exponent}}}\left({}\right)", op.name(), latex(&args[0]));
+        return format!(
+            r"\{}^{{{exponent}}}\left({}\right)",
+            op.name(),
+            latex(&args[0])
+        );
     }
     format!("{}^{{{exponent}}}", self::base(base))
 }

@@ -93,13 +93,25 @@ fn peoples_notation_means_what_they_mean() {
     ];
     for (text, x, expected) in known {
         let got = value(text, *x);
-        assert!((got - expected).abs() < 1e-9, "{text} at {x}: {got}, not {expected}");
+        assert!(
+            (got - expected).abs() < 1e-9,
+            "{text} at {x}: {got}, not {expected}"
+        );
     }
 }
 
 #[test]
 fn outside_of_its_domain_a_formula_is_not_a_number() {
-    for (text, x) in [("1/x", 0.0), ("ln x", -1.0), ("√x", -1.0), ("tan(x)/0", 1.0), ("asin x", 2.0), ("x!", 0.5), ("i", 0.0), ("e^x", 1e9)] {
+    for (text, x) in [
+        ("1/x", 0.0),
+        ("ln x", -1.0),
+        ("√x", -1.0),
+        ("tan(x)/0", 1.0),
+        ("asin x", 2.0),
+        ("x!", 0.5),
+        ("i", 0.0),
+        ("e^x", 1e9),
+    ] {
         assert!(value(text, x).is_nan(), "{text} at {x}");
     }
 }
@@ -127,7 +139,10 @@ fn errors_point_at_the_character_and_say_what_to_do() {
         assert!(error.message.contains(words), "{text}: {error}");
     }
     let error = parse("1 + ?", &["x"]).unwrap_err();
-    assert_eq!(error.to_string(), "character 5: '?' has no meaning in a formula; remove it");
+    assert_eq!(
+        error.to_string(),
+        "character 5: '?' has no meaning in a formula; remove it"
+    );
     assert!(error.shown_in("1 + ?").contains("`1 + ▸?`"));
 }
 
@@ -138,8 +153,18 @@ fn what_is_too_large_is_refused() {
     let deep = format!("{}x{}", "sin(".repeat(40), ")".repeat(40));
     assert!(parse(&deep, &["x"]).is_err());
     let long = vec!["x"; 300].join("+");
-    assert!(parse(&long, &["x"]).unwrap_err().message.contains("too long"));
-    assert!(parse(&"x".repeat(1001), &["x"]).unwrap_err().message.contains("bytes"));
+    assert!(
+        parse(&long, &["x"])
+            .unwrap_err()
+            .message
+            .contains("too long")
+    );
+    assert!(
+        parse(&"x".repeat(1001), &["x"])
+            .unwrap_err()
+            .message
+            .contains("bytes")
+    );
     assert!(parse(&"-".repeat(900), &["x"]).is_err());
     assert!(parse(&format!("x{}", "!".repeat(900)), &["x"]).is_err());
     assert!(parse(&format!("x{}", "^x".repeat(400)), &["x"]).is_err());
@@ -173,12 +198,28 @@ fn latex_reads_as_it_is_written_in_books() {
 fn scenes_get_a_tree_of_json() {
     let json = |text: &str| parse(text, &["x"]).unwrap().json().to_string();
     assert_eq!(json("x^2+2x+1"), r#"["+",["^","x",2],["*",2,"x"],1]"#);
-    assert_eq!(json("-sin(2pi x)/0.5"), r#"["/",["neg",["sin",["*",2,"pi","x"]]],0.5]"#);
+    assert_eq!(
+        json("-sin(2pi x)/0.5"),
+        r#"["/",["neg",["sin",["*",2,"pi","x"]]],0.5]"#
+    );
     assert_eq!(json("log_5 x"), r#"["logb",5,"x"]"#);
     let (left, right) = parse_equation("2x+3=7", &["x"]).unwrap();
-    assert_eq!((left.to_string(), right.to_string()), ("2*x + 3".into(), "7".into()));
-    assert!(parse_equation("2x+3", &["x"]).unwrap_err().message.contains("`=`"));
-    assert!(parse_equation("x=1=2", &["x"]).unwrap_err().message.contains("only one"));
+    assert_eq!(
+        (left.to_string(), right.to_string()),
+        ("2*x + 3".into(), "7".into())
+    );
+    assert!(
+        parse_equation("2x+3", &["x"])
+            .unwrap_err()
+            .message
+            .contains("`=`")
+    );
+    assert!(
+        parse_equation("x=1=2", &["x"])
+            .unwrap_err()
+            .message
+            .contains("only one")
+    );
 }
 
 /// Whether rounding stays small within it.
@@ -196,7 +237,8 @@ fn any_expr(most: f64) -> impl Strategy<Value = Expr> {
         (0u32..10).prop_map(|n| Expr::Number(f64::from(n))),
         (0.0..most).prop_map(Expr::Number),
         prop_oneof![Just("x"), Just("y")].prop_map(|v| Expr::Variable(v.into())),
-        prop_oneof![Just(Constant::Pi), Just(Constant::E), Just(Constant::Tau)].prop_map(Expr::Constant),
+        prop_oneof![Just(Constant::Pi), Just(Constant::E), Just(Constant::Tau)]
+            .prop_map(Expr::Constant),
     ];
     leaf.prop_recursive(6, 60, 4, |inner| {
         let ops = proptest::sample::select(Op::ALL);
@@ -209,7 +251,9 @@ fn any_expr(most: f64) -> impl Strategy<Value = Expr> {
                     .reduce(|a, b| Expr::binary(op, a, b))
                     .expect("two at least"),
                 // As the parser gives them.
-                Op::Logb if matches!(args[0], Expr::Number(n) if n == 2.0 || n == 10.0) => args.remove(1),
+                Op::Logb if matches!(args[0], Expr::Number(n) if n == 2.0 || n == 10.0) => {
+                    args.remove(1)
+                }
                 op => Expr::Apply(op, args),
             }
         })
