@@ -6,6 +6,7 @@
 
 LATEX=1    # 0: leave LaTeX out
 BUILD=1    # 0: do not build the Rust programs
+TESTS=0    # 1: also what deploy/test needs
 MISSING=() # Debian packages that are not installed
 RECIPE=1   # of the Python environment: count up when it is made in another way
 
@@ -19,6 +20,7 @@ set_up() {
   system_packages
   font_cache
   python_environment
+  if ((TESTS)); then checks_environment; fi
   if ((BUILD)); then build_programs; fi
   ((QUIET)) || say "ready ($((SECONDS - began)) s)"
   exec 9>&- # the lock
@@ -45,11 +47,24 @@ take_lock() {
 
 # --- System packages --------------------------------------------------------
 
-wanted_packages() {
-  local packages=(python3 python3-venv python3-dev gcc libc6-dev pkg-config libcairo2-dev libpango1.0-dev
-    redis-server bubblewrap ffmpeg fontconfig)
+# What a worker needs of the system to render.
+render_packages() {
+  local packages=(python3 libcairo2 libpango-1.0-0 libpangocairo-1.0-0 bubblewrap ffmpeg fontconfig)
   if ((LATEX)); then packages+=(texlive-latex-base dvisvgm texlive-latex-extra); fi
   printf '%s\n' "${packages[@]}"
+}
+
+# What building the Python environment needs besides.
+build_packages() { printf '%s\n' python3-venv python3-dev gcc libc6-dev pkg-config libcairo2-dev libpango1.0-dev; }
+
+# What deploy/test needs besides: it asks a real Prometheus about the dashboards and alerts.
+test_packages() { printf '%s\n' prometheus prometheus-alertmanager prometheus-redis-exporter; }
+
+wanted_packages() {
+  render_packages
+  build_packages
+  echo redis-server
+  if ((TESTS)); then test_packages; fi
 }
 
 # One call for all: a package that dpkg does not know makes it complain, no more.
@@ -151,6 +166,9 @@ check_other_system() {
   if ((LATEX)); then
     for what in latex dvisvgm; do command -v "$what" >/dev/null || missing+=("$what"); done
     if ! kpsewhich standalone.cls >/dev/null 2>&1; then missing+=("LaTeX's standalone class"); fi
+  fi
+  if ((TESTS)); then
+    for what in prometheus promtool amtool prometheus-redis-exporter; do command -v "$what" >/dev/null || missing+=("$what"); done
   fi
   for what in cairo pangocairo; do
     pkg-config --exists "$what" 2>/dev/null || missing+=("$what, with headers")
@@ -278,6 +296,24 @@ python_environment() {
   step "check that Manim works" check_environment
   step "put the environment in place" put_in_place "$id"
   say "  Python environment: $(tail -n 20 "$LOG" | grep -o '^manim [0-9.]*' | tail -n 1), made in $((SECONDS - began)) s"
+}
+
+# What checks compose file, images, dashboards and rules (deploy/requirements-check.in), for deploy/test.
+checks_environment() {
+  local id
+  id=$(cat "$ROOT/deploy/requirements-check.txt" <(/usr/bin/python3 -V) | sha256sum | cut -d ' ' -f 1)
+  if [[ $(cat "$STATE/check/manimq-environment" 2>/dev/null) == "$id" ]]; then return; fi
+  step "tools that check files" make_checks "$id"
+}
+
+make_checks() {
+  clean_environment
+  unset TMPDIR
+  rm -rf "$STATE/check"
+  /usr/bin/python3 -m venv "$STATE/check"
+  "$STATE/check/bin/python" -m pip install --progress-bar off --require-hashes --only-binary :all: \
+    -r "$ROOT/deploy/requirements-check.txt"
+  printf '%s\n' "$1" >"$STATE/check/manimq-environment"
 }
 
 # --- Rust -------------------------------------------------------------------

@@ -43,7 +43,7 @@ expect_status() {
 
 test_each_command_explains_itself() {
   local command
-  for command in setup up test; do
+  for command in setup up test compose-secrets; do
     expect_status 0 "$ROOT/deploy/$command" --help
     expect "$OUTPUT" "usage: deploy/$command"
   done
@@ -190,6 +190,17 @@ test_without_latex_no_latex_is_wanted() {
   expect "$(with_functions_of "$WORK/here" wanted_packages)" texlive-latex-extra
 }
 
+test_only_a_test_run_wants_prometheus() {
+  a_checkout "$WORK/here"
+  [[ $(with_functions_of "$WORK/here" wanted_packages) != *prometheus* ]]
+  expect "$(with_functions_of "$WORK/here" 'TESTS=1; wanted_packages')" prometheus-alertmanager
+}
+
+test_the_script_of_the_workers_image_changes_no_other_system() {
+  expect_status 2 "$ROOT/deploy/images/worker-root" system
+  expect "$OUTPUT" "only for an image or a chroot"
+}
+
 test_a_package_that_is_not_installed_is_missing_and_only_that() {
   a_checkout "$WORK/here"
   command -v dpkg-query >/dev/null || return 0
@@ -221,7 +232,7 @@ test_on_another_system_it_lists_what_is_needed() {
 
 test_requirements_are_pinned_with_hashes_and_name_no_host() {
   local file
-  for file in requirements.txt requirements-build.txt; do
+  for file in requirements.txt requirements-build.txt requirements-check.txt; do
     [[ $(grep -cE '^[A-Za-z0-9._-]+==[^ ]+ \\$' "$ROOT/deploy/$file") == $(grep -cE '^[A-Za-z0-9]' "$ROOT/deploy/$file") ]]
     if grep -E '://|^--?(index|extra|find|trusted)' "$ROOT/deploy/$file"; then return 1; fi
   done

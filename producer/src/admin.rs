@@ -48,7 +48,7 @@ pub struct AdminArgs {
 
 /// Which queue, and how to answer.
 #[derive(Debug, Args)]
-struct Place {
+pub(crate) struct Place {
     /// Redis of the queue: redis://HOST:PORT/DB, unix:///PATH, rediss://, redis+sentinel://,
     /// redis+cluster://
     #[arg(
@@ -287,6 +287,16 @@ pub(crate) fn print(text: &str) {
 }
 
 impl Place {
+    /// Whether the answer shall be JSON.
+    pub(crate) const fn json(&self) -> bool {
+        self.json
+    }
+
+    /// Start of all keys of the queue.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.redis_prefix
+    }
+
     fn config(&self) -> Result<RedisConfig, Failure> {
         Ok(RedisConfig {
             prefix: self.redis_prefix.clone(),
@@ -307,7 +317,7 @@ impl Place {
     }
 
     /// The queue, which must be there: a wrong address must not make a new one.
-    async fn open(&self) -> Result<Queue, Failure> {
+    pub(crate) async fn open(&self) -> Result<Queue, Failure> {
         self.find().await?.ok_or_else(|| {
             Failure::new(
                 Exit::Usage,

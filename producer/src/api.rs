@@ -16,6 +16,7 @@ mod artifacts;
 mod assets;
 pub mod auth;
 mod batch;
+pub(crate) mod canary;
 mod check;
 mod compress;
 pub mod cors;
@@ -33,7 +34,6 @@ mod openapi;
 mod page;
 pub mod problem;
 mod rerun;
-mod streams;
 mod submission;
 mod tenant_events;
 mod uploads;
@@ -45,6 +45,7 @@ mod webhooks;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -53,8 +54,10 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
+use manimq_shared::ids::TenantId;
 use manimq_shared::queue::{Hub, Queue, QueueError, Stats};
 use manimq_shared::scene_policy::PolicyMode;
+use manimq_shared::traces::Traces;
 use secrecy::SecretString;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -68,14 +71,19 @@ use self::look::Look;
 pub use self::openapi::document;
 use self::problem::{ApiError, Kind, PROBLEM_JSON, Unfinished};
 pub(crate) use self::webhooks::body as webhook_body;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Picture, age_max};
+use crate::places::{NoPlace, Place, Places};
 use crate::storage::{AssetLimits, Store};
 use crate::webhooks::Targets;
 
 /// The header that names a request, in both directions.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Most tenants of a shard that the metrics look at, those that were last active.
+const SURVEYED_MAX: usize = 20_000;
 /// Longest request id that is taken over.
 const REQUEST_ID_BYTES_MAX: usize = 128;
+/// When a client that found no free event stream may come again.
+const STREAMS_FULL_RETRY_S: u64 = 5;
 
 /// What a client may send and hold.
 #[derive(Debug, Clone)]
@@ -104,7 +112,7 @@ pub struct Limits {
     pub asset_tenant_bytes: u64,
     /// How long such a file is kept after its last use.
     pub asset_age: Duration,
-    /// Submits with files that may arrive at a time.
+    /// Submits with files that may arrive at a time; one tenant may have nine tenths of them.
     pub forms_max: usize,
     /// Requests per second from one address; `None`: 200, but loopback addresses are not limited.
     pub rate_per_address: Option<u32>,
@@ -142,6 +150,8 @@ pub struct Parts {
     pub store: Store,
     /// What is measured.
     pub metrics: Metrics,
+    /// Where traces of jobs go.
+    pub traces: Traces,
     /// What a client may send and hold.
     pub limits: Limits,
     /// How strict the scene policy is.
@@ -175,10 +185,13 @@ struct Shared {
     hub: Hub,
     guard: guard::Guard,
     door: auth::Door,
-    streams: streams::Streams,
+    streams: Places<TenantId>,
     long_polls: Arc<Semaphore>,
-    forms: Semaphore,
+    forms: Places<TenantId>,
     stats: Look<Stats>,
+    picture: Look<Arc<Picture>>,
+    /// How old it may be, ms.
+    picture_age: AtomicU64,
     storage_probe: Look<()>,
 }
 
@@ -190,13 +203,15 @@ impl App {
             hub: parts.queue.hub(),
             guard: guard::Guard::new(&parts),
             door: auth::Door::new(&parts),
-            streams: streams::Streams::new(
+            streams: Places::new(
                 parts.limits.sse_max,
-                parts.metrics.sse_connections.clone(),
+                Some(parts.metrics.sse_connections.clone()),
             ),
             long_polls: Arc::new(Semaphore::new(parts.limits.long_polls_max)),
-            forms: Semaphore::new(parts.limits.forms_max),
+            forms: Places::new(parts.limits.forms_max, None),
             stats: Look::default(),
+            picture: Look::default(),
+            picture_age: AtomicU64::new(1000),
             storage_probe: Look::default(),
             parts,
         }))
@@ -259,6 +274,53 @@ impl App {
             stats.map_err(|error| error.cause_text().unwrap_or_default())
         };
         self.0.stats.at_most(age_max, look).await
+    }
+
+    /// A place for an event stream of a tenant.
+    fn stream_place(&self, tenant: &TenantId) -> Result<Place<TenantId>, ApiError> {
+        self.0.streams.take(tenant.clone()).map_err(|none| {
+            let (whose, most) = match none {
+                NoPlace::Full(most) => ("it can hold", most),
+                NoPlace::Enough(most) => ("one tenant may have", most),
+            };
+            ApiError::new(
+                Kind::ReducedCapacity,
+                format!("this server has as many event streams as {whose} ({most}); poll the job with ?wait= instead, or come again"),
+            )
+            .retry_after(STREAMS_FULL_RETRY_S)
+        })
+    }
+
+    /// All that metrics tell of queue and fleet; one look at a time, at most a second old, older where looking takes
+    /// long.
+    pub(crate) async fn picture(&self) -> Result<Arc<Picture>, String> {
+        let app = self.clone();
+        let look = || async move {
+            let began = Instant::now();
+            let queue = app.queue();
+            let (stats, survey, canary) = tokio::join!(
+                app.redis("stats", queue.stats()),
+                app.redis("survey", queue.survey(SURVEYED_MAX)),
+                app.redis("canary", queue.canary()),
+            );
+            let picture = stats.and_then(|stats| {
+                Ok(Picture {
+                    stats,
+                    survey: survey?,
+                    canary: canary?,
+                })
+            });
+            let age_max = age_max(began.elapsed());
+            app.0.picture_age.store(
+                u64::try_from(age_max.as_millis()).unwrap_or(u64::MAX),
+                Ordering::Relaxed,
+            );
+            picture
+                .map(Arc::new)
+                .map_err(|error| error.cause_text().unwrap_or_default())
+        };
+        let age_max = Duration::from_millis(self.0.picture_age.load(Ordering::Relaxed));
+        self.0.picture.at_most(age_max, look).await
     }
 
     /// Whether a file can be stored, at most `age_max` old.
@@ -413,7 +475,6 @@ async fn observe(State(app): State<App>, mut request: Request, next: Next) -> Re
             request.id = id_text,
             status = status.as_u16(),
             duration_ms,
-            cause,
             "{method} {path} failed: {}",
             cause.as_deref().unwrap_or("see above")
         );

@@ -21,6 +21,7 @@ use crate::job::{
 };
 use crate::render::RenderArgs;
 use crate::serve::ServeArgs;
+use crate::top::TopArgs;
 use crate::up::UpArgs;
 
 const STYLES: Styles = Styles::styled()
@@ -78,6 +79,8 @@ pub enum Command {
     Validate(ValidateArgs),
     /// Show your quotas and what is used of them
     Usage(UsageArgs),
+    /// Watch queue, slots and tenants in a terminal
+    Top(TopArgs),
     /// Look after the queue itself: tenants, workers, dead letters, pauses
     Admin(AdminArgs),
     /// Check server, Redis, sandbox, Manim, LaTeX, fonts and clock, and say how to mend what is wrong
@@ -215,6 +218,7 @@ impl Cli {
                 Command::Usage(args) => args.run().await,
                 Command::Doctor(args) => args.run().await,
                 Command::Completions(args) => args.run(),
+                Command::Top(args) => crate::top::run(args).await,
                 Command::Admin(args) => crate::admin::run(args).await,
             }
         });

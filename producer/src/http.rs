@@ -1,14 +1,14 @@
 //! The HTTP server below the routes: connections, and the limits that keep one slow or greedy
 //! client from taking the process.
 //!
-//! What has a bound: the number of connections; the time to send a request's head (also how long
+//! What has a bound: the number of connections, and how many of them one address has; the time to send a request's head (also how long
 //! an idle connection is kept); the size of the head; how long a reader may take nothing while an
 //! answer waits for it (event streams and downloads alike); and, after the stop, how long answers
 //! in progress may still take. HTTP/1.1 only: TLS and HTTP/2 are a reverse proxy's work.
 
 use std::future::Future as _;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -30,6 +30,8 @@ use tokio::time::{Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service as _;
+
+use crate::places::Places;
 
 /// Largest request head, and most bytes of an answer that wait for a slow reader.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
@@ -64,6 +66,14 @@ impl Default for HttpLimits {
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub SocketAddr);
 
+/// One customer has a whole /64 of IPv6.
+pub(crate) fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
 /// Serves `router` on `listener` until `stop`, then lets answers in progress end.
 pub async fn serve(
     listener: TcpListener,
@@ -73,6 +83,7 @@ pub async fn serve(
     stop: CancellationToken,
 ) {
     let permits = Arc::new(Semaphore::new(limits.connections_max));
+    let places = Places::new(limits.connections_max, None);
     let tasks = TaskTracker::new();
     loop {
         let permit = tokio::select! {
@@ -91,11 +102,15 @@ pub async fn serve(
                 continue;
             }
         };
+        let Ok(place) = places.take(network(peer.ip())) else {
+            tracing::debug!(%peer, "a connection too many of one address: closed");
+            continue;
+        };
         let (router, stop) = (router.clone(), stop.clone());
         let counted = InProgress::start(&connections);
         tasks.spawn(async move {
             serve_connection(stream, peer, router, limits, stop).await;
-            drop((permit, counted));
+            drop((permit, place, counted));
         });
     }
     drop(listener);

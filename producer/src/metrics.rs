@@ -1,32 +1,41 @@
 //! The API's own metrics, made from the definitions in [`manimq_shared::metrics`].
 
+mod fleet;
+mod tenants;
+
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use manimq_shared::metrics::{self as defined, build_info, encode};
-use manimq_shared::queue::Stats;
-use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry};
+use serde_json::json;
 
+use self::fleet::{Fleet, Scale};
+pub(crate) use self::fleet::{Picture, age_max};
+use self::tenants::Rejections;
+pub use self::tenants::Shown;
 use crate::api::App;
 
 /// Every metric of the API process.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
+    fleet: Fleet,
     pub(crate) http_requests: IntCounterVec,
     pub(crate) http_request_duration: HistogramVec,
     pub(crate) http_connections: IntGauge,
     pub(crate) http_rate_limited: IntCounter,
     pub(crate) jobs_submitted: IntCounterVec,
     pub(crate) jobs_replayed: IntCounter,
+    pub(crate) jobs_finished: IntCounterVec,
     pub(crate) quota_rejections: IntCounterVec,
-    queue_jobs: IntGaugeVec,
-    queue_up: IntGauge,
-    fleet_workers: IntGaugeVec,
-    fleet_slots: IntGaugeVec,
+    pub(crate) tenant_rejections: Rejections,
+    pub(crate) canary_runs: IntCounterVec,
     pub(crate) webhook_deliveries: IntCounterVec,
     pub(crate) storage_operations: IntCounterVec,
     pub(crate) storage_operation_duration: HistogramVec,
@@ -39,11 +48,23 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
+        Self::new(Shown::default())
+    }
+}
+
+impl Metrics {
+    /// Every metric, with labels for these tenants.
+    ///
+    /// # Panics
+    /// If the list of metrics contradicts itself.
+    #[must_use]
+    pub fn new(shown: Shown) -> Self {
         let registry = Registry::new();
         let r = &registry;
         build_info(r, "manimq", env!("CARGO_PKG_VERSION"));
         let none: &[&str] = &[];
-        Self {
+        let metrics = Self {
+            fleet: Fleet::new(r, shown.clone()),
             http_requests: defined::HTTP_REQUESTS.counter(r),
             http_request_duration: defined::HTTP_REQUEST_DURATION.histogram(r),
             http_connections: defined::HTTP_CONNECTIONS.gauge(r).with_label_values(none),
@@ -52,11 +73,10 @@ impl Default for Metrics {
                 .with_label_values(none),
             jobs_submitted: defined::JOBS_SUBMITTED.counter(r),
             jobs_replayed: defined::JOBS_REPLAYED.counter(r).with_label_values(none),
+            jobs_finished: defined::JOBS_FINISHED.counter(r),
             quota_rejections: defined::QUOTA_REJECTIONS.counter(r),
-            queue_jobs: defined::QUEUE_JOBS.gauge(r),
-            queue_up: defined::QUEUE_UP.gauge(r).with_label_values(none),
-            fleet_workers: defined::FLEET_WORKERS.gauge(r),
-            fleet_slots: defined::FLEET_SLOTS.gauge(r),
+            tenant_rejections: Rejections::new(defined::TENANT_REJECTIONS.counter(r), shown),
+            canary_runs: defined::CANARY_RUNS.counter(r),
             webhook_deliveries: defined::WEBHOOK_DELIVERIES.counter(r),
             storage_operations: defined::STORAGE_OPERATIONS.counter(r),
             storage_operation_duration: defined::STORAGE_OPERATION_DURATION.histogram(r),
@@ -66,68 +86,87 @@ impl Default for Metrics {
             redis_command_duration: defined::REDIS_COMMAND_DURATION.histogram(r),
             redis_errors: defined::REDIS_ERRORS.counter(r),
             registry,
+        };
+        metrics.begin_at_zero();
+        metrics
+    }
+
+    /// A counter that appears with its first event shows no increase by it; these alerts are made of.
+    fn begin_at_zero(&self) {
+        for policy in POLICIES {
+            self.quota_rejections.with_label_values(&[policy]);
+        }
+        for result in ["delivered", "retry", "failed"] {
+            self.webhook_deliveries.with_label_values(&[result]);
+        }
+        for result in ["ok", "failed", "late"] {
+            self.canary_runs.with_label_values(&[result]);
+        }
+        for op in ["grant", "put", "get", "head"] {
+            for result in ["ok", "refused", "error"] {
+                self.storage_operations.with_label_values(&[op, result]);
+            }
+        }
+        for direction in ["in", "out"] {
+            self.storage_bytes.with_label_values(&[direction]);
+        }
+        for command in ["enqueue", "read", "stats"] {
+            self.redis_errors.with_label_values(&[command]);
         }
     }
 }
 
-impl Metrics {
-    fn set_queue(&self, stats: &Stats) {
-        let set = |gauge: &IntGaugeVec, label: &str, value: u64| {
-            gauge
-                .with_label_values(&[label])
-                .set(i64::try_from(value).unwrap_or(i64::MAX));
-        };
-        set(&self.queue_jobs, "waiting", stats.ready);
-        set(&self.queue_jobs, "delayed", stats.delayed);
-        set(&self.queue_jobs, "running", stats.running);
-        let (mut workers, mut slots) = ([0u64; 2], [0u64; 4]);
-        for worker in &stats.workers {
-            workers[usize::from(worker.draining)] += 1;
-            let (all, ready) = (u64::from(worker.slots), u64::from(worker.slots_ready));
-            let busy = u64::from(worker.slots_busy).min(ready);
-            if worker.draining {
-                slots[2] += ready;
-            } else {
-                slots[0] += ready - busy;
-                slots[1] += busy;
-            }
-            slots[3] += all.saturating_sub(ready);
-        }
-        for (label, value) in ["active", "draining"].into_iter().zip(workers) {
-            set(&self.fleet_workers, label, value);
-        }
-        let states = ["idle", "busy", "draining", "quarantined"];
-        for (label, value) in states.into_iter().zip(slots) {
-            set(&self.fleet_slots, label, value);
-        }
-    }
-}
+/// What a submit may be refused for.
+const POLICIES: [&str; 8] = [
+    "queued_jobs",
+    "submits_per_minute",
+    "submits_per_day",
+    "render_seconds_per_day",
+    "quality_max",
+    "timeout_s_max",
+    "source_bytes_max",
+    "code",
+];
 
 /// Oldest figures of the queue that a scrape may show.
-const STATS_AGE_MAX: Duration = Duration::from_secs(2);
+const STATS_AGE_MAX: Duration = Duration::from_secs(1);
 
 /// The routes of the metrics port.
 pub(crate) fn router(app: App) -> axum::Router {
     axum::Router::new()
         .route("/metrics", get(scrape))
+        .route("/internal/scale", get(scale))
         .route(
             "/",
-            get(|| async { "manimq API: the metrics are at /metrics\n" }),
+            get(|| async {
+                "manimq API: the metrics are at /metrics, what autoscalers ask at /internal/scale\n"
+            }),
         )
         .with_state(app)
 }
 
-async fn scrape(State(app): State<App>) -> impl IntoResponse {
+async fn scrape(State(app): State<App>) -> Response {
     let metrics = app.metrics();
-    match app.stats(STATS_AGE_MAX).await {
-        Ok(stats) => {
-            metrics.queue_up.set(1);
-            metrics.set_queue(&stats);
-        }
-        Err(_) => metrics.queue_up.set(0),
+    match app.picture().await {
+        Ok(picture) => metrics.fleet.set(&picture),
+        Err(_) => metrics.fleet.is_down(),
     }
     (
         [(CONTENT_TYPE, defined::CONTENT_TYPE)],
         encode(&metrics.registry),
     )
+        .into_response()
+}
+
+/// Of the whole fleet, so any API process may be asked. While Redis is away there is no answer, rather than none
+/// to do: an autoscaler then keeps what it has.
+async fn scale(State(app): State<App>) -> Response {
+    match app.stats(STATS_AGE_MAX).await {
+        Ok(stats) => Json(Scale::of(&stats)).into_response(),
+        Err(_) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            Json(json!({"error": "Redis does not answer; ask again"})),
+        )
+            .into_response(),
+    }
 }

@@ -92,6 +92,8 @@ pub struct Plan {
     pub lane: Lane,
     /// Whether an earlier result may answer.
     pub cache: CacheMode,
+    /// Whether warnings make it fail.
+    pub strict: bool,
     /// What else a job carries.
     pub more: More,
     /// Longest wait for all of it.

@@ -18,6 +18,7 @@ use manimq_shared::job::JOB_FILES_MAX;
 use manimq_shared::logging::LogFormat;
 use manimq_shared::queue::{ApiKey, Queue, QueueError, RedisConfig, redact};
 use manimq_shared::scene_policy::PolicyMode;
+use manimq_shared::traces::Traces;
 use prometheus::IntGauge;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
@@ -29,7 +30,7 @@ use crate::api::address::{Network, Proxies, ProxyHeader};
 use crate::api::cors::Origin;
 use crate::api::{self, App, Limits, Parts};
 use crate::http::{self, HttpLimits};
-use crate::metrics::{self, Metrics};
+use crate::metrics::{self, Metrics, Shown};
 use crate::storage::{AssetLimits, Place, Store, StoreConfig, Sweeper};
 use crate::webhooks::{self, Targets};
 
@@ -41,6 +42,8 @@ const STORE_PATIENCE: Duration = Duration::from_secs(20);
 const JOB_ASSET_BYTES_MAX: u64 = 256 << 20;
 /// Ended jobs are kept for up to two weeks and may be run again.
 const ASSET_AGE_MIN: Duration = Duration::from_secs(15 * 86_400);
+/// Shortest pause between two canaries.
+const CANARY_EVERY_MIN: Duration = Duration::from_secs(10);
 /// Pause between two tries to reach Redis at the start.
 const REDIS_TRY_EVERY: Duration = Duration::from_millis(250);
 
@@ -170,7 +173,7 @@ pub struct ServeArgs {
     #[arg(long, env = "MANIMQ_SWEEP_AGE", default_value = "25h", value_parser = humantime::parse_duration)]
     pub sweep_age: Duration,
 
-    /// Most connections at a time.
+    /// Most connections at a time; one address may have nine tenths of them.
     #[arg(long, env = "MANIMQ_CONNECTIONS_MAX", default_value_t = 8192)]
     pub connections_max: usize,
 
@@ -218,6 +221,30 @@ pub struct ServeArgs {
     /// not public; there also by http. Without it: public addresses and https only.
     #[arg(long, env = "MANIMQ_WEBHOOK_ALLOW", value_delimiter = ',')]
     pub webhook_allow: Vec<ipnet::IpNet>,
+
+    /// Tenants with series of their own in the metrics: a number (those with most jobs, at most 50) or
+    /// names with commas between. All others are one series.
+    #[arg(
+        long,
+        env = "MANIMQ_METRICS_TENANTS",
+        default_value = "10",
+        value_name = "TENANTS"
+    )]
+    pub metrics_tenants: Shown,
+
+    /// How often a tiny job shows that films come out, one of all API processes sends it; 0s for never.
+    #[arg(long, env = "MANIMQ_CANARY", default_value = "0s", value_parser = humantime::parse_duration)]
+    pub canary: Duration,
+
+    /// Where traces of jobs are sent, by OTLP over HTTP, such as http://127.0.0.1:4318. Not at all without it.
+    /// Headers for it: OTEL_EXPORTER_OTLP_HEADERS.
+    #[arg(
+        long,
+        env = "OTEL_EXPORTER_OTLP_ENDPOINT",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    pub otlp_endpoint: Option<String>,
 
     /// How long answers may still take after the stop.
     #[arg(long, env = "MANIMQ_DRAIN", default_value = "10s", value_parser = humantime::parse_duration)]
@@ -281,6 +308,7 @@ pub struct Server {
     /// What it listens on.
     pub addresses: Addresses,
     tasks: Vec<JoinHandle<()>>,
+    traces: Traces,
 }
 
 impl Server {
@@ -291,6 +319,7 @@ impl Server {
                 tracing::error!(error = %error, "a listener ended badly");
             }
         }
+        self.traces.end().await;
     }
 }
 
@@ -355,11 +384,14 @@ pub async fn start(
         tls: manimq_shared::tls::client_config(args.ca_file.as_deref())?,
     };
     let public_url = args.public_url.unwrap_or_else(|| addresses.api.clone());
-    let metrics = Metrics::default();
+    let metrics = Metrics::new(args.metrics_tenants);
+    let endpoint = args.otlp_endpoint.as_deref();
+    let traces = Traces::to(endpoint, "manimq", env!("CARGO_PKG_VERSION"))?;
     let app = App::new(Parts {
         queue,
         store,
         metrics: metrics.clone(),
+        traces: traces.clone(),
         limits: Limits {
             source_bytes_max: args.source_bytes_max,
             body_bytes_max: args.body_bytes_max,
@@ -401,6 +433,7 @@ pub async fn start(
     };
     let uncounted = IntGauge::new("unused", "unused")?;
     let tasks = vec![
+        tokio::spawn(api::canary::run(app.clone(), args.canary)),
         tokio::spawn(webhooks::run(app.clone())),
         tokio::spawn(http::serve(
             api_listener,
@@ -419,7 +452,11 @@ pub async fn start(
         tidy,
         sweep,
     ];
-    Ok(Server { addresses, tasks })
+    Ok(Server {
+        addresses,
+        tasks,
+        traces,
+    })
 }
 
 fn check(args: &ServeArgs) -> anyhow::Result<()> {
@@ -464,6 +501,9 @@ fn check(args: &ServeArgs) -> anyhow::Result<()> {
         bail!(
             "MANIMQ_ASSET_AGE must be at least 15days: jobs may be run again for two weeks after their end"
         );
+    }
+    if !args.canary.is_zero() && args.canary < CANARY_EVERY_MIN {
+        bail!("MANIMQ_CANARY must be at least 10s, or 0s for none: each canary is a render");
     }
     if args.url_ttl < Duration::from_secs(60) {
         bail!("MANIMQ_URL_TTL must be at least 60s: URLs would expire before they are used");

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use manimq_shared::ids::{TenantId, WebhookId};
 use manimq_shared::queue::{Attempted, DueDelivery};
+use manimq_shared::traces::{Below, JobTrace, Span};
 use manimq_shared::webhook::DeliveryAttempt;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
@@ -248,8 +249,33 @@ impl Caller {
             error: answer.error(),
             answer: answer.text.clone(),
         };
+        self.trace(&delivery, at, &attempt).await;
         let (attempted, off) = judge(&delivery, &answer, jitter());
         self.settle(&delivery, attempted, Some(attempt), off).await;
+    }
+
+    /// Tells of a call in its job's trace.
+    async fn trace(&self, delivery: &DueDelivery, began: Timestamp, attempt: &DeliveryAttempt) {
+        let traces = &self.app.parts().traces;
+        let Some(job) = delivery.job.filter(|_| traces.is_on()) else {
+            return;
+        };
+        let read = self.app.queue().read(job);
+        let Ok(Some(record)) = self.app.redis("read", read).await else {
+            return;
+        };
+        let trace = JobTrace::of(job, record.payload.traceparent.as_deref());
+        traces.tell(&trace, Below::Submit, || {
+            Span::since("webhook", began.into())
+                .with("job.id", job.to_string())
+                .with("webhook.id", delivery.webhook.to_string())
+                .with("attempt.n", i64::from(delivery.attempts) + 1)
+                .with(
+                    "http.response.status_code",
+                    i64::from(attempt.status.unwrap_or(0)),
+                )
+                .failed(attempt.error.clone())
+        });
     }
 
     async fn settle(
@@ -333,6 +359,7 @@ mod tests {
                 description: String::new(),
                 created_at: Timestamp::now(),
                 secrets: Vec::new(),
+                revision: 0,
             },
             job: None,
             event: WebhookEvent::Test,

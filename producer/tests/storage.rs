@@ -7,17 +7,21 @@ mod bucket;
 #[allow(dead_code, reason = "shared with the system's tests")]
 mod harness;
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use bucket::{BUCKET, Bucket, Fault, KEY_ID, SECRET};
-use harness::{API, System, frame_hashes, python_env};
+use harness::{API, Setting, System, frame_hashes, python_env, wait_for};
 use manimq_shared::api::JobView;
-use manimq_shared::job::{AttemptOutcome, Status};
+use manimq_shared::job::{AttemptOutcome, FailureClass, Status};
+use manimq_shared::testing::Certificates;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 const SHAPES: &str = "from manim import *\n\nclass Shapes(Scene):\n    def construct(self):\n        self.play(Create(Square()), run_time=0.4)\n";
+
+const LIMIT: Duration = Duration::from_secs(180);
 
 fn body() -> serde_json::Value {
     json!({
@@ -226,6 +230,105 @@ async fn a_fault_on_the_way_to_the_bucket_costs_a_repetition_and_never_a_wrong_f
             assert_eq!(job.attempts[0].outcome, Some(AttemptOutcome::Failed));
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_goes_away_in_mid_upload_costs_an_attempt_and_leaves_no_half_file() {
+    let bucket = Bucket::start().await;
+    let system = System::start_with(bucket.environment()).await;
+    bucket.spoil(&[Fault::Slow(2_000)]);
+    let job = system.submit(body()).await;
+    wait_for("it is being stored", LIMIT, async || bucket.spoilt()).await;
+    bucket.go_away(true);
+    // It is waited for, for a minute; then the job goes back to the queue.
+    wait_for("the attempt fails", LIMIT, async || {
+        let attempts = system.read(job.id).await.attempts;
+        attempts.first().and_then(|attempt| attempt.outcome) == Some(AttemptOutcome::Failed)
+    })
+    .await;
+    let now = system.read(job.id).await;
+    assert_eq!(
+        now.attempts[0].class,
+        Some(FailureClass::Storage),
+        "{now:?}"
+    );
+    assert!(now.artifacts.is_empty() && now.result_url.is_none());
+    let film = format!("some/prefix/manim_videos/{}.mp4", job.id);
+    assert!(
+        !bucket.keys().contains(&film),
+        "nothing half written is there"
+    );
+    bucket.go_away(false);
+    is_whole(&system.ended(job.id).await).await;
+}
+
+/// The names of all files in a folder and those in it.
+fn files_below(folder: &Path) -> Vec<String> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        if entry.path().is_dir() {
+            names.extend(files_below(&entry.path()));
+        } else {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    names
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_waited_for_and_nothing_half_written_is_served() {
+    let system = System::start_in(Setting {
+        disk_kib: Some(2048),
+        ..Setting::default()
+    })
+    .await;
+    let job = system.submit(body()).await;
+    is_whole(&system.ended(job.id).await).await;
+    let filler = system.data().join("filler");
+    let _ = std::fs::write(&filler, vec![1; 4 << 20]);
+    assert!(std::fs::metadata(&filler).unwrap().len() > 0);
+    let job = system.submit(body()).await;
+    wait_for("the worker hears of it", LIMIT, async || {
+        system.said().contains("No space left")
+    })
+    .await;
+    assert!(system.read(job.id).await.artifacts.is_empty());
+    let film = format!("{}.mp4", job.id);
+    assert!(
+        !files_below(&system.data()).contains(&film),
+        "nothing half written is there"
+    );
+    std::fs::remove_file(&filler).unwrap();
+    is_whole(&system.ended(job.id).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_may_speak_https_with_a_certificate_of_its_owners_own_authority() {
+    let certificates = Certificates::new();
+    let bucket = Bucket::start_secure(&certificates).await;
+    let ca = |name: &str| {
+        let file = certificates.file(name).display().to_string();
+        vec![("MANIMQ_CA_FILE".to_owned(), file)]
+    };
+    let system = System::start_in(Setting {
+        api: [bucket.environment(), ca("ca.pem")].concat(),
+        worker: ca("ca.pem"),
+        disk_kib: None,
+    })
+    .await;
+    let job = system.submit(body()).await;
+    let job = system.ended(job.id).await;
+    assert_eq!(job.status, Status::Succeeded, "{:?}", job.error);
+    let film = std::fs::read(bucket.path(&format!("some/prefix/manim_videos/{}.mp4", job.id)));
+    assert_eq!(
+        hex::encode(Sha256::digest(film.unwrap())),
+        job.artifacts[0].sha256
+    );
+    // With another authority's certificate nothing is sent there.
+    let refused = tokio::task::block_in_place(|| {
+        system.refused_api("MANIMQ_CA_FILE", &ca("other-ca.pem")[0].1)
+    });
+    assert!(refused.contains("certificate"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -58,6 +58,9 @@ pub struct JobView {
     pub timeout_s: u32,
     /// Whether an earlier result may answer.
     pub cache: CacheMode,
+    /// Whether warnings make it fail.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub strict: bool,
     /// Place in the queue, while it waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<QueueView>,

@@ -104,6 +104,21 @@ impl JobId {
         self.0.as_bytes()[15]
     }
 
+    /// When it was made, by its maker's clock, in milliseconds since 1970.
+    #[must_use]
+    pub fn made_at_ms(self) -> u64 {
+        let bytes = self.0.as_bytes();
+        bytes[..6]
+            .iter()
+            .fold(0, |ms, byte| ms << 8 | u64::from(*byte))
+    }
+
+    /// Its 16 raw bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+
     /// The form in Redis keys: 22 characters of base64url in an order of their own, so that short
     /// forms sort by time as well. Ten characters fewer than hex in each index that holds it.
     #[must_use]
@@ -221,6 +236,29 @@ pub struct TenantId(String);
 impl TenantId {
     /// The tenant of an API that has no keys and listens on a loopback address only.
     pub const DEFAULT: &'static str = "default";
+
+    /// The tenant of the canary's jobs. No name that anybody could choose, and in no list.
+    const CANARY: &'static str = "_canary";
+
+    /// The tenant of the canary's jobs.
+    #[must_use]
+    pub fn canary() -> Self {
+        Self(Self::CANARY.to_owned())
+    }
+
+    /// Whether it is the canary's.
+    #[must_use]
+    pub fn is_canary(&self) -> bool {
+        self.0 == Self::CANARY
+    }
+
+    /// A name that the queue holds: one that somebody chose, or the canary's.
+    pub(crate) fn stored(text: &str) -> Result<Self, IdError> {
+        if text == Self::CANARY {
+            return Ok(Self::canary());
+        }
+        text.parse()
+    }
 
     /// The name as text.
     #[must_use]

@@ -19,6 +19,7 @@
 //! | `:t:<tenant>:j<day>` | list | the jobs accepted on a day since the epoch, in that order; 24 bytes each; what is forgotten stays in it | the longest retention and 9 days (23 days) |
 //! | `:t:<tenant>:limits` | string | ceilings of its renders, `name=value,…`; no function reads it | while it has some |
 //! | `:t:<tenant>:dead` | zset | dead letters by time | with the last of them |
+//! | `:dead` | zset | dead letters of all tenants by time, to be counted | with the last of them |
 //! | `:t:<tenant>:feed` | stream, and channel for hints | news of all its jobs, `j` job, `s` what; about 5,000 kept | while somebody listens, and 5 minutes on |
 //! | `:t:<tenant>:hooks` | hash | its webhooks: settings and secrets by id, JSON | while it has some |
 //! | `:t:<tenant>:hookst` | hash | those that fail or are off, see `hooks.lua` | until they work again |
@@ -53,6 +54,8 @@
 //! | `:af:<tenant>:<hash>` | string | such a file is being removed | at most 5 min |
 //! | `:afb` | hash | bytes of each tenant's such files; the sweep counts anew | always |
 //! | `:sweep` | string | a process has swept the store in this period | a period |
+//! | `:canary` | string | when a canary last succeeded and how long it took, ms | always |
+//! | `:canary:turn` | string | a canary of this period was sent | a period |
 //! | `:ev` | channel | hint: these jobs have news | |
 //!
 //! and one channel without a shard, `{mq:ctl}:<worker>`: hint, renew now.
@@ -184,6 +187,18 @@ impl Keys {
         format!("{}:sweep", self.base)
     }
 
+    /// What came of the last canary that succeeded.
+    #[must_use]
+    pub fn canary(&self) -> String {
+        format!("{}:canary", self.base)
+    }
+
+    /// The note that a canary of this period was sent.
+    #[must_use]
+    pub fn canary_turn(&self) -> String {
+        format!("{}:canary:turn", self.base)
+    }
+
     /// When a tenant's jobs last used the files that came with them. All tenants' are in the
     /// first shard, beside the note of the store.
     #[must_use]
@@ -273,6 +288,12 @@ impl Keys {
             channel: format!("{}:hooks", self.base),
             item: String::new(),
         }
+    }
+
+    /// All tenants' dead letters.
+    #[must_use]
+    pub fn all_dead(&self) -> String {
+        format!("{}:dead", self.base)
     }
 
     /// A tenant's dead letters.

@@ -15,4 +15,5 @@ pub mod storage;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod tls;
+pub mod traces;
 pub mod webhook;

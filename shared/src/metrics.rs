@@ -1,11 +1,15 @@
 //! Every metric of manimq: name, unit, labels and who exports it. Programs make theirs from
 //! these definitions and from nowhere else, so dashboards and alerts can rely on this list.
 //!
-//! Base units (seconds, bytes); counters end in `_total`; tenants and ids are never labels.
+//! Base units (seconds, bytes); counters end in `_total`. Ids are never labels but for a worker's own on its
+//! heartbeat; tenants are on the three `manimq_tenant_*` only, and there bounded.
+//!
+//! What is said of the queue and the fleet (`manimq_queue_*`, `manimq_fleet_*`, `manimq_tenant_jobs_*`, `manimq_webhook_pending` …)
+//! is told alike by every API process, from Redis: add it up with `max`, not `sum`.
 
 use prometheus::{
-    Encoder as _, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    CounterVec, Encoder as _, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec,
+    Opts, Registry, TextEncoder,
 };
 
 /// Content type of what [`encode`] returns.
@@ -62,6 +66,32 @@ const WAIT_S: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0,
 ];
 
+/// Upper bounds for the start of a sandbox, in seconds.
+const START_S: &[f64] = &[
+    0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 30.0, 60.0, 120.0,
+];
+/// Upper bounds for one LaTeX run, in seconds.
+const LATEX_S: &[f64] = &[0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 30.0];
+/// Upper bounds for memory, in bytes: 64 MiB to 8 GiB.
+const MEMORY_BYTES: &[f64] = &[
+    67_108_864.0,
+    134_217_728.0,
+    201_326_592.0,
+    268_435_456.0,
+    402_653_184.0,
+    536_870_912.0,
+    805_306_368.0,
+    1_073_741_824.0,
+    1_610_612_736.0,
+    2_147_483_648.0,
+    4_294_967_296.0,
+    8_589_934_592.0,
+];
+/// Upper bounds for seconds of rendering per second of film.
+const RATIO: &[f64] = &[
+    0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0,
+];
+
 macro_rules! definitions {
     ($($const:ident: $kind:expr, $by:ident, $name:literal, $labels:expr, $help:literal;)+) => {
         $(
@@ -90,18 +120,58 @@ definitions! {
         "Jobs accepted.";
     JOBS_REPLAYED: Kind::Counter, Api, "manimq_jobs_replayed_total", [],
         "Submits answered with an earlier job because of their idempotency key.";
-    JOBS_FINISHED: Kind::Counter, Worker, "manimq_jobs_finished_total", ["lane", "status", "class"],
+    JOBS_FINISHED: Kind::Counter, All, "manimq_jobs_finished_total", ["lane", "status", "class"],
         "Jobs that ended, counted by whoever settled them; class is the failure class or empty.";
+    JOBS_DEDUPLICATED: Kind::Counter, Api, "manimq_jobs_deduplicated_total", ["mode"],
+        "Submits that needed no render of their own: cache (an earlier result answered), coalesced (they wait for another's render). Of the whole fleet: use max, not sum.";
+    JOBS_REDELIVERED: Kind::Counter, Api, "manimq_jobs_redelivered_total", ["reason"],
+        "Jobs that went back to the queue after an attempt: lost_worker (its lease ran out), failed (retried with back-off), released (given back uncounted). Of the whole fleet: use max, not sum.";
+    DEAD_LETTERS: Kind::Counter, Api, "manimq_dead_letters_total", ["class"],
+        "Jobs that failed for good by no fault of their author, by failure class. Of the whole fleet: use max, not sum.";
+    DEAD_LETTER_JOBS: Kind::Gauge, Api, "manimq_dead_letter_jobs", [],
+        "Dead letters that are kept now. Every API process tells the same: use max, not sum.";
     QUOTA_REJECTIONS: Kind::Counter, Api, "manimq_quota_rejections_total", ["policy"],
         "Submits refused by a quota.";
-    QUEUE_JOBS: Kind::Gauge, Api, "manimq_queue_jobs", ["state"],
-        "Jobs in the queue: waiting, delayed, running. Every API process tells the same: use max, not sum.";
+    QUEUE_JOBS: Kind::Gauge, Api, "manimq_queue_jobs", ["lane", "state"],
+        "Jobs in the queue: waiting, delayed (until a time), running, following (they wait for another's render). Lane returned: again after a lost attempt. Every API process tells the same: use max by (lane, state), then sum.";
+    QUEUE_OLDEST_AGE: Kind::Gauge, Api, "manimq_queue_oldest_age_seconds", ["lane"],
+        "Age of the oldest job that waits in a lane, since its submit; 0 if none does. Every API process tells the same: use max, not sum.";
+    QUEUE_PAUSED: Kind::Gauge, Api, "manimq_queue_paused", ["scope"],
+        "1 while an operator has paused all, or a lane.";
+    QUEUE_TENANTS: Kind::Gauge, Api, "manimq_queue_tenants", ["state"],
+        "Tenants with waiting jobs: eligible, over (at the elastic bound), held (their lanes are paused), gate (render time of today used up). Every API process tells the same: use max, not sum.";
     QUEUE_UP: Kind::Gauge, Api, "manimq_queue_up", [],
         "1 while Redis answers the queue's functions; the other queue and fleet gauges are old while this is 0.";
     FLEET_WORKERS: Kind::Gauge, Api, "manimq_fleet_workers", ["state"],
         "Live workers: active, draining. Every API process tells the same: use max, not sum.";
     FLEET_SLOTS: Kind::Gauge, Api, "manimq_fleet_slots", ["state"],
         "Slots of all live workers: idle, busy, draining, quarantined. Every API process tells the same: use max, not sum.";
+    TENANT_JOBS_RUNNING: Kind::Gauge, Api, "manimq_tenant_jobs_running", ["tenant"],
+        "Running jobs of the tenants with most jobs, or of those that were listed; all others together are other. Every API process tells the same: use max, not sum.";
+    TENANT_JOBS_WAITING: Kind::Gauge, Api, "manimq_tenant_jobs_waiting", ["tenant"],
+        "Waiting jobs of the same tenants. Every API process tells the same: use max, not sum.";
+    TENANT_REJECTIONS: Kind::Counter, Api, "manimq_tenant_rejections_total", ["tenant"],
+        "Submits refused by a quota, of the first tenants that met one, or of those that were listed; all others together are other.";
+    CANARY_LAST_SUCCESS: Kind::Gauge, Api, "manimq_canary_last_success_timestamp_seconds", [],
+        "When a canary's film was last there, by Redis' clock. Every API process tells the same: use max, not sum.";
+    CANARY_DURATION: Kind::Gauge, Api, "manimq_canary_duration_seconds", [],
+        "From submit to film of the last canary that succeeded. Every API process tells the same: use max, not sum.";
+    CANARY_RUNS: Kind::Counter, Api, "manimq_canary_runs_total", ["result"],
+        "Canaries that this process sent: ok, failed, late (no film when the next was due).";
+    PROMPT_ROUTED: Kind::Counter, Api, "manimq_prompt_routed_total", ["template", "decision"],
+        "Prompts by the template that was chosen and how: exact, ambiguous, fallback, llm.";
+    LLM_REQUESTS: Kind::Counter, Api, "manimq_llm_requests_total", ["outcome"],
+        "Calls to a language model.";
+    LLM_TOKENS: Kind::Counter, Api, "manimq_llm_tokens_total", ["outcome"],
+        "Tokens of those calls.";
+    LLM_REPAIRS: Kind::Counter, Api, "manimq_llm_repairs_total", ["outcome"],
+        "Answers of a language model that were sent back to be repaired.";
+    WEBHOOK_PENDING: Kind::Gauge, Api, "manimq_webhook_pending", [],
+        "Webhook calls that are still to be made. Every API process tells the same: use max, not sum.";
+    WEBHOOK_OLDEST_AGE: Kind::Gauge, Api, "manimq_webhook_oldest_age_seconds", [],
+        "For how long the most overdue webhook call has been due; 0 if none is. Every API process tells the same: use max, not sum.";
+    WEBHOOK_DROPPED: Kind::Counter, Api, "manimq_webhook_dropped_total", [],
+        "Webhook calls given up because too many waited. Of the whole fleet: use max, not sum.";
     WEBHOOK_DELIVERIES: Kind::Counter, Api, "manimq_webhook_deliveries_total", ["result"],
         "Calls to webhooks: delivered, retry (failed, tried again later) or failed (given up).";
     STORAGE_OPERATIONS: Kind::Counter, Api, "manimq_storage_operations_total", ["op", "result"],
@@ -128,10 +198,30 @@ definitions! {
         "From claim to settlement of attempts that succeeded.";
     FRAMES_RENDERED: Kind::Counter, Worker, "manimq_frames_rendered_total", ["quality"],
         "Frames drawn.";
+    LAYOUT_WARNINGS: Kind::Counter, Worker, "manimq_layout_warnings_total", ["kind"],
+        "Warnings about what films show: outside_frame, text_overlap, too_small, blank_end, frozen.";
     OUTPUT_BYTES: Kind::Counter, Worker, "manimq_output_bytes_total", ["format"],
         "Bytes of artifacts stored.";
     LEASES_LOST: Kind::Counter, Worker, "manimq_leases_lost_total", ["reason"],
         "Leases that this worker lost.";
+    REALTIME_RATIO: Kind::Histogram(RATIO), Worker, "manimq_realtime_ratio", ["quality"],
+        "Seconds of an attempt per second of its film; below 1 is faster than the film plays.";
+    WORKER_HEARTBEAT: Kind::Gauge, Worker, "manimq_worker_heartbeat_timestamp_seconds", ["worker"],
+        "When Redis last answered this worker's renewal of its leases.";
+    SANDBOX_START_DURATION: Kind::Histogram(START_S), Worker, "manimq_sandbox_start_duration_seconds", [],
+        "From the start of a sandbox until it has proved that it can render.";
+    SANDBOX_RECYCLES: Kind::Counter, Worker, "manimq_sandbox_recycles_total", ["cause"],
+        "Sandboxes that were replaced: lost (broke under a job), reset (something of a job was left), jobs (has served as many as it may), start (could not be started).";
+    SANDBOX_DENIALS: Kind::Counter, Worker, "manimq_sandbox_denials_total", ["kind"],
+        "Renders that ended because the scene tried what the sandbox denies: network, process, files, threads, escape (to deceive the renderer), other.";
+    SANDBOX_PEAK_MEMORY: Kind::Histogram(MEMORY_BYTES), Worker, "manimq_sandbox_peak_memory_bytes", ["quality"],
+        "Largest resident memory of each attempt.";
+    SANDBOX_CPU: Kind::Counter, Worker, "manimq_sandbox_cpu_seconds_total", ["quality"],
+        "Processor time of attempts; LaTeX not included.";
+    LATEX_COMPILE_DURATION: Kind::Histogram(LATEX_S), Worker, "manimq_latex_compile_duration_seconds", [],
+        "Time of LaTeX runs, one for each formula or group of formulas.";
+    LATEX_CACHE_REQUESTS: Kind::Counter, Worker, "manimq_latex_cache_requests_total", ["result"],
+        "Formulas that scenes asked for: hit (known from earlier), miss (LaTeX was run).";
 }
 
 impl Definition {
@@ -147,6 +237,20 @@ impl Definition {
     pub fn counter(&self, registry: &Registry) -> IntCounterVec {
         assert_eq!(self.kind, Kind::Counter, "{}", self.name);
         let metric = IntCounterVec::new(self.opts(), self.labels).expect("a valid definition");
+        registry
+            .register(Box::new(metric.clone()))
+            .expect("registered once");
+        metric
+    }
+
+    /// Makes the counter of any amounts and registers it.
+    ///
+    /// # Panics
+    /// As [`Definition::counter`].
+    #[must_use]
+    pub fn counter_f64(&self, registry: &Registry) -> CounterVec {
+        assert_eq!(self.kind, Kind::Counter, "{}", self.name);
+        let metric = CounterVec::new(self.opts(), self.labels).expect("a valid definition");
         registry
             .register(Box::new(metric.clone()))
             .expect("registered once");
@@ -254,8 +358,10 @@ mod tests {
                 metric.name
             );
             for label in metric.labels {
+                let bounded = *label == "tenant" && metric.name.starts_with("manimq_tenant_");
+                let histogram = matches!(metric.kind, Kind::Histogram(_));
                 assert!(
-                    !["tenant", "job", "id", "key"].contains(label),
+                    !["tenant", "job", "id", "key"].contains(label) || (bounded && !histogram),
                     "{}",
                     metric.name
                 );

@@ -142,6 +142,9 @@ pub struct WebhookSettings {
     pub created_at: Timestamp,
     /// What signs, the present one first.
     pub secrets: Vec<DatedSecret>,
+    /// How often they were changed: who changes them says which he read, so that no change is lost.
+    #[serde(default)]
+    pub revision: u32,
 }
 
 impl WebhookSettings {
@@ -250,6 +253,7 @@ mod tests {
                 secret: secrets[0].clone(),
                 until: None,
             }],
+            revision: 0,
         };
         settings.rotate(secrets[1].clone(), at(100));
         let signing = |settings: &WebhookSettings, s: i64| -> Vec<_> {

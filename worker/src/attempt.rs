@@ -1,7 +1,7 @@
 //! One attempt at one job, from the claim to its settlement.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use backon::{ExponentialBuilder, Retryable as _};
 use manimq_shared::job::{
@@ -12,6 +12,7 @@ use manimq_shared::queue::{
     Claim, EventKind, LEASE, Queue, QueueError, RenderLimit, RenderLimits, Renewal, Settled, failed,
 };
 use manimq_shared::scene_policy::{self, CheckError, PolicyMode};
+use manimq_shared::traces::{Span, Traces};
 use tokio_util::sync::CancellationToken;
 
 use crate::assets::{self, AssetError};
@@ -19,6 +20,7 @@ use crate::board::Board;
 use crate::ceilings::Ceilings;
 use crate::convert;
 use crate::cores::{Cores, Taken};
+use crate::layout;
 use crate::leases::{Held, Leases, Verdict};
 use crate::metrics::WorkerMetrics;
 use crate::sandbox::formulas::FormulaStore;
@@ -26,6 +28,7 @@ use crate::sandbox::{
     EventReceiver, EventSender, Files, Limits, RenderError, RenderEvent, RenderRequest, Rendered,
     Sandbox,
 };
+use crate::spans::{Spans, trace_of};
 use crate::upload::{Upload, UploadError, Uploader};
 
 /// How long an answer of Redis is waited for when a finished attempt is to be settled: a
@@ -58,6 +61,8 @@ pub struct Context {
     pub cores: Cores,
     /// What is counted.
     pub metrics: WorkerMetrics,
+    /// Where traces of jobs go.
+    pub traces: Traces,
     /// Cancelled when running renders must end now.
     pub kill: CancellationToken,
 }
@@ -72,29 +77,40 @@ enum Outcome {
 }
 
 /// Runs a claimed job in `sandbox` and settles the claim.
-#[tracing::instrument(skip_all, fields(job.id = %claim.job, attempt.n = claim.attempt, lease.epoch = %claim.epoch))]
+#[tracing::instrument(skip_all, fields(job.id = %claim.job, attempt.n = claim.attempt, lease.epoch = %claim.epoch, trace_id = trace_of(&claim).id()))]
 pub async fn run<S: Sandbox>(context: &Context, sandbox: &mut S, claim: Claim) {
     let started = Instant::now();
+    let spans = Spans::begin(&context.traces, &claim);
     let held = context.leases.hold(claim.job, claim.epoch);
     let request = claim.payload.as_ref().ok().map(|payload| &payload.request);
     let outcome = match &claim.payload {
-        Ok(payload) => render(context, sandbox, &claim, &held, payload).await,
+        Ok(payload) => render(context, sandbox, &claim, &held, &spans, payload).await,
         Err(error) => {
             tracing::error!(error = %error, "cannot read the job");
             let text = "what Redis holds of this job cannot be read by this worker";
             Outcome::Failed(failed(JobError::new(FailureClass::Internal, text)))
         }
     };
+    let settling = SystemTime::now();
     let settled = settle(context, &claim, &held, &outcome).await;
     drop(held);
-    count(
-        context,
-        &claim,
-        request,
-        &outcome,
-        settled,
-        started.elapsed(),
-    );
+    spans.tell(|| Span::since(outcome.transition(), settling));
+    let took = started.elapsed();
+    let ended = count(context, &claim, request, &outcome, settled, took);
+    spans.end(&claim, &context.board.info().id.to_string(), ended, settled);
+}
+
+impl Outcome {
+    /// The transition that settles it.
+    fn transition(&self) -> &'static str {
+        match self {
+            Self::Done(_) => "finish",
+            Self::Failed(_) => "fail",
+            Self::Canceled => "cancel",
+            Self::Released(_) => "release",
+            Self::Lost => "lost",
+        }
+    }
 }
 
 /// Says in metrics and in the log how the attempt ended.
@@ -105,9 +121,14 @@ fn count(
     outcome: &Outcome,
     settled: Settled,
     took: Duration,
-) {
+) -> &'static str {
     let metrics = &context.metrics;
-    let lane = request.map_or("unknown", |request| request.lane.as_str());
+    // The canary's are told apart, so that nobody takes them for users' jobs.
+    let lane = match request {
+        _ if claim.tenant.is_canary() => "canary",
+        Some(request) => request.lane.as_str(),
+        None => "unknown",
+    };
     let quality = request.map_or("unknown", |request| request.output.quality.as_str());
     if claim.attempt == 1 {
         metrics
@@ -116,6 +137,8 @@ fn count(
             .observe(queued_s(claim));
     }
     let ended = match (outcome, settled) {
+        // Counted by who heard it.
+        (Outcome::Lost, _) => "lost",
         (_, Settled::Lost) => {
             metrics.leases_lost.with_label_values(&["superseded"]).inc();
             "lost"
@@ -129,7 +152,6 @@ fn count(
         }
         (_, Settled::WillRetry) => "will be tried again",
         (Outcome::Released(_), _) => "released",
-        (Outcome::Lost, _) => "lost",
         (Outcome::Failed(result), _) => {
             let class = result
                 .error
@@ -150,6 +172,13 @@ fn count(
                 .job
                 .with_label_values(&[lane, quality])
                 .observe(took.as_secs_f64());
+            let film_s = result.artifacts.first().and_then(|film| film.duration_s);
+            if let Some(film_s) = film_s.filter(|seconds| *seconds > 0.0) {
+                metrics
+                    .realtime_ratio
+                    .with_label_values(&[quality])
+                    .observe(took.as_secs_f64() / film_s);
+            }
             metrics
                 .frames
                 .with_label_values(&[quality])
@@ -179,6 +208,7 @@ fn count(
         "{}: {ended}",
         claim.job
     );
+    ended
 }
 
 async fn render<S: Sandbox>(
@@ -186,6 +216,7 @@ async fn render<S: Sandbox>(
     sandbox: &mut S,
     claim: &Claim,
     held: &Held,
+    spans: &Spans,
     payload: &JobPayload,
 ) -> Outcome {
     // Given back before the result is stored.
@@ -203,6 +234,7 @@ async fn render<S: Sandbox>(
     }
     let stop = request.stop.clone();
     let (sender, receiver) = EventSender::channel(EVENTS);
+    let began = SystemTime::now();
     let result = {
         // Killed renders end through the same token as cancelled ones.
         let killer = async {
@@ -217,8 +249,29 @@ async fn render<S: Sandbox>(
         }
     };
     drop(cores);
+    spans.rendered(began, &result);
+    let quality = payload.request.output.quality.as_str();
+    match &result {
+        Ok(rendered) => context.metrics.rendered(quality, rendered),
+        Err(RenderError::Failed(failure)) => context.metrics.render_failed(quality, failure),
+        Err(RenderError::Interrupted | RenderError::SandboxLost { .. }) => {}
+    }
     match result {
-        Ok(rendered) => publish(context, claim, held, rendered).await,
+        Ok(mut rendered) => {
+            for warning in &rendered.layout {
+                let kind = warning.kind.as_str();
+                context
+                    .metrics
+                    .layout_warnings
+                    .with_label_values(&[kind])
+                    .inc();
+            }
+            rendered.warnings = layout::warnings(rendered.warnings, &rendered.layout);
+            if payload.request.strict && !rendered.layout.is_empty() {
+                return Outcome::Failed(refused(claim, rendered));
+            }
+            publish(context, claim, held, spans, rendered).await
+        }
         Err(RenderError::Failed(failure)) => Outcome::Failed(convert::failure(&failure)),
         Err(RenderError::Interrupted) => match held.verdict() {
             Some(Verdict::Canceled) => Outcome::Canceled,
@@ -232,6 +285,17 @@ async fn render<S: Sandbox>(
                 "the sandbox broke during the render; the job is tried again",
             )))
         }
+    }
+}
+
+/// A strict job whose film has warnings: nothing of it is stored.
+fn refused(claim: &Claim, rendered: Rendered) -> JobResult {
+    JobResult {
+        error: Some(layout::strict_failure(&rendered.layout)),
+        timings: convert::timings(rendered.timings, queued_s(claim), 0.0),
+        usage: convert::usage(rendered.usage),
+        warnings: rendered.warnings,
+        ..JobResult::default()
     }
 }
 
@@ -387,7 +451,13 @@ fn send(held: &Held, kind: EventKind, data: &impl serde::Serialize) {
     }
 }
 
-async fn publish(context: &Context, claim: &Claim, held: &Held, rendered: Rendered) -> Outcome {
+async fn publish(
+    context: &Context,
+    claim: &Claim,
+    held: &Held,
+    spans: &Spans,
+    rendered: Rendered,
+) -> Outcome {
     let progress = Progress {
         stage: Some(Stage::Uploading),
         fraction: Some(1.0),
@@ -398,7 +468,7 @@ async fn publish(context: &Context, claim: &Claim, held: &Held, rendered: Render
         ..Progress::default()
     };
     send(held, EventKind::Progress, &progress);
-    let started = Instant::now();
+    let (started, began) = (Instant::now(), SystemTime::now());
     let mut artifacts = Vec::new();
     let mut uploads = Vec::new();
     for file in rendered.artifacts {
@@ -434,6 +504,12 @@ async fn publish(context: &Context, claim: &Claim, held: &Held, rendered: Render
         },
         () = context.kill.cancelled() => return Outcome::Released("the worker is stopping"),
     };
+    spans.tell(|| {
+        let bytes: u64 = artifacts.iter().map(|artifact| artifact.bytes).sum();
+        Span::since("upload", began)
+            .with("artifact.bytes", i64::try_from(bytes).unwrap_or(i64::MAX))
+            .failed(stored.is_err().then(|| "storage".to_owned()))
+    });
     match stored {
         Ok(stored) => {
             for (artifact, stored) in artifacts.iter_mut().zip(stored) {
@@ -497,13 +573,16 @@ async fn settle(context: &Context, claim: &Claim, held: &Held, outcome: &Outcome
     }
     let jitter = jitter();
     let settling = || async {
-        match outcome {
-            Outcome::Done(result) => queue.finish(job, epoch, result).await,
-            Outcome::Failed(result) => queue.fail(job, epoch, result, jitter).await,
-            Outcome::Canceled => queue.finish_canceled(job, epoch).await,
-            Outcome::Released(reason) => queue.release(job, epoch, reason).await,
-            Outcome::Lost => Ok(Settled::Lost),
-        }
+        let call = async {
+            match outcome {
+                Outcome::Done(result) => queue.finish(job, epoch, result).await,
+                Outcome::Failed(result) => queue.fail(job, epoch, result, jitter).await,
+                Outcome::Canceled => queue.finish_canceled(job, epoch).await,
+                Outcome::Released(reason) => queue.release(job, epoch, reason).await,
+                Outcome::Lost => Ok(Settled::Lost),
+            }
+        };
+        context.metrics.redis("settle", call).await
     };
     settling
         .retry(

@@ -58,6 +58,16 @@ pub struct RunArgs {
     )]
     pub metrics_listen: SocketAddr,
 
+    /// Where traces of jobs are sent, by OTLP over HTTP, such as http://127.0.0.1:4318; not at all without it.
+    /// Headers for it: OTEL_EXPORTER_OTLP_HEADERS
+    #[arg(
+        long,
+        env = "OTEL_EXPORTER_OTLP_ENDPOINT",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    pub otlp_endpoint: Option<String>,
+
     /// Write what this worker listens on to this file (JSON), once its slots are ready
     #[arg(long, value_name = "FILE")]
     pub announce: Option<PathBuf>,

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::board::{Board, SlotState};
+use crate::metrics::WorkerMetrics;
 
 /// Shortest time between two calls because of news.
 const NEWS_EVERY: Duration = Duration::from_millis(400);
@@ -97,9 +98,10 @@ impl Leases {
         })
     }
 
-    fn judge(&self, renewal: &Renewal, lease: Lease) {
+    /// Stops a job that has to stop; says so if that is news.
+    fn judge(&self, renewal: &Renewal, lease: Lease) -> Option<Verdict> {
         let verdict = match lease {
-            Lease::Held => return,
+            Lease::Held => return None,
             Lease::Cancel => Verdict::Canceled,
             Lease::Lost => Verdict::Lost,
         };
@@ -111,8 +113,10 @@ impl Leases {
                 tracing::info!(job.id = %renewal.job, verdict = ?verdict, "stopping job {}", renewal.job);
                 entry.verdict = Some(verdict);
                 entry.stop.cancel();
+                return Some(verdict);
             }
-        });
+            None
+        })
     }
 
     /// Puts events back that could not be sent.
@@ -209,6 +213,7 @@ pub fn keep(
     config: &RedisConfig,
     leases: Leases,
     board: Board,
+    metrics: WorkerMetrics,
     stop: CancellationToken,
     alive: tokio_util::sync::DropGuard,
 ) -> anyhow::Result<std::thread::JoinHandle<()>> {
@@ -225,7 +230,7 @@ pub fn keep(
             let _alive = alive;
             runtime.block_on(async {
                 match Queue::new(&config) {
-                    Ok(queue) => run(&queue, &leases, &board, &stop).await,
+                    Ok(queue) => run(&queue, &leases, &board, &metrics, &stop).await,
                     Err(error) => tracing::error!(error = %error, "the lease keeper cannot start"),
                 }
             });
@@ -233,7 +238,13 @@ pub fn keep(
     Ok(thread)
 }
 
-async fn run(queue: &Queue, leases: &Leases, board: &Board, stop: &CancellationToken) {
+async fn run(
+    queue: &Queue,
+    leases: &Leases,
+    board: &Board,
+    metrics: &WorkerMetrics,
+    stop: &CancellationToken,
+) {
     let worker = board.info().id;
     let hub = queue.hub();
     let mut hint = hub.watch(queue.keys().control_topic(worker));
@@ -260,13 +271,18 @@ async fn run(queue: &Queue, leases: &Leases, board: &Board, stop: &CancellationT
         if renewals.is_empty() && claims && !hinted && !told {
             continue;
         }
-        match queue.renew_all(&board.info(), LEASE, &renewals).await {
+        let info = board.info();
+        let call = queue.renew_all(&info, LEASE, &renewals);
+        match metrics.redis("renew", call).await {
             Ok(renewed) => {
+                metrics.heard(worker);
                 failing = false;
                 told = !renewals.is_empty();
                 board.set_drained(renewed.drained);
                 for (renewal, lease) in renewals.iter().zip(renewed.leases) {
-                    leases.judge(renewal, lease);
+                    if leases.judge(renewal, lease) == Some(Verdict::Lost) {
+                        metrics.leases_lost.with_label_values(&["renewal"]).inc();
+                    }
                 }
             }
             Err(error) => {

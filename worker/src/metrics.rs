@@ -1,18 +1,30 @@
 //! The worker's metrics, made from the definitions in `manimq_shared::metrics`.
 
+use std::future::Future;
+use std::time::{Duration, Instant, SystemTime};
+
+use manimq_shared::ids::WorkerId;
+use manimq_shared::job::FailureClass;
 use manimq_shared::metrics::{
-    self, FRAMES_RENDERED, JOB_DURATION, JOBS_FINISHED, LEASES_LOST, OUTPUT_BYTES, PICKUP_DURATION,
-    STAGE_DURATION, WORKER_SLOTS,
+    self, FRAMES_RENDERED, JOB_DURATION, JOBS_FINISHED, LATEX_CACHE_REQUESTS,
+    LATEX_COMPILE_DURATION, LAYOUT_WARNINGS, LEASES_LOST, OUTPUT_BYTES, PICKUP_DURATION,
+    REALTIME_RATIO, REDIS_COMMAND_DURATION, REDIS_ERRORS, SANDBOX_CPU, SANDBOX_DENIALS,
+    SANDBOX_PEAK_MEMORY, SANDBOX_RECYCLES, SANDBOX_START_DURATION, STAGE_DURATION,
+    WORKER_HEARTBEAT, WORKER_SLOTS,
 };
-use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec, Registry};
+use prometheus::{
+    CounterVec, Gauge, GaugeVec, Histogram, HistogramVec, IntCounterVec, IntGaugeVec, Registry,
+};
 
 use crate::board::{Board, SlotState};
+use crate::sandbox::{Denial, RecycleCause, RenderFailure, Rendered, TexUse};
 
 /// All of them, in a registry of their own.
 #[derive(Clone)]
 pub struct WorkerMetrics {
     registry: Registry,
     slots: IntGaugeVec,
+    heartbeat: GaugeVec,
     /// Jobs that this worker settled: lane, status, class.
     pub jobs_finished: IntCounterVec,
     /// Submit to claim: lane.
@@ -21,33 +33,81 @@ pub struct WorkerMetrics {
     pub stage: HistogramVec,
     /// Claim to settlement: lane, quality.
     pub job: HistogramVec,
+    /// Seconds of an attempt per second of its film: quality.
+    pub realtime_ratio: HistogramVec,
     /// Frames drawn: quality.
     pub frames: IntCounterVec,
+    /// Warnings about what films show: kind.
+    pub layout_warnings: IntCounterVec,
     /// Bytes stored: format.
     pub output_bytes: IntCounterVec,
     /// Leases lost: reason.
     pub leases_lost: IntCounterVec,
+    sandbox_start: Histogram,
+    sandbox_recycles: IntCounterVec,
+    sandbox_denials: IntCounterVec,
+    peak_memory: HistogramVec,
+    cpu: CounterVec,
+    latex_compile: Histogram,
+    latex_cache: IntCounterVec,
+    redis_command_duration: HistogramVec,
+    redis_errors: IntCounterVec,
 }
 
 impl Default for WorkerMetrics {
     fn default() -> Self {
         let registry = Registry::new();
-        metrics::build_info(&registry, "manimq-worker", env!("CARGO_PKG_VERSION"));
-        Self {
-            slots: WORKER_SLOTS.gauge(&registry),
-            jobs_finished: JOBS_FINISHED.counter(&registry),
-            pickup: PICKUP_DURATION.histogram(&registry),
-            stage: STAGE_DURATION.histogram(&registry),
-            job: JOB_DURATION.histogram(&registry),
-            frames: FRAMES_RENDERED.counter(&registry),
-            output_bytes: OUTPUT_BYTES.counter(&registry),
-            leases_lost: LEASES_LOST.counter(&registry),
+        let r = &registry;
+        metrics::build_info(r, "manimq-worker", env!("CARGO_PKG_VERSION"));
+        let none: &[&str] = &[];
+        let metrics = Self {
+            slots: WORKER_SLOTS.gauge(r),
+            heartbeat: WORKER_HEARTBEAT.gauge_f64(r),
+            jobs_finished: JOBS_FINISHED.counter(r),
+            pickup: PICKUP_DURATION.histogram(r),
+            stage: STAGE_DURATION.histogram(r),
+            job: JOB_DURATION.histogram(r),
+            realtime_ratio: REALTIME_RATIO.histogram(r),
+            frames: FRAMES_RENDERED.counter(r),
+            output_bytes: OUTPUT_BYTES.counter(r),
+            leases_lost: LEASES_LOST.counter(r),
+            layout_warnings: LAYOUT_WARNINGS.counter(r),
+            sandbox_start: SANDBOX_START_DURATION.histogram(r).with_label_values(none),
+            sandbox_recycles: SANDBOX_RECYCLES.counter(r),
+            sandbox_denials: SANDBOX_DENIALS.counter(r),
+            peak_memory: SANDBOX_PEAK_MEMORY.histogram(r),
+            cpu: SANDBOX_CPU.counter_f64(r),
+            latex_compile: LATEX_COMPILE_DURATION.histogram(r).with_label_values(none),
+            latex_cache: LATEX_CACHE_REQUESTS.counter(r),
+            redis_command_duration: REDIS_COMMAND_DURATION.histogram(r),
+            redis_errors: REDIS_ERRORS.counter(r),
             registry,
-        }
+        };
+        metrics.begin_at_zero();
+        metrics
     }
 }
 
 impl WorkerMetrics {
+    /// A counter that appears with its first event shows no increase by it; these alerts are made of.
+    fn begin_at_zero(&self) {
+        for reason in ["superseded", "renewal"] {
+            self.leases_lost.with_label_values(&[reason]);
+        }
+        for cause in RecycleCause::ALL {
+            self.sandbox_recycles.with_label_values(&[cause.as_str()]);
+        }
+        for kind in Denial::ALL {
+            self.sandbox_denials.with_label_values(&[kind.as_str()]);
+        }
+        for result in ["hit", "miss"] {
+            self.latex_cache.with_label_values(&[result]);
+        }
+        for command in ["claim", "renew", "settle"] {
+            self.redis_errors.with_label_values(&[command]);
+        }
+    }
+
     /// The text of `/metrics`, with the slots as they are now.
     #[must_use]
     pub fn render(&self, board: &Board) -> Vec<u8> {
@@ -56,5 +116,99 @@ impl WorkerMetrics {
             self.slots.with_label_values(&[name]).set(count);
         }
         metrics::encode(&self.registry)
+    }
+
+    /// A call to the queue: timed, and counted if it fails.
+    ///
+    /// # Errors
+    /// As the call.
+    pub async fn redis<T, E>(
+        &self,
+        command: &str,
+        call: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let began = Instant::now();
+        let result = call.await;
+        self.redis_command_duration
+            .with_label_values(&[command])
+            .observe(began.elapsed().as_secs_f64());
+        if result.is_err() {
+            self.redis_errors.with_label_values(&[command]).inc();
+        }
+        result
+    }
+
+    /// Redis heard of this worker just now.
+    pub fn heard(&self, worker: WorkerId) {
+        self.pulse(worker).set(
+            SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap_or_default()
+                .as_secs_f64(),
+        );
+    }
+
+    fn pulse(&self, worker: WorkerId) -> Gauge {
+        self.heartbeat.with_label_values(&[&worker.to_string()])
+    }
+
+    /// A sandbox is ready after this long.
+    pub fn sandbox_started(&self, took: Duration) {
+        self.sandbox_start.observe(took.as_secs_f64());
+    }
+
+    /// A sandbox was replaced, or could not be.
+    pub fn recycled(&self, cause: RecycleCause) {
+        self.sandbox_recycles
+            .with_label_values(&[cause.as_str()])
+            .inc();
+    }
+
+    /// What a render took that gave files.
+    pub fn rendered(&self, quality: &str, rendered: &Rendered) {
+        let usage = &rendered.usage;
+        self.used(quality, usage.cpu_s, usage.peak_memory_bytes, &rendered.tex);
+    }
+
+    /// What a render took that failed.
+    pub fn render_failed(&self, quality: &str, failure: &RenderFailure) {
+        self.used(
+            quality,
+            failure.cpu_s,
+            failure.peak_memory_bytes,
+            &failure.tex,
+        );
+        if failure.class == FailureClass::SandboxDenied {
+            let kind = failure.denied.unwrap_or(Denial::Other);
+            self.sandbox_denials
+                .with_label_values(&[kind.as_str()])
+                .inc();
+        }
+    }
+
+    fn used(&self, quality: &str, cpu_s: f64, peak_memory_bytes: u64, tex: &TexUse) {
+        // A counter does not take less than nothing, and this was measured elsewhere.
+        self.cpu
+            .with_label_values(&[quality])
+            .inc_by(if cpu_s.is_finite() {
+                cpu_s.max(0.0)
+            } else {
+                0.0
+            });
+        if peak_memory_bytes > 0 {
+            #[allow(clippy::cast_precision_loss)]
+            self.peak_memory
+                .with_label_values(&[quality])
+                .observe(peak_memory_bytes as f64);
+        }
+        self.latex_cache
+            .with_label_values(&["hit"])
+            .inc_by(u64::from(tex.hits));
+        self.latex_cache
+            .with_label_values(&["miss"])
+            .inc_by(tex.runs_s.len() as u64);
+        for seconds in &tex.runs_s {
+            self.latex_compile.observe(*seconds);
+        }
     }
 }

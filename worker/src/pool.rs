@@ -22,7 +22,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::board::Board;
+use crate::metrics::WorkerMetrics;
 use crate::slot::Ready;
+use crate::spans::trace_of;
 
 /// Pause after a failed claim: doubles from the first to the second.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -31,6 +33,7 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 pub async fn claim_for_slots(
     queue: Queue,
     board: Board,
+    metrics: WorkerMetrics,
     mut ready: mpsc::Receiver<Ready>,
     stop: CancellationToken,
 ) {
@@ -54,8 +57,11 @@ pub async fn claim_for_slots(
         if stop.is_cancelled() {
             break;
         }
-        match queue.claim(&board.info(), slots.len(), LEASE).await {
+        let info = board.info();
+        let call = queue.claim(&info, slots.len(), LEASE);
+        match metrics.redis("claim", call).await {
             Ok(claimed) => {
+                metrics.heard(info.id);
                 pause = RETRY.0;
                 let nothing = claimed.claims.is_empty();
                 for claim in claimed.claims {
@@ -64,6 +70,7 @@ pub async fn claim_for_slots(
                         attempt.n = claim.attempt,
                         lease.epoch = %claim.epoch,
                         tenant.id = %claim.tenant,
+                        trace_id = trace_of(&claim).id(),
                         "claimed {}",
                         claim.job
                     );

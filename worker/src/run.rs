@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use manimq_shared::ids::WorkerId;
 use manimq_shared::queue::{Queue, QueueError};
+use manimq_shared::traces::Traces;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -95,6 +96,8 @@ where
     })?;
     let metrics_url = format!("http://{}", listener.local_addr()?);
     let board = Board::new(worker, slots);
+    let endpoint = args.otlp_endpoint.as_deref();
+    let traces = Traces::to(endpoint, "manimq-worker", env!("CARGO_PKG_VERSION"))?;
     let kill = CancellationToken::new();
     let context = Context {
         formulas: FormulaStore::default(),
@@ -106,6 +109,7 @@ where
         policy: args.scene_policy,
         ceilings: Ceilings::new(args.limits),
         metrics: WorkerMetrics::default(),
+        traces: traces.clone(),
         kill: kill.clone(),
     };
     tracing::info!(
@@ -121,6 +125,7 @@ where
         &args.redis()?,
         context.leases.clone(),
         board.clone(),
+        context.metrics.clone(),
         end.clone(),
         died.clone().drop_guard(),
     )?;
@@ -139,7 +144,13 @@ where
     });
     let (ready, waiting) = mpsc::channel(slots);
     let pool = TaskTracker::new();
-    let claiming = pool::claim_for_slots(queue.clone(), board.clone(), waiting, stop.clone());
+    let claiming = pool::claim_for_slots(
+        queue.clone(),
+        board.clone(),
+        context.metrics.clone(),
+        waiting,
+        stop.clone(),
+    );
     let alive = died.clone().drop_guard();
     pool.spawn(async move {
         let _alive = alive;
@@ -203,6 +214,7 @@ where
         tracing::debug!(error = %error, "could not say goodbye");
     }
     end.cancel();
+    traces.end().await;
     // Nothing that is left may keep the process: an idle scrape connection, a hung Redis.
     let rest = async {
         tasks.wait().await;

@@ -29,6 +29,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use self::formulas::FormulaShelf;
+use crate::layout::LayoutWarning;
 
 /// One warm place to render in.
 pub trait Sandbox: Send {
@@ -58,8 +59,103 @@ pub trait Sandbox: Send {
     /// end, or a set number of jobs, it starts a fresh one (1 to 2 s).
     fn reset(&mut self) -> impl Future<Output = Result<(), ConnectError>> + Send;
 
+    /// Whether the last [`Sandbox::reset`] started a fresh one, and why. Told once.
+    fn take_recycled(&mut self) -> Option<Recycled> {
+        None
+    }
+
     /// Ends the sandbox. When this returns, none of its processes is left.
     fn close(self) -> impl Future<Output = ()> + Send;
+}
+
+/// A sandbox was replaced by a fresh one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recycled {
+    /// Why.
+    pub cause: RecycleCause,
+    /// How long the fresh one took to start.
+    pub took: Duration,
+}
+
+/// Why a sandbox was replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecycleCause {
+    /// It broke under a job.
+    Lost,
+    /// Something of the last job was left.
+    Reset,
+    /// It has served as many jobs as it may.
+    Jobs,
+    /// It could not be started.
+    Start,
+}
+
+impl RecycleCause {
+    /// Every one.
+    pub const ALL: [Self; 4] = [Self::Lost, Self::Reset, Self::Jobs, Self::Start];
+
+    /// Its name in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Lost => "lost",
+            Self::Reset => "reset",
+            Self::Jobs => "jobs",
+            Self::Start => "start",
+        }
+    }
+}
+
+/// What a scene tried that its sandbox denies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Denial {
+    /// To reach somebody.
+    Network,
+    /// To start a program or a process.
+    Process,
+    /// To open too many files, or one that is not its own.
+    Files,
+    /// To start too many threads.
+    Threads,
+    /// To deceive the renderer: to speak in its name, or to give it something else than a file.
+    Escape,
+    /// Anything else.
+    Other,
+}
+
+impl Denial {
+    /// Every one.
+    pub const ALL: [Self; 6] = [
+        Self::Network,
+        Self::Process,
+        Self::Files,
+        Self::Threads,
+        Self::Escape,
+        Self::Other,
+    ];
+
+    /// Its name in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Network => "network",
+            Self::Process => "process",
+            Self::Files => "files",
+            Self::Threads => "threads",
+            Self::Escape => "escape",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// What an attempt asked of LaTeX.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct TexUse {
+    /// Formulas that were known from earlier jobs.
+    pub hits: u32,
+    /// How long each run took, seconds; the first 256.
+    pub runs_s: Vec<f64>,
 }
 
 /// What is installed in a sandbox.
@@ -320,8 +416,12 @@ pub struct Rendered {
     pub timings: Timings,
     /// What it took.
     pub usage: Usage,
+    /// What it asked of LaTeX.
+    pub tex: TexUse,
     /// Remarks for the user, such as another engine than asked.
     pub warnings: Vec<String>,
+    /// What is odd about the picture, by the scene's own process.
+    pub layout: Vec<LayoutWarning>,
 }
 
 /// One file of a finished render, already open: it has no name any more.
@@ -449,6 +549,12 @@ pub struct RenderFailure {
     /// Largest resident memory until then.
     #[serde(default)]
     pub peak_memory_bytes: u64,
+    /// What it was denied, if that is why it failed.
+    #[serde(default)]
+    pub denied: Option<Denial>,
+    /// What it asked of LaTeX until then.
+    #[serde(default)]
+    pub tex: TexUse,
 }
 
 fn class_of_a_render<'de, D: serde::Deserializer<'de>>(
@@ -481,6 +587,8 @@ impl RenderFailure {
             scenes: Vec::new(),
             cpu_s: 0.0,
             peak_memory_bytes: 0,
+            denied: None,
+            tex: TexUse::default(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A slot: one sandbox connection that renders one job at a time, for as long as the worker lives.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use manimq_shared::queue::Claim;
 use tokio::sync::{mpsc, oneshot};
@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::attempt::{self, Context};
 use crate::board::SlotState;
-use crate::sandbox::{ConnectError, Sandbox};
+use crate::sandbox::{ConnectError, RecycleCause, Sandbox};
 
 /// Pause before a failed sandbox is connected again: doubles from the first to the second.
 const QUARANTINE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -32,10 +32,15 @@ pub async fn live<S, Connect, Connecting>(
     let mut pause = QUARANTINE.0;
     while !stop.is_cancelled() {
         context.board.set(index, SlotState::Starting);
+        let began = Instant::now();
         let connected = tokio::select! {
             connected = connect(index) => connected,
             () = stop.cancelled() => break,
         };
+        match &connected {
+            Ok(_) => context.metrics.sandbox_started(began.elapsed()),
+            Err(_) => context.metrics.recycled(RecycleCause::Start),
+        }
         let trouble = match connected {
             Ok(sandbox) => {
                 pause = QUARANTINE.0;
@@ -76,8 +81,13 @@ async fn serve<S: Sandbox>(
             () = stop.cancelled() => break,
         };
         if let Err(error) = reset {
+            context.metrics.recycled(RecycleCause::Start);
             sandbox.close().await;
             return Err(error);
+        }
+        if let Some(recycled) = sandbox.take_recycled() {
+            context.metrics.recycled(recycled.cause);
+            context.metrics.sandbox_started(recycled.took);
         }
         context.board.set(index, SlotState::Idle);
         let (sender, claim) = oneshot::channel();

@@ -17,7 +17,9 @@ use manimq_shared::queue::{Enqueued, LEASE, NewJob, Queue};
 use manimq_shared::testing::Redis;
 use manimq_worker::board::{Board, SlotState};
 use manimq_worker::config::RunArgs;
+use manimq_worker::layout::{LayoutKind, LayoutWarning};
 use manimq_worker::leases::{Leases, keep};
+use manimq_worker::metrics::WorkerMetrics;
 use manimq_worker::run::run_with;
 use manimq_worker::sandbox::fake::{FakeSandbox, FakeStep};
 use manimq_worker::sandbox::{ConnectError, FailureClass as Class, RenderError, RenderFailure};
@@ -156,10 +158,14 @@ impl Bench {
     }
 
     async fn submit(&self) -> JobId {
+        self.submit_with(false).await
+    }
+
+    async fn submit_with(&self, strict: bool) -> JobId {
         let source =
             "from manim import *\nclass A(Scene):\n    def construct(self):\n        self.wait()\n";
         let request: JobRequest = serde_json::from_value(serde_json::json!({
-            "input": {"kind": "code", "scene": "A", "source": source}
+            "input": {"kind": "code", "scene": "A", "source": source}, "strict": strict
         }))
         .unwrap();
         let job = NewJob {
@@ -277,6 +283,38 @@ async fn a_job_is_rendered_stored_and_published_with_its_hash() {
     assert_eq!(artifact.key, format!("{id}.1.video.mp4"));
     assert_eq!(artifact.sha256, sha256(b"film"));
     assert_eq!(bench.stored.lock().unwrap()[&artifact.key], b"film");
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn warnings_about_the_picture_go_with_the_film_and_make_a_strict_job_fail() {
+    let odd = || {
+        FakeStep::Warn(vec![LayoutWarning {
+            kind: LayoutKind::OutsideFrame,
+            at_s: 2.0,
+            message: "the text “Title” is cut off at the left edge of the picture".into(),
+        }])
+    };
+    let told =
+        "outside_frame at 2.0 s: the text “Title” is cut off at the left edge of the picture";
+    let mut bench = Bench::new().await;
+    bench.work(vec![odd(), odd(), render(b"good")]);
+    let usual = bench.ended(bench.submit().await).await;
+    assert_eq!(usual.status, Status::Succeeded);
+    assert_eq!(usual.result.unwrap().warnings, [told]);
+
+    let strict = bench.ended(bench.submit_with(true).await).await;
+    assert_eq!(strict.status, Status::Failed);
+    assert_eq!(strict.attempts.len(), 1);
+    let result = strict.result.unwrap();
+    let error = result.error.unwrap();
+    assert_eq!(error.class, FailureClass::Validation);
+    assert!(error.message.contains(told), "{}", error.message);
+    assert!(result.artifacts.is_empty());
+    assert_eq!(bench.stored.lock().unwrap().len(), 1, "nothing is stored");
+
+    let good = bench.ended(bench.submit_with(true).await).await;
+    assert_eq!(good.status, Status::Succeeded);
     bench.stop().await;
 }
 
@@ -478,7 +516,8 @@ async fn a_worker_whose_jobs_have_ended_tells_the_other_shards_before_it_is_idle
     let (leases, stop) = (Leases::default(), CancellationToken::new());
     let held = leases.hold(claim.job, claim.epoch);
     let alive = CancellationToken::new().drop_guard();
-    let keeper = keep(&config, leases, board, stop.clone(), alive).unwrap();
+    let metrics = WorkerMetrics::default();
+    let keeper = keep(&config, leases, board, metrics, stop.clone(), alive).unwrap();
     told(1).await;
     drop(held);
     told(0).await;

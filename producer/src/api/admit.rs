@@ -1,13 +1,14 @@
 //! How requests become jobs: one, a batch, or an earlier job again. What the queue says of each becomes
 //! the id of a job or an error.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::http::HeaderMap;
 use jiff::Timestamp;
 use manimq_shared::ids::{JobId, TenantId};
 use manimq_shared::job::{JobPayload, JobRecord, Progress, Quality, Status};
 use manimq_shared::queue::{Allowance, Enqueued, NewJob, QuotaUsage, RenderKey};
+use manimq_shared::traces::{Below, JobTrace, Span};
 
 use super::problem::{ApiError, Kind};
 use super::{App, jobs, usage};
@@ -93,7 +94,10 @@ pub(super) fn outcome(
     reply: Enqueued,
 ) -> Result<Admitted, ApiError> {
     let metrics = app.metrics();
-    let refused = |policy: &str| metrics.quota_rejections.with_label_values(&[policy]).inc();
+    let refused = |policy: &str| {
+        metrics.quota_rejections.with_label_values(&[policy]).inc();
+        metrics.tenant_rejections.inc(tenant);
+    };
     let id = job.id;
     match reply {
         Enqueued::Accepted | Enqueued::Cached => {
@@ -203,7 +207,17 @@ fn accepted(app: &App, tenant: &TenantId, job: &NewJob) {
         .jobs_submitted
         .with_label_values(&[lane, request.input.kind()])
         .inc();
-    tracing::info!(job.id = %id, tenant.id = %tenant, lane, "accepted {id}");
+    let trace = JobTrace::of(id, job.payload.traceparent.as_deref());
+    app.parts().traces.tell(&trace, Below::Caller, || {
+        // An id is made right before its job is sent to the queue.
+        let began = SystemTime::UNIX_EPOCH + Duration::from_millis(id.made_at_ms());
+        Span::since("submit", began)
+            .with("job.id", id.to_string())
+            .with("tenant.id", tenant.to_string())
+            .with("job.lane", lane)
+            .with("job.kind", request.input.kind())
+    });
+    tracing::info!(job.id = %id, tenant.id = %tenant, trace_id = trace.id(), lane, "accepted {id}");
 }
 
 /// A job as it is right after it was accepted.

@@ -417,7 +417,7 @@ impl Door {
     /// Whether one more key that nobody has proven yet may be looked up.
     fn admit(&self, address: IpAddr) -> Result<(), ApiError> {
         self.sweep_at_times();
-        self.tries.check_key(&super::guard::network(address)).map_err(|until| {
+        self.tries.check_key(&crate::http::network(address)).map_err(|until| {
             let wait = until.wait_time_from(DefaultClock::default().now()).as_secs() + 1;
             ApiError::new(
                 Kind::RateLimited,

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse as _, Response};
 use manimq_shared::api::{DeletedArtifact, Deletion};
 use manimq_shared::ids::{JobId, TenantId};
 use manimq_shared::job::{Status, StoredArtifact};
-use manimq_shared::queue::{Erased, Leaves};
+use manimq_shared::queue::{CancelOutcome, Erased, Leaves};
 use manimq_shared::storage::ArtifactKey;
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -102,8 +102,11 @@ fn not_ended(id: JobId, status: Status) -> ApiError {
 }
 
 async fn cancel_first(app: &App, tenant: &TenantId, id: JobId) -> Result<(), ApiError> {
-    app.redis("cancel", app.queue().cancel(tenant, id)).await?;
+    let outcome = app.redis("cancel", app.queue().cancel(tenant, id)).await?;
     let record = jobs::load(app, tenant, id).await?;
+    if outcome == CancelOutcome::Canceled {
+        jobs::count_canceled(app, &record);
+    }
     let end = Instant::now() + CANCEL_MAX;
     let record = jobs::wait_until(app, tenant, record, end, |record| {
         record.status.is_terminal()

@@ -24,8 +24,8 @@ use utoipa::IntoParams;
 use super::extract::{JobPath, Query, Tenant, header_text};
 use super::openapi::Problems;
 use super::problem::{ApiError, Kind};
-use super::streams::Place;
 use super::{App, jobs, view};
+use crate::places::Place;
 
 pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Events that are read in one call.
@@ -82,7 +82,7 @@ pub(super) async fn follow(
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let after = after.map(|(ms, n)| format!("{ms}-{n}"));
-    let place = app.0.streams.take(&tenant)?;
+    let place = app.stream_place(&tenant)?;
 
     let mut pending = VecDeque::new();
     if after.is_some() {
@@ -168,7 +168,7 @@ struct Follower {
     idle_looks: u32,
     end: Instant,
     done: bool,
-    _place: Place,
+    _place: Place<TenantId>,
 }
 
 impl Follower {

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::request::Parts;
@@ -129,6 +129,21 @@ impl<T: DeserializeOwned> FromRequest<App> for StrictJson<T> {
                 _ => error,
             })?;
         parse(&body).map(Self)
+    }
+}
+
+/// The same where everything has a default: no body at all, or `null`, is an empty object.
+pub(super) struct PerhapsJson<T>(pub T);
+
+impl<T: DeserializeOwned + Default> FromRequest<App> for PerhapsJson<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+        if request.body().is_end_stream() {
+            return Ok(Self(T::default()));
+        }
+        let StrictJson(value) = StrictJson::<Option<T>>::from_request(request, app).await?;
+        Ok(Self(value.unwrap_or_default()))
     }
 }
 

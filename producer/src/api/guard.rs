@@ -1,6 +1,6 @@
 //! Before any work is done: is this host name ours, and does one address send too much?
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -15,7 +15,7 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use super::address::ClientAddress;
 use super::problem::{ApiError, Kind};
 use super::{App, Parts};
-use crate::http::Peer;
+use crate::http::{Peer, network};
 
 /// Requests per second of one address when nothing is set.
 const RATE_DEFAULT: u32 = 200;
@@ -113,14 +113,6 @@ impl Guard {
 
 fn lower(text: &str) -> String {
     text.to_ascii_lowercase()
-}
-
-/// One customer has a whole /64 of IPv6.
-pub(super) fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
-        v4 @ IpAddr::V4(_) => v4,
-    }
 }
 
 /// Middleware for all routes. Signed URLs and probes pass the rate: they carry their own leave,

@@ -283,7 +283,18 @@ pub(super) async fn cancel(
         CancelOutcome::AlreadyTerminal => {}
     }
     let record = load(&app, &tenant, id).await?;
+    if outcome == CancelOutcome::Canceled {
+        count_canceled(&app, &record);
+    }
     Ok(answer(&app, &record, StatusCode::ACCEPTED))
+}
+
+/// Counts a job that ended by its cancel alone; one that ran is counted by its worker.
+pub(super) fn count_canceled(app: &App, record: &JobRecord) {
+    app.metrics()
+        .jobs_finished
+        .with_label_values(&[record.lane.as_str(), "canceled", ""])
+        .inc();
 }
 
 /// How much of a log.

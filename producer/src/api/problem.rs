@@ -306,13 +306,16 @@ fn is_refusal(cause: &(dyn Error + Send + Sync + 'static)) -> bool {
         })
 }
 
-/// An error and all its causes in one line.
+/// An error and all its causes in one line; what a text already says is not said again.
 fn chain(cause: &Cause) -> String {
     let mut text = cause.to_string();
     let mut next = cause.source();
     while let Some(error) = next {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
+        let cause = error.to_string();
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
         next = error.source();
     }
     text

@@ -1,13 +1,12 @@
 //! `POST /v1/jobs/{id}/rerun`: the same scene once more, perhaps with another output.
 
-use axum::body::HttpBody as _;
-use axum::extract::{FromRequest, Request, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use manimq_shared::api::{JobView, RerunRequest};
 use manimq_shared::job::JobPayload;
 
-use super::extract::{JobPath, Member, StrictJson};
+use super::extract::{JobPath, Member, PerhapsJson};
 use super::openapi::Problems;
 use super::problem::ApiError;
 use super::{App, admit, assets, check, jobs};
@@ -40,7 +39,7 @@ pub(super) async fn rerun(
     Member(caller): Member,
     JobPath(id): JobPath,
     headers: HeaderMap,
-    Changes(change): Changes,
+    PerhapsJson(change): PerhapsJson<RerunRequest>,
 ) -> Result<Response, ApiError> {
     let tenant = caller.tenant.clone();
     let earlier = jobs::load(&app, &tenant, id).await?;
@@ -66,20 +65,4 @@ pub(super) async fn rerun(
     };
     let job = admit::new_job(&tenant, payload, idempotency);
     jobs::submitted(&app, &tenant, job, &headers).await
-}
-
-/// The body; none at all is no change.
-pub(super) struct Changes(RerunRequest);
-
-impl FromRequest<App> for Changes {
-    type Rejection = ApiError;
-
-    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
-        if request.body().is_end_stream() {
-            return Ok(Self(RerunRequest::default()));
-        }
-        let StrictJson(change) =
-            StrictJson::<Option<RerunRequest>>::from_request(request, app).await?;
-        Ok(Self(change.unwrap_or_default()))
-    }
 }

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts as _, Request};
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use manimq_shared::job::{FieldError, JobFile, JobInput, JobRequest, check_file_name};
@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use super::App;
-use super::extract::{StrictJson, parse, size};
+use super::extract::{StrictJson, Tenant, parse, size};
 use super::problem::{ApiError, Kind};
 use crate::storage::Spooled;
 
@@ -58,18 +58,17 @@ impl FromRequest<App> for Submission {
             });
         };
         // Each may have a large part of its limit on disk.
-        let Ok(_room) = app.0.forms.try_acquire() else {
-            return Err(ApiError::new(
+        let (mut parts, body) = request.into_parts();
+        let Tenant(tenant) = Tenant::from_request_parts(&mut parts, app).await?;
+        let _room = app.0.forms.take(tenant).map_err(|_| {
+            ApiError::new(
                 Kind::ReducedCapacity,
                 "too many submits with files arrive at the moment; try again",
             )
-            .retry_after(2));
-        };
-        let mut form = Multipart::with_constraints(
-            request.into_body().into_data_stream(),
-            boundary,
-            Constraints::new(),
-        );
+            .retry_after(2)
+        })?;
+        let mut form =
+            Multipart::with_constraints(body.into_data_stream(), boundary, Constraints::new());
         let read = timeout(FORM_TIME, Form::default().read(app, &mut form)).await;
         let read = read.unwrap_or_else(|_| Err(late(FORM_TIME)));
         if read.is_err() {

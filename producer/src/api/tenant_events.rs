@@ -22,8 +22,8 @@ use super::events::{EventsQuery, LAST_EVENT_ID, LOOK_EVERY, RETRY, event_id};
 use super::extract::{Query, Tenant, header_text};
 use super::openapi::Problems;
 use super::problem::{ApiError, Kind};
-use super::streams::Place;
 use super::{App, jobs, view};
+use crate::places::Place;
 
 /// Entries that are read in one call.
 const PAGE: usize = 200;
@@ -59,7 +59,7 @@ pub(super) async fn follow(
         Some(id) => Some(id),
     };
     let after = after.map(event_id).transpose()?;
-    let place = app.0.streams.take(&tenant)?;
+    let place = app.stream_place(&tenant)?;
     let listen = app.queue().listen(&tenant, LISTEN_FOR);
     let newest = app.redis("listen", listen).await?;
     let mut pending = VecDeque::new();
@@ -102,7 +102,7 @@ struct Follower {
     pending: VecDeque<Event>,
     listened: Instant,
     end: Instant,
-    _place: Place,
+    _place: Place<TenantId>,
 }
 
 impl Follower {

@@ -51,6 +51,7 @@ pub(super) fn job(app: &App, record: &JobRecord) -> JobView {
         output: request.output.clone(),
         timeout_s: request.timeout_s,
         cache: request.cache,
+        strict: request.strict,
         queue: (record.status == Status::Queued).then_some(QueueView {
             lane: record.lane,
             position: record.position,

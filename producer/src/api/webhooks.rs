@@ -26,7 +26,7 @@ use serde_json::json;
 use utoipa::IntoParams;
 
 use super::App;
-use super::extract::{Query, StrictJson, Tenant};
+use super::extract::{PerhapsJson, Query, StrictJson, Tenant};
 use super::openapi::Problems;
 use super::problem::{ApiError, Kind};
 use crate::webhooks::OVERLAP_DEFAULT;
@@ -36,6 +36,8 @@ const DELIVERIES_MAX: usize = 200;
 const DELIVERIES_DEFAULT: usize = 50;
 /// Longest time for which a replaced secret may go on signing.
 const OVERLAP_S_MAX: u32 = 7 * 86_400;
+/// How often a change is made anew because another one came between.
+const REVISIONS_MAX: usize = 10;
 /// Longest text of an error in a call.
 const MESSAGE_CHARS_MAX: usize = 2000;
 
@@ -71,9 +73,11 @@ pub(super) async fn create(
             secret: secret.clone(),
             until: None,
         }],
+        revision: 0,
     };
     check(&app, &settings)?;
-    store(&app, &tenant, id, &settings, false, None).await?;
+    let made = app.queue().make_webhook(&tenant, id, &settings);
+    stored(id, app.redis("hook_set", made).await?)?;
     tracing::info!(tenant.id = %tenant, webhook.id = %id, "made {id}");
     let webhook = Webhook {
         id,
@@ -146,19 +150,19 @@ pub(super) async fn change(
     WebhookPath { id, .. }: WebhookPath,
     StrictJson(changes): StrictJson<WebhookChanges>,
 ) -> Result<Json<WebhookView>, ApiError> {
-    let mut settings = load(&app, &tenant, id).await?.settings;
-    if let Some(url) = changes.url {
-        settings.url = url;
-    }
-    if let Some(events) = changes.events {
-        settings.events = events;
-    }
-    if let Some(description) = changes.description {
-        settings.description = description;
-    }
-    check(&app, &settings)?;
-    store(&app, &tenant, id, &settings, true, changes.enabled).await?;
-    let webhook = load(&app, &tenant, id).await?;
+    let webhook = revise(&app, &tenant, id, changes.enabled, |settings| {
+        if let Some(url) = &changes.url {
+            settings.url.clone_from(url);
+        }
+        if let Some(events) = &changes.events {
+            settings.events.clone_from(events);
+        }
+        if let Some(description) = &changes.description {
+            settings.description.clone_from(description);
+        }
+        check(&app, settings)
+    })
+    .await?;
     Ok(Json(view(&app, &webhook, None)))
 }
 
@@ -176,9 +180,10 @@ pub(super) async fn delete(
     WebhookPath { id, .. }: WebhookPath,
 ) -> Result<StatusCode, ApiError> {
     let gone = app.queue().delete_webhook(&tenant, id);
-    match app.redis("hook_set", gone).await? {
-        WebhookChange::NotFound => Err(unknown(id)),
-        WebhookChange::Done | WebhookChange::Full => Ok(StatusCode::NO_CONTENT),
+    if app.redis("hook_set", gone).await? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(unknown(id))
     }
 }
 
@@ -189,7 +194,7 @@ pub(super) async fn delete(
 #[utoipa::path(
     post, path = "/v1/webhooks/{id}/rotate-secret", tag = "webhooks", operation_id = "rotateWebhookSecret",
     params(("id" = String, Path, description = "The webhook's id")),
-    request_body(content = RotateSecret, content_type = "application/json"),
+    request_body(content = Option<RotateSecret>, content_type = "application/json"),
     responses(
         (status = 200, description = "The webhook, with its new secret", body = WebhookView),
         (status = 422, description = "A value is wrong (`invalid-params`)", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
@@ -200,7 +205,7 @@ pub(super) async fn rotate(
     State(app): State<App>,
     Tenant(tenant): Tenant,
     WebhookPath { id, .. }: WebhookPath,
-    StrictJson(rotation): StrictJson<RotateSecret>,
+    PerhapsJson(rotation): PerhapsJson<RotateSecret>,
 ) -> Result<Response, ApiError> {
     let overlap = rotation
         .overlap_s
@@ -211,13 +216,15 @@ pub(super) async fn rotate(
             format!("more than {OVERLAP_S_MAX}, a week"),
         ));
     }
-    let mut webhook = load(&app, &tenant, id).await?;
     let secret = WebhookSecret::generate();
     let until = Timestamp::now()
         .saturating_add(overlap)
         .unwrap_or(Timestamp::MAX);
-    webhook.settings.rotate(secret.clone(), until);
-    store(&app, &tenant, id, &webhook.settings, true, None).await?;
+    let webhook = revise(&app, &tenant, id, None, |settings| {
+        settings.rotate(secret.clone(), until);
+        Ok(())
+    })
+    .await?;
     tracing::info!(tenant.id = %tenant, webhook.id = %id, "{id} has a new secret");
     Ok((
         [(CACHE_CONTROL, "no-store")],
@@ -389,19 +396,36 @@ async fn load(app: &App, tenant: &TenantId, id: WebhookId) -> Result<Webhook, Ap
         .ok_or_else(|| unknown(id))
 }
 
-async fn store(
+/// Changes a webhook, and says what it is then. Two who change it at one time come one after the
+/// other: a secret that one of them was told is never lost to the other's change.
+async fn revise(
     app: &App,
     tenant: &TenantId,
     id: WebhookId,
-    settings: &WebhookSettings,
-    must_be_there: bool,
     on: Option<bool>,
-) -> Result<(), ApiError> {
-    let stored = app
-        .queue()
-        .set_webhook(tenant, id, settings, must_be_there, on);
-    match app.redis("hook_set", stored).await? {
-        WebhookChange::Done => Ok(()),
+    change: impl Fn(&mut WebhookSettings) -> Result<(), ApiError>,
+) -> Result<Webhook, ApiError> {
+    for _ in 0..REVISIONS_MAX {
+        let mut settings = load(app, tenant, id).await?.settings;
+        change(&mut settings)?;
+        let changed = app.queue().change_webhook(tenant, id, settings, on);
+        let changed = app.redis("hook_set", changed).await?;
+        if changed != WebhookChange::Stale {
+            stored(id, changed)?;
+            return load(app, tenant, id).await;
+        }
+    }
+    Err(ApiError::new(
+        Kind::ReducedCapacity,
+        format!("{id} is being changed by others all the time; try again"),
+    )
+    .retry_after(1))
+}
+
+fn stored(id: WebhookId, change: WebhookChange) -> Result<(), ApiError> {
+    match change {
+        // What is new has an id of its own: it is there because an answer was lost.
+        WebhookChange::Done | WebhookChange::Stale => Ok(()),
         WebhookChange::NotFound => Err(unknown(id)),
         WebhookChange::Full => Err(ApiError::new(
             Kind::TooMany,

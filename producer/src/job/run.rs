@@ -123,6 +123,7 @@ impl SubmitArgs {
             timeout_s: self.job.timeout_s(),
             lane: self.job.lane.unwrap_or(Lane::Normal),
             cache: self.job.cache(),
+            strict: self.job.strict,
             more: More {
                 tags: self.tags.clone(),
                 metadata: self.metadata.iter().cloned().collect::<BTreeMap<_, _>>(),

@@ -119,6 +119,10 @@ pub struct JobFlags {
         help_heading = "Job"
     )]
     pub disable_caching: bool,
+
+    /// Fail where the film would come with warnings: text that is cut off, overlaps or is too small
+    #[arg(long, help_heading = "Job")]
+    pub strict: bool,
 }
 
 /// Flags of `manimq render`.
@@ -378,6 +382,7 @@ impl RenderArgs {
             timeout_s: self.job.timeout_s(),
             lane: self.job.lane.unwrap_or(Lane::Interactive),
             cache: self.job.cache(),
+            strict: self.job.strict,
             more: More::default(),
             wait_max: self.wait_timeout,
             logs: match (self.logs, self.no_logs || self.json) {

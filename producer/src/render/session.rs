@@ -70,6 +70,7 @@ impl Session<'_> {
             timeout_s: plan.timeout_s,
             deadline_s: plan.more.deadline_s,
             cache: plan.cache,
+            strict: plan.strict,
             tags: plan.more.tags.clone(),
             metadata: plan.more.metadata.clone(),
         }

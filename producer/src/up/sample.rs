@@ -72,6 +72,7 @@ pub async fn make(
         timeout_s: TIMEOUT_S_DEFAULT,
         lane: Lane::Interactive,
         cache: CacheMode::Refresh,
+        strict: false,
         wait_max: WAIT_MAX,
         logs: Logs::OnFailure,
         can_ask: false,

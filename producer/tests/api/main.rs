@@ -12,6 +12,7 @@ mod keys;
 mod lists;
 mod operation;
 mod operators;
+mod scrape;
 mod sharing;
 mod submit;
 mod support;

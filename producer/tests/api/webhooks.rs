@@ -316,6 +316,36 @@ async fn redirections_are_not_followed_and_gone_switches_off() {
 }
 
 #[tokio::test]
+async fn of_changes_at_one_time_none_is_lost() {
+    let api = api().await;
+    let receiver = Receiver::start(&[]).await;
+    let webhook = made(&api, &json!({"url": receiver.url})).await;
+    let rotate = format!("{}/rotate-secret", path(&webhook));
+    for round in 0..10 {
+        let words = format!("round {round}");
+        // A rotation needs no body.
+        let rotation = api.request(Method::POST, &rotate).send();
+        let change = api
+            .request(Method::PATCH, &path(&webhook))
+            .json(&json!({"description": words}))
+            .send();
+        let (rotated, changed) = tokio::join!(rotation, change);
+        let (rotated, changed) = (rotated.unwrap(), changed.unwrap());
+        assert_eq!(
+            (rotated.status(), changed.status()),
+            (StatusCode::OK, StatusCode::OK)
+        );
+        let secret = rotated.json::<Value>().await.unwrap()["secret"].clone();
+        let test = format!("{}/test", path(&webhook));
+        api.post(&test, &json!({})).await;
+        let call = receiver.calls(round + 1).await.remove(round);
+        assert!(call.is_signed_with(secret.as_str().unwrap()), "{words}");
+        let now: Value = api.get(&path(&webhook)).await.json().await.unwrap();
+        assert_eq!(now["description"], words);
+    }
+}
+
+#[tokio::test]
 async fn after_a_rotation_both_secrets_verify_for_as_long_as_was_asked() {
     let api = api().await;
     let receiver = Receiver::start(&[]).await;

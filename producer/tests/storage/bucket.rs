@@ -8,11 +8,17 @@ use std::time::Duration;
 
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
+use manimq_shared::testing::Certificates;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
 use s3s_fs::FileSystem;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 
 /// The name of the bucket.
 pub const BUCKET: &str = "films";
@@ -42,11 +48,28 @@ pub struct Bucket {
     pub url: String,
     root: tempfile::TempDir,
     faults: Arc<Mutex<Vec<Fault>>>,
+    away: Arc<watch::Sender<bool>>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
 impl Bucket {
     pub async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// The same over https, with the server's certificate of these.
+    pub async fn start_secure(certificates: &Certificates) -> Self {
+        let chain = CertificateDer::pem_file_iter(certificates.file("server.pem")).unwrap();
+        let key = PrivateKeyDer::from_pem_file(certificates.file("server.key")).unwrap();
+        manimq_shared::tls::choose_cryptography();
+        let config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(chain.collect::<Result<_, _>>().unwrap(), key)
+            .unwrap();
+        Self::start_with(Some(TlsAcceptor::from(Arc::new(config)))).await
+    }
+
+    async fn start_with(tls: Option<TlsAcceptor>) -> Self {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir(root.path().join(BUCKET)).unwrap();
         let mut service = S3ServiceBuilder::new(FileSystem::new(root.path()).unwrap());
@@ -64,13 +87,31 @@ impl Bucket {
             }
         });
         let front = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", front.local_addr().unwrap());
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}", front.local_addr().unwrap());
+        let away = Arc::new(watch::Sender::new(false));
         let faults = Arc::new(Mutex::new(Vec::new()));
         let proxy = tokio::spawn({
-            let faults = faults.clone();
+            let (faults, away) = (faults.clone(), away.clone());
             async move {
                 while let Ok((stream, _)) = front.accept().await {
-                    tokio::spawn(carry(stream, back_address, faults.clone()));
+                    let (faults, tls, mut away) = (faults.clone(), tls.clone(), away.subscribe());
+                    tokio::spawn(async move {
+                        let carrying = async {
+                            match tls {
+                                None => carry(stream, back_address, faults).await,
+                                Some(tls) => {
+                                    if let Ok(stream) = tls.accept(stream).await {
+                                        carry(stream, back_address, faults).await;
+                                    }
+                                }
+                            }
+                        };
+                        tokio::select! {
+                            () = carrying => {}
+                            _ = away.wait_for(|away| *away) => {}
+                        }
+                    });
                 }
             }
         });
@@ -78,6 +119,7 @@ impl Bucket {
             url,
             root,
             faults,
+            away,
             tasks: vec![server, proxy],
         }
     }
@@ -87,6 +129,11 @@ impl Bucket {
         let mut faults = faults.to_vec();
         faults.reverse();
         *self.faults.lock().unwrap() = faults;
+    }
+
+    /// The server goes away, cutting what is in progress, or comes back.
+    pub fn go_away(&self, away: bool) {
+        self.away.send_replace(away);
     }
 
     /// Whether all faults have happened.
@@ -140,11 +187,15 @@ impl Drop for Bucket {
 }
 
 /// Carries one connection, and spoils uploads of results as it was told.
-async fn carry(front: TcpStream, back: SocketAddr, faults: Arc<Mutex<Vec<Fault>>>) {
+async fn carry(
+    front: impl AsyncRead + AsyncWrite,
+    back: SocketAddr,
+    faults: Arc<Mutex<Vec<Fault>>>,
+) {
     let Ok(back) = TcpStream::connect(back).await else {
         return;
     };
-    let (mut from_client, mut to_client) = front.into_split();
+    let (mut from_client, mut to_client) = tokio::io::split(front);
     let (mut from_server, mut to_server) = back.into_split();
     let mut fault = None;
     let mut passed = 0usize;

@@ -32,7 +32,19 @@ pub struct System {
     listen: String,
     url: String,
     http: reqwest::Client,
-    api_environment: Vec<(String, String)>,
+    setting: Setting,
+    metrics: [String; 2],
+}
+
+/// What is different from the plain system.
+#[derive(Default)]
+pub struct Setting {
+    /// More in the environment of the API, and of it alone.
+    pub api: Vec<(String, String)>,
+    /// More in the environment of the worker.
+    pub worker: Vec<(String, String)>,
+    /// The API's files lie on a disk of this size, its own.
+    pub disk_kib: Option<u32>,
 }
 
 fn workspace() -> PathBuf {
@@ -65,6 +77,18 @@ fn program(name: &str) -> PathBuf {
     path
 }
 
+/// A command in a mount namespace where a small disk of its own is mounted on `folder`.
+fn on_a_disk_of(kib: u32, folder: &Path, program: &Path) -> Command {
+    std::fs::create_dir_all(folder).unwrap();
+    let mut command = Command::new("unshare");
+    command
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c"])
+        .arg("mount -t tmpfs -o size=\"$1\" none \"$2\" && shift 2 && exec \"$@\"")
+        .args(["sh", &format!("{kib}k")])
+        .args([folder, program]);
+    command
+}
+
 /// Waits for a state.
 pub async fn wait_for(what: &str, limit: Duration, mut holds: impl AsyncFnMut() -> bool) {
     let start = Instant::now();
@@ -81,7 +105,16 @@ impl System {
     }
 
     /// The same, with more in the environment of the API (and of it alone).
-    pub async fn start_with(api_environment: Vec<(String, String)>) -> Self {
+    pub async fn start_with(api: Vec<(String, String)>) -> Self {
+        let setting = Setting {
+            api,
+            ..Setting::default()
+        };
+        Self::start_in(setting).await
+    }
+
+    /// The same in another setting.
+    pub async fn start_in(setting: Setting) -> Self {
         let mut system = Self {
             redis: RedisServer::start_durable(),
             api: None,
@@ -90,7 +123,8 @@ impl System {
             listen: "127.0.0.1:0".to_owned(),
             url: String::new(),
             http: reqwest::Client::new(),
-            api_environment,
+            setting,
+            metrics: Default::default(),
         };
         system.start_api().await;
         system.start_worker().await;
@@ -132,7 +166,12 @@ impl System {
 
     pub async fn start_api(&mut self) {
         let file = self.folder.path().join("api.json");
-        let mut child = Command::new(program("manimq"))
+        let data = self.folder.path().join("data");
+        let mut command = match self.setting.disk_kib {
+            None => Command::new(program("manimq")),
+            Some(kib) => on_a_disk_of(kib, &data, &program("manimq")),
+        };
+        let mut child = command
             .args([
                 "serve",
                 "--listen",
@@ -140,13 +179,9 @@ impl System {
                 "--metrics-listen",
                 "127.0.0.1:0",
             ])
-            .envs(
-                self.api_environment
-                    .iter()
-                    .map(|(name, value)| (name, value)),
-            )
+            .envs(self.setting.api.iter().cloned())
             .args(["--redis-url", &self.redis.url(), "--data-dir"])
-            .arg(self.folder.path().join("data"))
+            .arg(&data)
             .arg("--announce")
             .arg(&file)
             .stdin(Stdio::null())
@@ -160,6 +195,7 @@ impl System {
             .unwrap()
             .trim_end_matches('/')
             .to_owned();
+        self.metrics[0] = told["metrics"].as_str().unwrap().to_owned();
         // A restarted API keeps its address.
         self.listen = self.url.trim_start_matches("http://").to_owned();
         self.api = Some(child);
@@ -177,11 +213,7 @@ impl System {
             ])
             .args(["--redis-url", &self.redis.url(), "--data-dir"])
             .arg(self.folder.path().join("data"))
-            .envs(
-                self.api_environment
-                    .iter()
-                    .map(|(name, value)| (name, value)),
-            )
+            .envs(self.setting.api.iter().cloned())
             .env(name, value)
             .stdin(Stdio::null())
             .output()
@@ -196,6 +228,7 @@ impl System {
             .args(["run", "--slots", "2", "--metrics-listen", "127.0.0.1:0"])
             .args(["--redis-url", &self.redis.url(), "--api-url", &self.url])
             .args(["--drain-timeout", "1s"])
+            .envs(self.setting.worker.iter().cloned())
             .arg("--python-env")
             .arg(python_env())
             .arg("--renderer-dir")
@@ -207,8 +240,16 @@ impl System {
             .stderr(self.log("worker"))
             .spawn()
             .unwrap();
-        self.announced(&mut child, &file, "worker").await;
+        let told = self.announced(&mut child, &file, "worker").await;
+        self.metrics[1] = told["metrics"].as_str().unwrap().to_owned();
         self.worker = Some(child);
+    }
+
+    /// The API's files, as it sees them.
+    pub fn data(&self) -> PathBuf {
+        let pid = self.api.as_ref().expect("it runs").id();
+        let data = self.folder.path().join("data");
+        PathBuf::from(format!("/proc/{pid}/root{}", data.display()))
     }
 
     /// The queue itself, past the API.
@@ -367,6 +408,27 @@ impl System {
         let path = self.folder.path().join(format!("{}.mp4", job.id));
         std::fs::write(&path, response.bytes().await.unwrap()).unwrap();
         path
+    }
+
+    /// What Prometheus would read from the API and the worker.
+    pub async fn scrape(&self) -> [String; 2] {
+        let mut texts = <[String; 2]>::default();
+        for (text, url) in texts.iter_mut().zip(&self.metrics) {
+            let answer = self
+                .http
+                .get(format!("{url}/metrics"))
+                .send()
+                .await
+                .unwrap();
+            assert_eq!(answer.status(), 200);
+            *text = answer.text().await.unwrap();
+        }
+        texts
+    }
+
+    /// A client.
+    pub fn http(&self) -> &reqwest::Client {
+        &self.http
     }
 
     /// The API's address.

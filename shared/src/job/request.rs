@@ -273,6 +273,9 @@ pub struct JobRequest {
     /// Whether an earlier result may answer.
     #[serde(default = "default_cache")]
     pub cache: CacheMode,
+    /// Fail (`validation`) where the film would come with warnings: cut off, overlapping or tiny text, nothing to see.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub strict: bool,
     /// Words to find the job by: at most 16 of at most 64 bytes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,

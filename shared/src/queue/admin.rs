@@ -267,7 +267,8 @@ impl Queue {
         let reply = self.call(from.shard, "tenants", &args.0).await?;
         let mut parts = Vec::<Value>::from_redis_value(reply)?.into_iter();
         let next = u64::from_redis_value(parts.next().unwrap_or(Value::Int(0)))?;
-        let tenants = parts.map(parse_tenant).collect::<Result<_, QueueError>>()?;
+        let tenants = parts.filter_map(|part| parse_tenant(part).transpose());
+        let tenants = tenants.collect::<Result<_, QueueError>>()?;
         Ok((tenants, self.next(from, next)))
     }
 
@@ -353,12 +354,17 @@ impl Queue {
     }
 }
 
-fn parse_tenant(value: Value) -> Result<TenantState, QueueError> {
+/// `None`: the canary's, which is shown to nobody.
+fn parse_tenant(value: Value) -> Result<Option<TenantState>, QueueError> {
     type Reply = (String, f64, u64, u64, u64, u64, u64, u64, u8, String, u64);
     let (name, active_at, active, running, ready, following, usual, metered, paused, place, dead) =
         Reply::from_redis_value(value)?;
-    Ok(TenantState {
-        tenant: name.parse()?,
+    let tenant = TenantId::stored(&name)?;
+    if tenant.is_canary() {
+        return Ok(None);
+    }
+    Ok(Some(TenantState {
+        tenant,
         last_active: super::record::time(active_at as i64)?,
         active,
         running,
@@ -369,5 +375,5 @@ fn parse_tenant(value: Value) -> Result<TenantState, QueueError> {
         paused: paused == 1,
         place: TenantPlace::parse(&place),
         dead,
-    })
+    }))
 }

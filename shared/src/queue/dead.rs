@@ -207,12 +207,17 @@ impl Queue {
     pub async fn discard(&self, tenant: &TenantId, jobs: &[JobId]) -> Result<u64, QueueError> {
         let mut taken = 0;
         for some in jobs.chunks(BATCH_MAX) {
-            let mut command = redis::cmd("ZREM");
-            command.arg(self.keys_of_tenant(tenant).dead(tenant));
-            for job in some {
-                command.arg(job.short());
+            let keys = self.keys_of_tenant(tenant);
+            // First from where they are only counted: what is repeated finds them on the tenant's list.
+            for (key, counts) in [(keys.all_dead(), false), (keys.dead(tenant), true)] {
+                let mut command = redis::cmd("ZREM");
+                command.arg(key);
+                for job in some {
+                    command.arg(job.short());
+                }
+                let gone = u64::from_redis_value(self.shared.query(&command, true).await?)?;
+                taken += if counts { gone } else { 0 };
             }
-            taken += u64::from_redis_value(self.shared.query(&command, true).await?)?;
         }
         Ok(taken)
     }

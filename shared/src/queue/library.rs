@@ -27,6 +27,7 @@ const FILES: &[&str] = &[
     include_str!("lua/erase.lua"),
     include_str!("lua/read.lua"),
     include_str!("lua/stats.lua"),
+    include_str!("lua/survey.lua"),
     include_str!("lua/list.lua"),
     include_str!("lua/leave.lua"),
     include_str!("lua/control.lua"),

@@ -51,8 +51,13 @@ impl RenderKey {
     #[must_use]
     pub fn of(payload: &JobPayload) -> Option<Self> {
         let request = &payload.request;
-        let text =
-            serde_json::to_vec(&(&request.input, &request.output, request.timeout_s)).ok()?;
+        let asked = (&request.input, &request.output, request.timeout_s);
+        let text = if request.strict {
+            serde_json::to_vec(&(asked, "strict"))
+        } else {
+            serde_json::to_vec(&asked)
+        }
+        .ok()?;
         Some(Self(URL_SAFE_NO_PAD.encode(&Sha256::digest(text)[..16])))
     }
 }

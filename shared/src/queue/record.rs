@@ -196,8 +196,8 @@ impl Record {
         let tenant = behind
             .get(..lengths[0])
             .and_then(|text| std::str::from_utf8(text).ok())
-            .ok_or_else(|| corrupt("no tenant"))?
-            .parse()?;
+            .ok_or_else(|| corrupt("no tenant"))?;
+        let tenant = TenantId::stored(tenant)?;
         let start: usize = lengths.iter().sum();
         let end = (start + payload_bytes).min(behind.len());
         let payload = behind.get(start..end).unwrap_or_default();

@@ -1,6 +1,7 @@
 //! The queue at a glance: see `lua/stats.lua`.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use redis::FromRedisValue;
 
@@ -25,6 +26,14 @@ pub struct Stats {
     pub counters: HashMap<String, i64>,
     /// Live workers.
     pub workers: Vec<WorkerInfo>,
+    /// Tenants with work that could be served: eligible, at the elastic bound, in paused lanes, out of render time.
+    pub tenants: [u64; 4],
+    /// Webhook calls that are to be made, now or later.
+    pub webhooks_pending: u64,
+    /// For how long the most overdue of them has been due.
+    pub webhooks_overdue: Duration,
+    /// Dead letters that are kept.
+    pub dead: u64,
 }
 
 impl Stats {
@@ -51,6 +60,7 @@ type StatsReply = (
     u64,
     u64,
     Vec<String>,
+    (u64, u64, u64, u64),
 );
 
 impl Queue {
@@ -64,8 +74,17 @@ impl Queue {
         let mut all_drained = HashSet::new();
         for shard in self.shards() {
             let reply = self.call(shard, "stats", &[]).await?;
-            let (counters, delayed, running, infos, paused, _, _, _, _, drained): StatsReply =
-                FromRedisValue::from_redis_value(reply)?;
+            let reply: StatsReply = FromRedisValue::from_redis_value(reply)?;
+            let (counters, delayed, running, infos, paused, vt, over, held, gate, drained, rest) =
+                reply;
+            let (webhooks_pending, overdue_ms, dead, _) = rest;
+            for (sum, part) in stats.tenants.iter_mut().zip([vt, over, held, gate]) {
+                *sum += part;
+            }
+            stats.webhooks_pending += webhooks_pending;
+            let overdue = Duration::from_millis(overdue_ms);
+            stats.webhooks_overdue = stats.webhooks_overdue.max(overdue);
+            stats.dead += dead;
             for (name, value) in counters {
                 *stats.counters.entry(name).or_default() += value;
             }

@@ -23,6 +23,8 @@ pub enum WebhookChange {
     Full,
     /// The tenant has no such webhook.
     NotFound,
+    /// It is not what was read: somebody else changed it.
+    Stale,
 }
 
 /// What became of asking for a call.
@@ -94,30 +96,52 @@ pub struct Delivery {
 }
 
 impl Queue {
-    /// Makes a webhook, or changes one. `on` switches it on (and forgets that it failed) or off.
+    /// Makes a webhook.
     ///
     /// # Errors
-    /// [`QueueError::Unavailable`]; safe to repeat.
-    pub async fn set_webhook(
+    /// [`QueueError::Unavailable`]; a repeated one may say [`WebhookChange::Stale`]: it was made.
+    pub async fn make_webhook(
         &self,
         tenant: &TenantId,
         id: WebhookId,
         settings: &WebhookSettings,
-        must_be_there: bool,
-        on: Option<bool>,
     ) -> Result<WebhookChange, QueueError> {
-        let switch = on.map_or("", |on| if on { "1" } else { "0" });
         let args = Args::new()
             .text(tenant.as_str())
             .show(id)
             .json(settings)?
             .show(WEBHOOKS_MAX)
-            .text(if must_be_there { "1" } else { "0" })
-            .text(switch);
-        self.change_webhook(tenant, &args).await
+            .text("")
+            .text("");
+        self.set_webhook(tenant, &args).await
     }
 
-    /// Deletes a webhook with its deliveries; what was taken may still be told.
+    /// Changes a webhook from what was read; nothing is done if somebody else changed it meanwhile.
+    /// `on` switches it on (and forgets that it failed) or off.
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`].
+    pub async fn change_webhook(
+        &self,
+        tenant: &TenantId,
+        id: WebhookId,
+        mut settings: WebhookSettings,
+        on: Option<bool>,
+    ) -> Result<WebhookChange, QueueError> {
+        let read = settings.revision;
+        settings.revision = read.wrapping_add(1);
+        let args = Args::new()
+            .text(tenant.as_str())
+            .show(id)
+            .json(&settings)?
+            .show(WEBHOOKS_MAX)
+            .show(read)
+            .text(on.map_or("", |on| if on { "1" } else { "0" }));
+        self.set_webhook(tenant, &args).await
+    }
+
+    /// Deletes a webhook with its deliveries; what was taken may still be told. `false` if the
+    /// tenant has no such webhook.
     ///
     /// # Errors
     /// [`QueueError::Unavailable`]; safe to repeat.
@@ -125,18 +149,19 @@ impl Queue {
         &self,
         tenant: &TenantId,
         id: WebhookId,
-    ) -> Result<WebhookChange, QueueError> {
+    ) -> Result<bool, QueueError> {
         let args = Args::new()
             .text(tenant.as_str())
             .show(id)
             .text("")
             .show(0)
-            .text("1")
+            .text("")
             .text("");
-        self.change_webhook(tenant, &args).await
+        let change = self.set_webhook(tenant, &args).await?;
+        Ok(change == WebhookChange::Done)
     }
 
-    async fn change_webhook(
+    async fn set_webhook(
         &self,
         tenant: &TenantId,
         args: &Args,
@@ -147,6 +172,7 @@ impl Queue {
             "ok" => Ok(WebhookChange::Done),
             "full" => Ok(WebhookChange::Full),
             "none" => Ok(WebhookChange::NotFound),
+            "stale" => Ok(WebhookChange::Stale),
             other => Err(unexpected("hook_set", other)),
         }
     }

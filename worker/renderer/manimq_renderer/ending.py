@@ -58,7 +58,7 @@ class Ending:
         if self.stop == "cpu":
             return {**self._place(spec), **self._cpu_used_up(limits)}
         if self.stop == "protocol":
-            return {"class": "sandbox_denied", "message": "; ".join(self.notes), "hint": hints.PIPE}
+            return {"class": "sandbox_denied", "denied": "escape", "message": "; ".join(self.notes), "hint": hints.PIPE}
         if self.failed is not None:
             if self.failed.get("class") == "out_of_memory":
                 return {**self.failed, "message": self._memory_message(limits), "hint": hints.MEMORY}

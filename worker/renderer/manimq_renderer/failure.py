@@ -142,6 +142,20 @@ def _columns(frame: traceback.FrameSummary) -> tuple[int | None, int | None]:
     return start, len(line[: frame.end_colno].decode(errors="replace")) + 1
 
 
+def _denied(error: OSError) -> str:
+    """What the scene tried, for the operator's metrics: network, process, files or other."""
+    modules = set()
+    frame = error.__traceback__
+    while frame is not None:
+        modules.add(os.path.basename(frame.tb_frame.f_code.co_filename))
+        frame = frame.tb_next
+    if "socket.py" in modules:
+        return "network"
+    if "subprocess.py" in modules:
+        return "process"
+    return "files" if error.filename is not None else "other"
+
+
 def _special(error: BaseException, chain: list[BaseException], path: str) -> dict[str, Any]:
     """What a class of failure needs beyond message and line."""
     if isinstance(error, NotRenderable):
@@ -174,18 +188,21 @@ def _special(error: BaseException, chain: list[BaseException], path: str) -> dic
             limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
             return {
                 "class": "sandbox_denied",
+                "denied": "files",
                 "message": f"the render has more files open than the limit of {limit}",
                 "hint": hints.OPEN_FILES,
             }
         if isinstance(each, RuntimeError) and str(each) == "can't start new thread":
             return {
                 "class": "sandbox_denied",
+                "denied": "threads",
                 "message": "the render started more threads than it may have",
                 "hint": hints.THREADS,
             }
         if isinstance(each, OSError) and number in (errno.EPERM, errno.EACCES, errno.EROFS):
             return {
                 "class": "sandbox_denied",
+                "denied": _denied(each),
                 "message": f"the sandbox does not allow this: {_message(each)}",
                 "hint": hints.WALLS,
             }

@@ -38,6 +38,7 @@ from .protocol import (
     JobSpec,
     clean_count,
     clean_failure,
+    clean_layout,
     clean_seconds,
     clean_texts,
     send,
@@ -564,7 +565,7 @@ class Guard:
             raise  # ours
         except Exception as error:  # noqa: BLE001 - whatever a hostile account provokes
             what = f"the scene said what it must not say on the renderer's own pipe ({type(error).__name__})"
-            return self._failed({"class": "sandbox_denied", "message": what, "hint": hints.PIPE})
+            return self._failed({"class": "sandbox_denied", "denied": "escape", "message": what, "hint": hints.PIPE})
 
     def _failed(self, failure: dict[str, Any]) -> list[Message]:
         ending = self._ending
@@ -574,6 +575,7 @@ class Guard:
             message["class"] = "stalled"
         message["cpu_s"] = ending.cpu_s
         message["peak_memory_bytes"] = ending.peak_memory_bytes
+        message["tex"] = self._desk.use()
         return [(message, ())]
 
     def _artifact(self, done: dict[str, Any]) -> list[Message]:
@@ -587,7 +589,9 @@ class Guard:
             "frames": media.frames,
             "animations": clean_count(done.get("animations"), COUNT_MAX) or 0,
             "formulas_set": self._desk.runs,
+            "tex": self._desk.use(),
             "warnings": clean_texts(done.get("warnings"), 5, 300),
+            "layout": clean_layout(done.get("layout")),
             "engine": "stream" if done.get("engine") == "stream" else "manim",
             "cpu_s": self._ending.cpu_s,
             "peak_memory_bytes": self._ending.peak_memory_bytes,

@@ -28,7 +28,7 @@ import numpy as np
 from manim import config
 from manim.manager import Manager
 
-from . import collect, engine, failure, files, fonts, formulas, gate, hints, linux, scene, tex_client, walls
+from . import collect, engine, failure, files, fonts, formulas, gate, hints, layout, linux, scene, tex_client, walls
 from .protocol import SECTIONS_MAX, JobSpec, read_line, write_all
 from .split import Splitter
 
@@ -36,6 +36,8 @@ SETUP_FAILED = 71
 """Exit status of a job that could not confine itself. Ours only before ``confined`` was said."""
 
 _LAST_WORDS_S = 0.3
+LAYOUT_SHARE = 0.07
+"""Of the render's time, for looking at what it shows; one look more may be begun within it."""
 _RECURSION_MAX = 100_000
 """A hundred times Python's own; more than a scene has a use for."""
 
@@ -275,6 +277,7 @@ class _Job(SceneProcess):
         # for putting the configuration back: that takes 14 ms, and nobody looks.
         instance = scene_class()
         Manager(instance)
+        watch = layout.Watch(instance, share=LAYOUT_SHARE)
         started = time.monotonic()
         instance.render()
         final = getattr(instance.renderer.file_writer, "final_file_path", None)
@@ -293,6 +296,7 @@ class _Job(SceneProcess):
             "animations": instance.renderer.num_plays,
             "engine": meter.engine,
             "warnings": missing_fonts.warnings,
+            "layout": watch.warnings,
         }
 
     def _leave_sections(self, writer: Any) -> None:

@@ -63,7 +63,12 @@ USER_CLASSES = frozenset(
     }
 )
 """Failure classes that a job may claim for itself. Never one of ours."""
+DENIALS = frozenset({"network", "process", "files", "threads", "escape", "other"})
+"""What a failure of the class ``sandbox_denied`` may be about. Mirrors ``Denial`` in ``worker/src/sandbox.rs``."""
 STAGES = frozenset({"preparing", "rendering", "encoding"})
+LAYOUT_KINDS = frozenset({"outside_frame", "text_overlap", "too_small", "blank_end", "frozen"})
+LAYOUT_MAX = 16
+"""Warnings about what a film shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +207,17 @@ def clean_texts(value: object, items: int, limit: int) -> list[str]:
     return [text for text in texts if text is not None]
 
 
+def clean_layout(value: object) -> list[dict[str, Any]]:
+    """What a job says is odd about its own picture: a few known kinds, a time, a harmless text."""
+    warnings = []
+    for entry in value[:LAYOUT_MAX] if isinstance(value, list) else []:
+        if isinstance(entry, dict):
+            kind, message = entry.get("kind"), clean_text(entry.get("message"), 250)
+            if isinstance(kind, str) and kind in LAYOUT_KINDS and message:
+                warnings.append({"kind": kind, "at_s": clean_seconds(entry.get("at_s")) or 0.0, "message": message})
+    return warnings
+
+
 def clean_failure(event: dict[str, Any], file_name: str) -> dict[str, Any]:
     """A job's own account of its failure, bounded and harmless; the worker's form of ``failed``."""
     claimed = event.get("class")
@@ -215,11 +231,13 @@ def clean_failure(event: dict[str, Any], file_name: str) -> dict[str, Any]:
                 code = clean_text(entry.get("code"), 300)
                 stack.append({"line": line, "function": function, "code": code})
     latex = event.get("latex")
+    denied = event.get("denied")
     line = clean_count(event.get("line"))
     failure = {
         "type": "failed",
         "class": claimed if isinstance(claimed, str) and claimed in USER_CLASSES else "scene_error",
         "message": clean_text(event.get("message")) or "the scene failed without a message",
+        "denied": denied if isinstance(denied, str) and denied in DENIALS else None,
         "file": file_name if line is not None else None,
         "line": line,
         "column": clean_count(event.get("column")),

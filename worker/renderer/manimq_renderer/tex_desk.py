@@ -32,6 +32,8 @@ FORESEEN_MAX = 64
 """Formulas that a job may announce and that wait to be set."""
 SHELF_BYTES_MAX = 64 * 1024
 """Largest picture that the worker is given to keep."""
+RUNS_TOLD_MAX = 256
+"""Runs of which the worker is told how long they took."""
 SHELF_WAIT_S = 0.5
 """Longest wait for what the worker has kept; then the formula is set here."""
 
@@ -60,6 +62,7 @@ class _Run:
     pidfd: int
     directory: int
     deadline: float
+    started: float
     preempted: bool = False
 
 
@@ -143,6 +146,8 @@ class Desk:
         self._stopped = False
         self.runs = 0
         """TeX runs so far."""
+        self._run_seconds: list[float] = []
+        self._from_shelf = 0
 
     def join(self, client: Client) -> None:
         """A client may ask from here on."""
@@ -188,8 +193,13 @@ class Desk:
         """The worker's answer."""
         request = None if self._shelf is None else self._shelf.answer(key)
         if request is not None and svg is not None:
+            self._from_shelf += 1
             self._take_picture(request, svg.encode())
         self._fill()
+
+    def use(self) -> dict[str, Any]:
+        """For the worker's metrics: formulas known from earlier jobs, and how long each run took."""
+        return {"hits": self._from_shelf, "runs_s": self._run_seconds}
 
     def deadline(self) -> float | None:
         """When ``keep_time`` has something to do."""
@@ -286,7 +296,7 @@ class Desk:
         pid, directory = self._fork(request, nice, place)
         pidfd = os.pidfd_open(pid)
         deadline = time.monotonic() + tex.COMPILE_SECONDS_MAX
-        run = _Run(request, client, place, pid, pidfd, directory, deadline)
+        run = _Run(request, client, place, pid, pidfd, directory, deadline, time.monotonic())
         self._runs.append(run)
         self.runs += 1
         self._loop.watch(pidfd, select.POLLIN, lambda: self._on_dead(run))
@@ -299,6 +309,8 @@ class Desk:
         header, svg = tex.collect(run.directory, status)
         os.close(run.directory)
         walls.unmount_tex_folder(run.place)
+        if not run.preempted and len(self._run_seconds) < RUNS_TOLD_MAX:
+            self._run_seconds.append(round(time.monotonic() - run.started, 3))
         if header["ok"]:
             self._take_picture(run.request, svg)
             if self._shelf is not None:

@@ -59,6 +59,7 @@ def too_many_threads(limits: Limits) -> dict[str, Any]:
     """The failure of a job with too many threads."""
     return {
         "class": "sandbox_denied",
+        "denied": "threads",
         "message": f"the render started more threads than the limit of {limits.threads}",
         "hint": hints.THREADS,
     }

@@ -6,10 +6,12 @@ use std::collections::VecDeque;
 use std::io::{Seek, Write};
 use std::time::Duration;
 
+use crate::layout::LayoutWarning;
+
 use super::{
     ArtifactRole, ConnectError, Content, EventSender, FailureClass, Progress, RenderError,
-    RenderEvent, RenderFailure, RenderRequest, Rendered, RenderedFile, Sandbox, Stage, Timings,
-    Usage, Versions,
+    RenderEvent, RenderFailure, RenderRequest, Rendered, RenderedFile, Sandbox, Stage, TexUse,
+    Timings, Usage, Versions,
 };
 
 /// What a [`FakeSandbox`] does with one job.
@@ -22,6 +24,8 @@ pub enum FakeStep {
         /// Content of `video.mp4`.
         content: Vec<u8>,
     },
+    /// Delivers at once, with these remarks about the picture.
+    Warn(Vec<LayoutWarning>),
     /// Fails at once.
     Fail(RenderError),
     /// Fails, and says in its message which limits it was given.
@@ -80,8 +84,13 @@ impl Sandbox for FakeSandbox {
             takes: Duration::ZERO,
             content: b"fake".to_vec(),
         });
+        let mut layout = Vec::new();
         let (takes, content) = match step {
             FakeStep::Render { takes, content } => (takes, content),
+            FakeStep::Warn(warnings) => {
+                layout = warnings;
+                (Duration::ZERO, b"odd".to_vec())
+            }
             FakeStep::Fail(error) => return Err(error),
             FakeStep::TellLimits => {
                 let limits = format!("{:?}", request.limits);
@@ -105,7 +114,7 @@ impl Sandbox for FakeSandbox {
             animation_frames_total: Some(1),
             eta_s: Some(0.0),
         }));
-        rendered(&request, &content).map_err(|error| RenderError::SandboxLost {
+        rendered(&request, &content, layout).map_err(|error| RenderError::SandboxLost {
             reason: error.to_string(),
         })
     }
@@ -122,7 +131,11 @@ impl Sandbox for FakeSandbox {
     async fn close(self) {}
 }
 
-fn rendered(request: &RenderRequest, content: &[u8]) -> std::io::Result<Rendered> {
+fn rendered(
+    request: &RenderRequest,
+    content: &[u8],
+    layout: Vec<LayoutWarning>,
+) -> std::io::Result<Rendered> {
     let mut file = tempfile::tempfile()?;
     file.write_all(content)?;
     file.rewind()?;
@@ -145,6 +158,8 @@ fn rendered(request: &RenderRequest, content: &[u8]) -> std::io::Result<Rendered
             animations: 1,
             ..Usage::default()
         },
+        tex: TexUse::default(),
         warnings: Vec::new(),
+        layout,
     })
 }

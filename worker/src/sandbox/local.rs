@@ -41,8 +41,8 @@ use self::wire::{DoneMessage, GuardMessage, JobMessage, LimitsMessage, Seqpacket
 use super::formulas::FormulaKey;
 use super::{
     ConnectError, Content, Encoder, EventSender, FailureClass, Limits, OutputFormat, OutputSpec,
-    RenderError, RenderEvent, RenderFailure, RenderRequest, Rendered, RenderedFile, Sandbox, Usage,
-    Versions,
+    RecycleCause, Recycled, RenderError, RenderEvent, RenderFailure, RenderRequest, Rendered,
+    RenderedFile, Sandbox, Usage, Versions,
 };
 
 /// From starting bubblewrap to a warm zygote. 1 to 2 s on a quiet machine.
@@ -136,6 +136,7 @@ pub struct LocalSandbox {
     versions: Versions,
     /// `None` between an abnormal end and the next reset.
     slot: Option<Slot>,
+    recycled: Option<Recycled>,
 }
 
 /// One zygote and the way to it.
@@ -248,6 +249,7 @@ impl LocalSandbox {
             launch,
             versions,
             slot: Some(slot),
+            recycled: None,
         };
         sandbox.verify().await?;
         Ok(sandbox)
@@ -359,6 +361,11 @@ impl Sandbox for LocalSandbox {
     }
 
     async fn reset(&mut self) -> Result<(), ConnectError> {
+        let mut cause = match &self.slot {
+            Some(slot) if slot.busy => RecycleCause::Lost,
+            Some(_) => RecycleCause::Jobs,
+            None => RecycleCause::Lost,
+        };
         let usable = self
             .slot
             .take_if(|slot| !slot.busy && slot.jobs < self.config.recycle_after);
@@ -370,17 +377,27 @@ impl Sandbox for LocalSandbox {
                 }
                 Err(error) => {
                     tracing::warn!(error = %error, "the last job has left something; the slot is replaced");
+                    cause = RecycleCause::Reset;
                 }
             }
         }
         self.slot = None;
+        let began = Instant::now();
         let (mut slot, versions) = start(&self.launch).await.map_err(|failed| failed.error)?;
         ready(&mut slot)
             .await
             .map_err(|error| not_started(&self.launch, &error).error)?;
         self.slot = Some(slot);
         self.versions = versions;
+        self.recycled = Some(Recycled {
+            cause,
+            took: began.elapsed(),
+        });
         Ok(())
+    }
+
+    fn take_recycled(&mut self) -> Option<Recycled> {
+        self.recycled.take()
     }
 
     async fn close(mut self) {
@@ -1105,7 +1122,9 @@ pub(super) fn finished(
             animations: done.animations,
             formulas_set: done.formulas_set,
         },
+        tex: done.tex,
         warnings,
+        layout: done.layout,
     }
 }
 

@@ -146,6 +146,27 @@ fn a_missing_font_is_a_warning_with_the_nearest_name() {
 }
 
 #[test]
+fn text_on_text_and_over_the_edge_is_told_with_its_moment_on_one_core_and_on_several() {
+    let lines = "self.play(FadeIn(Text('first')))\nself.play(FadeIn(Text('second')))\n\
+                 self.play(FadeIn(Text('cut\x1b off').shift(7 * LEFT + UP)))\nself.wait()";
+    for cores in [1, 2] {
+        let request = RenderRequest {
+            cores,
+            ..constructing(lines)
+        };
+        let rendered = render(request).expect("a film, as the command makes it");
+        let told: Vec<String> = rendered.layout.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "text_overlap at 2.0 s: the texts “first” and “second” lie on each other",
+                "outside_frame at 3.0 s: the text “cut\\u{1b} off” is cut off at the left edge of the picture",
+            ]
+        );
+    }
+}
+
+#[test]
 fn an_argument_that_is_not_known_gets_the_nearest_one() {
     for (lines, nearest) in [
         ("Square(colour=RED)", "color"),

@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use manimq_shared::ids::TenantId;
-use manimq_shared::queue::{
-    Erased, Leaves, ListQuery, PauseScope, Queue, Quotas, RenderLimits, WebhookChange,
-};
+use manimq_shared::queue::{Erased, Leaves, ListQuery, PauseScope, Queue, Quotas, RenderLimits};
 use tokio::time::{Instant, sleep};
 
 use super::one;
@@ -81,8 +79,7 @@ pub(crate) async fn delete(
     }
     queue.forget_lists(tenant).await?;
     for webhook in queue.webhooks(tenant).await? {
-        let (WebhookChange::Done | WebhookChange::NotFound | WebhookChange::Full) =
-            queue.delete_webhook(tenant, webhook.id).await?;
+        queue.delete_webhook(tenant, webhook.id).await?;
     }
     queue.set_quotas(tenant, &Quotas::default()).await?;
     queue

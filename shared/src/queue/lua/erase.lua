@@ -41,6 +41,7 @@ transition('erase', { 'allow-oom' }, function(keys, args)
     end
     if job[RK] and call('GET', render_key(base, job[TN], job[RK])) == id then call('DEL', render_key(base, job[TN], job[RK])) end
     call('ZREM', tenant_key(base, job[TN]) .. ':dead', id)
+    call('ZREM', base .. ':dead', id)
   end
   return reply
 end)

@@ -26,7 +26,7 @@ transition('fail', { 'allow-oom' }, function(keys, args)
       requeue(S, t, id, job, max(1, floor(delay)), class, BY_FAILURE, code, TOLD_RETRY, job[AT])
       reply = 'retry'
     else
-      if ours then bury(S, t, id) end
+      if ours then bury(S, t, id, class) end
       conclude(S, t, id, job, FAILED, args[7], BY_FAILURE, code, TOLD_FAILED)
     end
   end

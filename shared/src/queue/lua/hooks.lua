@@ -73,16 +73,18 @@ end
 
 -- hook_set: makes, changes or (with an empty text) deletes an endpoint.
 -- KEYS  1 base of the shard
--- ARGV  1 tenant  2 endpoint  3 settings (JSON), '' deletes it  4 most endpoints  5 '1': it must be there already
+-- ARGV  1 tenant  2 endpoint  3 settings (JSON), '' deletes it  4 most endpoints
+--       5 revision of the settings that these replace, '' for a new endpoint or whichever is deleted
 --       6 '' leaves on or off as it is, '1' switches it on, '0' off
--- Returns  'ok' | 'full' | 'none'
+-- Returns  'ok' | 'full' | 'none' | 'stale' (somebody else changed it meanwhile)
 
 transition('hook_set', {}, function(keys, args)
   local S = open(keys[1])
   local t, endpoint, text = tenant(S, args[1]), args[2], args[3]
   local key = tenant_key(S.base, t.name) .. ':hooks'
-  local there = call('HEXISTS', key, endpoint) == 1
-  if not there and (text == '' or args[5] == '1') then return 'none' end
+  local there = call('HGET', key, endpoint)
+  if not there and (text == '' or args[5] ~= '') then return 'none' end
+  if there and text ~= '' and args[5] ~= int(cjson.decode(there).revision or 0) then return 'stale' end
   if not there and call('HLEN', key) >= tonumber(args[4]) then return 'full' end
   if text == '' then
     call('HDEL', key, endpoint)

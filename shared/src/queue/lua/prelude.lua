@@ -265,9 +265,15 @@ local function virtual(t, ms) return floor(ms * 1000 / weight(t) + 0.5) end
 local function count(S, field, by) S.counts[field] = (S.counts[field] or 0) + by end
 
 -- Notes that a tenant is active: for the elastic bound, for lists of tenants, and so that `rest`
--- looks at it when it has been quiet for long. True if that was news.
+-- looks at it when it has been quiet for long. True if that was news. The canary (see `TenantId::canary`) is in
+-- the list, but never counts as active: slots are not kept back on its account.
 local function note_active(S, t)
   local a = t.a
+  if t.name == '_canary' then
+    if a[LIVE] == 0 or a[NOTED] <= 0 then call('ZADD', S.base .. ':tns', 'NX', 0, t.name) end
+    a[NOTED] = S.now
+    return
+  end
   if S.now - a[NOTED] >= ACTIVE_STEP_MS then
     if S.now - a[NOTED] >= ACTIVE_MS then call('ZADD', S.base .. ':rest', int(S.now + ACTIVE_MS), t.name) end
     a[NOTED] = S.now
@@ -686,12 +692,16 @@ local function conclude(S, t, id, job, status, result, outcome, class, told)
   settle(S, t, id, job, shown, shown == status and result or nil)
 end
 
--- A job that failed for good by no fault of its author can be looked at and run again.
-local function bury(S, t, id)
-  local dead = tenant_key(S.base, t.name) .. ':dead'
-  call('ZADD', dead, S.stamp, id)
-  call('ZREMRANGEBYSCORE', dead, '-inf', '(' .. int(S.now - shard(S)[KEEP_OTHER] * 1000))
-  call('EXPIRE', dead, int(shard(S)[KEEP_OTHER]))
+-- A job that failed for good by no fault of its author can be looked at and run again. Besides its tenant's list
+-- there is one of all tenants, to be counted.
+local function bury(S, t, id, class)
+  local oldest, seconds = '(' .. int(S.now - shard(S)[KEEP_OTHER] * 1000), int(shard(S)[KEEP_OTHER])
+  for _, dead in ipairs({ tenant_key(S.base, t.name) .. ':dead', S.base .. ':dead' }) do
+    call('ZADD', dead, S.stamp, id)
+    call('ZREMRANGEBYSCORE', dead, '-inf', oldest)
+    call('EXPIRE', dead, seconds)
+  end
+  count(S, 'dead_' .. class, 1)
 end
 
 -- Whether somebody wants this job stopped. A ghost's render is wanted while others wait for it.
@@ -725,6 +735,7 @@ local function requeue(S, t, id, job, delay_ms, reason, outcome, class, told, at
   end
   push_events(S, id, job, { S.stamp .. ' status ' .. cjson.encode({ status = 'queued', reason = reason, retry_in_ms = delay_ms }) })
   if not has(job, GHOST) then tell(S, t, id, 'queued') end
+  count(S, outcome == BY_LOSS and 'again_lost' or outcome == BY_RELEASE and 'again_released' or 'again_failed', 1)
   job[ST], job[SL], job[LT], job[AT] = QUEUED, RETURNED, NO_ID, attempts
   if told then job[FO], job[FR] = job[EP], told end
   if delay_ms > 0 then

@@ -46,7 +46,7 @@ local function reap(S, limit)
       if stop_asked(job) then
         conclude(S, t, id, job, CANCELED, nil, BY_LOSS, LOST_WORKER)
       elseif job[CR] >= LOST_MAX then
-        bury(S, t, id)
+        bury(S, t, id, 'lost_worker')
         conclude(S, t, id, job, FAILED, cjson.encode({ error = {
           class = 'lost_worker',
           message = 'the job was given up after ' .. job[CR] .. ' workers died or hung while running it',

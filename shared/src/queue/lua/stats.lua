@@ -1,7 +1,8 @@
 -- stats: what a probe, a scrape or an autoscaler asks. Changes nothing.
 -- KEYS  1 base of the shard
 -- Returns  {counters as flat list, delayed jobs, leases, live workers' info (JSON each), paused lanes,
---           tenants in vt, over, held, gate, workers that an operator drains}
+--           tenants in vt, over, held, gate, workers that an operator drains,
+--           {webhook calls that are to be made, ms for which the first of them has been due, dead letters, now ms}}
 -- Jobs that are ready are not counted anywhere: they are what was submitted, less what ended, runs,
 -- waits for a time or waits for another's render (`following`).
 
@@ -24,5 +25,8 @@ transition('stats', { 'no-writes' }, function(keys)
     call('ZCARD', base .. ':lease'), infos, paused_letters(open(base)) }
   for place = VT, GATE do reply[#reply + 1] = call('ZCARD', base .. PLACES[place]) end
   reply[#reply + 1] = call('ZRANGEBYSCORE', base .. ':drain', '-inf', '+inf', 'LIMIT', 0, 1000)
+  local first = call('ZRANGE', base .. ':wdue', '0', '0', 'WITHSCORES')
+  local overdue = first[2] and max(0, now - tonumber(first[2])) or 0
+  reply[#reply + 1] = { call('ZCARD', base .. ':wdue') + call('XLEN', base .. ':hooks'), overdue, call('ZCARD', base .. ':dead'), now }
   return reply
 end)

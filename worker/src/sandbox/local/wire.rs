@@ -11,7 +11,8 @@ use rustix::net::{
 use serde::{Deserialize, Serialize};
 use tokio::io::unix::AsyncFd;
 
-use crate::sandbox::{Content, Progress, RenderFailure, RenderedFile, Timings, Versions};
+use crate::layout::LayoutWarning;
+use crate::sandbox::{Content, Progress, RenderFailure, RenderedFile, TexUse, Timings, Versions};
 
 /// Longest message either side sends. Mirrors `protocol.py`.
 pub(super) const MESSAGE_BYTES_MAX: usize = 128 * 1024;
@@ -157,7 +158,11 @@ pub(in crate::sandbox) struct DoneMessage {
     pub engine: String,
     /// For the user, from the scene's own process: bounded and harmless.
     pub warnings: Vec<String>,
+    /// The same for what the picture shows.
+    pub layout: Vec<LayoutWarning>,
     pub formulas_set: u32,
+    #[serde(default)]
+    pub tex: TexUse,
     pub cpu_s: f64,
     pub peak_memory_bytes: u64,
 }

@@ -1,0 +1,63 @@
+"""F. One tenant: what Prometheus may know of it, and where the rest is."""
+
+from .model import Dashboard, Panel, Row, Target, fleet, graph, query_variable, quantile, sel, stat, total
+
+WAITING = fleet("manimq_tenant_jobs_waiting", tenant="$tenant")
+RUNNING = fleet("manimq_tenant_jobs_running", tenant="$tenant")
+REJECTED = sel("manimq_tenant_rejections_total", tenant="$tenant")
+
+WHERE = """Tenants are labels of three metrics only, and only those with most jobs or those that the operator listed
+(`MANIMQ_METRICS_TENANTS`): ten thousand tenants must not make ten thousand series. For any tenant:
+
+```
+manimq admin tenants show TENANT      quotas and their use, jobs by state
+manimq admin jobs list --tenant TENANT
+curl -H 'authorization: Bearer KEY' https://…/v1/usage      the same, as the tenant sees it
+```
+"""
+
+tenant = Dashboard(
+    uid="manimq-tenant",
+    title="manimq / Tenant",
+    description="One tenant beside all others.",
+    tags=("tenant",),
+    variables=(
+        query_variable("tenant", "Tenant", 'label_values(manimq_tenant_jobs_running{job=~"$job"}, tenant)',
+                       "A tenant that has a series of its own.", multi=False),
+    ),
+    rows=[
+        Row("Now", [
+            stat("Running", "Jobs of the tenant that hold a slot.", "short", [Target(f"max({RUNNING})")], width=6),
+            stat("Waiting", "Jobs of the tenant that wait for a slot or a time.", "short", [Target(f"max({WAITING})")],
+                 width=6),
+            stat("Share of running jobs", "Of all jobs that run now.", "percentunit",
+                 [Target(f"max({RUNNING}) / (sum(max by (tenant) ({fleet('manimq_tenant_jobs_running')})) > 0)")], width=6,
+                 no_value="nothing runs"),
+            stat("Refused in this time", "Submits that a quota refused.", "short",
+                 [Target(f"sum(increase({REJECTED}[$__range]))")], width=6, no_value="0"),
+        ]),
+        Row("Over time", [
+            graph("Running and waiting", "A tenant that waits while others run more than their part is starved; one that "
+                  "waits while it holds its part has sent much.", "short",
+                  [Target(f"max({RUNNING})", "running"), Target(f"max({WAITING})", "waiting")]),
+            graph("Share of running and of waiting jobs", "While everybody has work the first goes by weight, whatever the "
+                  "second is.", "percentunit", [
+                      Target(f"max({RUNNING}) / (sum(max by (tenant) ({fleet('manimq_tenant_jobs_running')})) > 0)",
+                             "of running"),
+                      Target(f"max({WAITING}) / (sum(max by (tenant) ({fleet('manimq_tenant_jobs_waiting')})) > 0)",
+                             "of waiting")], maximum=1),
+            graph("Refused by a quota, per minute", "429: too many at once, too many a minute, too much today.", "cpm",
+                  [Target(f"60 * sum(rate({REJECTED}[$__rate_interval]))", "refused")]),
+        ]),
+        Row("All tenants together, to compare with", [
+            graph("Pick-up, p95", "From submit to claim, by lane.", "s",
+                  [Target(quantile(0.95, "manimq_pickup_duration_seconds", "lane", lane="$lane"), "{{lane}}")]),
+            graph("Failures by class, per minute", "All tenants: failures have no tenant in metrics.", "cpm",
+                  [Target("60 * " + total("manimq_jobs_finished_total", "class", status="failed", lane="$lane"),
+                          "{{class}}")], stack=True),
+            Panel("Where the rest is", "What Prometheus does not know, and how to ask for it.", "none", [], "text", 8, 8,
+                  options={"code": {"language": "plaintext", "showLineNumbers": False, "showMiniMap": False},
+                           "content": WHERE, "mode": "markdown"}),
+        ]),
+    ],
+)

@@ -1,0 +1,248 @@
+//! What every API process tells alike of the queue and the fleet, from one look at Redis.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use manimq_shared::job::{FailureClass, Lane};
+use manimq_shared::metrics as defined;
+use manimq_shared::queue::{CanaryNote, LANES, LaneFigures, PauseScope, Stats, Survey};
+use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use serde::Serialize;
+
+use super::tenants::{Shown, set_gauges};
+
+/// The queue and the fleet at one time.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Picture {
+    pub(crate) stats: Stats,
+    pub(crate) survey: Survey,
+    pub(crate) canary: CanaryNote,
+}
+
+/// For autoscalers that have no Prometheus.
+#[derive(Debug, Serialize)]
+pub(crate) struct Scale {
+    /// Waiting and running: what `slots` should be.
+    jobs: u64,
+    waiting: u64,
+    delayed: u64,
+    running: u64,
+    /// Of workers that take jobs.
+    slots: u64,
+    slots_busy: u64,
+    workers: usize,
+    /// Whether an operator has paused everything: then more slots run nothing.
+    paused: bool,
+}
+
+impl Scale {
+    pub(crate) fn of(stats: &Stats) -> Self {
+        let active = || stats.workers.iter().filter(|worker| !worker.draining);
+        Self {
+            jobs: stats.ready + stats.running,
+            waiting: stats.ready,
+            delayed: stats.delayed,
+            running: stats.running,
+            slots: active().map(|worker| u64::from(worker.slots)).sum(),
+            slots_busy: active().map(|worker| u64::from(worker.slots_busy)).sum(),
+            workers: active().count(),
+            paused: stats.paused.contains(&PauseScope::All),
+        }
+    }
+}
+
+/// The metrics of the queue and the fleet.
+#[derive(Clone)]
+pub(crate) struct Fleet {
+    queue_jobs: IntGaugeVec,
+    queue_oldest_age: GaugeVec,
+    queue_paused: IntGaugeVec,
+    queue_tenants: IntGaugeVec,
+    queue_up: IntGauge,
+    fleet_workers: IntGaugeVec,
+    fleet_slots: IntGaugeVec,
+    jobs_deduplicated: IntCounterVec,
+    jobs_redelivered: IntCounterVec,
+    dead_letters: IntCounterVec,
+    dead_letter_jobs: IntGauge,
+    webhook_pending: IntGauge,
+    webhook_oldest_age: Gauge,
+    webhook_dropped: IntCounter,
+    canary_last_success: Gauge,
+    canary_duration: Gauge,
+    tenant_running: IntGaugeVec,
+    tenant_waiting: IntGaugeVec,
+    shown: Shown,
+    labels: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Fleet {
+    pub(crate) fn new(r: &Registry, shown: Shown) -> Self {
+        let none: &[&str] = &[];
+        let gauge = |of: &defined::Definition| of.gauge(r).with_label_values(none);
+        let gauge_f64 = |of: &defined::Definition| of.gauge_f64(r).with_label_values(none);
+        Self {
+            queue_jobs: defined::QUEUE_JOBS.gauge(r),
+            queue_oldest_age: defined::QUEUE_OLDEST_AGE.gauge_f64(r),
+            queue_paused: defined::QUEUE_PAUSED.gauge(r),
+            queue_tenants: defined::QUEUE_TENANTS.gauge(r),
+            queue_up: gauge(&defined::QUEUE_UP),
+            fleet_workers: defined::FLEET_WORKERS.gauge(r),
+            fleet_slots: defined::FLEET_SLOTS.gauge(r),
+            jobs_deduplicated: defined::JOBS_DEDUPLICATED.counter(r),
+            jobs_redelivered: defined::JOBS_REDELIVERED.counter(r),
+            dead_letters: defined::DEAD_LETTERS.counter(r),
+            dead_letter_jobs: gauge(&defined::DEAD_LETTER_JOBS),
+            webhook_pending: gauge(&defined::WEBHOOK_PENDING),
+            webhook_oldest_age: gauge_f64(&defined::WEBHOOK_OLDEST_AGE),
+            webhook_dropped: defined::WEBHOOK_DROPPED.counter(r).with_label_values(none),
+            canary_last_success: gauge_f64(&defined::CANARY_LAST_SUCCESS),
+            canary_duration: gauge_f64(&defined::CANARY_DURATION),
+            tenant_running: defined::TENANT_JOBS_RUNNING.gauge(r),
+            tenant_waiting: defined::TENANT_JOBS_WAITING.gauge(r),
+            shown,
+            labels: Arc::default(),
+        }
+    }
+
+    /// Redis does not answer: what the other metrics say is old.
+    pub(crate) fn is_down(&self) {
+        self.queue_up.set(0);
+    }
+
+    pub(crate) fn set(&self, picture: &Picture) {
+        let Picture {
+            stats,
+            survey,
+            canary,
+        } = picture;
+        self.queue_up.set(1);
+        self.set_jobs(stats, survey);
+        self.set_workers(stats);
+        self.set_counts(stats);
+        set(
+            &self.queue_paused,
+            &["all"],
+            u64::from(stats.paused.contains(&PauseScope::All)),
+        );
+        for lane in Lane::ALL.iter().copied() {
+            let paused = stats.paused.contains(&PauseScope::Lane(lane));
+            set(&self.queue_paused, &[lane.as_str()], u64::from(paused));
+        }
+        let states = ["eligible", "over", "held", "gate"];
+        for (state, count) in states.into_iter().zip(stats.tenants) {
+            set(&self.queue_tenants, &[state], count);
+        }
+        self.dead_letter_jobs.set(whole(stats.dead));
+        self.webhook_pending.set(whole(stats.webhooks_pending));
+        self.webhook_oldest_age
+            .set(stats.webhooks_overdue.as_secs_f64());
+        if let Some(at) = canary.succeeded_at {
+            self.canary_last_success.set(at.as_secs_f64());
+            self.canary_duration.set(canary.took.as_secs_f64());
+        }
+        let mut labels = self.labels.lock().expect("no panic while locked");
+        let shown = self.shown.of(&survey.tenants);
+        set_gauges(
+            &self.tenant_running,
+            &self.tenant_waiting,
+            &mut labels,
+            shown,
+        );
+    }
+
+    fn set_jobs(&self, stats: &Stats, survey: &Survey) {
+        let (mut waiting, mut running) = (0, 0);
+        for (lane, of) in LANES.into_iter().zip(survey.lanes) {
+            let name = LaneFigures::name(lane);
+            set(&self.queue_jobs, &[name, "waiting"], of.waiting);
+            set(&self.queue_jobs, &[name, "running"], of.running);
+            let age = self.queue_oldest_age.with_label_values(&[name]);
+            age.set(of.oldest.as_secs_f64());
+            waiting += of.waiting;
+            running += of.running;
+        }
+        // A look at very many tenants ends early. The totals are exact, so what is left is told, too.
+        let rest = |all: u64, seen: u64| {
+            if survey.partial {
+                all.saturating_sub(seen)
+            } else {
+                0
+            }
+        };
+        set(
+            &self.queue_jobs,
+            &["unknown", "waiting"],
+            rest(stats.ready, waiting),
+        );
+        set(
+            &self.queue_jobs,
+            &["unknown", "running"],
+            rest(stats.running, running),
+        );
+        set(&self.queue_jobs, &["returned", "delayed"], stats.delayed);
+        set(&self.queue_jobs, &["unknown", "following"], stats.following);
+    }
+
+    fn set_workers(&self, stats: &Stats) {
+        let (mut workers, mut slots) = ([0u64; 2], [0u64; 4]);
+        for worker in &stats.workers {
+            workers[usize::from(worker.draining)] += 1;
+            let (all, ready) = (u64::from(worker.slots), u64::from(worker.slots_ready));
+            let busy = u64::from(worker.slots_busy).min(ready);
+            if worker.draining {
+                slots[2] += ready;
+            } else {
+                slots[0] += ready - busy;
+                slots[1] += busy;
+            }
+            slots[3] += all.saturating_sub(ready);
+        }
+        for (label, value) in ["active", "draining"].into_iter().zip(workers) {
+            set(&self.fleet_workers, &[label], value);
+        }
+        let states = ["idle", "busy", "draining", "quarantined"];
+        for (label, value) in states.into_iter().zip(slots) {
+            set(&self.fleet_slots, &[label], value);
+        }
+    }
+
+    fn set_counts(&self, stats: &Stats) {
+        let counted = |name: &str| stats.counters.get(name).copied().unwrap_or(0);
+        let count = |counter: &IntCounterVec, label: &str, name: &str| {
+            raise(&counter.with_label_values(&[label]), counted(name));
+        };
+        count(&self.jobs_deduplicated, "cache", "cached");
+        count(&self.jobs_deduplicated, "coalesced", "coalesced");
+        count(&self.jobs_redelivered, "lost_worker", "again_lost");
+        count(&self.jobs_redelivered, "failed", "again_failed");
+        count(&self.jobs_redelivered, "released", "again_released");
+        for class in FailureClass::ALL.iter().filter(|class| class.is_ours()) {
+            count(&self.dead_letters, class.as_str(), &format!("dead_{class}"));
+        }
+        raise(&self.webhook_dropped, counted("hooks_dropped"));
+    }
+}
+
+fn whole(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn set(gauge: &IntGaugeVec, labels: &[&str], value: u64) {
+    gauge.with_label_values(labels).set(whole(value));
+}
+
+/// Sets a counter to what Redis has counted. Less than before is another Redis: it begins anew.
+fn raise(counter: &IntCounter, value: i64) {
+    let value = u64::try_from(value).unwrap_or(0);
+    if value < counter.get() {
+        counter.reset();
+    }
+    counter.inc_by(value.saturating_sub(counter.get()));
+}
+
+/// How old a picture may be that took so long to make: so looking costs Redis a fiftieth of its time at most.
+pub(crate) fn age_max(took: Duration) -> Duration {
+    (took * 50).max(Duration::from_secs(1))
+}

@@ -1,0 +1,157 @@
+"""Code walkthrough: coloured code, a bar over the lines in question, and a note about them. Nothing of it is run."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Any
+
+import numpy as np
+from manim import FadeIn, FadeOut, RoundedRectangle, VGroup
+from pygments import lex
+from pygments.lexers import find_lexer_class_by_name
+from pygments.lexers.special import TextLexer
+from pygments.token import Comment, Keyword, Name, Number, Operator, String
+from pygments.util import ClassNotFound
+
+from .. import kit
+
+_LINES_MAX, _COLUMNS_MAX = 40, 110
+_SIZE_MAX = 30.0
+
+
+def lines_of(source: str) -> list[str]:
+    """At most forty lines without what cannot be drawn; tabs are four spaces; a long line ends in an ellipsis."""
+    cut = source.replace("\r\n", "\n").replace("\r", "\n").split("\n")[:_LINES_MAX]
+    while len(cut) > 1 and not cut[-1].strip():
+        cut.pop()
+    drawn = []
+    for line in cut:
+        line = "".join(each for each in line.replace("\t", "    ") if unicodedata.category(each)[0] != "C").rstrip()
+        drawn.append(line if len(line) <= _COLUMNS_MAX else line[: _COLUMNS_MAX - 1] + "…")
+    return drawn
+
+
+class Template(kit.TemplateScene):
+    has_captions = False
+
+    @classmethod
+    def seconds(cls, p: dict[str, Any]) -> float:
+        return 5.0 + sum(cls._each(step) for step in p.get("steps") or [])
+
+    @staticmethod
+    def _each(step: dict[str, Any]) -> float:
+        return round(1.9 + min(2.6, 0.025 * len(step["note"])), 1)
+
+    def heading(self) -> str:
+        return "How this code works" if self.p.get("steps") else "Code"
+
+    def story(self) -> None:
+        p, stage = self.p, self.stage
+        lines = lines_of(p["source"])
+        steps = p.get("steps") or []
+        if not steps:
+            card, notes = stage, None
+        elif not stage.tall and stage.width > 9 and max(map(len, lines)) <= 64:
+            card, notes = stage.columns(0.66, 0.34, gap=0.45)
+        else:
+            card, notes = stage.rows(stage.height - 1.25, 1.25, gap=0.25)
+        rows = self._rows(lines, card.inset(0.3, 0.25))
+        back = self.panel(self._around(rows, card))
+        self.play(FadeIn(back), *(FadeIn(each) for each in rows), run_time=1.0)
+        self.wait(0.6)
+        bar, note = None, None
+        for step in steps:
+            bar, note = self._step(step, rows, back, notes, bar, note)
+        if bar is not None:
+            self.play(FadeOut(bar), *(each.animate.set_opacity(1.0) for each in rows), run_time=0.6)
+
+    @staticmethod
+    def _around(rows: list[VGroup], card: kit.Box) -> kit.Box:
+        """The card no taller than the code."""
+        top, bottom = rows[0].slot.top + 0.2, rows[-1].slot.bottom - 0.2
+        return kit.Box(card.left, bottom, card.width, top - bottom)
+
+    def _rows(self, lines: list[str], box: kit.Box) -> list[VGroup]:
+        theme = self.theme
+        advance = kit.one_line("0" * 40, 24, theme.mono, "NORMAL", "NORMAL", theme.ink)[0].width / 39.6
+        number_columns = len(str(len(lines))) + 1
+        widest = max(max(map(len, lines)), 8) + number_columns
+        # The height of a line against the width of a letter: a comfortable 2.35.
+        unit = min(box.width / widest, box.height / len(lines) / 2.35, advance * _SIZE_MAX / 24)
+        size, tall = 24 * unit / advance, 2.35 * unit
+        colours = self._colours(lines)
+        top = box.y + tall * len(lines) / 2
+        rows = []
+        for i, line in enumerate(lines):
+            y = top - tall * (i + 0.66)
+            number = kit.one_line(f"{i + 1}", size, theme.mono, "NORMAL", "NORMAL", theme.muted)[0]
+            number.shift([box.left + unit * (number_columns - 1) - number.width, y, 0]).set_opacity(0.6)
+            row = VGroup(number)
+            body = line.lstrip()
+            if body:
+                glyphs = kit.one_line(body, size, theme.mono, "NORMAL", "NORMAL", theme.ink)[0]
+                ink = [c for letter, c in zip(line, colours[i], strict=True) if not letter.isspace()]
+                # Where letters join to one glyph, the line keeps one colour.
+                if len(ink) == len(glyphs):
+                    for glyph, colour in zip(glyphs, ink, strict=True):
+                        glyph.set_fill(colour)
+                indent = len(line) - len(body)
+                glyphs.shift([box.left + unit * (number_columns + indent), y, 0])
+                over = glyphs.get_right()[0] - box.right
+                if over > 0:
+                    glyphs.stretch_to_fit_width(glyphs.width - over, about_edge=np.array([-1.0, 0, 0]))
+                row.add(glyphs)
+            row.slot = kit.Box(box.left - 0.1, top - tall * (i + 1), box.width + 0.2, tall)
+            rows.append(row)
+        return rows
+
+    def _colours(self, lines: list[str]) -> list[list[str]]:
+        """A colour for each letter."""
+        theme = self.theme
+        try:
+            lexer = find_lexer_class_by_name(str(self.p.get("language") or "python")[:30].lower())(stripnl=False)
+        except ClassNotFound:
+            lexer = TextLexer(stripnl=False)
+        kinds = (
+            (Comment, theme.muted), (String, theme.green), (Keyword, theme.violet), (Number, theme.amber), (Operator.Word, theme.violet),
+            (Name.Function, theme.blue), (Name.Class, theme.blue), (Name.Builtin, theme.teal), (Name.Decorator, theme.amber), (Operator, theme.red),
+        )  # fmt: skip
+        colours: list[list[str]] = [[]]
+        for kind, piece in lex("\n".join(lines), lexer):
+            colour = next((c for parent, c in kinds if kind in parent), theme.ink)
+            for letter in piece:
+                if letter == "\n":
+                    colours.append([])
+                else:
+                    colours[-1].append(colour)
+        # A lexer may leave letters out or add some: each line has exactly as many colours as letters.
+        colours += [[] for _ in lines]
+        return [(got + [theme.ink] * len(line))[: len(line)] for got, line in zip(colours, lines, strict=False)]
+
+    def _step(self, step: dict[str, Any], rows: list[VGroup], back: Any, box: kit.Box | None, bar: Any, note: Any) -> tuple[Any, Any]:
+        theme = self.theme
+        first, last = sorted((min(max(1, n), len(rows)) for n in (step["lines"][0], step["lines"][-1])))
+        upper, lower = rows[first - 1].slot, rows[last - 1].slot
+        goal = RoundedRectangle(
+            width=upper.width, height=upper.top - lower.bottom + 0.04, corner_radius=0.08, stroke_width=0,
+            fill_color=theme.wash(theme.amber, 0.24), fill_opacity=1,
+        ).move_to([upper.x, (upper.top + lower.bottom) / 2, 0])  # fmt: skip
+        changes = [row.animate.set_opacity(1.0 if first <= i + 1 <= last else 0.4) for i, row in enumerate(rows)]
+        if bar is None:
+            bar = goal
+            back.set_z_index(-2)
+            bar.set_z_index(-1)
+            changes.append(FadeIn(bar))
+        else:
+            changes.append(bar.animate.become(goal.set_z_index(-1)))
+        fresh = note
+        if box is not None:
+            if note is not None:
+                changes.append(FadeOut(note))
+            fresh = self.text(step["note"], "body", width=box.width, height=box.height, align="left" if box.tall else "center", lines_max=10)
+            y = min(max((upper.top + lower.bottom) / 2, box.bottom + fresh.height / 2), box.top - fresh.height / 2)
+            fresh.move_to([box.left + fresh.width / 2 if box.tall else box.x, y if box.tall else box.y, 0])
+            changes.append(FadeIn(fresh))
+        self.play(*changes, run_time=0.6)
+        self.wait(self._each(step) - 0.6)
+        return bar, fresh

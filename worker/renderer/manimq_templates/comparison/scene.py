@@ -1,0 +1,72 @@
+"""Comparison: two cards, point against point, and the verdict below."""
+
+from __future__ import annotations
+
+from itertools import zip_longest
+from typing import Any
+
+import numpy as np
+from manim import DOWN, UP, FadeIn, VGroup
+
+from .. import kit
+
+
+class Template(kit.TemplateScene):
+    has_captions = False
+
+    @classmethod
+    def seconds(cls, p: dict[str, Any]) -> float:
+        return 5.2 + sum(cls._each(pair) for pair in cls._pairs(p)) + 1.6 * bool(p.get("verdict"))
+
+    @staticmethod
+    def _pairs(p: dict[str, Any]) -> list[tuple[str, str]]:
+        return list(zip_longest(p["left"]["items"], p["right"]["items"], fillvalue=""))
+
+    @staticmethod
+    def _each(pair: tuple[str, str]) -> float:
+        return round(1.2 + min(2.4, 0.016 * len(pair[0] + pair[1])), 1)
+
+    def heading(self) -> str:
+        return f"{self.p['left']['title']} or {self.p['right']['title']}?" if self.p["left"]["title"] else "Comparison"
+
+    def story(self) -> None:
+        theme, p = self.theme, self.p
+        box = self.stage
+        verdict = None
+        if p.get("verdict"):
+            box, below = box.rows(box.height - 1.1, 1.1, gap=0.25)
+            words = self.text(p["verdict"], "body", weight="MEDIUM", width=below.width - 0.6, height=below.height - 0.3, lines_max=3)
+            verdict = VGroup(self.panel(below, theme.wash(theme.green)), words.move_to(below.center))
+        cards = box.rows(1, 1, gap=0.3) if box.tall else box.columns(1, 1, gap=0.4)
+        columns = [self._card(p[side], card, colour) for side, card, colour in zip(("left", "right"), cards, (theme.blue, theme.amber), strict=True)]
+        for (head, _), shift in zip(columns, (UP, DOWN) if box.tall else ([-1, 0, 0], [1, 0, 0]), strict=True):
+            self.play(FadeIn(head, shift=-0.3 * np.asarray(shift, dtype=float)), run_time=0.6)
+        self.wait(0.3)
+        for index, pair in enumerate(self._pairs(p)):
+            fresh = [rows[index] for _, rows in columns if index < len(rows)]
+            self.play(*(FadeIn(each, shift=0.15 * UP) for each in fresh), run_time=0.6)
+            self.wait(self._each(pair) - 0.6)
+        if verdict is not None:
+            self.play(FadeIn(verdict, shift=0.2 * UP), run_time=0.8)
+
+    def _card(self, side: dict[str, Any], box: kit.Box, colour: str) -> tuple[VGroup, list[kit.Lines]]:
+        back = self.panel(box)
+        inner = box.inset(0.3, 0.22)
+        head_box, body = inner.rows(0.62, max(0.4, inner.height - 0.8), gap=0.18)
+        title = self.text(side["title"], "heading", color=colour, weight="BOLD", width=head_box.width, height=head_box.height, lines_max=2)
+        title.move_to(head_box.center)
+        line = self.rule([inner.left, head_box.bottom - 0.06, 0], [inner.right, head_box.bottom - 0.06, 0], colour)
+        items = side["items"]
+        # As large as all of them fit, one size for both cards' rows as far as that goes.
+        for size in (34, 30, 26, 23, 20, 17, 15, 13):
+            rows = [self.text(each, size, width=inner.width, height=body.height, lines_max=6) for each in items]
+            gap = 0.16
+            if sum(each.height for each in rows) + gap * (len(rows) - 1) <= body.height and all(r.shrunk > 0.79 for r in rows):
+                break
+        kit.even(rows)
+        column = VGroup(*rows)
+        spare = body.height - sum(each.height for each in rows)
+        column.arrange(DOWN, buff=min(0.5, max(0.08, spare / (len(rows) + 1))))
+        kit.fit(column, body)
+        return VGroup(back, title, line), rows
+

@@ -1,0 +1,149 @@
+"""Text that stays in its box: it shrinks a little, then wraps, then shrinks as far as it must."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+import unicodedata
+from typing import Any
+
+from manim import DOWN, MathTex, Text, VGroup, VMobject, config
+
+from .layout import Box, fit
+from .theme import Theme
+
+_REFERENCE = "Éy"
+"""Drawn before each line and taken away: they tell where its base line is."""
+_LINE = 1.14
+"""Distance of base lines, in heights of the reference."""
+_SHRINK_FIRST = 0.8
+_LENGTH_MAX = 1200
+_PANGO_WIDTH = 100_000
+
+LATEX_SIZES = {"title": 56, "heading": 48, "body": 40, "small": 32, "tiny": 26}
+
+
+def clean(written: object) -> str:
+    """What may be drawn: composed, on one line, without control characters, bounded."""
+    drawn = unicodedata.normalize("NFC", str(written)[: 4 * _LENGTH_MAX])
+    kept = (" " if each.isspace() else each for each in drawn if each.isspace() or unicodedata.category(each)[0] != "C")
+    return " ".join("".join(kept).split())[:_LENGTH_MAX]
+
+
+class Lines(VGroup):
+    """Lines of text, each a group of glyphs; ``shrunk`` says how much smaller than asked they came out."""
+
+    def __init__(self, *lines: VGroup, shrunk: float = 1.0) -> None:
+        super().__init__(*lines)
+        self.shrunk = shrunk
+
+
+class _Unwrapped(Text):
+    """Text that Pango does not wrap: Manim has it wrap at as many points as the picture has pixels."""
+
+    def _text2svg(self, color: Any) -> str:
+        width = config.pixel_width
+        config.pixel_width = _PANGO_WIDTH
+        try:
+            return super()._text2svg(color)
+        finally:
+            config.pixel_width = width
+
+
+def one_line(written: str, font_size: float, font: str, weight: str, slant: str, color: str) -> tuple[VGroup, float]:
+    """The glyphs of one line with its base line at y = 0, from x = 0; and the reference's height."""
+    drawn = _Unwrapped(
+        _REFERENCE + (" " if written[:1].isspace() else "") + written,
+        font=font, font_size=font_size, weight=weight, slant=slant, color=color, warn_missing_font=False,
+    )  # fmt: skip
+    first, second, *rest = drawn.submobjects
+    base, height = first.get_bottom()[1], first.height * 1.05 + (first.get_bottom()[1] - second.get_bottom()[1])
+    glyphs = VGroup(*(each for each in rest if each.has_points()))
+    if len(glyphs):
+        glyphs.shift([-glyphs.get_left()[0], -base, 0])
+    return glyphs, height
+
+
+def text(
+    theme: Theme,
+    written: object,
+    size: float | str = "body",
+    *,
+    color: str | None = None,
+    width: float = math.inf,
+    height: float = math.inf,
+    weight: str = "NORMAL",
+    slant: str = "NORMAL",
+    align: str = "center",
+    mono: bool = False,
+    lines_max: int = 8,
+) -> Lines:
+    """Text in at most that width and height. Its centre is the origin."""
+    written = clean(written)
+    font_size = float(getattr(theme, size)) if isinstance(size, str) else float(size)
+    look = (theme.mono if mono else theme.font, weight, slant, color or theme.ink)
+    if not written:
+        return Lines(VGroup())
+    whole, unit = one_line(written, font_size, *look)
+    # One line, at most a little smaller.
+    scale = min(1.0, width / max(whole.width, 1e-6), height / unit)
+    if scale >= _SHRINK_FIRST or lines_max == 1 or len(written) < 2:
+        return _placed([whole], unit, align, scale)
+    # Wrapped, as large as the height allows.
+    per_unit = len(written) / max(whole.width, 1e-6)
+    best: tuple[float, list[str]] = (0.0, [written])
+    for shrink in (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.42, 0.35):
+        room = max(1, int(per_unit * width / shrink * 0.98))
+        lines = textwrap.wrap(written, room, break_long_words=True, break_on_hyphens=True) or [written]
+        longest = max(map(len, lines)) / per_unit
+        tall = unit * (1 + _LINE * (len(lines) - 1))
+        reached = min(shrink, width / max(longest, 1e-6), height / tall)
+        if len(lines) <= lines_max and reached > best[0] + 1e-9:
+            best = (reached, _balanced(lines, written, room))
+        if len(lines) <= lines_max and height / tall >= shrink:
+            break
+    if best[0] == 0.0:
+        room = max(1, math.ceil(len(written) / lines_max))
+        best = (1.0, textwrap.wrap(written, max(room, max(map(len, written.split())))) or [written])
+    lines = [one_line(each, font_size, *look)[0] for each in best[1]]
+    widest = max(each.width for each in lines)
+    tall = unit * (1 + _LINE * (len(lines) - 1))
+    return _placed(lines, unit, align, min(1.0, width / max(widest, 1e-6), height / tall))
+
+
+def _balanced(lines: list[str], written: str, room: int) -> list[str]:
+    """The same number of lines, as even as they get: no single word at the end."""
+    count = len(lines)
+    for narrower in range(max(1, math.ceil(len(written) / count)), room):
+        tried = textwrap.wrap(written, narrower, break_long_words=False, break_on_hyphens=True)
+        if len(tried) == count and max(map(len, tried)) <= room:
+            return tried
+    return lines
+
+
+def _placed(lines: list[VGroup], unit: float, align: str, scale: float) -> Lines:
+    widest = max(each.width for each in lines)
+    for index, each in enumerate(lines):
+        spare = widest - each.width
+        across = {"left": 0.0, "center": spare / 2, "right": spare}[align]
+        each.shift([across, 0, 0] + index * unit * _LINE * DOWN)
+    made = Lines(*lines, shrunk=scale)
+    if scale < 0.999:
+        made.scale(scale)
+    made.move_to([0, 0, 0])
+    return made
+
+
+def tex(
+    theme: Theme,
+    *written: str,
+    size: float | str = "body",
+    color: str | None = None,
+    width: float = math.inf,
+    height: float = math.inf,
+) -> MathTex:
+    """A formula in at most that width and height. Only in templates that need TeX."""
+    made = MathTex(*written, font_size=LATEX_SIZES[size] if isinstance(size, str) else size, color=color or theme.ink)
+    room = Box(0, 0, min(width, 1e3), min(height, 1e3))
+    return fit(made, room, at=None)
+

@@ -1,0 +1,172 @@
+"""Number line: stretches, points, and jumps that lead from number to number."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from manim import PI, UP, ArcBetweenPoints, Circle, Create, Dot, FadeIn, Line, Triangle, VGroup
+
+from .. import kit
+
+
+class Template(kit.TemplateScene):
+    @classmethod
+    def seconds(cls, p: dict[str, Any]) -> float:
+        jumps, points, intervals = (len(p.get(name) or []) for name in ("jumps", "points", "intervals"))
+        return 4.6 + (1.0 + 1.45 * jumps + 1.2 if jumps else 0) + (1.3 + 0.25 * points if points else 0) + 1.45 * intervals
+
+    def heading(self) -> str:
+        jumps = self.p.get("jumps") or []
+        if not jumps:
+            return "On the number line"
+        written = kit.shown(self.p.get("start", 0))
+        for each in jumps:
+            text = kit.shown(each)
+            written += f" − {text.lstrip('-−')}" if kit.value(each) < 0 else f" + {text}"
+        return written if len(written) < 60 else "Jumps on the number line"
+
+    def story(self) -> None:
+        p, stage = self.p, self.stage
+        self.jumps = [kit.value(each) for each in p.get("jumps") or []]
+        self.start = kit.value(p.get("start", 0))
+        low, high = self.range = self._range()
+        above = 0.64 if self.jumps else 0.5
+        self.y = stage.bottom + stage.height * (1 - above)
+        self.left, self.right = stage.left + 0.35, stage.right - 0.35
+        # Ticks a little apart, and as many as there is room for their numbers.
+        step = kit.nice_step(high - low, max(3, int((self.right - self.left) / (0.95 + 0.12 * len(kit.num(max(abs(low), abs(high))))))))
+        line = kit.arrow([stage.left + 0.05, self.y, 0], [stage.right - 0.02, self.y, 0], self.theme.muted, 3.5)
+        ticks, labels = VGroup(), VGroup()
+        for at in kit.ticks_between(low, high, step)[:40]:
+            x = self._x(at)
+            ticks.add(Line([x, self.y - 0.1, 0], [x, self.y + 0.1, 0], color=self.theme.muted, stroke_width=2.5))
+            label = self.text(kit.num(at, 6), "small", color=self.theme.muted, lines_max=1, width=1.6)
+            labels.add(label.move_to([x, self.y - 0.38, 0]))
+        kit.even([*labels])
+        for before, after in zip(list(labels), list(labels)[1:], strict=False):
+            if after.get_left()[0] < before.get_right()[0] + 0.08 and before in labels:
+                labels.remove(after)
+        self.play(FadeIn(line), FadeIn(ticks), FadeIn(labels), run_time=0.9)
+        self._intervals()
+        self._points()
+        if self.jumps:
+            self._jump()
+
+    def _range(self) -> tuple[float, float]:
+        if self.p.get("range"):
+            low, high = sorted(kit.value(each) for each in self.p["range"])
+        else:
+            numbers = [0.0, *self._stops()] if self.jumps else []
+            numbers += [kit.value(each["at"]) for each in self.p.get("points") or []]
+            numbers += [kit.value(each[end]) for each in self.p.get("intervals") or [] for end in ("from", "to")]
+            if not numbers:
+                return -5.0, 5.0
+            low, high = min(numbers), max(numbers)
+            margin = max(1.0, 0.12 * (high - low))
+            low, high = low - margin, high + margin
+        return (low, high) if high - low > 1e-9 * max(1.0, abs(high)) else (low - 1, high + 1)
+
+    def _stops(self) -> list[float]:
+        stops = [self.start]
+        for each in self.jumps:
+            stops.append(stops[-1] + each)
+        return stops
+
+    def _x(self, number: float) -> float:
+        low, high = self.range
+        return self.left + (min(max(number, low), high) - low) / (high - low) * (self.right - self.left)
+
+    def _inside(self, number: float) -> bool:
+        slack = 1e-9 * (self.range[1] - self.range[0])
+        return self.range[0] - slack <= number <= self.range[1] + slack
+
+    def _intervals(self) -> None:
+        theme = self.theme
+        for i, each in enumerate(self.p.get("intervals") or []):
+            low, high = kit.value(each["from"]), kit.value(each["to"])
+            opens = (bool(each.get("from_open")), bool(each.get("to_open")))
+            if low > high:
+                low, high, opens = high, low, opens[::-1]
+            colour, y = theme.colour(i), self.y - 0.95 - 0.68 * i
+            bar = VGroup(Line([self._x(low), y, 0], [self._x(high), y, 0], color=colour, stroke_width=8))
+            for end, is_open, way in ((low, opens[0], -1), (high, opens[1], 1)):
+                if self._inside(end):
+                    bar.add(Circle(0.12, color=colour, stroke_width=4, fill_color=theme.background if is_open else colour, fill_opacity=1).move_to([self._x(end), y, 0]))
+                else:  # it goes on outside
+                    bar.add(Triangle(color=colour, fill_opacity=1).scale(0.12).rotate(-way * PI / 2).move_to([self._x(end), y, 0]))
+            written = f"{'(' if opens[0] else '['}{kit.shown(each['from']) if kit.value(each['from']) == low else kit.num(low)}, {kit.shown(each['to']) if kit.value(each['to']) == high else kit.num(high)}{')' if opens[1] else ']'}"
+            name = kit.clean(each.get("label") or "")
+            label = self.text(f"{name}  {written}".strip(), "tiny", color=colour, width=self.right - self.left, lines_max=1)
+            label.move_to([(self._x(low) + self._x(high)) / 2, y - 0.3, 0])
+            kit.keep_in(label, self.safe)
+            self.play(FadeIn(bar), FadeIn(label), caption="Filled ends belong to it, open ones do not" if any(opens) else None, run_time=0.7)
+            self.wait(0.6)
+
+    def _points(self) -> None:
+        points = self.p.get("points") or []
+        if not points:
+            return
+        dots, labels, stems = VGroup(), VGroup(), VGroup()
+        # Labels in rows above the line: the first row in which there is room.
+        rows: list[float] = []
+        usable = self.stage.top - self.y
+        jumps = 1.5 if self.jumps else 0.0
+        count = max(1, int((usable - 0.4 - jumps) / 0.45))
+        for i, each in sorted(enumerate(points), key=lambda e: kit.value(e[1]["at"])):
+            number = kit.value(each["at"])
+            if not self._inside(number):
+                continue
+            colour, x = self.theme.colour(i + 1), self._x(number)
+            written = kit.clean(each.get("label") or "") or kit.shown(each["at"])
+            label = self.text(written, "small", color=colour, width=3.0, lines_max=1)
+            label.move_to([x, 0, 0])
+            kit.keep_in(label, kit.Box(self.safe.left, -99, self.safe.width, 198))
+            row = next((r for r, end in enumerate(rows) if label.get_left()[0] > end + 0.15), len(rows))
+            if row >= count:
+                row = count - 1
+                label.scale(0.5)
+            if row == len(rows):
+                rows.append(-math.inf)
+            rows[row] = max(rows[row], label.get_right()[0])
+            y = self.y + 0.42 + 0.45 * row
+            label.set_y(y)
+            dots.add(Dot([x, self.y, 0], radius=0.11, color=colour))
+            if row:
+                stems.add(Line([x, self.y + 0.12, 0], [x, y - 0.2, 0], color=colour, stroke_width=1.5).set_opacity(0.5))
+            labels.add(label)
+        self.points_top = self.y + 0.42 + 0.45 * len(rows)
+        self.add(stems)
+        if len(dots):
+            self.play(*(FadeIn(each, scale=2) for each in dots), FadeIn(labels), FadeIn(stems), run_time=0.9)
+        self.wait(0.4 + 0.25 * len(points))
+
+    def _jump(self) -> None:
+        theme, stops = self.theme, self._stops()
+        base = getattr(self, "points_top", self.y) if self.p.get("points") else self.y
+        room = self.stage.top - base - 0.3
+        marker = Dot([self._x(stops[0]), self.y, 0], radius=0.13, color=theme.amber)
+        self.play(FadeIn(marker, scale=2.5), caption=f"Start at {kit.shown(self.p.get('start', 0))}", run_time=0.7)
+        longest = max(abs(self._x(b) - self._x(a)) for a, b in zip(stops, stops[1:], strict=False))
+        names = [("+" if each >= 0 else "−") + kit.shown(raw).lstrip("-−") for each, raw in zip(self.jumps, self.p["jumps"], strict=True)]
+        for i, (a, b) in enumerate(zip(stops, stops[1:], strict=False)):
+            start, end = [self._x(a), self.y, 0], [self._x(b), self.y, 0]
+            span = abs(end[0] - start[0])
+            colour = theme.green if b >= a else theme.red
+            moves = []
+            if span > 0.05:
+                tall = min(room - 0.55, 0.35 + 1.7 * span / max(longest, 1e-6), 0.5 * span + 0.5) if room > 1 else 0.5
+                tall = max(0.3, tall) * (1 - 0.1 * (i % 3))
+                bend = 4 * math.atan(2 * min(tall, 0.49 * span) / span)
+                arc = ArcBetweenPoints(start, end, angle=-bend if b >= a else bend, color=colour, stroke_width=4)
+                label = kit.halo(self.text(names[i], "small", color=colour, weight="SEMIBOLD", lines_max=1, width=max(0.5, span + 0.4)), theme.background)
+                label.next_to(arc, UP, buff=0.1)
+                kit.keep_in(label, self.safe)
+                moves = [Create(arc), FadeIn(label), marker.animate(path_arc=-bend if b >= a else bend).move_to(end)]
+            word = "right" if b >= a else "left"
+            self.play(*(moves or [marker.animate.move_to(end)]), caption=f"{names[i].lstrip('+−')} to the {word}: {kit.num(b, 6)}", run_time=0.95)
+            self.wait(0.5)
+        result = self.text(f"= {kit.num(stops[-1], 6)}", "heading", color=theme.amber, weight="BOLD", width=3, lines_max=1)
+        result.move_to([self._x(stops[-1]), self.y - 0.95 - 0.68 * len(self.p.get("intervals") or []), 0])
+        kit.keep_in(result, self.safe)
+        self.play(FadeIn(result), run_time=0.6)

@@ -1,0 +1,157 @@
+"""Trees: after each operation every node moves to its new place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from manim import Circle, FadeIn, FadeOut, Line, RoundedRectangle, VGroup
+
+from .. import kit
+from .trees import Snapshot, snapshots
+
+_BODY_S = 20.0
+_NAMES = {"bst": "Binary search tree", "heap": "Binary heap", "trie": "Trie", "huffman": "Huffman tree"}
+
+
+class Template(kit.TemplateScene):
+    @classmethod
+    def seconds(cls, p: dict[str, Any]) -> float:
+        return 3.2 + cls._each(p) * len(cls._moments(p))
+
+    @staticmethod
+    def _moments(p: dict[str, Any]) -> list[Snapshot]:
+        return snapshots(p.get("kind", "bst"), p["operations"])
+
+    @classmethod
+    def _each(cls, p: dict[str, Any]) -> float:
+        return round(max(0.9, min(1.8, _BODY_S / max(1, len(cls._moments(p))))), 1)
+
+    def heading(self) -> str:
+        return _NAMES[self.p.get("kind", "bst")]
+
+    def story(self) -> None:
+        self.box = self.stage.inset(0.3, 0.2)
+        moments = self._moments(self.p)
+        depth = max((self._depth(each) for each in moments), default=1)
+        widest = max((self._width(each) for each in moments), default=1)
+        # One size for the whole film, so that nodes do not breathe.
+        self.step = self.box.width / max(1, widest)
+        self.row = min(1.5, self.box.height / max(1, depth))
+        self.radius = max(0.15, min(0.42, 0.46 * self.step, 0.36 * self.row))
+        self.shown: dict[int, VGroup] = {}
+        self.lines: dict[int, Line] = {}
+        seconds = self._each(self.p)
+        for moment in moments:
+            self._show(moment, seconds)
+
+    # ---------------------------------------------------------------- where things are
+
+    @staticmethod
+    def _children(moment: Snapshot) -> dict[int | None, list[int]]:
+        found: dict[int | None, list[int]] = {}
+        for number, (_, parent, place) in sorted(moment.nodes.items(), key=lambda e: e[1][2]):
+            found.setdefault(parent, []).append(number)
+        return found
+
+    def _columns(self, moment: Snapshot) -> dict[int, tuple[float, int]]:
+        """Column and row of each node: in order for binary trees, leaves side by side for others."""
+        below = self._children(moment)
+        places: dict[int, tuple[float, int]] = {}
+        column = 0
+
+        def walk(node: int, row: int) -> None:
+            nonlocal column
+            children = below.get(node, [])
+            if moment.binary:
+                left = [c for c in children if moment.nodes[c][2] == 0]
+                right = [c for c in children if moment.nodes[c][2] == 1]
+                for each in left:
+                    walk(each, row + 1)
+                places[node] = (column, row)
+                column += 1
+                for each in right:
+                    walk(each, row + 1)
+                return
+            for each in children:
+                walk(each, row + 1)
+            if children:
+                places[node] = ((places[children[0]][0] + places[children[-1]][0]) / 2, row)
+            else:
+                places[node] = (column, row)
+                column += 1
+
+        for root in below.get(None, []):
+            walk(root, 0)
+        return places
+
+    def _depth(self, moment: Snapshot) -> int:
+        return max((row for _, row in self._columns(moment).values()), default=0) + 1
+
+    def _width(self, moment: Snapshot) -> int:
+        return int(max((column for column, _ in self._columns(moment).values()), default=0)) + 1
+
+    def _places(self, moment: Snapshot) -> dict[int, np.ndarray]:
+        columns = self._columns(moment)
+        if not columns:
+            return {}
+        last = max(column for column, _ in columns.values())
+        step = min(self.step, 1.5)
+        left = self.box.x - step * last / 2
+        return {
+            node: np.array([left + step * column, self.box.top - self.row * (row + 0.5), 0]) for node, (column, row) in columns.items()
+        }
+
+    # -------------------------------------------------------------------- what is seen
+
+    def _node(self, label: str) -> VGroup:
+        theme, r = self.theme, self.radius
+        words = self.text(label, "small", weight="SEMIBOLD", width=max(1.6 * r, min(0.8 * self.step, 1.9 * r)), height=1.15 * r, lines_max=1)
+        if words.width > 1.65 * r:
+            shape: Any = RoundedRectangle(width=words.width + 0.5 * r, height=1.5 * r, corner_radius=0.6 * r)
+        else:
+            shape = Circle(r)
+        shape.set_stroke(theme.blue, width=3).set_fill(theme.panel, opacity=1)
+        return VGroup(shape, words)
+
+    def _show(self, moment: Snapshot, seconds: float) -> None:
+        theme, places = self.theme, self._places(moment)
+        changes: list[Any] = []
+        fresh: set[int] = set()
+        for number, (label, parent, _) in moment.nodes.items():
+            lit = number in moment.marked
+            colour = theme.green if lit else theme.amber if number in moment.path else theme.blue
+            fill = theme.wash(colour, 0.35) if colour != theme.blue else theme.panel
+            known = self.shown.get(number)
+            if known is not None and getattr(known, "label", None) != label:
+                changes.append(FadeOut(known))
+                known = None
+            if known is None:
+                node = self._node(label).move_to(places[number])
+                node.label = label
+                node[0].set_stroke(colour).set_fill(fill)
+                self.shown[number] = node
+                fresh.add(number)
+                changes.append(FadeIn(node, scale=0.5))
+            else:
+                changes.append(known.animate.move_to(places[number]))
+                # Colours at once: two animations of one thing would fight.
+                known[0].set_stroke(colour).set_fill(fill)
+        for number in [each for each in self.shown if each not in moment.nodes]:
+            changes.append(FadeOut(self.shown.pop(number)))
+        for number in list(self.lines):
+            if number not in moment.nodes or moment.nodes[number][1] is None:
+                changes.append(FadeOut(self.lines.pop(number)))
+        for number, (_, parent, _) in moment.nodes.items():
+            if parent is None:
+                continue
+            goal = Line(places[parent], places[number], color=theme.muted, stroke_width=3).set_z_index(-1)
+            if number in moment.path and parent in moment.path:
+                goal.set_stroke(theme.amber, width=5)
+            if number in self.lines:
+                changes.append(self.lines[number].animate.become(goal))
+            else:
+                self.lines[number] = goal
+                changes.append(FadeIn(goal))
+        self.play(*changes, caption=moment.note, run_time=0.6)
+        self.wait(max(0.1, seconds - 0.6))
