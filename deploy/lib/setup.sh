@@ -49,7 +49,7 @@ take_lock() {
 
 # What a worker needs of the system to render.
 render_packages() {
-  local packages=(python3 libcairo2 libpango-1.0-0 libpangocairo-1.0-0 bubblewrap ffmpeg fontconfig)
+  local packages=(python3 libcairo2 libpango-1.0-0 libpangocairo-1.0-0 bubblewrap ffmpeg fontconfig fonts-inter)
   if ((LATEX)); then packages+=(texlive-latex-base dvisvgm texlive-latex-extra); fi
   printf '%s\n' "${packages[@]}"
 }
@@ -303,16 +303,18 @@ checks_environment() {
   local id
   id=$(cat "$ROOT/deploy/requirements-check.txt" <(/usr/bin/python3 -V) | sha256sum | cut -d ' ' -f 1)
   if [[ $(cat "$STATE/check/manimq-environment" 2>/dev/null) == "$id" ]]; then return; fi
+  TEMPORARY=$STATE/check.tmp
   step "tools that check files" make_checks "$id"
 }
 
 make_checks() {
   clean_environment
-  unset TMPDIR
-  rm -rf "$STATE/check"
+  rm -rf "$STATE/check" "$TEMPORARY"
+  mkdir -p "$TEMPORARY"
   /usr/bin/python3 -m venv "$STATE/check"
   "$STATE/check/bin/python" -m pip install --progress-bar off --require-hashes --only-binary :all: \
     -r "$ROOT/deploy/requirements-check.txt"
+  rm -rf "$TEMPORARY"
   printf '%s\n' "$1" >"$STATE/check/manimq-environment"
 }
 

@@ -12,6 +12,7 @@ FORMULA = HEAD + "        self.play(Write(MathTex(r'{}')), run_time=0.3)\n"
 WRONG = HEAD + "        self.play(Create(undefined_name))\n"
 ENDLESS = HEAD + "        while True:\n            self.wait(0.1)\n"
 REACHES_OUT = HEAD + "        import socket\n        socket.create_connection(('192.0.2.1', 80))\n"
+OUTSIDE = HEAD + "        self.play(FadeIn(Text('half of this is seen').shift(RIGHT * 6)), run_time=0.3)\n"
 LONG = HEAD + "        for _ in range(400):\n            self.play(Rotate(Square()), run_time=1)\n"
 ENDED = ("succeeded", "failed", "canceled", "expired")
 
@@ -90,6 +91,7 @@ class Load:
         self.submit(WRONG)
         self.submit(ENDLESS, timeout_s=2)
         self.submit(REACHES_OUT)
+        self.submit(OUTSIDE)
         for _ in range(2):  # the second follows the first, or is answered by its film
             self.submit(SQUARE + "# the same\n", new=False)
         for _ in range(2):

@@ -155,8 +155,11 @@ class Stack:
         for path in secrets.iterdir():
             path.write_text(path.read_text().replace("redis:6379", here))
         for role in ("api", "operator", "worker"):
-            lines = (secrets / f"{role}.env").read_text().splitlines()
-            self.settings[role] = dict(line.split("=", 1) for line in lines if not line.startswith("AWS_"))
+            # As in a container: the secret is the .env of the working folder.
+            (self.work / role).mkdir()
+            text = (secrets / f"{role}.env").read_text()
+            (self.work / role / ".env").write_text(text)
+            self.settings[role] = dict(line.split("=", 1) for line in text.splitlines())
         self.start("redis", ["redis-server", DEPLOY / "redis" / "redis.conf", "--bind", "127.0.0.1", "--port", self.ports["redis"],
                              "--dir", self.work, "--aclfile", acl])
         # As the compose file's health check asks.
@@ -176,26 +179,24 @@ class Stack:
         self.api = f"http://127.0.0.1:{self.ports['api']}"
         self.key = self.settings["api"]["MANIMQ_API_KEY"]
         self.start("api", [PROGRAMS / "manimq", "serve"], {
-            **self.settings["api"],
             "MANIMQ_LISTEN": f"127.0.0.1:{self.ports['api']}",
             "MANIMQ_METRICS_LISTEN": f"127.0.0.1:{self.ports['api_metrics']}",
             "MANIMQ_DATA_DIR": str(self.work / "data"),
             "MANIMQ_SCENE_POLICY": "off",  # so that a scene gets as far as the sandbox's walls
             "MANIMQ_WEBHOOK_ALLOW": "127.0.0.0/8",
             "MANIMQ_CANARY": "10s",
-        })
+        }, self.work / "api")
         self.ready("api", f"{self.api}/healthz")
 
     def start_worker(self):
         self.start("worker", [PROGRAMS / "manimq-worker", "run"], {
-            **self.settings["worker"],
             "MANIMQ_API_URL": self.api,
             "MANIMQ_SLOTS": "2",
             "MANIMQ_WORKER_METRICS_LISTEN": f"127.0.0.1:{self.ports['worker']}",
             "MANIMQ_PYTHON_ENV": os.environ.get("MANIMQ_PYTHON_ENV", str(ROOT / ".manimq" / "python")),
             "MANIMQ_RENDERER_DIR": str(ROOT / "worker" / "renderer"),
             "MANIMQ_SCENE_POLICY": "off",
-        })
+        }, self.work / "worker")
         self.ready("worker", f"http://127.0.0.1:{self.ports['worker']}/healthz")
 
     def start_prometheus(self):
@@ -234,8 +235,8 @@ class Stack:
 
     def admin(self, *words: str) -> dict:
         """An operator's command, through the operator's user of Redis."""
-        done = subprocess.run([PROGRAMS / "manimq", "admin", *words, "--json"], capture_output=True, text=True, cwd=self.work,
-                              env={"PATH": os.environ["PATH"], **self.settings["operator"]}, timeout=60)
+        done = subprocess.run([PROGRAMS / "manimq", "admin", *words, "--json"], capture_output=True, text=True,
+                              cwd=self.work / "operator", env={"PATH": os.environ["PATH"]}, timeout=60)
         if done.returncode:
             raise AssertionError(f"manimq admin {' '.join(words)}: {done.stdout}{done.stderr}")
         return json.loads(done.stdout)

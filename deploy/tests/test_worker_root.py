@@ -14,7 +14,7 @@ class InTheImage(Stack):
 
     def start(self, name, command, environment=None, cwd=None):
         if name == "worker":
-            here = {**(environment or {}), "MANIMQ_PYTHON_ENV": "/opt/manimq/python", "MANIMQ_RENDERER_DIR": "/opt/manimq/renderer",
+            here = {**self.settings["worker"], **(environment or {}), "MANIMQ_PYTHON_ENV": "/opt/manimq/python", "MANIMQ_RENDERER_DIR": "/opt/manimq/renderer",
                     "MANIMQ_SANDBOX_DIR": "/sandbox", "MANIMQ_SANDBOX_LEVEL": "container",
                     "PATH": "/usr/local/bin:/usr/bin:/bin"}
             command = ["chroot", CHROOT, "/usr/bin/setpriv", "--reuid", "10001", "--regid", "10001", "--clear-groups",

@@ -44,6 +44,7 @@ check() {
 # Where the host gets its packages from, the root file system does: with its proxy and certificates.
 as_the_host() {
   cp -L /etc/resolv.conf "$CHROOT/etc/resolv.conf"
+  rm -f "$CHROOT/etc/apt/sources.list"
   cp -a /etc/apt/. "$CHROOT/etc/apt/"
   if [[ -d /usr/local/share/ca-certificates ]]; then
     mkdir -p "$CHROOT/usr/local/share/ca-certificates"
@@ -65,8 +66,9 @@ bootstrap() {
   if [[ ! -e $CHROOT/etc/debian_version ]]; then
     mkdir -p "$CHROOT"
     debootstrap --variant=minbase bookworm "$CHROOT" "$(mirror)"
+    # Before there are links in it that would lead out, to the host's own files.
+    as_the_host
   fi
-  as_the_host
 }
 
 copied() {
@@ -89,8 +91,9 @@ step() { chroot "$CHROOT" /opt/manimq/deploy/images/worker-root "$1"; }
 mounts() {
   mkdir -p "$CHROOT/proc" "$CHROOT/dev"
   mount -t proc proc "$CHROOT/proc"
-  mount -t tmpfs -o mode=0755,size=1m dev "$CHROOT/dev"
+  mount -t tmpfs -o mode=0755,size=64m dev "$CHROOT/dev"
   ln -s /proc/self/fd "$CHROOT/dev/fd"
+  mkdir -m 1777 "$CHROOT/dev/shm"
   local device
   for device in null zero full random urandom; do
     touch "$CHROOT/dev/$device"

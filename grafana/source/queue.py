@@ -1,7 +1,7 @@
 """B. Who waits, for how long, and why; whether everybody gets a fair part."""
 
-from .model import Dashboard, Row, Target, fleet, graph, heatmap, jobs, quantile, sel, slots, stat, steps, table, total
-from .model import GREEN, ORANGE, RED
+from .model import (GREEN, ORANGE, RED, Dashboard, Row, Target, fleet, graph, heatmap, jobs, quantile, stat, steps, table,
+                    total)
 from .names import PICKUP_TARGET_S
 
 FINISHED = total("manimq_jobs_finished_total")

@@ -25,6 +25,7 @@ mod erase;
 mod events;
 pub mod extract;
 mod files;
+mod generate;
 mod guard;
 mod health;
 mod jobs;
@@ -32,9 +33,11 @@ mod list;
 mod look;
 mod openapi;
 mod page;
+mod plan;
 pub mod problem;
 mod rerun;
 mod submission;
+mod templates;
 mod tenant_events;
 mod uploads;
 mod usage;
@@ -351,6 +354,12 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(webhooks::deliveries))
         .routes(routes!(webhooks::redeliver))
         .routes(routes!(validate::validate))
+        .routes(routes!(plan::plan))
+        .routes(routes!(templates::list))
+        .routes(routes!(templates::read))
+        .routes(routes!(templates::preview))
+        .routes(routes!(generate::generate))
+        .routes(routes!(generate::read))
         .routes(routes!(usage::read))
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))

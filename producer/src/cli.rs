@@ -19,6 +19,7 @@ use crate::job::{
     CancelArgs, DeleteArgs, GetArgs, ListArgs, LogsArgs, OpenArgs, RerunArgs, SubmitArgs,
     UsageArgs, ValidateArgs, WatchArgs,
 };
+use crate::prompt::{PlanArgs, PromptArgs, TemplateArgs, TemplatesArgs};
 use crate::render::RenderArgs;
 use crate::serve::ServeArgs;
 use crate::top::TopArgs;
@@ -57,6 +58,14 @@ pub enum Command {
     Up(Box<UpArgs>),
     /// Run the HTTP API alone
     Serve(Box<ServeArgs>),
+    /// Make a film of a sentence, or of a template with parameters
+    Prompt(Box<PromptArgs>),
+    /// Say what a sentence would become, without a job
+    Plan(PlanArgs),
+    /// List the templates
+    Templates(TemplatesArgs),
+    /// Show a template
+    Template(TemplateArgs),
     /// Submit a job and print its id
     Submit(Box<SubmitArgs>),
     /// Show a job
@@ -205,6 +214,10 @@ impl Cli {
                 Command::Render(args) => crate::render::run(*args).await,
                 Command::Up(args) => crate::up::run(*args).await,
                 Command::Serve(args) => serve(*args).await,
+                Command::Prompt(args) => args.run().await,
+                Command::Plan(args) => args.run().await,
+                Command::Templates(args) => args.run().await,
+                Command::Template(args) => args.run().await,
                 Command::Submit(args) => args.run().await,
                 Command::Get(args) => args.run().await,
                 Command::List(args) => args.run().await,

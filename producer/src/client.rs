@@ -386,6 +386,26 @@ impl Client {
             .await
     }
 
+    /// `GET` of a path, as JSON.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn fetch(&self, path: &str) -> Result<serde_json::Value, ClientError> {
+        self.json(self.http.get(self.url(path))).await
+    }
+
+    /// `POST` to a path, of and as JSON.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn post(
+        &self,
+        path: &str,
+        body: &serde_json::Value,
+    ) -> Result<serde_json::Value, ClientError> {
+        self.json(self.http.post(self.url(path)).json(body)).await
+    }
+
     /// `POST /v1/jobs/{id}/cancel`: harmless on a job that has ended.
     ///
     /// # Errors
@@ -510,6 +530,7 @@ impl Client {
                     errors: Vec::new(),
                     findings: Vec::new(),
                     scenes: Vec::new(),
+                    candidates: Vec::new(),
                     violated_policies: Vec::new(),
                 }),
                 retry_after,

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use manimq_shared::api::JobView;
-use manimq_shared::job::{CacheMode, Lane, OutputSpec};
+use manimq_shared::job::{CacheMode, JobInput, Lane, OutputSpec};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -76,6 +76,8 @@ pub struct More {
 /// One command's worth of work.
 #[derive(Debug)]
 pub struct Plan {
+    /// What is rendered instead of the file: a template or a prompt.
+    pub input: Option<JobInput>,
     /// The file.
     pub source: Source,
     /// What is sent with it.
@@ -174,10 +176,16 @@ pub async fn run(args: RenderArgs) -> Exit {
         }
         Ok((plan, args.server.client()?))
     };
-    let (plan, client) = match prepare() {
-        Ok(ready) => ready,
-        Err(failure) => return tell(&failure),
-    };
+    match prepare() {
+        Ok((plan, client)) => carry_out(&plan, &client, &screen).await,
+        Err(failure) => tell(&failure),
+    }
+}
+
+/// Renders, and tells what becomes of it.
+pub(crate) async fn carry_out(plan: &Plan, client: &Client, screen: &Screen) -> Exit {
+    let paint = screen.paint();
+    let json = plan.json;
     // Not before: reading standard input blocks, and Ctrl-C must end that at once.
     let interrupt = crate::cli::interrupts();
     let mut exit = Exit::Ok;
@@ -192,7 +200,7 @@ pub async fn run(args: RenderArgs) -> Exit {
         Err(failure) if failure.told => {}
         Err(failure) => screen.say(&failure.report(paint)),
     };
-    match render(&plan, &client, &screen, &interrupt, on_end).await {
+    match render(plan, client, screen, &interrupt, on_end).await {
         Ok(outcomes) => {
             for failure in outcomes.iter().filter_map(|o| o.result.as_ref().err()) {
                 // Ctrl-C explains all that it touched; else the first failure counts.
@@ -202,10 +210,11 @@ pub async fn run(args: RenderArgs) -> Exit {
             }
         }
         Err(failure) => {
-            exit = if failure.told && !json {
-                failure.exit
-            } else {
-                tell(&failure)
+            exit = failure.exit;
+            if json {
+                screen.data(&failure.to_json().to_string());
+            } else if !failure.told {
+                screen.say(&failure.report(paint));
             }
         }
     }

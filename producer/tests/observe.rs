@@ -129,10 +129,17 @@ async fn after_a_mixed_run_every_metric_of_the_list_is_told_and_right() {
     system.until_drawing(long.id).await;
     system.cancel(long.id).await;
     assert_eq!(system.ended(long.id).await.status, Status::Canceled);
+    let canceled = "manimq_jobs_finished_total";
+    wait_for("the worker has counted the cancel", SOON, async || {
+        let [_, worker] = system.scrape().await;
+        value(&worker, canceled, &["status=\"canceled\""]) > 0.0
+    })
+    .await;
     let worker = system.scrape().await[1].clone();
     let given = system.submit(body(LONG)).await;
     system.until_drawing(given.id).await;
     system.terminate(WORKER, Duration::from_secs(60));
+    assert_eq!(system.read(given.id).await.status, Status::Queued);
     system.cancel(given.id).await;
     system.start_worker().await;
     let canary = "manimq_canary_last_success_timestamp_seconds";
@@ -163,7 +170,10 @@ async fn after_a_mixed_run_every_metric_of_the_list_is_told_and_right() {
     }
     let at_least = |text: &str, name: &str, labels: &[&str], least: f64| {
         let is = value(text, name, labels);
-        assert!(is >= least, "{name} {labels:?}: {is}, not {least}");
+        assert!(
+            is >= least,
+            "{name} {labels:?}: {is}, not {least}, in\n{text}"
+        );
     };
     let finished = "manimq_jobs_finished_total";
     at_least(

@@ -187,6 +187,14 @@ fn read_with_curl(bucket: &Bucket, key: &str) -> Option<Vec<u8>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sentence_becomes_a_film_in_the_bucket_that_plays() {
+    let bucket = Bucket::start().await;
+    let system = System::start_with(bucket.environment()).await;
+    let (plays, said) = system.e2e("title card: Welcome to Calculus").await;
+    assert!(plays, "{said}\n{}", system.said());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_fault_on_the_way_to_the_bucket_costs_a_repetition_and_never_a_wrong_file() {
     let bucket = Bucket::start().await;
     let system = System::start_with(bucket.environment()).await;

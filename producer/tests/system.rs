@@ -264,6 +264,61 @@ async fn fifty_jobs_with_the_same_class_name_give_fifty_different_films() {
 }
 
 #[tokio::test]
+async fn a_sentence_becomes_a_film_that_plays() {
+    let system = System::start().await;
+    for (prompt, template) in [
+        (
+            "Explain the Pythagorean theorem with a triangle",
+            "pythagoras",
+        ),
+        ("something that no template is about", "title-card"),
+    ] {
+        let (plays, said) = system.e2e(prompt).await;
+        assert!(plays, "{said}\n{}", system.said());
+        assert!(said.contains(template), "{said}");
+        assert!(said.contains("h264,854,480,"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_template_is_rendered_with_data_and_the_same_data_only_once() {
+    let system = System::start().await;
+    let body = |params: serde_json::Value| {
+        json!({
+            "input": {"kind": "template", "id": "function-plot", "params": params},
+            "output": {"quality": "low", "format": "png"}
+        })
+    };
+    let first = system
+        .submit(body(
+            json!({"f": ["x^2"], "title": "import os; {x} %s \\input{a}"}),
+        ))
+        .await;
+    let first = system.ended(first.id).await;
+    assert_eq!(
+        first.status,
+        Status::Succeeded,
+        "{:?}\n{}",
+        first.error,
+        system.said()
+    );
+    let resolved = first.resolved.expect("it is a template");
+    assert_eq!(resolved.id, "function-plot");
+    // Written otherwise, with a default written out: what the scene gets is the same.
+    let again =
+        body(json!({"f": ["y = x^2"], "title": "import os; {x} %s \\input{a}", "inverse": false}));
+    let again = system.ended(system.submit(again).await.id).await;
+    assert!(
+        again.cached && again.rendered_by == Some(first.id),
+        "{again:?}"
+    );
+    let refused = system.try_submit(body(json!({"f": ["x^"]}))).await;
+    assert_eq!(refused.status(), 422);
+    let problem: serde_json::Value = refused.json().await.unwrap();
+    assert_eq!(problem["errors"][0]["pointer"], "/input/params/f/0");
+}
+
+#[tokio::test]
 async fn ready_only_while_a_job_would_run() {
     let mut system = System::start().await;
     assert_eq!(system.ready().await, 200);

@@ -38,7 +38,9 @@ fn new_job(tenant: &TenantId) -> NewJob {
         .expect("a minimal request");
     let mut job = NewJob::new(tenant, request);
     let bare = serde_json::to_vec(&job.payload).expect("it is JSON").len();
-    let JobInput::Code { source, .. } = &mut job.payload.request.input;
+    let JobInput::Code { source, .. } = &mut job.payload.request.input else {
+        unreachable!("a job with code")
+    };
     *source = "x".repeat(PAYLOAD_BYTES - bare);
     job
 }

@@ -70,7 +70,9 @@ fn now_ns() -> u64 {
 fn new_job(tenant: &TenantId, number: u64, ms: u64, padding: &str) -> NewJob {
     let mut request: JobRequest = serde_json::from_str(r#"{"input":{"kind":"code","source":""}}"#)
         .expect("a minimal request");
-    let JobInput::Code { source, .. } = &mut request.input;
+    let JobInput::Code { source, .. } = &mut request.input else {
+        unreachable!("a job with code")
+    };
     *source = format!("{number} {} {ms} {padding}", now_ns());
     NewJob::new(tenant, request)
 }
@@ -199,7 +201,9 @@ impl Worker {
 
     async fn run_one(&self, claim: Claim) -> (JobId, Epoch, JobResult) {
         let payload = claim.payload.expect("a payload of ours");
-        let JobInput::Code { source, .. } = payload.request.input;
+        let JobInput::Code { source, .. } = payload.request.input else {
+            unreachable!("a job with code")
+        };
         let mut words = source.split(' ').map_while(|word| word.parse::<u64>().ok());
         let mut word = || words.next().expect("a job of ours");
         let (number, submitted, ms) = (word(), word(), word());

@@ -52,6 +52,9 @@ pub struct JobView {
     pub cancel_requested_at: Option<Timestamp>,
     /// Its input, without the source.
     pub input: InputView,
+    /// What a template or a prompt became.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolved: Option<ResolvedView>,
     /// What the result should be.
     pub output: OutputSpec,
     /// Wall-clock limit of one attempt.
@@ -109,7 +112,7 @@ pub struct JobView {
 /// A job's input without the source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct InputView {
-    /// `code`.
+    /// `code`, `template` or `prompt`.
     pub kind: String,
     /// The scene class that is rendered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -122,6 +125,31 @@ pub struct InputView {
     /// The files that came with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<JobFile>,
+    /// The sentence; not in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
+}
+
+/// What a template or a prompt became.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ResolvedView {
+    /// The template's id.
+    pub id: String,
+    /// Its version.
+    pub version: String,
+    /// Its parameters as they were written; not in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub params: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+impl JobView {
+    /// What people call it: the scene's class or the template, if that is known.
+    #[must_use]
+    pub fn shown_name(&self) -> Option<&str> {
+        let template = self.resolved.as_ref().map(|resolved| resolved.id.as_str());
+        self.input.scene.as_deref().or(template)
+    }
 }
 
 /// A waiting job's place.
@@ -342,6 +370,11 @@ pub struct Problem {
     /// The scene classes of the source, where the scene's name is what is wrong.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scenes: Vec<String>,
+    /// Templates that a prompt could mean, the best first, each with `template`, `title`, `confidence`, the `params`
+    /// that were found and the names of those that are `missing`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
+    pub candidates: Vec<serde_json::Value>,
     /// Names of the quotas that refused it (429).
     #[serde(
         rename = "violated-policies",

@@ -355,7 +355,9 @@ impl Model {
             let asked = &known.new.payload.request;
             let told = &job.record.payload.request;
             prop_assert_eq!((&asked.tags, &asked.metadata), (&told.tags, &told.metadata));
-            let JobInput::Code { source, .. } = &asked.input;
+            let JobInput::Code { source, .. } = &asked.input else {
+                unreachable!("a job with code")
+            };
             prop_assert_eq!(job.source_bytes, source.len() as u64);
             let made = known.status == Status::Succeeded;
             prop_assert_eq!(job.record.result.is_some(), made);

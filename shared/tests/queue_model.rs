@@ -1072,7 +1072,9 @@ impl World {
         request.lane = lane(spec.lane);
         request.deadline_s = deadline_s(spec.deadline);
         if let Some((key, mode)) = spec.render {
-            let JobInput::Code { source, .. } = &mut request.input;
+            let JobInput::Code { source, .. } = &mut request.input else {
+                unreachable!("a job with code")
+            };
             *source = format!("x = {key}");
             request.cache =
                 [CacheMode::Use, CacheMode::Refresh, CacheMode::Only][usize::from(mode)];

@@ -158,7 +158,9 @@ async fn a_repeated_enqueue_neither_restarts_the_job_nor_lets_its_payload_expire
     let (owner, worker) = (tenant("a"), worker(4));
     let small = job(&owner);
     let mut large = job(&owner);
-    let JobInput::Code { source, .. } = &mut large.payload.request.input;
+    let JobInput::Code { source, .. } = &mut large.payload.request.input else {
+        unreachable!("a job with code")
+    };
     *source = "x".repeat(100_000);
     let both = [small.clone(), large.clone()];
     assert_eq!(accepted(&bench.submit(&owner, &both).await), 2);

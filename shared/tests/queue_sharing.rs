@@ -330,7 +330,9 @@ async fn what_a_tenant_may_not_ask_for_is_refused_with_the_numbers() {
         ),
         (
             asked(|request| {
-                let JobInput::Code { source, .. } = &mut request.input;
+                let JobInput::Code { source, .. } = &mut request.input else {
+                    unreachable!("a job with code")
+                };
                 *source = "x".repeat(11);
             }),
             forbidden(Allowance::SourceBytes, 10, 11),
@@ -390,7 +392,9 @@ async fn two_versions_of_the_functions_work_on_one_queue_during_a_roll_out() {
             let record = version.read(id).await.unwrap().unwrap();
             assert_eq!(record.status, Status::Succeeded);
             assert_eq!(record.attempts.len(), 3);
-            let JobInput::Code { source, .. } = &record.payload.request.input;
+            let JobInput::Code { source, .. } = &record.payload.request.input else {
+                unreachable!("a job with code")
+            };
             assert_eq!(source, "x");
             audited(version).await;
         }

@@ -70,6 +70,7 @@ async fn main() -> anyhow::Result<()> {
             attempt: 1,
             file_name: "scene.py".into(),
             source: source.clone(),
+            template: false,
             scene: None,
             output: output.clone(),
             limits: Limits::default(),

@@ -225,7 +225,7 @@ async fn render<S: Sandbox>(
         Ok(request) => request,
         Err(error) => return Outcome::Failed(failed(error)),
     };
-    let JobInput::Code { files, .. } = &payload.request.input;
+    let files = payload.request.input.files();
     if !files.is_empty() {
         request.files = match fetch(context, claim, held, files).await {
             Ok(files) => Some(files),
@@ -307,23 +307,14 @@ async fn prepare(
     payload: &JobPayload,
     cores: &Taken,
 ) -> Result<RenderRequest, JobError> {
-    let JobInput::Code {
-        source,
-        scene,
-        file_name,
-        ..
-    } = &payload.request.input;
-    let file_name = file_name.clone();
-    let file_name = file_name.unwrap_or_else(|| SOURCE_FILE_NAME_DEFAULT.to_owned());
-    let checked = scene_policy::check_async(source.as_bytes(), context.policy)
-        .await
-        .map_err(|error| match error {
-            CheckError::Rejected(rejected) => {
-                let text = rejected.in_file(&file_name).to_string();
-                JobError::new(FailureClass::Validation, text)
-            }
-            other => JobError::new(FailureClass::Internal, other.to_string()),
-        })?;
+    let input = &payload.request.input;
+    let file_name = input.file_name().unwrap_or(SOURCE_FILE_NAME_DEFAULT);
+    let file_name = file_name.to_owned();
+    let source: Arc<str> = match input {
+        JobInput::Code { source, .. } => checked(context, source, &file_name).await?,
+        // Our own code, which the policy does not concern; the walls are the same.
+        JobInput::Template { .. } | JobInput::Prompt { .. } => convert::template(payload)?.into(),
+    };
     let ceilings = context.ceilings.of(&context.queue, &claim.tenant).await;
     let ceilings = ceilings.map_err(|error| {
         tracing::warn!(
@@ -339,8 +330,9 @@ async fn prepare(
         job_id: claim.job.to_string(),
         attempt: claim.attempt,
         file_name,
-        source: Arc::from(checked.source.as_str()),
-        scene: scene.clone(),
+        source,
+        template: input.source().is_none(),
+        scene: input.scene().map(str::to_owned),
         output: convert::output(&payload.request.output),
         limits: limits(payload.request.timeout_s, &ceilings, cores.count()),
         files: None,
@@ -348,6 +340,19 @@ async fn prepare(
         cores: cores.count(),
         stop: held.stop().child_token(),
     })
+}
+
+/// The source as the policy decoded it.
+async fn checked(context: &Context, source: &str, file_name: &str) -> Result<Arc<str>, JobError> {
+    let checked = scene_policy::check_async(source.as_bytes(), context.policy).await;
+    match checked {
+        Ok(checked) => Ok(Arc::from(checked.source.as_str())),
+        Err(CheckError::Rejected(rejected)) => {
+            let text = rejected.in_file(file_name).to_string();
+            Err(JobError::new(FailureClass::Validation, text))
+        }
+        Err(other) => Err(JobError::new(FailureClass::Internal, other.to_string())),
+    }
 }
 
 /// The files that came with the job.

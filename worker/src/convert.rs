@@ -20,6 +20,25 @@ pub fn output(spec: &job::OutputSpec) -> OutputSpec {
     }
 }
 
+/// What the renderer gets in place of a source: the template with its parameters, as JSON.
+///
+/// # Errors
+/// The job has no template, or none that can be written: a fault of whoever queued it.
+pub fn template(payload: &job::JobPayload) -> Result<String, JobError> {
+    let what = || {
+        JobError::new(
+            job::FailureClass::Internal,
+            "this job has no template with resolved parameters",
+        )
+    };
+    let template = payload.template.as_ref().ok_or_else(what)?;
+    let params = payload.params.as_ref().ok_or_else(what)?;
+    serde_json::to_string(&serde_json::json!({
+        "id": template.id, "version": template.version, "params": params,
+    }))
+    .map_err(|_| what())
+}
+
 /// Progress as events carry it.
 #[must_use]
 pub fn progress(progress: &Progress) -> job::Progress {

@@ -184,8 +184,11 @@ pub struct RenderRequest {
     pub attempt: u32,
     /// Name of the scene's file, as errors show it: a plain name ending in `.py`.
     pub file_name: String,
-    /// The scene, decoded once: the same text that was checked is compiled.
+    /// The scene, decoded once: the same text that was checked is compiled. Of a template: its id and
+    /// parameters, as JSON.
     pub source: Arc<str>,
+    /// Whether `source` is a template with parameters, not code.
+    pub template: bool,
     /// Class to render; `None` if the file has only one.
     pub scene: Option<String>,
     /// What to make.

@@ -170,11 +170,7 @@ impl Bench {
         .unwrap();
         let job = NewJob {
             id: JobId::generate(&TenantId::default()),
-            payload: JobPayload {
-                request,
-                parent: None,
-                traceparent: None,
-            },
+            payload: JobPayload::from(request),
             delay: Duration::ZERO,
             idempotency: None,
             render: None,

@@ -285,9 +285,12 @@ async fn show(queue: &Queue, id: JobId, source: bool, paint: Paint) -> Result<An
 }
 
 fn record_json(record: &JobRecord, source: bool) -> Value {
-    let JobInput::Code { source: code, .. } = &record.payload.request.input;
+    let code = record.payload.request.input.source();
     let mut request = json!(record.payload.request);
-    if !source && let Some(input) = request["input"].as_object_mut() {
+    if !source
+        && let Some(code) = code
+        && let Some(input) = request["input"].as_object_mut()
+    {
         input.remove("source");
         input.insert("source_bytes".to_owned(), code.len().into());
     }
@@ -307,11 +310,16 @@ fn record_json(record: &JobRecord, source: bool) -> Value {
 
 fn record_facts(record: &JobRecord, source: bool) -> Vec<(&'static str, String)> {
     let request = &record.payload.request;
-    let JobInput::Code {
-        source: code,
-        scene,
-        ..
-    } = &request.input;
+    let what = match (&request.input, &record.payload.template) {
+        (JobInput::Code { source, scene, .. }, _) => {
+            let (scene, bytes) = (or_dash(scene.clone()), source.len());
+            (scene, format!("source of {bytes} bytes"))
+        }
+        (input, template) => {
+            let id = template.as_ref().map(|template| template.id.clone());
+            (or_dash(id), format!("from a {}", input.kind()))
+        }
+    };
     let time = |at: Timestamp| format!("{at:.0} ({})", ago(at));
     let mut lines = vec![
         ("job", record.id.to_string()),
@@ -321,11 +329,8 @@ fn record_facts(record: &JobRecord, source: bool) -> Vec<(&'static str, String)>
         (
             "renders",
             format!(
-                "{}, {} {}, source of {} bytes",
-                or_dash(scene.clone()),
-                request.output.quality,
-                request.output.format,
-                code.len()
+                "{}, {} {}, {}",
+                what.0, request.output.quality, request.output.format, what.1
             ),
         ),
         ("time limit", format!("{} s", request.timeout_s)),
@@ -399,7 +404,8 @@ fn record_facts(record: &JobRecord, source: bool) -> Vec<(&'static str, String)>
             .expires_at
             .map(|at| format!("{at:.0} ({})", ahead(at))),
     );
-    also("source", source.then(|| code.clone()));
+    let code = request.input.source();
+    also("source", code.filter(|_| source).map(str::to_owned));
     lines
 }
 

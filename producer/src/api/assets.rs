@@ -10,7 +10,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, X_CONTENT_
 use axum::response::{IntoResponse as _, Response};
 use manimq_shared::api::{AssetGrant, AssetGrants, AssetRequest};
 use manimq_shared::ids::TenantId;
-use manimq_shared::job::{FieldError, JobFile, JobInput, JobRequest};
+use manimq_shared::job::{FieldError, JobFile, JobRequest};
 use manimq_shared::storage::{ASSET_PREFIX, AssetKey};
 use serde::Deserialize;
 
@@ -29,7 +29,7 @@ pub(super) async fn secure(
     request: &JobRequest,
     contents: Vec<Spooled>,
 ) -> Result<(), ApiError> {
-    let JobInput::Code { files, .. } = &request.input;
+    let files = request.input.files();
     if files.is_empty() {
         return Ok(());
     }
@@ -202,7 +202,7 @@ async fn grants(app: &App, request: &AssetRequest) -> Result<AssetGrants, ApiErr
         .redis("read", app.queue().read(request.job))
         .await?
         .ok_or_else(|| ApiError::new(Kind::NotFound, "there is no such job"))?;
-    let JobInput::Code { files, .. } = &record.payload.request.input;
+    let files = record.payload.request.input.files();
     let mut grants = Vec::with_capacity(files.len());
     for file in files {
         let key = key(&record.tenant, file)

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 use futures_util::{StreamExt as _, stream};
 use manimq_shared::api::{BatchAnswer, BatchRequest, BatchResult};
 use manimq_shared::ids::TenantId;
-use manimq_shared::job::{FieldError, JobInput, JobPayload, JobRequest};
+use manimq_shared::job::{FieldError, JobPayload, JobRequest};
 use manimq_shared::queue::{BATCH_MAX, NewJob};
 
 use super::admit::{self, Admitted};
@@ -56,9 +56,7 @@ pub(super) async fn submit(
             format!("{count} jobs; a batch has 1 to {BATCH_MAX}"),
         ));
     }
-    let files = body.jobs.iter().map(|job| match &job.input {
-        JobInput::Code { files, .. } => files.len(),
-    });
+    let files = body.jobs.iter().map(|job| job.input.files().len());
     let files: usize = files.sum();
     if files > BATCH_FILES_MAX {
         return Err(ApiError::invalid_field(
@@ -75,12 +73,11 @@ pub(super) async fn submit(
             .map(|key| (format!("batch {n} {key}"), jobs::fingerprint(&request)));
         let (app, caller, tenant, traceparent) = (&app, &caller, &tenant, traceparent.clone());
         async move {
-            check::request(app, caller, &mut request).await?;
+            let resolved = check::request(app, caller, &mut request).await?;
             assets::secure(app, tenant, &request, Vec::new()).await?;
             let payload = JobPayload {
-                request,
-                parent: None,
                 traceparent,
+                ..check::payload(request, resolved)
             };
             Ok(admit::new_job(tenant, payload, idempotency))
         }

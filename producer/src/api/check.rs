@@ -2,31 +2,120 @@
 //! scene. The scene that was chosen is written into the request, so that every attempt of the
 //! job renders the same one.
 
-use manimq_shared::job::{FieldError, JobInput, JobRequest};
+use manimq_shared::job::{FieldError, JobInput, JobPayload, JobRequest};
 use manimq_shared::queue::Scope;
 use manimq_shared::scene_policy::{CheckError, Rejected, SceneName, SceneSelectError, check_async};
+
+use serde_json::{Map, Value};
 
 use super::App;
 use super::auth::Caller;
 use super::extract::size;
 use super::problem::{ApiError, Kind};
+use crate::templates;
 
 /// When a submit that met too many others may be worth to repeat.
 const BUSY_RETRY_S: u64 = 2;
 
-/// Checks a request and chooses its scene.
+/// What a template or prompt became.
+pub(super) struct Resolved {
+    /// The template, and what its scene gets.
+    template: templates::Resolved,
+    /// Of a prompt: what the planner chose.
+    planned: Option<Map<String, Value>>,
+}
+
+/// The payload of a checked request.
+pub(super) fn payload(request: JobRequest, resolved: Option<Resolved>) -> JobPayload {
+    let (template, planned) = match resolved {
+        Some(Resolved { template, planned }) => (Some(template), planned),
+        None => (None, None),
+    };
+    let (template, params) = match template {
+        Some(resolved) => (Some(resolved.template), Some(resolved.params)),
+        None => (None, None),
+    };
+    JobPayload {
+        template,
+        params,
+        planned,
+        ..JobPayload::from(request)
+    }
+}
+
+/// Refuses values that are wrong whatever is rendered.
+pub(super) fn values(request: &JobRequest) -> Result<(), ApiError> {
+    request.validate().map_err(ApiError::invalid)
+}
+
+/// A prompt as it was understood before.
+pub(super) fn planned(id: &str, params: Map<String, Value>) -> Result<Resolved, ApiError> {
+    let template = resolve(id, None, &params, "/input")?;
+    Ok(Resolved {
+        template,
+        planned: Some(params),
+    })
+}
+
+/// Checks the parameters of a template. `pointer`: where the input is in the body.
+pub(super) fn resolve(
+    id: &str,
+    version: Option<&str>,
+    params: &Map<String, Value>,
+    pointer: &str,
+) -> Result<templates::Resolved, ApiError> {
+    let template = templates::find(id)
+        .map_err(|detail| ApiError::invalid_field(&format!("{pointer}/id"), detail))?;
+    if let Some(wanted) = version
+        && wanted != template.version
+    {
+        return Err(ApiError::new(
+            Kind::TemplateVersionGone,
+            format!(
+                "{id} has version {} here, not {wanted:?}; leave `version` out, or read what changed at /v1/templates/{id}",
+                template.version
+            ),
+        ));
+    }
+    templates::resolve(template, params, &format!("{pointer}/params")).map_err(ApiError::invalid)
+}
+
+/// Checks a request and chooses its scene, or resolves its template.
 pub(super) async fn request(
     app: &App,
     caller: &Caller,
     request: &mut JobRequest,
-) -> Result<(), ApiError> {
+) -> Result<Option<Resolved>, ApiError> {
     let errors = request.validate().err().unwrap_or_default();
-    let JobInput::Code {
-        source,
-        scene,
-        file_name,
-        ..
-    } = &mut request.input;
+    let (source, scene, file_name) = match &mut request.input {
+        JobInput::Code {
+            source,
+            scene,
+            file_name,
+            ..
+        } => (source, scene, file_name),
+        input => {
+            if !errors.is_empty() {
+                return Err(ApiError::invalid(errors));
+            }
+            return match input {
+                JobInput::Template {
+                    id,
+                    version,
+                    params,
+                } => Ok(Some(Resolved {
+                    template: resolve(id, version.as_deref(), params, "/input")?,
+                    planned: None,
+                })),
+                JobInput::Prompt { prompt, fallback } => {
+                    let plan = super::plan::understand(prompt, *fallback)?;
+                    plan.output.apply(&mut request.output);
+                    planned(&plan.template, plan.params).map(Some)
+                }
+                JobInput::Code { .. } => unreachable!("matched above"),
+            };
+        }
+    };
     caller.require(Scope::Code)?;
     source_size(app, source, "/input/source")?;
     if !errors.is_empty() {
@@ -40,7 +129,7 @@ pub(super) async fn request(
         .map_err(|error| no_scene(&error))?;
     // None if only running the file can tell; then the renderer takes the one scene it finds.
     *scene = selected.name().map(ToString::to_string);
-    Ok(())
+    Ok(None)
 }
 
 /// Refuses a source that is too large.

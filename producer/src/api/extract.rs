@@ -69,6 +69,11 @@ fn path_param(params: &RawPathParams, name: &str) -> Option<String> {
         .map(|(_, value)| value.to_owned())
 }
 
+/// The `{id}` of the path, whatever it is.
+pub fn name_of(params: &RawPathParams) -> String {
+    path_param(params, "id").unwrap_or_default()
+}
+
 /// The `{id}` of the path. What is no job id names no job: 404, with the form of one.
 #[derive(Debug, Clone, Copy)]
 pub struct JobPath(pub JobId);

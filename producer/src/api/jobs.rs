@@ -84,12 +84,11 @@ pub(super) async fn submit(
     let idempotency = idempotency_key(&headers)?;
     // Of the body as it was understood: spaces, the order of fields and defaults do not matter.
     let idempotency = idempotency.map(|key| (key, fingerprint(&request)));
-    check::request(&app, &caller, &mut request).await?;
+    let resolved = check::request(&app, &caller, &mut request).await?;
     assets::secure(&app, &tenant, &request, contents).await?;
     let payload = JobPayload {
-        request,
-        parent: None,
         traceparent: traceparent(&headers),
+        ..check::payload(request, resolved)
     };
     let job = admit::new_job(&tenant, payload, idempotency);
     submitted(&app, &tenant, job, &headers).await

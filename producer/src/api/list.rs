@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderValue, Uri};
 use axum::response::{IntoResponse as _, Response};
 use manimq_shared::api::JobList;
 use manimq_shared::ids::JobId;
-use manimq_shared::job::{FieldError, JobInput, JobRecord, Lane, Stage, Status};
+use manimq_shared::job::{FieldError, JobRecord, Lane, Stage, Status};
 use manimq_shared::queue::ListQuery;
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -37,10 +37,13 @@ pub(super) struct ListParams {
         pattern = "^((accepted|validating|preparing|rendering|encoding|uploading)(,(accepted|validating|preparing|rendering|encoding|uploading))*)?$"
     )]
     stage: Option<String>,
-    /// The kind of input: `code`.
+    /// The kind of input: `code`, `template` or `prompt`.
     kind: Option<String>,
     /// The scene class, exactly.
     scene: Option<String>,
+    /// A template's id, for jobs that came of one or of a prompt.
+    #[param(max_length = 64)]
+    template: Option<String>,
     /// One of these lanes, likewise.
     #[param(pattern = "^((interactive|normal|batch)(,(interactive|normal|batch))*)?$")]
     lane: Option<String>,
@@ -73,6 +76,7 @@ struct Filter {
     lanes: Vec<Lane>,
     kind: Option<String>,
     scene: Option<String>,
+    template: Option<String>,
     tag: Option<String>,
     q: Option<String>,
     parent: Option<JobId>,
@@ -131,6 +135,7 @@ impl ListParams {
             &mut self.stage,
             &mut self.kind,
             &mut self.scene,
+            &mut self.template,
             &mut self.lane,
             &mut self.tag,
             &mut self.q,
@@ -177,6 +182,7 @@ impl ListParams {
             lanes: words("lane", self.lane.as_deref(), &mut errors),
             kind: self.kind,
             scene: self.scene,
+            template: self.template,
             tag: self.tag,
             q: self.q.map(|q| q.to_lowercase()),
             parent: one("parent", self.parent.as_deref(), "a job id", &mut errors),
@@ -192,9 +198,9 @@ impl ListParams {
 impl Filter {
     fn lets_pass(&self, job: &JobRecord) -> bool {
         let request = &job.payload.request;
-        let JobInput::Code {
-            scene, file_name, ..
-        } = &request.input;
+        let (scene, file_name) = (request.input.scene(), request.input.file_name());
+        let template = job.payload.template.as_ref();
+        let template = template.map(|template| template.id.as_str());
         let is = |wanted: &Option<String>, has: Option<&str>| {
             wanted.as_deref().is_none_or(|wanted| has == Some(wanted))
         };
@@ -202,7 +208,8 @@ impl Filter {
             && (self.stages.is_empty() || self.stages.contains(&view::stage(job)))
             && (self.lanes.is_empty() || self.lanes.contains(&job.lane))
             && is(&self.kind, Some(request.input.kind()))
-            && is(&self.scene, scene.as_deref())
+            && is(&self.scene, scene)
+            && is(&self.template, template)
             && self
                 .tag
                 .as_ref()
@@ -211,8 +218,9 @@ impl Filter {
             && self.q.as_ref().is_none_or(|q| {
                 let has = |text: &str| text.to_lowercase().contains(q.as_str());
                 let mut metadata = request.metadata.iter();
-                scene.as_deref().is_some_and(has)
-                    || file_name.as_deref().is_some_and(has)
+                scene.is_some_and(has)
+                    || file_name.is_some_and(has)
+                    || template.is_some_and(has)
                     || request.tags.iter().any(|tag| has(tag))
                     || metadata.any(|(key, value)| has(key) || has(value))
                     || has(&job.id.to_string())

@@ -65,6 +65,7 @@ impl IntoResponses for Problems {
     components(schemas(manimq_shared::api::Problem)),
     tags(
         (name = "jobs", description = "Submit, follow, cancel, fetch"),
+        (name = "templates", description = "Films that need no code: by parameters, or from a sentence"),
         (name = "admin", description = "For operators: keys with the scope `admin`; others get 403 (`capability-missing`)"),
         (name = "webhooks", description = "Be told when jobs end"),
         (name = "probes", description = "For load balancers and operators; without a key")

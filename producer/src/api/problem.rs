@@ -84,6 +84,8 @@ kinds! {
     WebhookDisabled = CONFLICT, "webhook-disabled", "The webhook is switched off";
     /// Above a size limit.
     TooLarge = PAYLOAD_TOO_LARGE, "too-large", "Too large";
+    /// Another version of a template than the one that is there.
+    TemplateVersionGone = CONFLICT, "template-version-gone", "The template has another version";
     /// Another content type.
     MediaType = UNSUPPORTED_MEDIA_TYPE, "media-type", "Unsupported media type";
     /// A range outside the file.
@@ -94,6 +96,8 @@ kinds! {
     CodeRejected = UNPROCESSABLE_ENTITY, "code-rejected", "The source was refused";
     /// The idempotency key was used with another body.
     IdempotencyKeyReused = UNPROCESSABLE_ENTITY, "idempotency-key-reused", "The idempotency key was used for another request";
+    /// A prompt that fits no template well enough, or several as well.
+    PromptAmbiguous = UNPROCESSABLE_ENTITY, "prompt-ambiguous", "The prompt can be understood in several ways, or in none";
     /// What arrived is not what was announced.
     ContentMismatch = UNPROCESSABLE_ENTITY, "content-mismatch", "The content is not what was announced";
     /// The tenant's quota is used up.
@@ -141,6 +145,7 @@ impl ApiError {
                 errors: Vec::new(),
                 findings: Vec::new(),
                 scenes: Vec::new(),
+                candidates: Vec::new(),
                 violated_policies: Vec::new(),
             },
             headers: HeaderMap::new(),
@@ -210,6 +215,13 @@ impl ApiError {
     #[must_use]
     pub fn with_scenes(mut self, scenes: Vec<String>) -> Self {
         self.0.problem.scenes = scenes;
+        self
+    }
+
+    /// With what a prompt could mean.
+    #[must_use]
+    pub fn with_candidates(mut self, candidates: Vec<serde_json::Value>) -> Self {
+        self.0.problem.candidates = candidates;
         self
     }
 

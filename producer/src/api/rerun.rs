@@ -56,12 +56,19 @@ pub(super) async fn rerun(
     // Keys that clients send have no space, so the same key may serve for another route.
     let key = jobs::idempotency_key(&headers)?;
     let idempotency = key.map(|key| (format!("rerun {id} {key}"), jobs::fingerprint(&request)));
-    check::request(&app, &caller, &mut request).await?;
+    let resolved = match (earlier.payload.template, earlier.payload.planned) {
+        // What was understood then, not what would be now.
+        (Some(template), Some(params)) => {
+            check::values(&request)?;
+            Some(check::planned(&template.id, params)?)
+        }
+        _ => check::request(&app, &caller, &mut request).await?,
+    };
     assets::secure(&app, &tenant, &request, Vec::new()).await?;
     let payload = JobPayload {
-        request,
         parent: Some(id),
         traceparent: jobs::traceparent(&headers),
+        ..check::payload(request, resolved)
     };
     let job = admit::new_job(&tenant, payload, idempotency);
     jobs::submitted(&app, &tenant, job, &headers).await

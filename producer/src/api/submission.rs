@@ -172,8 +172,16 @@ impl Form {
                 "the form has no part `job`, which is the job as JSON",
             )
         })?;
-        let JobInput::Code { files, .. } = &mut request.input;
-        files.extend(self.files);
+        match &mut request.input {
+            JobInput::Code { files, .. } => files.extend(self.files),
+            JobInput::Template { .. } | JobInput::Prompt { .. } if self.files.is_empty() => {}
+            JobInput::Template { .. } | JobInput::Prompt { .. } => {
+                return Err(ApiError::invalid_field(
+                    "/files/0",
+                    "files come with code only; send this job without them",
+                ));
+            }
+        }
         Ok(Submission {
             request,
             contents: self.contents,

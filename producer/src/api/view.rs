@@ -1,7 +1,7 @@
 //! The job object as clients see it: the record, with URLs that are signed afresh on each read.
 
 use jiff::Timestamp;
-use manimq_shared::api::{ArtifactView, InputView, JobView, Links, QueueView};
+use manimq_shared::api::{ArtifactView, InputView, JobView, Links, QueueView, ResolvedView};
 use manimq_shared::job::{JobInput, JobRecord, Progress, Stage, Status, StoredArtifact};
 use manimq_shared::queue::ListedJob;
 use manimq_shared::storage::ArtifactKey;
@@ -17,12 +17,7 @@ pub(super) fn job_path(record: &JobRecord) -> String {
 pub(super) fn job(app: &App, record: &JobRecord) -> JobView {
     let base = format!("{}{}", app.parts().public_url, job_path(record));
     let request = &record.payload.request;
-    let JobInput::Code {
-        source,
-        scene,
-        file_name,
-        files,
-    } = &request.input;
+    let input = &request.input;
     let result = record.result.as_ref();
     let artifacts = artifacts(app, record);
     let result_url = main(record).and_then(|main| {
@@ -42,12 +37,17 @@ pub(super) fn job(app: &App, record: &JobRecord) -> JobView {
         expires_at: record.expires_at,
         cancel_requested_at: record.cancel_requested_at,
         input: InputView {
-            kind: request.input.kind().to_owned(),
-            scene: scene.clone(),
-            file_name: file_name.clone(),
-            source_bytes: source.len() as u64,
-            files: files.clone(),
+            kind: input.kind().to_owned(),
+            scene: input.scene().map(str::to_owned),
+            file_name: input.file_name().map(str::to_owned),
+            source_bytes: input.source().map_or(0, str::len) as u64,
+            files: input.files().to_vec(),
+            prompt: match input {
+                JobInput::Prompt { prompt, .. } => Some(prompt.clone()),
+                JobInput::Code { .. } | JobInput::Template { .. } => None,
+            },
         },
+        resolved: resolved(record),
         output: request.output.clone(),
         timeout_s: request.timeout_s,
         cache: request.cache,
@@ -81,10 +81,30 @@ pub(super) fn job(app: &App, record: &JobRecord) -> JobView {
     }
 }
 
-/// The job object of a list, whose record lacks the source.
+/// What a template or a prompt became.
+fn resolved(record: &JobRecord) -> Option<ResolvedView> {
+    let payload = &record.payload;
+    let template = payload.template.as_ref()?;
+    let params = match &payload.request.input {
+        JobInput::Template { params, .. } => Some(params),
+        JobInput::Prompt { .. } => payload.planned.as_ref(),
+        JobInput::Code { .. } => None,
+    };
+    Some(ResolvedView {
+        id: template.id.clone(),
+        version: template.version.clone(),
+        params: params.cloned(),
+    })
+}
+
+/// The job object of a list, whose record lacks the source, the prompt and the parameters.
 pub(super) fn listed(app: &App, listed: &ListedJob) -> JobView {
     let mut view = job(app, &listed.record);
     view.input.source_bytes = listed.source_bytes;
+    view.input.prompt = None;
+    if let Some(resolved) = &mut view.resolved {
+        resolved.params = None;
+    }
     view
 }
 
@@ -184,8 +204,13 @@ pub(super) fn artifacts(app: &App, record: &JobRecord) -> Vec<ArtifactView> {
 
 /// The name under which a browser saves it: `MyScene.mp4`, `MyScene-poster.png`.
 fn file_name(record: &JobRecord, key: &ArtifactKey) -> String {
-    let JobInput::Code { scene, .. } = &record.payload.request.input;
-    let stem = scene.clone().unwrap_or_else(|| record.id.to_string());
+    let payload = &record.payload;
+    let template = payload
+        .template
+        .as_ref()
+        .map(|template| template.id.as_str());
+    let stem = payload.request.input.scene().or(template);
+    let stem = stem.map_or_else(|| record.id.to_string(), str::to_owned);
     if key.name().is_main() {
         format!("{stem}.{}", key.name().extension())
     } else {

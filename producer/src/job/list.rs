@@ -158,7 +158,7 @@ impl ListArgs {
             table.row([
                 job.id.into(),
                 cell(job.status, text::tone(job.status)),
-                job.input.scene.as_deref().unwrap_or("-").into(),
+                job.shown_name().unwrap_or("-").into(),
                 format!("{} {}{fps}", job.output.format, job.output.quality).into(),
                 ago(job.created_at).into(),
                 note(job),

@@ -111,6 +111,7 @@ impl SubmitArgs {
     fn plan(&self) -> Result<Plan, Failure> {
         let source = Source::read(&self.file)?;
         Ok(Plan {
+            input: None,
             with: With::find(&self.job.with)?,
             which: which(&self.scenes, self.write_all),
             output: self.output.spec()?,
@@ -334,10 +335,8 @@ impl Run {
                 return Ok(job);
             }
             let scene = job
-                .input
-                .scene
-                .clone()
-                .unwrap_or_else(|| job.id.to_string());
+                .shown_name()
+                .map_or_else(|| job.id.to_string(), str::to_owned);
             let display = self.screen.job(&scene);
             let follower = Follower {
                 client,

@@ -88,12 +88,16 @@ pub(super) fn job(job: &JobView, paint: Paint) -> String {
         let wait = span(std::time::Duration::from_secs(wait));
         add("starts", format!("in about {wait}"));
     }
+    if let Some(resolved) = &job.resolved {
+        add("template", format!("{} {}", resolved.id, resolved.version));
+    }
     let file = job
         .input
         .file_name
         .as_deref()
         .unwrap_or("a source without a name");
     match &job.input.scene {
+        _ if job.resolved.is_some() => {}
         Some(scene) => add("scene", format!("{scene} of {file}")),
         None => add("scene", format!("the one of {file}")),
     }

@@ -370,6 +370,7 @@ impl RenderArgs {
         let source = Source::read(&self.file)?;
         let with = With::find(&self.job.with)?;
         Ok(Plan {
+            input: None,
             which: which(&self.scenes, self.write_all),
             place: Place {
                 media_dir: self.media_dir.clone(),

@@ -59,12 +59,12 @@ impl Session<'_> {
     fn request(&self, scene: Option<&str>) -> JobRequest {
         let plan = self.plan;
         JobRequest {
-            input: JobInput::Code {
+            input: plan.input.clone().unwrap_or_else(|| JobInput::Code {
                 source: plan.source.text.clone(),
                 scene: scene.map(str::to_owned),
                 file_name: plan.source.file_name.clone(),
                 files: Vec::new(),
-            },
+            }),
             output: plan.output.clone(),
             lane: plan.lane,
             timeout_s: plan.timeout_s,
@@ -86,11 +86,8 @@ impl Session<'_> {
             Which::Named(names) => names.clone(),
             Which::All | Which::Unsaid => match self.submit(None).await {
                 Ok(job) => {
-                    let scene = job
-                        .input
-                        .scene
-                        .clone()
-                        .unwrap_or_else(|| self.plan.source.shown.clone());
+                    let scene = job.shown_name().unwrap_or(&self.plan.source.shown);
+                    let scene = scene.to_owned();
                     work.push((scene, Ok(job)));
                     Vec::new()
                 }
@@ -359,7 +356,8 @@ impl Session<'_> {
             ));
         };
         // The name comes from the server and becomes part of a path here.
-        let name = job.input.scene.as_deref().unwrap_or(scene);
+        let name = job.shown_name().unwrap_or(scene).replace('-', "_");
+        let name = name.as_str();
         if !is_identifier(name) {
             return Err(Failure::new(
                 Exit::Failed,

@@ -53,6 +53,7 @@ pub async fn make(
         ..OutputSpec::default()
     };
     let plan = Plan {
+        input: None,
         more: More::default(),
         with: crate::render::with::With::default(),
         source: Source {

@@ -12,6 +12,7 @@ mod keys;
 mod lists;
 mod operation;
 mod operators;
+mod prompts;
 mod scrape;
 mod sharing;
 mod submit;

@@ -53,7 +53,9 @@ async fn the_only_scene_is_written_into_what_the_worker_gets() {
     let api = Api::start().await;
     let job = api.submit().await;
     let payload = api.queue.read(job.id).await.unwrap().unwrap().payload;
-    let JobInput::Code { scene, source, .. } = payload.request.input;
+    let JobInput::Code { scene, source, .. } = payload.request.input else {
+        unreachable!("a job with code")
+    };
     assert_eq!(scene.as_deref(), Some("Hello"));
     assert_eq!(source, SCENE);
 }

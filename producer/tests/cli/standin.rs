@@ -106,7 +106,9 @@ async fn work(api: String, announce: PathBuf, slots: u32) {
 async fn render(queue: &Queue, info: &WorkerInfo, api: &str, claim: Claim) {
     let (job, epoch) = (claim.job, claim.epoch);
     let payload = queue.read(job).await.unwrap().unwrap().payload;
-    let JobInput::Code { source, .. } = payload.request.input;
+    let JobInput::Code { source, .. } = payload.request.input else {
+        unreachable!("a job with code")
+    };
     // `# hold PATH`: goes on when the file is there.
     let hold = source
         .lines()

@@ -431,6 +431,21 @@ impl System {
         &self.http
     }
 
+    /// What `deploy/e2e` says of a prompt: its status, and all that it printed.
+    pub async fn e2e(&self, prompt: &str) -> (bool, String) {
+        let output = tokio::process::Command::new(workspace().join("deploy/e2e"))
+            .arg(prompt)
+            .env("MANIMQ_SERVER", &self.url)
+            .env_remove("MANIMQ_API_KEY")
+            .stdin(Stdio::null())
+            .output()
+            .await
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said).into_owned();
+        (output.status.success(), said)
+    }
+
     /// The API's address.
     pub fn url(&self) -> &str {
         &self.url

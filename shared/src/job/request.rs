@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::Lane;
@@ -143,10 +144,42 @@ text_enum! {
     }
 }
 
+/// Most characters of a prompt.
+pub const PROMPT_CHARS_MAX: usize = 2_000;
+
+text_enum! {
+    /// What a prompt becomes that fits no template.
+    Fallback {
+        /// A card with the prompt's own words.
+        Explainer = "explainer",
+    }
+}
+
 /// What to render.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum JobInput {
+    /// One of the templates that `GET /v1/templates` lists. No code of yours is run.
+    Template {
+        /// The template's id.
+        id: String,
+        /// The version that is wanted; without it the present one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        version: Option<String>,
+        /// Its parameters, as `GET /v1/templates/{id}` describes them.
+        #[serde(default)]
+        #[schema(value_type = Object)]
+        params: Map<String, Value>,
+    },
+    /// A sentence, of which a template with parameters is made (`POST /v1/plan` tells which).
+    Prompt {
+        /// What to make of a sentence that fits no template; without it such a one is refused.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fallback: Option<Fallback>,
+        /// The sentence, at most 2,000 characters.
+        #[schema(max_length = 2000)]
+        prompt: String,
+    },
     /// Manim source. Runs only in a sandbox.
     Code {
         /// Which scene class; may be left out when the file has exactly one.
@@ -171,6 +204,44 @@ impl JobInput {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Code { .. } => "code",
+            Self::Template { .. } => "template",
+            Self::Prompt { .. } => "prompt",
+        }
+    }
+
+    /// The source, if it is code.
+    #[must_use]
+    pub fn source(&self) -> Option<&str> {
+        match self {
+            Self::Code { source, .. } => Some(source),
+            Self::Template { .. } | Self::Prompt { .. } => None,
+        }
+    }
+
+    /// The scene class, if it is code and the class is known.
+    #[must_use]
+    pub fn scene(&self) -> Option<&str> {
+        match self {
+            Self::Code { scene, .. } => scene.as_deref(),
+            Self::Template { .. } | Self::Prompt { .. } => None,
+        }
+    }
+
+    /// The name of the source file, if it is code that has one.
+    #[must_use]
+    pub fn file_name(&self) -> Option<&str> {
+        match self {
+            Self::Code { file_name, .. } => file_name.as_deref(),
+            Self::Template { .. } | Self::Prompt { .. } => None,
+        }
+    }
+
+    /// The files that come with it.
+    #[must_use]
+    pub fn files(&self) -> &[JobFile] {
+        match self {
+            Self::Code { files, .. } => files,
+            Self::Template { .. } | Self::Prompt { .. } => &[],
         }
     }
 }
@@ -299,10 +370,19 @@ impl JobRequest {
                 detail,
             });
         };
-        let JobInput::Code {
-            file_name, files, ..
-        } = &self.input;
-        if let Some(Err(problem)) = file_name.as_deref().map(check_source_file_name) {
+        let (file_name, files) = (self.input.file_name(), self.input.files());
+        if let JobInput::Prompt { prompt, .. } = &self.input {
+            let count = prompt.chars().count();
+            if prompt.trim().is_empty() || count > PROMPT_CHARS_MAX {
+                wrong(
+                    "/input/prompt",
+                    format!(
+                        "{count} characters; a prompt has 1 to {PROMPT_CHARS_MAX}, such as \"plot sin x from 0 to 2π\""
+                    ),
+                );
+            }
+        }
+        if let Some(Err(problem)) = file_name.map(check_source_file_name) {
             wrong("/input/file_name", problem);
         }
         if let Some(fps) = self.output.fps
@@ -372,7 +452,7 @@ impl JobRequest {
                 format!("a key with its value has at most {METADATA_BYTES_MAX} bytes"),
             );
         }
-        let source_name = file_name.as_deref().unwrap_or(SOURCE_FILE_NAME_DEFAULT);
+        let source_name = file_name.unwrap_or(SOURCE_FILE_NAME_DEFAULT);
         errors.extend(check_files(files, source_name, "/input/files"));
         if errors.is_empty() {
             Ok(())
@@ -419,7 +499,8 @@ pub fn check_source_file_name(name: &str) -> Result<(), String> {
 /// A job as the worker gets it: the immutable part, written once, into its record in Redis.
 ///
 /// The fields are in an order that lets lists read the front of it alone ([`JobPayload::parse_front`]): the
-/// request last, of that the input, of that the source.
+/// request last, of that the input, of that what may be long (source, parameters, prompt), and after it what only
+/// workers need.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobPayload {
     /// The job that this one runs again.
@@ -428,17 +509,36 @@ pub struct JobPayload {
     /// W3C trace context of the submit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
+    /// The template that renders it, if it is no code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<TemplateRef>,
     /// The request after validation, with the scene chosen.
     #[serde(flatten)]
     pub request: JobRequest,
+    /// What the template gets: its parameters, checked, filled up and resolved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub params: Option<Value>,
+    /// Of a prompt: the parameters that the planner chose, as a user would write them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planned: Option<Map<String, Value>>,
+}
+
+/// A template as it was when the job was submitted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TemplateRef {
+    /// Its id.
+    pub id: String,
+    /// Its version.
+    pub version: String,
 }
 
 impl JobPayload {
-    /// The payload without its source, from the front of its JSON; `None` if that ends before the source.
+    /// The payload without what may be long in it (source, parameters, prompt), from the front of its JSON; `None`
+    /// if that ends before.
     #[must_use]
     pub fn parse_front(text: &[u8]) -> Option<Self> {
         const INPUT: &[u8] = b"\"input\":{";
-        const SOURCE: &[u8] = b",\"source\":\"";
+        const KIND: &[u8] = b"\"input\":{\"kind\":\"";
         let find = |from: usize, what: &[u8]| {
             let rest = text.get(from..)?;
             let at = rest.windows(what.len()).position(|part| part == what)?;
@@ -446,8 +546,14 @@ impl JobPayload {
         };
         // Quotes within strings are escaped, so neither can be part of one.
         let input = find(0, INPUT)?;
-        let source = find(input, SOURCE)? + SOURCE.len();
-        serde_json::from_slice(&[&text[..source], b"\"}}"].concat()).ok()
+        let kind = text.get(input + KIND.len()..)?;
+        let (last, empty): (&[u8], &[u8]) = match kind.first()? {
+            b't' => (b",\"params\":", b"{}}}"),
+            b'p' => (b",\"prompt\":", b"\"\"}}"),
+            _ => (b",\"source\":", b"\"\"}}"),
+        };
+        let end = find(input, last)? + last.len();
+        serde_json::from_slice(&[&text[..end], empty].concat()).ok()
     }
 }
 
@@ -458,6 +564,9 @@ impl From<JobRequest> for JobPayload {
             request,
             parent: None,
             traceparent: None,
+            template: None,
+            params: None,
+            planned: None,
         }
     }
 }
@@ -465,6 +574,32 @@ impl From<JobRequest> for JobPayload {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_front_of_a_template_tells_all_but_its_parameters() {
+        for (input, cut) in [
+            (
+                serde_json::json!({"kind": "template", "id": "a-b", "version": "1.0.0", "params": {"x": ",\"params\":", "input": {}}}),
+                serde_json::json!({"kind": "template", "id": "a-b", "version": "1.0.0", "params": {}}),
+            ),
+            (
+                serde_json::json!({"kind": "prompt", "fallback": "explainer", "prompt": "\"input\":{\"kind\":\"code"}),
+                serde_json::json!({"kind": "prompt", "fallback": "explainer", "prompt": ""}),
+            ),
+        ] {
+            let whole: JobPayload = serde_json::from_value(serde_json::json!({
+                "input": input, "tags": ["\"input\":{\"kind\":\"code"],
+                "template": {"id": "a-b", "version": "1.0.0"}, "params": {"long": "x".repeat(5000)}, "planned": {},
+            }))
+            .unwrap();
+            let text = serde_json::to_vec(&whole).unwrap();
+            let front = JobPayload::parse_front(&text[..600]).expect("the front is short");
+            let expected: JobInput = serde_json::from_value(cut).unwrap();
+            assert_eq!(front.request.input, expected);
+            assert_eq!(front.template, whole.template);
+            assert_eq!((front.params, front.planned), (None, None));
+        }
+    }
 
     #[test]
     fn the_front_of_a_payload_tells_all_but_the_source() {
@@ -482,7 +617,10 @@ mod tests {
             file_name,
             source,
             ..
-        } = &front.request.input;
+        } = &front.request.input
+        else {
+            unreachable!("it is code")
+        };
         assert_eq!((scene.as_deref(), source.as_str()), (Some("A"), ""));
         assert_eq!(file_name.as_deref(), Some("a,\"source\":\".py"));
         assert_eq!(

@@ -51,7 +51,12 @@ impl RenderKey {
     #[must_use]
     pub fn of(payload: &JobPayload) -> Option<Self> {
         let request = &payload.request;
-        let asked = (&request.input, &request.output, request.timeout_s);
+        // Of a template what the scene gets: how the user wrote it does not matter.
+        let what = match (&payload.template, &payload.params) {
+            (Some(template), Some(params)) => serde_json::to_value((template, params)),
+            _ => serde_json::to_value(&request.input),
+        };
+        let asked = (what.ok()?, &request.output, request.timeout_s);
         let text = if request.strict {
             serde_json::to_vec(&(asked, "strict"))
         } else {

@@ -115,7 +115,11 @@ impl Record {
         let json =
             serde_json::to_vec(payload).map_err(|error| QueueError::Corrupt(error.to_string()))?;
         let request = &payload.request;
-        let JobInput::Code { source, .. } = &request.input;
+        let (code, source_bytes) = match &request.input {
+            JobInput::Code { source, .. } => (1, source.len()),
+            // Our code, their data: a tenant that may not send code may send this.
+            JobInput::Template { .. } | JobInput::Prompt { .. } => (0, 0),
+        };
         let too_long = |_| QueueError::Corrupt("a job of more than 4 GiB".to_owned());
         let length = |text: &str| u8::try_from(text.len()).expect("checked before");
         let mut text = Vec::with_capacity(HEAD_BYTES + 150 + json.len());
@@ -128,8 +132,8 @@ impl Record {
         let mut end = Vec::with_capacity(17);
         end.push(quality_rank(request.output.quality) as u8);
         end.extend(request.timeout_s.to_le_bytes());
-        end.extend(u32::try_from(source.len()).map_err(too_long)?.to_le_bytes());
-        end.push(1);
+        end.extend(u32::try_from(source_bytes).map_err(too_long)?.to_le_bytes());
+        end.push(code);
         end.extend(u32::try_from(json.len()).map_err(too_long)?.to_le_bytes());
         end.extend([
             length(tenant.as_str()),

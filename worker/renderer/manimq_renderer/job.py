@@ -24,6 +24,7 @@ from types import FrameType, ModuleType
 from typing import Any
 
 import manim
+import manimq_templates
 import numpy as np
 from manim import config
 from manim.manager import Manager
@@ -135,6 +136,8 @@ class SceneProcess:
         """Everything up to the scene's class, as the command does it."""
         text = files.unpack(_SOURCE, self._spec.files, walls.JOB_DIR).decode()
         os.close(_SOURCE)
+        if self._spec.template:
+            return self._load_template(json.loads(text))
         with open(self._path, "w", encoding="utf-8") as file:
             file.write(text)
         self._seed()
@@ -148,6 +151,23 @@ class SceneProcess:
         chosen = scene.choose_scene(module, self._spec.scene)
         self._foresee(text, module, chosen, request)
         return chosen
+
+    def _load_template(self, wanted: dict[str, Any]) -> type[manim.Scene]:
+        """One of our own scenes. Its parameters are data: nothing of them is compiled."""
+        self._seed()
+        self._share_random_numbers()
+        _bound_recursion()
+        self._configure()
+        tex_client.install(self._compile_tex, lambda: self._splitter.formulas_of_leader)
+        sys.argv = ["manim"]
+        self._splitter.trust()
+        present = manimq_templates.description(wanted["id"])["version"]
+        if present != wanted["version"]:
+            raise failure.NotRenderable(
+                f"this worker has version {present} of {wanted['id']}, and the job was made for {wanted['version']}",
+                hint="submit it again; if it stays so, API and workers have different versions of manimq",
+            )
+        return manimq_templates.load(wanted["id"], wanted["params"])
 
     def _seed(self) -> None:
         """Random numbers that no other job has, and that job and scout have in common.

@@ -158,8 +158,8 @@ class Watch:
     def _note_transform(self, mobject: Any, target: Any) -> None:
         if mobject is None or target is None or len(self._acts_as_text) > 2000:
             return
-        now = self._acts_as_text.get(id(target), is_text(target) or any(map(is_text, target.submobjects)))
-        was = self._acts_as_text.get(id(mobject), is_text(mobject))
+        # Most transforms go from a thing to a copy of it; groups are what is in them.
+        now, was = (self._acts_as_text.get(id(each), _has_text(each)) for each in (target, mobject))
         if now != was:
             self._keep.append(mobject)
             self._acts_as_text[id(mobject)] = now
@@ -272,6 +272,10 @@ class Watch:
             {"kind": kind, "at_s": round(at, 2), "message": harmless(message), "subject": harmless(subject)}
             for kind, at, message, subject in _distinct(told)[:WARNINGS_MAX]
         ]
+
+
+def _has_text(mobject: Any) -> bool:
+    return is_text(mobject) or any(map(is_text, mobject.submobjects))
 
 
 def harmless(text: str) -> str:

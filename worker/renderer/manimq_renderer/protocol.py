@@ -95,6 +95,8 @@ class JobSpec:
     job_id: str
     attempt: int
     file_name: str
+    template: bool
+    """Whether the source is a template's id and parameters, as JSON."""
     scene: str | None
     format: str
     width: int
@@ -125,7 +127,7 @@ class JobSpec:
     def rehearse(cls) -> None:
         """Do this once ahead of time: a fork copies each page of memory at its first use."""
         limits = Limits(0.0, 0, 0, 0, 0, 0, 0, 0, 0, 0, None)
-        nothing = cls("", 0, "", None, "", 0, 0, 0.0, False, False, "", None, False, 1, (), limits)
+        nothing = cls("", 0, "", False, None, "", 0, 0, 0.0, False, False, "", None, False, 1, (), limits)
         cls.parse(nothing.line())
 
     def line(self) -> bytes:

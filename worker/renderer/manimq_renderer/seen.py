@@ -46,6 +46,7 @@ _SAME_COLOUR = 0.03
 _FLAT = 1e-3
 
 _TEXTS = (Text, MarkupText, Paragraph, SingleStringMathTex, DecimalNumber, Typst)
+_TEXT_OF_TEMPLATES = ("Lines", "manimq_templates.kit.text")
 _SHAPES = (Polygram, Circle, AbstractImageMobject)
 """What somebody who sees a part of it takes for cut off; lines, curves and areas go on for ever."""
 _DRAWN = (VMobject, PMobject, AbstractImageMobject)
@@ -53,7 +54,8 @@ _DRAWN = (VMobject, PMobject, AbstractImageMobject)
 
 def is_text(mobject: Any) -> bool:
     """Whether a person reads it: Manim's classes of texts, and the templates' own (``kit/text.py``)."""
-    return isinstance(mobject, _TEXTS) or isinstance(getattr(mobject, "font_size_used", None), (int, float))
+    kind = type(mobject)
+    return isinstance(mobject, _TEXTS) or (kind.__name__, kind.__module__) == _TEXT_OF_TEMPLATES
 
 
 @dataclass(slots=True)

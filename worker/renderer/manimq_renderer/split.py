@@ -136,6 +136,10 @@ class Splitter:
         """Look for what would make a split inexact."""
         self._may_split = self._cores > 1 and _LOOKS_AT_PICTURES.search(text) is None
 
+    def trust(self) -> None:
+        """The scene is a template of ours, which looks at no pictures, files or threads."""
+        self._may_split = self._cores > 1
+
     def begin(self, renderer: CairoRenderer, settings: Any) -> bool:
         """Whether the film that ``renderer`` is about to make may be split; asked once."""
         spec = settings.video_encoder

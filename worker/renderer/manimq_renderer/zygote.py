@@ -97,12 +97,14 @@ def _warm_up() -> collect.Sample:
 
     tqdm.tqdm.monitor_interval = 0  # else a monitor thread is left behind
     import manim
+    import manimq_templates
     from manim import config
     from PIL import Image
 
     from . import engine, failure, fonts, formulas, scene, tex_client  # noqa: F401 - warm for every job
 
     engine.check_hooks()
+    manimq_templates.preload()  # where jobs run there is nothing to read them from
     Image.preinit()  # the probe of a picture cannot load plug-ins behind its walls
     folder = tempfile.mkdtemp(prefix="warm-")
     settings = {

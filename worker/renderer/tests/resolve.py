@@ -24,8 +24,7 @@ _FUNCTIONS = (
 def parse(written: str) -> Any:
     """The tree of a formula."""
     text = written.strip().replace("π", "pi").replace("−", "-").replace("·", "*").replace("^", "**")
-    text = re.sub(r"(\d)\s*(?=[a-z(])", r"\1*", text)
-    text = re.sub(r"\b(log)\*(\d)", r"\1\2", text)
+    text = re.sub(r"(?<![a-z\d])(\d+(?:\.\d+)?)\s*(?=[a-z(])", r"\1*", text)
     text = re.sub(r"\)\s*(?=[a-z(])", ")*", text)
     text = re.sub(r"\b([xyzi])\s*\(", r"\1*(", text)
     return _tree(ast.parse(text, mode="eval").body)
@@ -60,7 +59,7 @@ def resolve(schema: dict[str, Any], param: Any) -> Any:
             tree = parse(param)
             return {"text": param, "latex": latex_of(tree), "ast": tree}
         case "equation":
-            left, right = map(parse, param.split("="))
+            left, right = (parse(side.strip()) for side in param.split("="))
             return {"text": param, "latex": f"{latex_of(left)} = {latex_of(right)}", "left": left, "right": right}
         case "latex":
             return {"latex": param}

@@ -174,6 +174,15 @@ class TextOnText(unittest.TestCase):
 
         self.assertEqual(kinds(construct), [])
 
+    def test_a_group_that_fades_in_is_no_text_but_the_texts_in_it_are(self) -> None:
+        def construct(scene: Scene) -> None:
+            card = VGroup(Square(), Text("tiny", font_size=7))
+            scene.play(FadeIn(card, shift=UP))
+            scene.play(card.animate.scale(0.9))
+            scene.wait()
+
+        self.assertEqual(kinds(construct), ["too_small"])
+
     def test_neighbours_and_faint_texts_are_no_fault(self) -> None:
         def construct(scene: Scene) -> None:
             scene.add(VGroup(Text("fgj"), Text("yjf")).arrange(RIGHT, buff=0.02))
@@ -334,3 +343,16 @@ class Harmless(unittest.TestCase):
         self.assertEqual((len(many), len(many[0]["message"]), many[0]["at_s"]), (16, 250, 0.0))
         for hostile in (None, "text", {"kind": "frozen"}, 3):
             self.assertEqual(clean_layout(hostile), [])
+
+
+class Templates(unittest.TestCase):
+    def test_their_own_texts_are_read_like_manims(self) -> None:
+        from manimq_templates import kit
+
+        def construct(scene: Scene) -> None:
+            theme = kit.Theme.of({})
+            scene.add(kit.text(theme, "one text"), kit.text(theme, "another text", 9).shift(2 * UP))
+            scene.add(kit.text(theme, "ene"))
+            scene.wait()
+
+        self.assertEqual(sorted(set(kinds(construct))), ["text_overlap", "too_small"])

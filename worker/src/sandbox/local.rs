@@ -439,6 +439,7 @@ pub async fn render_file(
             .to_string_lossy()
             .into_owned(),
         source: source.into(),
+        template: false,
         scene,
         output,
         limits: Limits::default(),
@@ -1135,6 +1136,7 @@ pub(super) fn verification(wall: Duration) -> RenderRequest {
         attempt: 1,
         file_name: "verify.py".into(),
         source: include_str!("local/verify.py").into(),
+        template: false,
         scene: None,
         output: OutputSpec {
             encoder: Encoder::Fast,
@@ -1172,6 +1174,7 @@ pub(super) fn job_message(request: &RenderRequest) -> JobMessage<'_> {
         job_id: &request.job_id,
         attempt: request.attempt,
         file_name: &request.file_name,
+        template: request.template,
         scene: request.scene.as_deref(),
         format,
         width,

@@ -130,6 +130,7 @@ pub fn request(source: &str) -> RenderRequest {
         attempt: 1,
         file_name: "scene.py".into(),
         source: source.into(),
+        template: false,
         scene: None,
         output: OutputSpec::default(),
         limits: Limits {

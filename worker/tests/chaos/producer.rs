@@ -61,11 +61,7 @@ pub fn new_job(id: JobId, order: &Order, lane: Lane, delay: Duration) -> NewJob 
     }))
     .expect("a request");
     request.lane = lane;
-    let payload = JobPayload {
-        request,
-        parent: None,
-        traceparent: None,
-    };
+    let payload = JobPayload::from(request);
     NewJob {
         id,
         render: order.work.and_then(|_| RenderKey::of(&payload)),

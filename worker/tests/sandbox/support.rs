@@ -189,6 +189,7 @@ pub fn request_for(source: &str) -> RenderRequest {
         attempt: 1,
         file_name: "scene.py".into(),
         source: Arc::from(source),
+        template: false,
         scene: None,
         output: OutputSpec {
             encoder: Encoder::Manim,

@@ -8,7 +8,7 @@ from manim import LEFT, RIGHT, Dot, FadeIn, LaggedStart, VGroup
 
 from .. import kit
 
-_GAP = 0.36
+_GAP = 0.25
 
 
 class Template(kit.TemplateScene):
@@ -51,14 +51,12 @@ class Template(kit.TemplateScene):
         theme = self.theme
         box = self.stage.inset(0.25 if self.stage.tall else 0.9, 0.15)
         indent = 0.5
-        for size in (44, 40, 36, 32, 29, 26, 23, 20, 17):
-            lines = [
-                self.text(each, size, width=box.width - indent, align="left", lines_max=8, height=box.height) for each in items
-            ]
-            if sum(each.height for each in lines) + _GAP * (len(lines) - 1) <= box.height and all(
-                each.shrunk > 0.79 for each in lines
-            ):
+        width = box.width - indent
+        for size in (44, 40, 36, 32, 29, 26, 23, 20, 17, 15):
+            tried = [kit.planned(theme, each, size, width=width, height=box.height) for each in items]
+            if sum(tall for tall, _ in tried) + _GAP * (len(items) - 1) <= box.height and min(s for _, s in tried) > 0.79:
                 break
+        lines = [self.text(each, size, width=width, align="left", height=box.height) for each in items]
         kit.even(lines)
         rows = VGroup()
         for line in lines:

@@ -17,6 +17,12 @@ from .. import kit
 
 _LINES_MAX, _COLUMNS_MAX = 40, 110
 _SIZE_MAX = 30.0
+_UNIT_MIN = 0.105
+"""Width of a letter, below which nobody reads it in the smallest film. What does not fit then is shown page by page."""
+_ROW = 2.35
+"""Height of a line, in widths of a letter."""
+_FADED_MAX = 1200
+"""Letters. More are put there at once: to fade each of them in would take minutes."""
 
 
 def lines_of(source: str) -> list[str]:
@@ -36,7 +42,8 @@ class Template(kit.TemplateScene):
 
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
-        return 5.0 + sum(cls._each(step) for step in p.get("steps") or [])
+        steps = p.get("steps") or []
+        return 5.0 + (sum(cls._each(step) for step in steps) if steps else 0.13 * len(lines_of(p["source"])))
 
     @staticmethod
     def _each(step: dict[str, Any]) -> float:
@@ -55,15 +62,44 @@ class Template(kit.TemplateScene):
             card, notes = stage.columns(0.66, 0.34, gap=0.45)
         else:
             card, notes = stage.rows(stage.height - 1.25, 1.25, gap=0.25)
-        rows = self._rows(lines, card.inset(0.3, 0.25))
+        self.box = card.inset(0.3, 0.25)
+        self.count = max(1, min(len(lines), int(self.box.height / (_ROW * _UNIT_MIN))))
+        columns = max(20, int(self.box.width / _UNIT_MIN) - 4)
+        self.lines = [each if len(each) <= columns else each[: columns - 1] + "…" for each in lines]
+        self.colours = self._colours(self.lines)
+        self.start = 0
+        rows = self.rows = self._rows()
         back = self.panel(self._around(rows, card))
-        self.play(FadeIn(back), *(FadeIn(each) for each in rows), run_time=1.0)
+        if sum(len(each.family_members_with_points()) for each in rows) > _FADED_MAX:
+            self.play(FadeIn(back), run_time=1.0)
+            self.add(*rows)
+        else:
+            self.play(FadeIn(back), *(FadeIn(each) for each in rows), run_time=1.0)
         self.wait(0.6)
         bar, note = None, None
         for step in steps:
-            bar, note = self._step(step, rows, back, notes, bar, note)
+            bar, note = self._step(step, notes, bar, note)
         if bar is not None:
-            self.play(FadeOut(bar), *(each.animate.set_opacity(1.0) for each in rows), run_time=0.6)
+            self._light(1, len(lines))
+            self.play(FadeOut(bar), run_time=0.6)
+        if not steps:
+            self._leaf_through(len(lines))
+
+    def _leaf_through(self, count: int) -> None:
+        """Code without steps that needs more than one page."""
+        pages = -(-count // self.count)
+        for page in range(1, pages):
+            self.wait(0.09 * self.count)
+            self._turn_to(min(page * self.count, count - self.count))
+            self.wait(0.2)
+
+    def _turn_to(self, start: int) -> None:
+        """Show the lines from there on."""
+        if start != self.start:
+            self.remove(*self.rows)
+            self.start = start
+            self.rows = self._rows()
+            self.add(*self.rows)
 
     @staticmethod
     def _around(rows: list[VGroup], card: kit.Box) -> kit.Box:
@@ -71,26 +107,25 @@ class Template(kit.TemplateScene):
         top, bottom = rows[0].slot.top + 0.2, rows[-1].slot.bottom - 0.2
         return kit.Box(card.left, bottom, card.width, top - bottom)
 
-    def _rows(self, lines: list[str], box: kit.Box) -> list[VGroup]:
-        theme = self.theme
+    def _rows(self) -> list[VGroup]:
+        """The lines of the page that is open."""
+        theme, box = self.theme, self.box
         advance = kit.one_line("0" * 40, 24, theme.mono, "NORMAL", "NORMAL", theme.ink)[0].width / 39.6
-        number_columns = len(str(len(lines))) + 1
-        widest = max(max(map(len, lines)), 8) + number_columns
-        # The height of a line against the width of a letter: a comfortable 2.35.
-        unit = min(box.width / widest, box.height / len(lines) / 2.35, advance * _SIZE_MAX / 24)
-        size, tall = 24 * unit / advance, 2.35 * unit
-        colours = self._colours(lines)
-        top = box.y + tall * len(lines) / 2
+        number_columns = len(str(len(self.lines))) + 1
+        widest = max(max(map(len, self.lines)), 8) + number_columns
+        unit = min(box.width / widest, box.height / self.count / _ROW, advance * _SIZE_MAX / 24)
+        size, tall = 24 * unit / advance, _ROW * unit
+        top = box.y + tall * self.count / 2
         rows = []
-        for i, line in enumerate(lines):
+        for i, line in enumerate(self.lines[self.start : self.start + self.count]):
             y = top - tall * (i + 0.66)
-            number = kit.one_line(f"{i + 1}", size, theme.mono, "NORMAL", "NORMAL", theme.muted)[0]
+            number = kit.one_line(f"{self.start + i + 1}", size, theme.mono, "NORMAL", "NORMAL", theme.muted)[0]
             number.shift([box.left + unit * (number_columns - 1) - number.width, y, 0]).set_opacity(0.6)
             row = VGroup(number)
             body = line.lstrip()
             if body:
                 glyphs = kit.one_line(body, size, theme.mono, "NORMAL", "NORMAL", theme.ink)[0]
-                ink = [c for letter, c in zip(line, colours[i], strict=True) if not letter.isspace()]
+                ink = [c for letter, c in zip(line, self.colours[self.start + i], strict=True) if not letter.isspace()]
                 # Where letters join to one glyph, the line keeps one colour.
                 if len(ink) == len(glyphs):
                     for glyph, colour in zip(glyphs, ink, strict=True):
@@ -128,22 +163,30 @@ class Template(kit.TemplateScene):
         colours += [[] for _ in lines]
         return [(got + [theme.ink] * len(line))[: len(line)] for got, line in zip(colours, lines, strict=False)]
 
-    def _step(self, step: dict[str, Any], rows: list[VGroup], back: Any, box: kit.Box | None, bar: Any, note: Any) -> tuple[Any, Any]:
-        theme = self.theme
-        first, last = sorted((min(max(1, n), len(rows)) for n in (step["lines"][0], step["lines"][-1])))
-        upper, lower = rows[first - 1].slot, rows[last - 1].slot
+    def _light(self, first: int, last: int) -> None:
+        for number, row in enumerate(self.rows, start=self.start + 1):
+            row.set_opacity(1.0 if first <= number <= last else 0.4)
+
+    def _step(self, step: dict[str, Any], box: kit.Box | None, bar: Any, note: Any) -> tuple[Any, Any]:
+        first, last = sorted(min(max(1, n), len(self.lines)) for n in (step["lines"][0], step["lines"][-1]))
+        if first <= self.start or last > self.start + self.count:
+            spare = max(0, self.count - (last - first + 1))
+            self._turn_to(max(0, min(first - 1 - spare // 3, len(self.lines) - self.count)))
+        # What of the lines is on this page.
+        end = min(last, self.start + self.count)
+        upper, lower = self.rows[first - 1 - self.start].slot, self.rows[end - 1 - self.start].slot
         goal = RoundedRectangle(
             width=upper.width, height=upper.top - lower.bottom + 0.04, corner_radius=0.08, stroke_width=0,
-            fill_color=theme.wash(theme.amber, 0.24), fill_opacity=1,
+            fill_color=self.theme.amber, fill_opacity=0.2,
         ).move_to([upper.x, (upper.top + lower.bottom) / 2, 0])  # fmt: skip
-        changes = [row.animate.set_opacity(1.0 if first <= i + 1 <= last else 0.4) for i, row in enumerate(rows)]
+        # The code stands still, so it is drawn once; only the bar before it and the note move.
+        self._light(first, last)
+        changes: list[Any] = []
         if bar is None:
             bar = goal
-            back.set_z_index(-2)
-            bar.set_z_index(-1)
             changes.append(FadeIn(bar))
         else:
-            changes.append(bar.animate.become(goal.set_z_index(-1)))
+            changes.append(bar.animate.become(goal))
         fresh = note
         if box is not None:
             if note is not None:

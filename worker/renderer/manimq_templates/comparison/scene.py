@@ -39,6 +39,7 @@ class Template(kit.TemplateScene):
             verdict = VGroup(self.panel(below, theme.wash(theme.green)), words.move_to(below.center))
         cards = box.rows(1, 1, gap=0.3) if box.tall else box.columns(1, 1, gap=0.4)
         columns = [self._card(p[side], card, colour) for side, card, colour in zip(("left", "right"), cards, (theme.blue, theme.amber), strict=True)]
+        kit.even([head[1] for head, _ in columns])
         for (head, _), shift in zip(columns, (UP, DOWN) if box.tall else ([-1, 0, 0], [1, 0, 0]), strict=True):
             self.play(FadeIn(head, shift=-0.3 * np.asarray(shift, dtype=float)), run_time=0.6)
         self.wait(0.3)
@@ -59,10 +60,10 @@ class Template(kit.TemplateScene):
         items = side["items"]
         # As large as all of them fit, one size for both cards' rows as far as that goes.
         for size in (34, 30, 26, 23, 20, 17, 15, 13):
-            rows = [self.text(each, size, width=inner.width, height=body.height, lines_max=6) for each in items]
-            gap = 0.16
-            if sum(each.height for each in rows) + gap * (len(rows) - 1) <= body.height and all(r.shrunk > 0.79 for r in rows):
+            tried = [kit.planned(self.theme, each, size, width=inner.width, height=body.height, lines_max=6) for each in items]
+            if sum(tall for tall, _ in tried) + 0.16 * (len(items) - 1) <= body.height and min(s for _, s in tried) > 0.79:
                 break
+        rows = [self.text(each, size, width=inner.width, height=body.height, lines_max=6) for each in items]
         kit.even(rows)
         column = VGroup(*rows)
         spare = body.height - sum(each.height for each in rows)

@@ -47,7 +47,8 @@ class Template(kit.TemplateScene):
         ratio = figure.height / figure.width
         across, up = (reach, reach * ratio) if ratio > 1 else (reach / ratio, reach)
         self.plot = kit.Plot(theme, figure, (-across, across), (-up, up), equal=True, names=("Re", "Im"))
-        self.lines = (words.inset(0, 0.3) if words.tall else words).rows(*[1] * 4, gap=0.12)
+        shares = [1] * 4 if self.operation == "show" else [1.8 if len(self.z) > 2 else 1, 1, 1]
+        self.lines = (words if self.stage.tall else words.inset(0, 0.3)).rows(*shares, gap=0.12)
         self.play(FadeIn(self.plot), caption="Real part across, imaginary part up", run_time=0.9)
         if self.operation == "map":
             self._map()
@@ -68,7 +69,8 @@ class Template(kit.TemplateScene):
         """Two numbers share a line where only half of the lines are free."""
         if self.operation == "show":
             return self.lines[i]
-        return self.lines[0].columns(*[1] * len(self.z))[i] if not self.lines[0].tall and self.lines[0].width > 6 else self.lines[0].rows(*[1] * len(self.z), gap=0.05)[i]
+        rows = self.lines[0].rows(*[1] * (-(-len(self.z) // 2)), gap=0.08)
+        return [cell for row in rows for cell in row.columns(*[1] * min(2, len(self.z)), gap=0.3)][i]
 
     def _colour(self, i: int) -> str:
         return [self.theme.blue, self.theme.amber, self.theme.violet, self.theme.teal][i]
@@ -205,7 +207,7 @@ class Template(kit.TemplateScene):
         def draw() -> VGroup:
             s, drawn = at.get_value(), VGroup()
             for goal, line, colour in moved:
-                w = (1 - s) * line + s * goal
+                w = (1 - s) * line + s * np.where(np.isfinite(goal), goal, np.nan)
                 inside = np.isfinite(w) & (np.abs(w.real) <= plot.x_range[1]) & (np.abs(w.imag) <= plot.y_range[1])
                 for run in np.split(np.arange(len(w)), np.flatnonzero(np.diff(inside.astype(int))) + 1):
                     if len(run) > 1 and inside[run[0]]:

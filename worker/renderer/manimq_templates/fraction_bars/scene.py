@@ -50,7 +50,7 @@ class Template(kit.TemplateScene):
             bars.append(self._show(n, d, row, self.theme.colour(index)))
         common = math.lcm(*(d for _, d in fractions))
         if operation != "show" and self.unit / common < _THINNEST:
-            self._in_numbers(fractions, operation, total)
+            self._in_numbers(fractions, operation, total, bars)
         elif operation != "show":
             self._cut_alike(fractions, bars, rows, common)
             if operation == "compare":
@@ -61,14 +61,16 @@ class Template(kit.TemplateScene):
                 self.play(caption="More is taken away than there is: the result is below zero", run_time=0.6)
                 self.wait(2.5)
 
-    def _in_numbers(self, fractions: list[tuple[int, int]], operation: str, total: Fraction) -> None:
+    def _in_numbers(self, fractions: list[tuple[int, int]], operation: str, total: Fraction, bars: list[dict[str, Any]]) -> None:
         """What is too fine to be drawn."""
         if operation == "compare":
             self._compare(fractions)
             return
+        common = math.lcm(*(d for _, d in fractions))
+        self.play(*(bar["number"].animate.scale(1.12) for bar in bars), caption=f"Cut the same way, a part is 1/{common}", run_time=0.8)
+        self.wait(1.4)
         written = _SIGNS[operation].join(f" {n}/{d} " for n, d in fractions).strip()
-        self.play(caption=f"{written} = {total}".replace("-", "−"), run_time=0.6)
-        self.wait(4)
+        self.play(*(bar["number"].animate.scale(1 / 1.12) for bar in bars), caption=f"{written} = {total}".replace("-", "−"), run_time=0.8)
 
     def _left(self, row: kit.Box) -> float:
         return row.left + 2.2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import networkx
@@ -77,7 +76,8 @@ class Template(kit.TemplateScene):
         reached = set(last.done)
         missing = len(self.dots) - len(reached)
         if self.algorithm in ("kruskal", "prim"):
-            return "The green edges connect all nodes as cheaply as can be" if not missing else "The graph is not connected: this is all that can be joined"
+            whole = len(last.tree) == len(self.dots) - 1
+            return "The green edges connect all nodes as cheaply as can be" if whole else "The graph is not connected: this is all that can be joined"
         if missing:
             return f"Done: {missing} node{'s' * (missing > 1)} cannot be reached"
         return "Done: the green edges are the shortest ways" if self.algorithm == "dijkstra" else "Done: every node was visited once"
@@ -88,7 +88,7 @@ class Template(kit.TemplateScene):
         graph.add_nodes_from(nodes)
         graph.add_edges_from((a, b) for a, b, _ in edges)
         self.radius = 0.42 if len(nodes) <= 7 else 0.36 if len(nodes) <= 10 else 0.31
-        places = self._places(graph, box.inset(self.radius + 0.1, self.radius + 0.32))
+        places = self._places(graph, box.inset(self.radius + 0.1, self.radius + 0.32), self.radius)
         self.dots: dict[str, VGroup] = {}
         for node in nodes:
             circle = Circle(self.radius, color=theme.muted, stroke_width=3, fill_color=theme.panel, fill_opacity=1)
@@ -111,7 +111,7 @@ class Template(kit.TemplateScene):
                 self.weights.add(VGroup(back, label).move_to(spot).set_z_index(-1))
 
     @staticmethod
-    def _places(graph: networkx.Graph, box: kit.Box) -> dict[str, np.ndarray]:
+    def _places(graph: networkx.Graph, box: kit.Box, radius: float) -> dict[str, np.ndarray]:
         """Flat where the graph can be drawn so, then evened out; as large as the box."""
         count = len(graph)
         if count == 1:
@@ -122,11 +122,11 @@ class Template(kit.TemplateScene):
         except networkx.NetworkXException:
             flat = circle
         ratio = box.width / box.height
-        parts = list(networkx.connected_components(graph))
-        if len(parts) == 1:
-            spread = networkx.kamada_kawai_layout(graph, pos=flat)
-        else:
-            spread = networkx.spring_layout(graph, pos=flat, seed=1, k=1.6 / math.sqrt(count), iterations=120)
+        # Parts that nothing joins are laid out as if something did, or they would fall on each other.
+        joined = graph.copy()
+        parts = [sorted(part) for part in networkx.connected_components(graph)]
+        joined.add_edges_from((a[0], b[0]) for a, b in zip(parts, parts[1:], strict=False))
+        spread = networkx.kamada_kawai_layout(joined, pos=flat)
         points = np.array([spread[node] for node in graph])
         # Turned so that its longer side lies along the box's.
         centred = points - points.mean(axis=0)
@@ -140,7 +140,8 @@ class Template(kit.TemplateScene):
         scaled = (centred - low) / span
         if span.min() < 1e-6 * span.max():
             scaled[:, int(span.argmin())] = 0.5
-        return {node: box.at(*at) for node, at in zip(graph, scaled, strict=True)}
+        places = np.array([box.at(*at) for at in scaled])
+        return dict(zip(graph, _apart(places, 2.7 * radius, box), strict=True))
 
     def _step(self, step: Step, seconds: float) -> None:
         theme = self.theme
@@ -180,3 +181,22 @@ class Template(kit.TemplateScene):
             self.state = fresh
         self.play(*changes, caption=step.note, run_time=0.6)
         self.wait(max(0.1, seconds - 0.6))
+
+
+def _apart(places: np.ndarray, least: float, box: kit.Box) -> np.ndarray:
+    """Pushes nodes away from each other until none covers another, inside the box."""
+    least = min(least, 0.9 * (box.width * box.height / max(1, len(places))) ** 0.5)
+    low, high = np.array([box.left, box.bottom, 0.0]), np.array([box.right, box.top, 0.0])
+    for _ in range(200):
+        way = places[:, None] - places[None]
+        far = np.linalg.norm(way, axis=2)
+        np.fill_diagonal(far, np.inf)
+        if far.min() >= least:
+            break
+        # Two in one place part along fixed directions, so that a film is always the same.
+        turn = np.arange(len(places))
+        nudge = np.stack([np.cos(turn), np.sin(turn), 0 * turn], axis=1)
+        push = np.where((far < least)[..., None], (least - far)[..., None] * way / np.maximum(far, 1e-6)[..., None], 0.0)
+        push = np.nan_to_num(push).sum(axis=1) + 1e-3 * nudge
+        places = np.clip(places + 0.3 * push, low, high)
+    return places

@@ -142,4 +142,6 @@ def steps_of(algorithm: str, nodes: list[str], edges: list[Edge], start: str) ->
         return search(nodes, edges, start, algorithm == "dfs")
     if algorithm == "dijkstra":
         return dijkstra(nodes, edges, start)
-    return kruskal(nodes, edges) if algorithm == "kruskal" else prim(nodes, edges, start)
+    if algorithm == "kruskal":
+        return kruskal(nodes, edges) or [Step("There are no edges", state="Total: 0")]
+    return prim(nodes, edges, start)

@@ -22,9 +22,9 @@ class Formula:
     def __init__(self, resolved: dict[str, Any], variables: tuple[str, ...] = ("x",)) -> None:
         self.text: str = resolved.get("text") or ""
         self.ast: Ast = resolved["ast"]
-        self.latex: str = resolved.get("latex") or latex_of(self.ast)
         self.variables = variables
         check(self.ast, variables)
+        self.latex: str = resolved.get("latex") or latex_of(self.ast)
 
     @classmethod
     def of_ast(cls, ast: Ast, variables: tuple[str, ...] = ("x",)) -> Formula:

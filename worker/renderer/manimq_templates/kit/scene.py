@@ -6,7 +6,8 @@ import random
 from typing import Any, ClassVar
 
 import numpy as np
-from manim import DOWN, UP, Animation, FadeIn, FadeOut, Line, Mobject, Scene, VGroup, Wait
+from manim import DOWN, UP, Animation, FadeIn, FadeOut, Line, Mobject, Scene, VGroup, Wait, config, smooth
+from manim.utils.rate_functions import squish_rate_func
 
 from . import text as texts
 from .layout import Box, frame_box, set_frame
@@ -67,7 +68,7 @@ class TemplateScene(Scene):
         self.random = random.Random(int(p.get("seed") or 1))
         self.numbers = np.random.default_rng(int(p.get("seed") or 1))
         self.camera.background_color = self.theme.background
-        self._began_s = self.time
+        self._began_s, self._clock_s = self.time, 0.0
         self._caption: Mobject | None = None
         self._captions_said = 0
         wanted = p.get("captions")
@@ -97,7 +98,9 @@ class TemplateScene(Scene):
 
     def text(self, written: object, size: float | str = "body", **more: Any) -> texts.Lines:
         """``kit.text`` in this scene's theme."""
-        return texts.text(self.theme, written, size, **more)
+        made = texts.text(self.theme, written, size, **more)
+        made.original_text = texts.clean(written)  # how the layout check names it
+        return made
 
     def tex(self, *written: str, **more: Any) -> Any:
         """``kit.tex`` in this scene's theme."""
@@ -116,11 +119,16 @@ class TemplateScene(Scene):
         for each in animations:
             if isinstance(each, Animation):
                 each.run_time = run_time * self.pace
+        self._clock_s += run_time * self.pace
         super().play(*animations, *changes, run_time=run_time * self.pace, **more)
 
     def wait(self, duration: float = 1.0, *arguments: Any, **more: Any) -> None:  # type: ignore[override]
         """As in Manim, in seconds at normal pace."""
-        super().play(Wait(run_time=max(duration * self.pace, 0.05), **more))
+        # At few pictures a second each play is rounded up; waits take back what plays took too much.
+        self._clock_s += duration * self.pace
+        left = self._clock_s - (self.time - self._began_s)
+        if left >= 1 / config.frame_rate:
+            super().play(Wait(run_time=left, **more))
 
     def say(self, caption: str, seconds: float = _CAPTION_S) -> None:
         """Change the caption, and nothing else."""
@@ -138,18 +146,21 @@ class TemplateScene(Scene):
         box = self.caption_box
         changes: list[Animation] = []
         if self._caption is not None:
-            changes.append(FadeOut(self._caption, shift=0.12 * UP))
+            # First the old line goes, then the new one comes: never both in one place.
+            changes.append(FadeOut(self._caption, shift=0.12 * UP, rate_func=squish_rate_func(smooth, 0.0, 0.42)))
             self._caption = None
         if own:
             self._caption = self.text(own, "small", color=self.theme.muted, width=box.width, height=box.height, lines_max=3)
             self._caption.move_to(box.center)
-            changes.append(FadeIn(self._caption, shift=0.12 * UP))
+            begins = 0.5 if changes else 0.0
+            changes.append(FadeIn(self._caption, shift=0.12 * UP, rate_func=squish_rate_func(smooth, begins, begins + 0.5)))
         return changes
 
     def hold(self) -> None:
         """Keep the last picture until the film is as long as was declared."""
-        left = self.declared_seconds() / self.pace - (self.time - self._began_s) / self.pace
-        self.wait(max(left, _HOLD_LEAST_S))
+        left = self.declared_seconds() - self._clock_s
+        self.held_s = max(left / self.pace, _HOLD_LEAST_S)
+        self.wait(self.held_s)
 
     def clear_stage(self, run_time: float = 0.5) -> None:
         """Fade everything away."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 import unicodedata
+from functools import lru_cache
 from typing import Any
 
 from manim import DOWN, MathTex, Text, VGroup, VMobject, config
@@ -19,6 +20,7 @@ _LINE = 1.14
 _SHRINK_FIRST = 0.8
 _LENGTH_MAX = 1200
 _PANGO_WIDTH = 100_000
+_MEASURED_AT = 24.0
 
 LATEX_SIZES = {"title": 56, "heading": 48, "body": 40, "small": 32, "tiny": 26}
 
@@ -84,13 +86,44 @@ def text(
     look = (theme.mono if mono else theme.font, weight, slant, color or theme.ink)
     if not written:
         return Lines(VGroup())
-    whole, unit = one_line(written, font_size, *look)
+    unit = measure(*look[:3], written)[1] * font_size
+    broken, _ = _broken(theme, written, font_size, look[:3], width, height, lines_max)
+    lines = [one_line(each, font_size, *look)[0] for each in broken]
+    widest = max(each.width for each in lines)
+    tall = unit * (1 + _LINE * (len(lines) - 1))
+    return _placed(lines, unit, align, min(1.0, width / max(widest, 1e-6), height / tall))
+
+
+def planned(
+    theme: Theme, written: object, size: float, *, width: float, height: float, lines_max: int = 8
+) -> tuple[float, float]:
+    """How tall a text would be, and how much smaller than asked, without drawing it: to try sizes."""
+    written = clean(written)
+    if not written:
+        return 0.0, 1.0
+    look = (theme.font, "NORMAL", "NORMAL")
+    lines, scale = _broken(theme, written, size, look, width, height, lines_max)
+    return measure(*look, written)[1] * size * (1 + _LINE * (len(lines) - 1)) * scale, scale
+
+
+@lru_cache(2048)
+def measure(font: str, weight: str, slant: str, written: str) -> tuple[float, float]:
+    """Width of a line and height of its letters, for each point of font size."""
+    glyphs, unit = one_line(written, _MEASURED_AT, font, weight, slant, "#ffffff")
+    return glyphs.width / _MEASURED_AT, unit / _MEASURED_AT
+
+
+def _broken(
+    theme: Theme, written: str, font_size: float, look: tuple[str, str, str], width: float, height: float, lines_max: int
+) -> tuple[list[str], float]:
+    """The lines that a text breaks into, and about how much smaller they come out."""
+    whole, unit = (each * font_size for each in measure(*look, written))
     # One line, at most a little smaller.
-    scale = min(1.0, width / max(whole.width, 1e-6), height / unit)
+    scale = min(1.0, width / max(whole, 1e-6), height / unit)
     if scale >= _SHRINK_FIRST or lines_max == 1 or len(written) < 2:
-        return _placed([whole], unit, align, scale)
+        return [written], scale
     # Wrapped, as large as the height allows.
-    per_unit = len(written) / max(whole.width, 1e-6)
+    per_unit = len(written) / max(whole, 1e-6)
     best: tuple[float, list[str]] = (0.0, [written])
     for shrink in (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.42, 0.35):
         room = max(1, int(per_unit * width / shrink * 0.98))
@@ -104,11 +137,10 @@ def text(
             break
     if best[0] == 0.0:
         room = max(1, math.ceil(len(written) / lines_max))
-        best = (1.0, textwrap.wrap(written, max(room, max(map(len, written.split())))) or [written])
-    lines = [one_line(each, font_size, *look)[0] for each in best[1]]
-    widest = max(each.width for each in lines)
-    tall = unit * (1 + _LINE * (len(lines) - 1))
-    return _placed(lines, unit, align, min(1.0, width / max(widest, 1e-6), height / tall))
+        lines = textwrap.wrap(written, max(room, max(map(len, written.split())))) or [written]
+        tall = unit * (1 + _LINE * (len(lines) - 1))
+        best = (min(1.0, width * per_unit / max(map(len, lines)), height / tall), lines)
+    return best[1], best[0]
 
 
 def _balanced(lines: list[str], written: str, room: int) -> list[str]:

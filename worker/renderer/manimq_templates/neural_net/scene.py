@@ -37,10 +37,12 @@ class Template(kit.TemplateScene):
         names = VGroup()
         for i, (count, layer) in enumerate(zip(counts, self.layers, strict=True)):
             kind = "input" if i == 0 else "output" if i == len(counts) - 1 else "hidden"
-            width = box.width / len(counts) * 0.95
+            width = box.width / len(counts) * 0.8
             label = self.text(f"{kind}", "small", color=theme.muted, width=width, lines_max=1)
             number = self.text(f"{count}", "small", weight="SEMIBOLD", width=width, lines_max=1)
             names.add(VGroup(label, number).arrange([0, -1, 0], buff=0.1).move_to([layer[0].get_x(), names_box.y, 0]))
+        for k in range(2):
+            kit.even([each[k] for each in names])
         weights = self._weights()
         edges = [self._edges(i, weights[i]) for i in range(len(counts) - 1)]
         self.play(LaggedStart(*(FadeIn(VGroup(layer, name)) for layer, name in zip(self.layers, names, strict=True)), lag_ratio=0.4), caption="Neurons in layers", run_time=0.6 * len(counts) + 0.4)

@@ -31,8 +31,7 @@ class Template(kit.TemplateScene):
         self.jumps = [kit.value(each) for each in p.get("jumps") or []]
         self.start = kit.value(p.get("start", 0))
         low, high = self.range = self._range()
-        above = 0.64 if self.jumps else 0.5
-        self.y = stage.bottom + stage.height * (1 - above)
+        self._rows_below()
         self.left, self.right = stage.left + 0.35, stage.right - 0.35
         # Ticks a little apart, and as many as there is room for their numbers.
         step = kit.nice_step(high - low, max(3, int((self.right - self.left) / (0.95 + 0.12 * len(kit.num(max(abs(low), abs(high))))))))
@@ -52,6 +51,21 @@ class Template(kit.TemplateScene):
         self._points()
         if self.jumps:
             self._jump()
+
+    def _rows_below(self) -> None:
+        """Heights of what stands under the line, from the top: numbers, the result, points beside jumps, intervals."""
+        stage, intervals = self.stage, len(self.p.get("intervals") or [])
+        self.points_below = bool(self.jumps and self.p.get("points"))
+        wanted = 0.62 + 0.62 * bool(self.jumps) + 1.3 * self.points_below + 0.72 * intervals
+        most = (0.6 if self.jumps else 0.55) * stage.height
+        scale = min(1.0, most / wanted)
+        spare = 0.0 if self.jumps else max(0.0, 0.5 * stage.height - wanted)
+        self.y = stage.bottom + wanted * scale + spare
+        self.result_y = self.y - 0.9 * scale
+        self.points_top_y = self.y - (0.62 + 0.62 * bool(self.jumps)) * scale - 0.18
+        self.points_room = 1.3 * scale
+        self.pitch = 0.72 * scale
+        self.intervals_y = self.y - (0.62 + 0.62 * bool(self.jumps) + 1.3 * self.points_below) * scale - 0.3 * scale
 
     def _range(self) -> tuple[float, float]:
         if self.p.get("range"):
@@ -88,7 +102,7 @@ class Template(kit.TemplateScene):
             opens = (bool(each.get("from_open")), bool(each.get("to_open")))
             if low > high:
                 low, high, opens = high, low, opens[::-1]
-            colour, y = theme.colour(i), self.y - 0.95 - 0.68 * i
+            colour, y = theme.colour(i), self.intervals_y - self.pitch * i
             bar = VGroup(Line([self._x(low), y, 0], [self._x(high), y, 0], color=colour, stroke_width=8))
             for end, is_open, way in ((low, opens[0], -1), (high, opens[1], 1)):
                 if self._inside(end):
@@ -98,7 +112,7 @@ class Template(kit.TemplateScene):
             written = f"{'(' if opens[0] else '['}{kit.shown(each['from']) if kit.value(each['from']) == low else kit.num(low)}, {kit.shown(each['to']) if kit.value(each['to']) == high else kit.num(high)}{')' if opens[1] else ']'}"
             name = kit.clean(each.get("label") or "")
             label = self.text(f"{name}  {written}".strip(), "tiny", color=colour, width=self.right - self.left, lines_max=1)
-            label.move_to([(self._x(low) + self._x(high)) / 2, y - 0.3, 0])
+            label.scale(min(1.0, self.pitch / 0.62)).move_to([(self._x(low) + self._x(high)) / 2, y - 0.42 * self.pitch, 0])
             kit.keep_in(label, self.safe)
             self.play(FadeIn(bar), FadeIn(label), caption="Filled ends belong to it, open ones do not" if any(opens) else None, run_time=0.7)
             self.wait(0.6)
@@ -108,34 +122,33 @@ class Template(kit.TemplateScene):
         if not points:
             return
         dots, labels, stems = VGroup(), VGroup(), VGroup()
-        # Labels in rows above the line: the first row in which there is room.
+        # Labels in rows: the first row in which there is room. Above the line, or below it where jumps need the room.
         rows: list[float] = []
-        usable = self.stage.top - self.y
-        jumps = 1.5 if self.jumps else 0.0
-        count = max(1, int((usable - 0.4 - jumps) / 0.45))
+        below = self.points_below
+        pitch = 0.42 if below else 0.45
+        count = max(1, int(self.points_room / pitch) if below else int((self.stage.top - self.y - 0.4) / pitch))
         for i, each in sorted(enumerate(points), key=lambda e: kit.value(e[1]["at"])):
             number = kit.value(each["at"])
             if not self._inside(number):
                 continue
             colour, x = self.theme.colour(i + 1), self._x(number)
             written = kit.clean(each.get("label") or "") or kit.shown(each["at"])
-            label = self.text(written, "small", color=colour, width=3.0, lines_max=1)
+            label = self.text(written, "tiny" if below else "small", color=colour, width=3.0, lines_max=1)
             label.move_to([x, 0, 0])
             kit.keep_in(label, kit.Box(self.safe.left, -99, self.safe.width, 198))
             row = next((r for r, end in enumerate(rows) if label.get_left()[0] > end + 0.15), len(rows))
+            dots.add(Dot([x, self.y, 0], radius=0.11, color=colour))
             if row >= count:
-                row = count - 1
-                label.scale(0.5)
+                continue  # a dot without a name, and not a heap of names
             if row == len(rows):
                 rows.append(-math.inf)
             rows[row] = max(rows[row], label.get_right()[0])
-            y = self.y + 0.42 + 0.45 * row
+            y = self.points_top_y - pitch * row if below else self.y + 0.42 + pitch * row
             label.set_y(y)
-            dots.add(Dot([x, self.y, 0], radius=0.11, color=colour))
-            if row:
-                stems.add(Line([x, self.y + 0.12, 0], [x, y - 0.2, 0], color=colour, stroke_width=1.5).set_opacity(0.5))
-            labels.add(label)
-        self.points_top = self.y + 0.42 + 0.45 * len(rows)
+            if row or below:
+                end = y + 0.16 if below else y - 0.2
+                stems.add(Line([x, self.y + (-0.12 if below else 0.12), 0], [x, end, 0], color=colour, stroke_width=1.5).set_opacity(0.4))
+            labels.add(kit.halo(label, self.theme.background, 5) if below else label)
         self.add(stems)
         if len(dots):
             self.play(*(FadeIn(each, scale=2) for each in dots), FadeIn(labels), FadeIn(stems), run_time=0.9)
@@ -143,8 +156,8 @@ class Template(kit.TemplateScene):
 
     def _jump(self) -> None:
         theme, stops = self.theme, self._stops()
-        base = getattr(self, "points_top", self.y) if self.p.get("points") else self.y
-        room = self.stage.top - base - 0.3
+        room = self.stage.top - self.y - 0.3
+        names_shown: list[Any] = []
         marker = Dot([self._x(stops[0]), self.y, 0], radius=0.13, color=theme.amber)
         self.play(FadeIn(marker, scale=2.5), caption=f"Start at {kit.shown(self.p.get('start', 0))}", run_time=0.7)
         longest = max(abs(self._x(b) - self._x(a)) for a, b in zip(stops, stops[1:], strict=False))
@@ -162,11 +175,24 @@ class Template(kit.TemplateScene):
                 label = kit.halo(self.text(names[i], "small", color=colour, weight="SEMIBOLD", lines_max=1, width=max(0.5, span + 0.4)), theme.background)
                 label.next_to(arc, UP, buff=0.1)
                 kit.keep_in(label, self.safe)
+                for _ in range(6):
+                    if all(_apart(label, other) for other in names_shown) or label.get_top()[1] + 0.3 > self.stage.top:
+                        break
+                    label.shift(0.3 * UP)
+                if any(not _apart(label, other) for other in names_shown):
+                    label.set_opacity(0)  # the caption says it; two names in one place say nothing
+                else:
+                    names_shown.append(label)
                 moves = [Create(arc), FadeIn(label), marker.animate(path_arc=-bend if b >= a else bend).move_to(end)]
             word = "right" if b >= a else "left"
             self.play(*(moves or [marker.animate.move_to(end)]), caption=f"{names[i].lstrip('+−')} to the {word}: {kit.num(b, 6)}", run_time=0.95)
             self.wait(0.5)
         result = self.text(f"= {kit.num(stops[-1], 6)}", "heading", color=theme.amber, weight="BOLD", width=3, lines_max=1)
-        result.move_to([self._x(stops[-1]), self.y - 0.95 - 0.68 * len(self.p.get("intervals") or []), 0])
+        result.scale(min(1.0, self.pitch / 0.72)).move_to([self._x(stops[-1]), self.result_y, 0])
         kit.keep_in(result, self.safe)
         self.play(FadeIn(result), run_time=0.6)
+
+
+def _apart(a: Any, b: Any) -> bool:
+    across = abs(a.get_x() - b.get_x()) > (a.width + b.width) / 2 + 0.06
+    return across or abs(a.get_y() - b.get_y()) > (a.height + b.height) / 2 + 0.03

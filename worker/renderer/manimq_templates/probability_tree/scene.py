@@ -10,6 +10,9 @@ from manim import Dot, FadeIn, Line, VGroup
 
 from .. import kit
 
+_LEAVES_MAX = 12
+_NAME_MAX = 14
+
 
 @dataclass
 class Node:
@@ -61,7 +64,7 @@ class Template(kit.TemplateScene):
 
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
-        return 4.2 + 2.2 * cls._depth(p) + (5.0 if p.get("query") else 2.4)
+        return 4.0 + 2.0 * cls._depth(p) + (3.8 if p.get("query") else 1.8)
 
     def heading(self) -> str:
         return "Probability tree"
@@ -69,6 +72,7 @@ class Template(kit.TemplateScene):
     def story(self) -> None:
         theme, p = self.theme, self.p
         root = self.root = grow(p)
+        self._prune(root, tuple(p.get("query") or ()))
         depth = max(1, self._deepest(root))
         stage = self.stage
         below = 1.1
@@ -81,9 +85,9 @@ class Template(kit.TemplateScene):
         self._middle(root)
         self.colours = {name: theme.colour(i) for i, name in enumerate(dict.fromkeys(self._outcomes(root)))}
         # After the last branches there are names as well.
-        step = (box.width - 0.4) / (depth + 0.36)
-        slot = box.height / len(leaves)
-        self.size = min(0.42, 0.86 * slot)
+        step = (box.width - 0.4) / (depth + 0.4)
+        self.slot = box.height / len(leaves)
+        self.size = min(0.42, 0.86 * self.slot)
         self.parts: dict[tuple[str, ...], VGroup] = {}
         start = Dot([box.left + 0.15, root.y, 0], radius=0.1, color=theme.ink)
         self.play(FadeIn(start), run_time=0.4)
@@ -110,6 +114,25 @@ class Template(kit.TemplateScene):
             self.say("Along a path, probabilities are multiplied; all paths together make 1")
             self.wait(1.0)
 
+    def _prune(self, root: Node, query: tuple[str, ...]) -> None:
+        """A tree too large to be read keeps its last stage only where the path that is asked for goes."""
+        leaves: list[Node] = []
+        self._leaves(root, leaves)
+        if len(leaves) <= _LEAVES_MAX:
+            return
+        deep = self._deepest(root) - 1
+        keep = root
+        for index in range(deep):
+            keep = next((each for each in keep.children if index < len(query) and each.outcome == query[index]), keep.children[0])
+
+        def walk(node: Node) -> None:
+            if node.depth == deep and node is not keep:
+                node.children = []
+            for each in node.children:
+                walk(each)
+
+        walk(root)
+
     def _deepest(self, node: Node) -> int:
         return max([node.depth, *(self._deepest(each) for each in node.children)])
 
@@ -131,15 +154,18 @@ class Template(kit.TemplateScene):
     def _branch(self, node: Node, child: Node, left: float, step: float) -> tuple[VGroup, kit.Lines, Any]:
         theme = self.theme
         colour = self.colours[child.outcome]
-        room = 0.36 * step
+        room = 0.4 * step
         x0 = left + node.depth * step + (room if node.depth else 0.0)
         x1 = left + child.depth * step - 0.08
-        name = self.text(child.outcome or "–", "small", color=colour, weight="MEDIUM", width=room - 0.12, height=self.size, align="left", lines_max=1)
+        outcome = kit.clean(child.outcome) or "–"
+        outcome = outcome if len(outcome) <= _NAME_MAX else outcome[: _NAME_MAX - 1] + "…"
+        name = self.text(outcome, "small", color=colour, weight="MEDIUM", width=room - 0.12, height=self.size, align="left", lines_max=1)
         name.move_to([x1 + 0.14 + name.width / 2, child.y, 0])
         dot = Dot([x1, child.y, 0], radius=min(0.07, self.size / 4), color=colour)
         line = Line([x0, node.y, 0], [x1, child.y, 0], color=theme.muted, stroke_width=2.5)
-        chance = kit.fit(self.tex(child.shown, size="small"), kit.Box(0, 0, 0.8, max(0.16, 1.25 * self.size)), at=None)
-        at = 0.5 if len(node.children) < 3 else 0.62
+        chance = kit.fit(self.tex(child.shown, size="small"), kit.Box(0, 0, 0.8, max(0.2, min(0.62, 1.05 * self.slot))), at=None)
+        # Lines that lie close carry their numbers in turn nearer and farther.
+        at = 0.56 if len(node.children) < 3 else (0.45, 0.72)[node.children.index(child) % 2]
         chance.move_to(line.point_from_proportion(at))
         kit.halo(chance, theme.background, 9)
         return VGroup(line, dot, name, chance), name, chance

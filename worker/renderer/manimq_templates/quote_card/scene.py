@@ -14,8 +14,12 @@ class Template(kit.TemplateScene):
 
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
-        # Time to read it: some fifteen letters a second.
-        return round(min(14.0, 6.6 + len(p["quote"]) / 26), 1)
+        return 5.4 + cls._reading_s(p)
+
+    @staticmethod
+    def _reading_s(p: dict[str, Any]) -> float:
+        """Lines come as fast as people read."""
+        return round(min(10.0, 1.0 + len(p["quote"]) / 22), 1)
 
     def story(self) -> None:
         theme, p = self.theme, self.p
@@ -35,8 +39,11 @@ class Template(kit.TemplateScene):
         kit.fit(block, stage)
         self.play(FadeIn(mark, shift=0.3 * DOWN), run_time=0.8)
         lines = [each for each in words if len(each)]
-        each_s = max(0.3, round(min(0.9, 3.6 / max(1, len(lines))), 1))
+        each_s = int(10 * self._reading_s(p) / max(1, len(lines))) / 10
         for line in lines:
-            self.play(FadeIn(line, shift=0.15 * UP), run_time=each_s)
+            quick = max(0.1, min(0.7, round(each_s * 0.7, 1)))
+            self.play(FadeIn(line, shift=0.15 * UP), run_time=quick)
+            if each_s - quick > 0.05:
+                self.wait(each_s - quick)
         if len(below):
             self.play(Create(below[0]), FadeIn(below[1], shift=0.2 * RIGHT), run_time=0.8)

@@ -7,6 +7,7 @@ from typing import Any
 from manim import DOWN, RIGHT, UP, Circle, Create, FadeIn, Line, VGroup
 
 from .. import kit
+from ..kit.short import short
 
 _EVENT_S = 1.9
 _BODY_S = 16.0
@@ -77,7 +78,7 @@ class Template(kit.TemplateScene):
     def _card(self, event: dict[str, Any], place: dict[str, Any], colour: str) -> VGroup:
         theme, box = self.theme, place["box"]
         inner = box.inset(0.18, 0.1)
-        when = self.text(event["when"], "small", weight="BOLD", color=colour, width=inner.width, height=min(0.5, inner.height * 0.4), lines_max=1)
+        when = short(self, event["when"], "small", inner.width, weight="BOLD", color=colour, height=min(0.5, inner.height * 0.45))
         size = "small" if inner.width > 2.4 else "tiny"
         what = self.text(event.get("what") or " ", size, width=inner.width, height=max(0.2, inner.height - when.height - 0.12), lines_max=4)
         words = VGroup(when, what).arrange(DOWN, buff=0.1)

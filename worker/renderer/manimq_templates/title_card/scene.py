@@ -16,7 +16,7 @@ class Template(kit.TemplateScene):
 
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
-        return 5.0 + 0.7 * bool(p.get("subtitle")) + 0.6 * bool(p.get("author"))
+        return 4.4 + 0.7 * bool(p.get("subtitle")) + 0.6 * bool(p.get("author"))
 
     def _head(self, safe: kit.Box) -> VGroup:
         return VGroup()  # the whole picture is the title

@@ -27,7 +27,7 @@ def exact(number: float) -> str:
 class Template(kit.TemplateScene):
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
-        return 5.3 + 5.3 * len(p.get("angles") or [60])
+        return 4.0 + 4.9 * len(p.get("angles") or [60])
 
     def heading(self) -> str:
         return "The unit circle"
@@ -36,14 +36,12 @@ class Template(kit.TemplateScene):
         theme, p = self.theme, self.p
         self.functions = p.get("functions") or ["sin", "cos"]
         self.colours = {"cos": theme.blue, "sin": theme.red, "tan": theme.green}
-        figure, words = self.figure_and_words(0.56 if not p.get("unwrap") else 0.46, 0.66)
+        figure, words = self.figure_and_words(0.56 if not p.get("unwrap") else 0.44, 0.66)
         self.unwrapped = None
-        if p.get("unwrap"):
-            words, graph = words.rows(0.42, 0.58, gap=0.2) if words.tall else words.columns(0.4, 0.6)
-            if self.stage.tall:
-                figure, graph = figure.rows(0.62, 0.38, gap=0.2)
-                words = kit.Box(self.stage.left, words.bottom, self.stage.width, words.height)
-            self.unwrapped = graph
+        if p.get("unwrap") and self.stage.tall:
+            figure, self.unwrapped = figure.rows(0.62, 0.38, gap=0.2)
+        elif p.get("unwrap"):
+            words, self.unwrapped = words.rows(0.36, 0.64, gap=0.15)
         reach = 1.75 if "tan" in self.functions else 1.3
         plot = self.plot = kit.Plot(theme, figure, (-reach, reach), (-reach, reach), equal=True, grid=False, labels=False, names=("", ""))
         self.unit = plot.unit()[0]
@@ -78,7 +76,7 @@ class Template(kit.TemplateScene):
             number = getattr(math, name)(theta)
             value = r"\text{ is not defined}" if name == "tan" and abs(math.cos(theta)) < 1e-12 else exact(number)
             lines.add(self.tex(rf"\{name} \theta {value}", size="heading", color=self.colours[name]))
-        lines.arrange([0, -1, 0], buff=0.3, aligned_edge=[-1, 0, 0])
+        lines.arrange_in_grid(cols=2 if self.words.width > 2 * self.words.height else 1, buff=(0.7, 0.3), cell_alignment=[-1, 0, 0])
         kit.fit(lines, self.words.inset(0.1))
         self.play(FadeIn(lines), run_time=0.6)
         self.wait(1.6)

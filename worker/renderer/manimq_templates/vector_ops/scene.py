@@ -36,7 +36,7 @@ class Template(kit.TemplateScene):
         self.vectors = [np.array([kit.value(each) for each in v]) for v in p["vectors"][: self._count(p)]]
         figure, words = self.figure_and_words(0.64, 0.74)
         self.op = p.get("op", "add")
-        self.lines = (words.inset(0, 0.3) if words.tall else words).rows(*[1] * 3, gap=0.15)
+        self.lines = (words if self.stage.tall else words.inset(0, 0.3)).rows(0.75 + 0.45 * len(self.vectors), 1, 1, gap=0.15)
         self.plot = kit.Plot(theme, figure, *self._ranges(figure), equal=True)
         self.play(FadeIn(self.plot), run_time=0.8)
         self.arrows, self.colours = [], [theme.blue, theme.amber, theme.violet, theme.teal]
@@ -47,15 +47,12 @@ class Template(kit.TemplateScene):
             written = ", ".join(kit.shown(each, latex=True) for each in p["vectors"][i])
             names.add(self.tex(rf"\vec{{{_NAMES[i]}}} = \left({written}\right)", color=self.colours[i]))
             self.arrows.append(arrow)
-            names.arrange([1, 0, 0], buff=0.5) if not words.tall else names.arrange([0, -1, 0], buff=0.2)
-            shown = kit.fit(names.copy(), self._name_box(words))
-            names.become(shown)
+            columns = 2 if self.stage.tall else 1
+            names.arrange_in_grid(cols=columns, buff=(0.5, 0.2), cell_alignment=[-1, 0, 0])
+            kit.fit(names, self.lines[0])
             self.play(FadeIn(arrow), FadeIn(label), FadeIn(names[-1]), run_time=0.8)
             self.wait(0.5)
         getattr(self, f"_{self.op}")()
-
-    def _name_box(self, words: kit.Box) -> kit.Box:
-        return self.lines[0]
 
     def _points(self) -> list[np.ndarray]:
         v = self.vectors

@@ -9,10 +9,11 @@ import numpy as np
 from manim import PI, TAU, Circle, Create, Difference, FadeIn, FadeOut, Intersection, LaggedStart, Union, VGroup
 
 from .. import kit
+from ..kit.short import short
 
 _REGION_S = 3.0
-_ITEMS_MAX = 4
-"""In one region; more are counted."""
+_LINE = 0.3
+"""Least height of an item; those that have no room are counted."""
 
 
 class Template(kit.TemplateScene):
@@ -50,7 +51,7 @@ class Template(kit.TemplateScene):
 
     def _place(self, count: int, stage: kit.Box) -> None:
         theme = self.theme
-        room = stage.inset(0.1, 0.55) if count == 2 else stage.inset(0.1, 0.3)
+        room = stage.inset(0.1, 0.55) if count == 2 else stage.inset(0.1, 0.05)
         if count == 2:
             radius = min(room.height / 2, room.width / 3.25)
             away = radius * 0.62
@@ -65,13 +66,14 @@ class Template(kit.TemplateScene):
         for index, center in enumerate(centers):
             colour = theme.colour(index)
             self.circles.append(Circle(radius=radius, color=colour, stroke_width=theme.stroke, fill_color=colour, fill_opacity=0.1).move_to(center))
-            label = self.text(self.names[index], "body", weight="BOLD", color=colour, width=radius * 1.5, height=0.8, lines_max=2)
+            label = short(self, self.names[index], "body", radius * 1.6, weight="BOLD", color=colour)
             if count == 2:
                 at = center + np.array([(-0.45 if index == 0 else 0.45) * radius, radius + label.height / 2 + 0.1, 0])
             elif index == 2:
                 at = center + np.array([0, radius + label.height / 2 + 0.1, 0])
             else:
-                at = center + np.array([(-0.2 if index == 0 else 0.2) * radius, -radius - label.height / 2 - 0.1, 0])
+                aside = middle[0] + (-1 if index == 0 else 1) * (0.15 * radius + label.width / 2)
+                at = np.array([aside, center[1] - radius - label.height / 2 - 0.1, 0])
             self.labels.append(label.move_to(at))
         whole = VGroup(*self.circles, *self.labels)
         before = whole.width
@@ -90,10 +92,11 @@ class Template(kit.TemplateScene):
         made = VGroup()
         for home, items in homes.items():
             box = self._home(home)
-            shown = items[:_ITEMS_MAX] + ([f"… {len(items) - _ITEMS_MAX} more"] if len(items) > _ITEMS_MAX else [])
+            most = max(1, min(5, int(box.height / _LINE)))
+            shown = items if len(items) <= most else [*items[: most - 1], f"+ {len(items) - most + 1} more"]
             rows = box.rows(*[1] * len(shown), gap=0.05)
             for item, row in zip(shown, rows, strict=True):
-                made.add(self.text(item, "small", width=row.width, height=min(0.5, row.height), lines_max=1).move_to(row.center).set_z_index(3))
+                made.add(short(self, item, "small", row.width, height=min(0.5, row.height)).move_to(row.center).set_z_index(3))
         return made
 
     def _home(self, home: tuple[bool, ...]) -> kit.Box:

@@ -40,6 +40,8 @@ pub(in crate::sandbox) struct JobMessage<'a> {
     pub job_id: &'a str,
     pub attempt: u32,
     pub file_name: &'a str,
+    /// Whether it is a template with its parameters, not code.
+    pub template: bool,
     pub scene: Option<&'a str>,
     pub format: crate::sandbox::OutputFormat,
     pub width: u32,

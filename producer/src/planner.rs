@@ -1,0 +1,435 @@
+//! From a sentence to a template with parameters, without a language model.
+//!
+//! What a prompt says of the film (`wish`), what has a form of its own in it (`find`, `formula`) and its words
+//! (`score`, against `table.json`) together decide; `fill` makes the parameters. A plan is taken only if its score
+//! reaches a threshold, and lies before the next one's by a margin; else the best three are offered. The same
+//! prompt always gives the same plan.
+
+mod fill;
+mod find;
+pub mod formula;
+mod score;
+mod shape;
+mod text;
+mod wish;
+
+use std::ops::Range;
+
+use manimq_shared::job::{Fallback, PROMPT_CHARS_MAX};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
+
+use crate::templates::{self, SEQUENCE, Template};
+use score::{entry, said, table};
+use text::{Text, as_title};
+pub use wish::Wishes;
+
+/// Candidates that are offered where none is taken.
+const CANDIDATES: usize = 3;
+/// Most parts of a sequence.
+const PARTS_MAX: usize = 8;
+/// What a prompt that names a template loses for each parameter that it leaves open.
+const OPEN: f64 = 0.5;
+
+/// A piece of a prompt that decided something.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Evidence {
+    /// What it decided: a parameter's name, `template`, `output`, …
+    pub kind: String,
+    /// First character, counted from 0.
+    pub start: usize,
+    /// The character after the last.
+    pub end: usize,
+    /// The piece.
+    pub text: String,
+}
+
+impl Evidence {
+    fn new(kind: &str, at: Range<usize>, text: &Text) -> Self {
+        let count = |to: usize| {
+            text.raw
+                .get(..to)
+                .map_or(0, |before| before.chars().count())
+        };
+        Self {
+            kind: kind.to_owned(),
+            start: count(at.start),
+            end: count(at.end),
+            text: text.written(&at).to_owned(),
+        }
+    }
+}
+
+/// A template that a prompt could mean.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Candidate {
+    /// The template's id.
+    pub template: String,
+    /// What people call it.
+    pub title: String,
+    /// How sure this is, 0 to 1.
+    pub confidence: f64,
+    /// The parameters that were found; with those that are missing it can be submitted.
+    #[schema(value_type = Object)]
+    pub params: Map<String, Value>,
+    /// Parameters that it needs and that the prompt does not say.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
+}
+
+/// What was understood of a prompt.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Plan {
+    /// The template's id.
+    pub template: String,
+    /// Its version.
+    pub version: String,
+    /// Its parameters, as a user would write them.
+    #[schema(value_type = Object)]
+    pub params: Map<String, Value>,
+    /// What was said of the output.
+    pub output: Wishes,
+    /// How sure this is, 0 to 1.
+    pub confidence: f64,
+    /// What in the prompt decided what.
+    pub evidence: Vec<Evidence>,
+    /// What else it could mean.
+    pub alternatives: Vec<Candidate>,
+}
+
+/// No template fits well enough, or several do.
+#[derive(Debug, Clone)]
+pub struct Ambiguous {
+    /// Why, for a person.
+    pub detail: String,
+    /// The best of those that there are.
+    pub candidates: Vec<Candidate>,
+}
+
+/// One template, judged.
+struct Judged {
+    template: &'static Template,
+    score: f64,
+    filled: fill::Filled,
+    at: Vec<Range<usize>>,
+}
+
+/// Makes a plan of a prompt.
+///
+/// # Errors
+/// It fits none or several; with candidates.
+pub fn plan(prompt: &str, fallback: Option<Fallback>) -> Result<Plan, Ambiguous> {
+    let short: String = prompt.chars().take(PROMPT_CHARS_MAX).collect();
+    // A sequence only if each part is clear; else the whole may be.
+    let parts = split(&short);
+    if parts.len() > 1
+        && let Some(plan) = sequence(&parts)
+    {
+        return Ok(plan);
+    }
+    let refused = match single(&short) {
+        Ok(plan) => return Ok(plan),
+        Err(refused) => refused,
+    };
+    match fallback {
+        Some(Fallback::Explainer) => explainer(&short).ok_or(refused),
+        None => Err(refused),
+    }
+}
+
+fn single(prompt: &str) -> Result<Plan, Ambiguous> {
+    let mut text = Text::new(prompt);
+    let mut common = Map::new();
+    let mut evidence = Vec::new();
+    let output = wish::find(&mut text, &mut common, &mut evidence);
+    let mut judged = judge(&text, &common);
+    let table = table();
+    let score = |n: usize| judged.get(n).map_or(0.0, |j: &Judged| j.score);
+    let (best, second) = (score(0), score(1));
+    if judged.is_empty() || best < table.threshold || best - second < table.margin {
+        let detail = match judged.as_slice() {
+            [] => "no template fits this prompt; name what to show, such as \"derivative of x^2 at 1\"".to_owned(),
+            [only] if best < table.threshold => format!("this may be {:?}, but that is not sure; choose it, or say more", only.template.title),
+            [first, second, ..] if best >= table.threshold => format!(
+                "this may be {:?} or {:?}; choose one of the candidates, or say more",
+                first.template.title, second.template.title
+            ),
+            _ => "no template fits this prompt well enough; choose one of the candidates, or say more".to_owned(),
+        };
+        return Err(Ambiguous {
+            detail,
+            candidates: candidates(&judged, 0),
+        });
+    }
+    let alternatives = candidates(&judged[1..], 0).into_iter().take(2).collect();
+    let first = judged.swap_remove(0);
+    let confidence = confidence(best, second);
+    evidence.extend(
+        first
+            .at
+            .iter()
+            .map(|at| Evidence::new("template", at.clone(), &text)),
+    );
+    evidence.extend(first.filled.evidence.iter().cloned());
+    evidence.sort_by_key(|evidence| (evidence.start, evidence.end));
+    evidence.dedup();
+    evidence.truncate(50);
+    Ok(Plan {
+        template: first.template.id.clone(),
+        version: first.template.version.clone(),
+        params: completed(first.template, first.filled),
+        output,
+        confidence,
+        evidence,
+        alternatives,
+    })
+}
+
+/// The templates that something speaks for, the best first.
+fn judge(text: &Text, common: &Map<String, Value>) -> Vec<Judged> {
+    let mut judged: Vec<Judged> = said(text)
+        .into_iter()
+        .filter(|(_, said)| said.score > 0.0)
+        .filter_map(|(id, said)| Some((templates::get(id)?, said)))
+        .map(|(template, said)| {
+            let entry = entry(&template.id);
+            let filled = fill::fill(text, template, entry, common);
+            let open = OPEN * filled.missing.len() as f64;
+            let score = said.score + filled.bonus * entry.forms.unwrap_or(1.0) - open;
+            Judged {
+                template,
+                score,
+                filled,
+                at: said.at,
+            }
+        })
+        .collect();
+    // Bare formulas speak for a plot; a fenced block speaks for itself.
+    for (id, least) in [
+        ("function-plot", 1.5),
+        ("code-walkthrough", 4.0),
+        ("fraction-bars", 1.6),
+        ("equation-steps", 1.5),
+    ] {
+        if judged.iter().all(|j| j.template.id != id)
+            && let Some(template) = templates::get(id)
+        {
+            let filled = fill::fill(text, template, entry(id), common);
+            if filled.missing.is_empty() && filled.bonus >= least {
+                judged.push(Judged {
+                    template,
+                    score: filled.bonus,
+                    filled,
+                    at: Vec::new(),
+                });
+            }
+        }
+    }
+    judged.sort_by(|a, b| {
+        b.score
+            .total_cmp(&a.score)
+            .then_with(|| a.template.id.cmp(&b.template.id))
+    });
+    judged
+}
+
+/// Parameters with what is missing taken from the usual ones.
+fn completed(template: &Template, filled: fill::Filled) -> Map<String, Value> {
+    let mut params = filled.params;
+    let example = || {
+        template
+            .examples
+            .first()
+            .map(|example| example.params.clone())
+    };
+    if !filled.missing.is_empty()
+        && let Some(usual) = entry(&template.id).usual.clone().or_else(example)
+    {
+        for (name, value) in usual {
+            params.entry(name).or_insert(value);
+        }
+    }
+    params
+}
+
+fn confidence(score: f64, second: f64) -> f64 {
+    let strong = 1.0 - (-score / 3.0).exp();
+    let alone = 1.0 - 0.5 * (second.max(0.0) / score.max(0.1)).min(1.0);
+    (strong * alone * 100.0).round() / 100.0
+}
+
+/// The best few, as forms to choose from.
+fn candidates(judged: &[Judged], least: usize) -> Vec<Candidate> {
+    let offered = judged
+        .iter()
+        .take(CANDIDATES.max(least))
+        .enumerate()
+        .map(|(n, j)| {
+            let next = judged
+                .iter()
+                .enumerate()
+                .filter(|(other, _)| *other != n)
+                .map(|(_, j)| j.score);
+            Candidate {
+                template: j.template.id.clone(),
+                title: j.template.title.clone(),
+                confidence: confidence(j.score, next.fold(0.0, f64::max)),
+                params: j.filled.params.clone(),
+                missing: j.filled.missing.clone(),
+            }
+        });
+    let mut candidates: Vec<Candidate> = offered.collect();
+    // Something can always be said in words, or plotted.
+    for id in ["bullet-explainer", "title-card", "function-plot"] {
+        if candidates.len() >= CANDIDATES {
+            break;
+        }
+        if candidates.iter().all(|candidate| candidate.template != id)
+            && let Some(template) = templates::get(id)
+        {
+            candidates.push(Candidate {
+                template: template.id.clone(),
+                title: template.title.clone(),
+                confidence: 0.0,
+                params: Map::new(),
+                missing: template.required().map(str::to_owned).collect(),
+            });
+        }
+    }
+    candidates
+}
+
+/// A card with the prompt's own words: a list if it has one.
+fn explainer(prompt: &str) -> Option<Plan> {
+    let mut text = Text::new(prompt);
+    let mut common = Map::new();
+    let mut evidence = Vec::new();
+    let output = wish::find(&mut text, &mut common, &mut evidence);
+    let list = templates::get("bullet-explainer").and_then(|template| {
+        let filled = fill::fill(&text, template, entry(&template.id), &common);
+        filled
+            .missing
+            .is_empty()
+            .then_some((template, filled.params))
+    });
+    let (template, params) = list.or_else(|| {
+        let template = templates::get("title-card")?;
+        let mut params = common.clone();
+        params
+            .entry("title")
+            .or_insert_with(|| json!(as_title(&text.raw)));
+        templates::resolve(template, &params, "").ok()?;
+        Some((template, params))
+    })?;
+    Some(Plan {
+        template: template.id.clone(),
+        version: template.version.clone(),
+        params,
+        output,
+        confidence: 0.1,
+        evidence,
+        alternatives: Vec::new(),
+    })
+}
+
+/// The steps of a prompt: numbered lines, or what stands between `then` and `;`.
+fn split(prompt: &str) -> Vec<String> {
+    let lines: Vec<&str> = prompt
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let unnumbered = |line: &str| {
+        let rest = line.trim_start_matches(|c: char| c.is_ascii_digit());
+        let rest = if rest.len() < line.len() {
+            rest.strip_prefix(['.', ')'])?
+        } else {
+            line.strip_prefix(['-', '*', '•'])?
+        };
+        Some(rest.trim().to_owned())
+    };
+    let numbered: Vec<String> = lines.iter().filter_map(|line| unnumbered(line)).collect();
+    if numbered.len() > 1 {
+        return numbered.into_iter().take(PARTS_MAX + 1).collect();
+    }
+    let lower = prompt.to_ascii_lowercase();
+    let mut cuts = vec![(0, 0)];
+    for mark in [
+        ", and then ",
+        " and then ",
+        ", then ",
+        "; then ",
+        ". then ",
+        " then ",
+        ";",
+        " followed by ",
+        ". after that ",
+        ". next, ",
+    ] {
+        let mut from = 0;
+        while let Some(at) = lower[from..].find(mark) {
+            let at = from + at;
+            cuts.push((at, at + mark.len()));
+            from = at + mark.len();
+        }
+    }
+    cuts.sort_by_key(|(from, to)| (*from, std::cmp::Reverse(*to)));
+    let mut parts = Vec::new();
+    let mut start = 0;
+    for (from, to) in cuts.into_iter().skip(1) {
+        if from >= start {
+            parts.push(prompt[start..from].trim().to_owned());
+            start = to;
+        }
+    }
+    parts.push(prompt[start..].trim().to_owned());
+    parts.retain(|part| !part.is_empty());
+    if let Some(first) = parts.first_mut()
+        && first.to_ascii_lowercase().starts_with("first ")
+    {
+        *first = first[6..].trim_start_matches(',').trim().to_owned();
+    }
+    parts
+}
+
+/// One film of several parts, each of which is clear by itself.
+fn sequence(parts: &[String]) -> Option<Plan> {
+    let template = templates::get(SEQUENCE)?;
+    if parts.len() > PARTS_MAX {
+        return None;
+    }
+    let plans: Option<Vec<Plan>> = parts.iter().map(|part| single(part).ok()).collect();
+    let plans = plans?;
+    let mut output = Wishes::default();
+    let mut params = Map::new();
+    let mut list = Vec::new();
+    for plan in &plans {
+        output.format = output.format.or(plan.output.format);
+        output.quality = output.quality.or(plan.output.quality);
+        output.aspect = output.aspect.or(plan.output.aspect);
+        output.transparent = output.transparent.or(plan.output.transparent);
+        for name in ["palette", "pace", "background"] {
+            if let Some(value) = plan.params.get(name) {
+                params.entry(name).or_insert_with(|| value.clone());
+            }
+        }
+        list.push(json!({"template": plan.template, "params": plan.params}));
+    }
+    params.insert("parts".into(), Value::Array(list));
+    templates::resolve(template, &params, "").ok()?;
+    let confidence = plans.iter().map(|plan| plan.confidence).fold(1.0, f64::min);
+    Some(Plan {
+        template: template.id.clone(),
+        version: template.version.clone(),
+        params,
+        output,
+        confidence,
+        // Their places are within their parts; which those are is in the parameters.
+        evidence: Vec::new(),
+        alternatives: Vec::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests;

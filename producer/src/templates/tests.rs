@@ -1,0 +1,183 @@
+//! The catalogue itself, and what becomes of parameters.
+
+use serde_json::{Map, Value, json};
+
+use super::*;
+
+fn map(value: Value) -> Map<String, Value> {
+    value.as_object().expect("an object").clone()
+}
+
+#[test]
+fn every_template_of_the_renderer_is_in_the_catalogue() {
+    let common: Value = serde_json::from_str(COMMON).expect("common.json is JSON");
+    for files in FILES {
+        let template = Template::read(files, &common);
+        assert!(template.is_ok(), "{}: {:?}", files.template, template.err());
+    }
+    assert_eq!(all().len(), FILES.len());
+    assert!(all().len() >= 3);
+}
+
+#[test]
+fn every_fixture_and_every_example_is_accepted() {
+    for template in all() {
+        for name in ["minimal", "default", "maximal", "hostile"] {
+            let fixture = template.fixtures.get(name).and_then(Value::as_object);
+            let fixture =
+                fixture.unwrap_or_else(|| panic!("{} has no fixture {name}", template.id));
+            if let Err(errors) = resolve(template, fixture, "/params") {
+                panic!("{} {name}: {errors:#?}", template.id);
+            }
+        }
+        assert!(
+            !template.examples.is_empty(),
+            "{} has no example",
+            template.id
+        );
+        for example in &template.examples {
+            if let Err(errors) = resolve(template, &example.params, "/params") {
+                panic!("{} {:?}: {errors:#?}", template.id, example.prompt);
+            }
+        }
+    }
+}
+
+/// Whatever a user may write has a bound in its schema.
+#[test]
+fn every_text_and_every_list_has_a_limit() {
+    fn look(schema: &Value, path: &str) {
+        let is = |kind: &str| {
+            let types = &schema["type"];
+            types == kind
+                || types
+                    .as_array()
+                    .is_some_and(|types| types.iter().any(|t| t == kind))
+        };
+        if is("string") && schema.get("enum").is_none() && schema.get("const").is_none() {
+            assert!(schema["maxLength"].is_u64(), "{path} has no maxLength");
+        }
+        if is("array") && schema.get("prefixItems").is_none() {
+            assert!(schema["maxItems"].is_u64(), "{path} has no maxItems");
+        }
+        for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
+            look(inner, &format!("{path}/{name}"));
+        }
+        for name in ["items", "additionalProperties"] {
+            if schema[name].is_object() {
+                look(&schema[name], &format!("{path}/{name}"));
+            }
+        }
+    }
+    for template in all() {
+        look(&template.schema, &template.id);
+    }
+}
+
+#[test]
+fn a_scene_gets_trees_numbers_and_colours_and_the_defaults() {
+    let template = get("function-plot").expect("it is there");
+    let written = map(
+        json!({"f": ["y = x^2", "sin x"], "x_range": [0, "2π"], "background": "Blue", "captions": ["a\u{0}b\u{202e}c"]}),
+    );
+    let resolved = resolve(template, &written, "").expect("it is right").params;
+    assert_eq!(
+        resolved["f"][0],
+        json!({"text": "x^2", "latex": "x^{2}", "ast": ["^", "x", 2]})
+    );
+    assert_eq!(resolved["f"][1]["ast"], json!(["sin", "x"]));
+    assert_eq!(
+        resolved["x_range"][0],
+        json!({"value": 0, "text": "0", "latex": "0"})
+    );
+    assert_eq!(
+        resolved["x_range"][1]["value"],
+        json!(std::f64::consts::TAU)
+    );
+    assert_eq!(resolved["x_range"][1]["latex"], json!(r"2 \pi"));
+    assert_eq!(resolved["background"], json!("#3b82f6"));
+    assert_eq!(resolved["captions"], json!(["abc"]));
+    assert_eq!(
+        (&resolved["palette"], &resolved["inverse"]),
+        (&json!("dark"), &json!(false))
+    );
+}
+
+#[test]
+fn what_is_wrong_is_told_with_its_place_and_the_remedy() {
+    let template = get("function-plot").expect("it is there");
+    for (written, pointer, words) in [
+        (
+            json!({"f": ["x^2", "sni(x)"]}),
+            "/p/f/1",
+            "did you mean `sin`",
+        ),
+        (json!({"f": ["x +"]}), "/p/f/0", "character 4"),
+        (json!({}), "/p/f", "it is missing; wanted: Functions"),
+        (
+            json!({"f": ["x"], "xrange": [0, 1]}),
+            "/p/xrange",
+            "did you mean `x_range`",
+        ),
+        (
+            json!({"f": ["x"], "x_range": [1, 0]}),
+            "/p/x_range",
+            "from the smaller to the larger",
+        ),
+        (
+            json!({"f": ["x"], "x_range": [0, "ln(-1)"]}),
+            "/p/x_range/1",
+            "no real value",
+        ),
+        (
+            json!({"f": ["x"], "palette": "blue"}),
+            "/p/palette",
+            "\"dark\"",
+        ),
+        (
+            json!({"f": ["x"], "background": "blu"}),
+            "/p/background",
+            "#3b82f6",
+        ),
+        (json!({"f": 7}), "/p/f", "array"),
+    ] {
+        let errors = resolve(template, &map(written.clone()), "/p").expect_err("it is wrong");
+        assert_eq!(errors[0].pointer, pointer, "{written}: {errors:?}");
+        assert!(errors[0].detail.contains(words), "{written}: {errors:?}");
+    }
+}
+
+#[test]
+fn latex_that_reads_writes_or_defines_is_refused_at_its_character() {
+    for fine in [
+        r"\frac{a}{b} = \sqrt{c}",
+        r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}",
+        r"\sum_{i=1}^n i",
+        "E = mc^2",
+        r"50\%",
+    ] {
+        assert_eq!(latex::check(fine), Ok(()), "{fine}");
+    }
+    for (bad, words) in [
+        (r"a \input{/etc/passwd}", r"character 3: `\input`"),
+        (r"\write18{ls}", r"`\write`"),
+        (r"\def\x{1}", r"`\def`"),
+        (r"\catcode`\%=12", r"`\catcode`"),
+        (r"^^5cinput", "`^^`"),
+        (r"a $ b", "math mode"),
+        (r"\begin{document}", "needs one of"),
+        (r"{a", "never closed"),
+        (r"a}", "closes nothing"),
+        (r"100%", "comment"),
+        ("", "missing"),
+    ] {
+        let error = latex::check(bad).expect_err(bad);
+        assert!(error.contains(words), "{bad}: {error}");
+    }
+}
+
+#[test]
+fn an_unknown_template_is_told_with_the_nearest() {
+    let error = find("function-plots").err().expect("there is none");
+    assert!(error.contains("did you mean \"function-plot\""), "{error}");
+}

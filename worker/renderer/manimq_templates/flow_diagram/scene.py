@@ -1,0 +1,135 @@
+"""Flow diagram: boxes and arrows appear from the start to the end, then a request runs along a path."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from manim import Arrow, Create, CurvedArrow, Dot, FadeIn, FadeOut, GrowArrow, Line, MoveAlongPath, RoundedRectangle, VGroup
+
+from .. import kit
+from .layers import layers
+
+_NODE_S, _HOP_S = 0.8, 0.9
+
+
+class Template(kit.TemplateScene):
+    @classmethod
+    def _nodes(cls, p: dict[str, Any]) -> tuple[list[str], list[tuple[int, int, str]]]:
+        names = list(dict.fromkeys(kit.clean(each) or "?" for each in p["nodes"]))
+        place = {name: i for i, name in enumerate(names)}
+        if p.get("edges") is None:
+            return names, [(i, i + 1, "") for i in range(len(names) - 1)]
+        edges = []
+        for each in p["edges"]:
+            start, end = place.get(kit.clean(each["from"])), place.get(kit.clean(each["to"]))
+            if start is not None and end is not None and start != end and not any(e[:2] == (start, end) for e in edges):
+                edges.append((start, end, kit.clean(each.get("label") or "")))
+        return names, edges
+
+    @classmethod
+    def _path(cls, p: dict[str, Any]) -> list[int]:
+        """The highlighted path; without one, all of a chain."""
+        names, edges = cls._nodes(p)
+        if p.get("highlight"):
+            found = [names.index(kit.clean(each)) for each in p["highlight"] if kit.clean(each) in names]
+            return found if len(found) > 1 else []
+        return list(range(len(names))) if p.get("edges") is None and len(names) > 1 else []
+
+    @classmethod
+    def seconds(cls, p: dict[str, Any]) -> float:
+        names, edges = cls._nodes(p)
+        path = cls._path(p)
+        count = len(layers(len(names), [each[:2] for each in edges]))
+        return 3.7 + 2 * _NODE_S * count + (1.4 + _HOP_S * (len(path) - 1) if path else 0)
+
+    def heading(self) -> str:
+        return "Flow"
+
+    def story(self) -> None:
+        names, edges = self._nodes(self.p)
+        order = layers(len(names), [each[:2] for each in edges])
+        self._place(names, order)
+        shown: set[int] = set()
+        drawn: set[int] = set()
+        for layer in order:
+            self.play(*(FadeIn(self.boxes[node], scale=0.85) for node in layer), run_time=_NODE_S)
+            shown.update(layer)
+            ready = [i for i, (start, end, _) in enumerate(edges) if i not in drawn and start in shown and end in shown]
+            arrows = [self._arrow(*edges[i], edges) for i in ready]
+            drawn.update(ready)
+            if arrows:
+                self.play(*(animation for each in arrows for animation in each), run_time=_NODE_S)
+            else:
+                self.wait(_NODE_S)
+        path = self._path(self.p)
+        if path:
+            self._run(path, names)
+
+    def _place(self, names: list[str], order: list[list[int]]) -> None:
+        theme, stage = self.theme, self.stage.inset(0.1)
+        way = self.p.get("layout", "auto")
+        across = way == "horizontal" or (way == "auto" and not stage.tall and (stage.width / len(order)) * 0.68 > 1.0)
+        main, cross = (stage.width, stage.height) if across else (stage.height, stage.width)
+        step, widest = main / len(order), max(map(len, order))
+        lane = cross / widest
+        gap = min(0.95, step * 0.32) if across else min(0.7, step * 0.4)
+        wide = min(3.0, step - gap) if across else min(3.6, lane - 0.3)
+        tall = min(1.15, lane - 0.25) if across else min(1.0, step - gap)
+        self.across = across
+        self.boxes: list[VGroup] = [VGroup()] * len(names)
+        for depth, layer in enumerate(order):
+            for index, node in enumerate(layer):
+                along = (depth - (len(order) - 1) / 2) * step
+                aside = ((len(layer) - 1) / 2 - index) * lane
+                at = stage.center + (np.array([along, aside, 0]) if across else np.array([-aside, -along, 0]))
+                colour = theme.colour(depth)
+                box = RoundedRectangle(width=max(0.6, wide), height=max(0.3, tall), corner_radius=0.12, color=colour, stroke_width=theme.stroke * 0.7)
+                box.set_fill(theme.wash(colour, 0.2), 1)
+                label = self.text(names[node], "body", weight="MEDIUM", width=box.width - 0.24, height=box.height - 0.16, lines_max=3)
+                self.boxes[node] = VGroup(box, label).move_to(at)
+
+    def _arrow(self, start: int, end: int, label: str, edges: list[tuple[int, int, str]]) -> list[Any]:
+        theme = self.theme
+        a, b = self.boxes[start][0], self.boxes[end][0]
+        way = b.get_center() - a.get_center()
+        back = float(way[0] if self.across else -way[1]) <= 1e-6
+        both = any(each[:2] == (end, start) for each in edges)
+        if back or both:
+            side = np.array([0, -1.0, 0]) if self.across else np.array([1.0, 0, 0])
+            side = -side if both and not back else side
+            first, last = (each.get_center() + side * np.array([each.width, each.height, 0]) / 2 for each in (a, b))
+            bend = 0.6 if (self.across and first[0] > last[0]) or (not self.across and first[1] < last[1]) else -0.6
+            arrow = CurvedArrow(first, last, angle=-bend if self.across else bend, color=theme.muted, stroke_width=theme.stroke * 0.8, tip_length=0.18)
+            made: list[Any] = [Create(arrow)]
+        else:
+            first, last = _edge(a, way), _edge(b, -way)
+            arrow = Arrow(first, last, buff=0.06, color=theme.muted, stroke_width=theme.stroke, tip_length=0.18, max_tip_length_to_length_ratio=0.4)
+            made = [GrowArrow(arrow)]
+        if label:
+            room = 1.3 if self.across else 1.8
+            words = self.text(label, "tiny", color=theme.muted, width=room, height=0.7, lines_max=2)
+            middle = arrow.point_from_proportion(0.5)
+            words.move_to(middle + ([0, 0.16 + words.height / 2, 0] if self.across else [0.14 + words.width / 2, 0, 0]))
+            made.append(FadeIn(kit.halo(words, theme.background)))
+        return made
+
+    def _run(self, path: list[int], names: list[str]) -> None:
+        theme = self.theme
+        dot = Dot(self.boxes[path[0]].get_center(), radius=0.14, color=theme.amber).set_z_index(3)
+        lit = [self.boxes[path[0]][0].animate.set_stroke(theme.amber, theme.stroke * 1.6)]
+        self.play(FadeIn(dot, scale=0.3), *lit, caption=f"From {names[path[0]]} …", run_time=0.7)
+        for before, after in zip(path, path[1:], strict=False):
+            line = Line(self.boxes[before].get_center(), self.boxes[after].get_center())
+            self.play(
+                MoveAlongPath(dot, line), self.boxes[after][0].animate.set_stroke(theme.amber, theme.stroke * 1.6),
+                caption=f"… to {names[after]}", run_time=_HOP_S,
+            )  # fmt: skip
+        self.play(FadeOut(dot), run_time=0.4)
+
+
+def _edge(box: Any, way: np.ndarray) -> np.ndarray:
+    """Where a line from the middle of a box leaves it."""
+    half = np.array([box.width / 2, box.height / 2])
+    reach = min(half[i] / abs(way[i]) if abs(way[i]) > 1e-6 else np.inf for i in (0, 1))
+    return box.get_center() + way * reach
