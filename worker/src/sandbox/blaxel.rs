@@ -37,7 +37,10 @@ use self::keeper::{Keeper, NotKept};
 use self::place::{Opened, Place, quoted, unique};
 use self::tenancy::Guest;
 use super::local::{self, check};
-use super::{ConnectError, EventSender, RenderError, RenderRequest, Rendered, Sandbox, Versions};
+use super::{
+    ConnectError, EventSender, RecycleCause, Recycled, RenderError, RenderRequest, Rendered,
+    Sandbox, Versions,
+};
 
 /// Whole of [`Sandbox::verify`].
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -57,6 +60,7 @@ pub struct BlaxelSandbox {
     session: Option<Session>,
     /// Renders that were begun, tests of the connection included.
     renders: u64,
+    recycled: Option<Recycled>,
 }
 
 /// A warm renderer in a sandbox that is there.
@@ -86,6 +90,7 @@ impl BlaxelSandbox {
             versions: session.keeper.versions.clone(),
             session: Some(session),
             renders: 0,
+            recycled: None,
         };
         if let Err(error) = sandbox.verify().await {
             sandbox.lose().await;
@@ -186,8 +191,18 @@ impl BlaxelSandbox {
             disk_free_bytes,
             ..
         } = session;
+        let cause = if keeper.is_fresh(self.place.config.recycle_after) {
+            RecycleCause::Lost
+        } else {
+            RecycleCause::Jobs
+        };
+        let began = Instant::now();
         keeper.end().await;
         let keeper = start_keeper(&self.place, &opened).await?;
+        self.recycled = Some(Recycled {
+            cause,
+            took: began.elapsed(),
+        });
         self.versions = keeper.versions.clone();
         self.session = Some(Session {
             opened,
@@ -399,12 +414,21 @@ impl Sandbox for BlaxelSandbox {
                 }
             }
         }
+        let began = Instant::now();
         self.lose().await;
         *self = Self {
             renders: self.renders,
             ..Self::connect(self.place.clone()).await?
         };
+        self.recycled = Some(Recycled {
+            cause: RecycleCause::Lost,
+            took: began.elapsed(),
+        });
         Ok(())
+    }
+
+    fn take_recycled(&mut self) -> Option<Recycled> {
+        self.recycled.take()
     }
 
     async fn close(mut self) {

@@ -9,9 +9,9 @@ use std::time::Duration;
 use crate::layout::LayoutWarning;
 
 use super::{
-    ArtifactRole, ConnectError, Content, EventSender, FailureClass, Progress, RenderError, RenderEvent,
-    RenderFailure, RenderRequest, Rendered, RenderedFile, Sandbox, Stage, TexUse, Timings, Usage,
-    Versions,
+    ArtifactRole, ConnectError, Content, EventSender, FailureClass, Progress, RenderError,
+    RenderEvent, RenderFailure, RenderRequest, Rendered, RenderedFile, Sandbox, Stage, TexUse,
+    Timings, Usage, Versions,
 };
 
 /// What a [`FakeSandbox`] does with one job.

@@ -12,6 +12,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::Response;
+use axum::serve::ListenerExt as _;
 use serde_json::{Value, json};
 
 use crate::faults::{Fault, Faults, What};
@@ -68,6 +69,10 @@ impl Cloud {
             folder,
         }));
         let routes = Router::new().fallback(serve).with_state(cloud.clone());
+        // As the server there, which is written in Go, has it: small pieces are not held back.
+        let listener = listener.tap_io(|connection| {
+            let _ = connection.set_nodelay(true);
+        });
         tokio::spawn(async move { axum::serve(listener, routes).await });
         cloud
     }

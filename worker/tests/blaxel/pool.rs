@@ -140,6 +140,9 @@ impl Bench {
             payload: JobPayload {
                 request,
                 parent: None,
+                template: None,
+                planned: None,
+                params: None,
                 traceparent: None,
             },
             delay: Duration::ZERO,

@@ -98,14 +98,18 @@ impl Site {
             .expect("a sandbox")
     }
 
-    /// The client of its data plane alone.
-    pub fn data(&self) -> Data {
+    /// Where its own API answers.
+    pub fn address(&self) -> String {
         let base = self.cloud.control_url().replace("/v0", "");
-        let base = format!(
+        format!(
             "{base}/sbx/{}-{}",
             self.machine.name, self.machine.generation
-        );
-        Data::new(&account(), Url::parse(&base).expect("a URL"))
+        )
+    }
+
+    /// The client of its data plane alone.
+    pub fn data(&self) -> Data {
+        Data::new(&account(), Url::parse(&self.address()).expect("a URL"))
     }
 }
 

@@ -79,6 +79,22 @@ async fn verify_goes_through_everything_and_its_status_tells() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_whose_address_is_given_is_used_without_the_control_plane() {
+    let site = Site::new().await;
+    let address = site.address();
+    let more = [
+        ("BLAXEL_SANDBOX_URL", address.as_str()),
+        ("BL_API_URL", "http://127.0.0.1:1/v0"),
+    ];
+    let (good, said, log) = worker(&site, &["verify"], &more).await;
+    assert!(
+        good && said.contains("control plane: not asked"),
+        "{said}{log}"
+    );
+    assert_eq!(site.cloud.count("control GET"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn verify_says_what_is_wrong_and_what_to_do() {
     let site = Site::new().await;
     for (more, line, error, fix) in [

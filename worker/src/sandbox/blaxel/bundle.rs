@@ -14,8 +14,10 @@ use crate::sandbox::local::container_filters;
 pub(super) const COMPLETE: &str = "complete";
 /// Largest file of the renderer's.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
-/// Folders of the renderer that are needed there.
-const FOLDERS: [&str; 3] = ["", "manimq_renderer", "inside"];
+/// Folders that only development needs.
+const LEFT_OUT: [&str; 3] = ["tests", "media", "__pycache__"];
+/// Deepest folder below the renderer's.
+const DEPTH_MAX: usize = 4;
 
 /// The renderer, as text files.
 #[derive(Debug, Clone)]
@@ -30,24 +32,7 @@ impl Bundle {
     /// Reads the renderer's code from `folder`.
     pub(super) fn read(folder: &Path) -> io::Result<Self> {
         let mut files = BTreeMap::new();
-        for below in FOLDERS {
-            for entry in std::fs::read_dir(folder.join(below))? {
-                let entry = entry?;
-                let name = entry.file_name().to_string_lossy().into_owned();
-                if !name.ends_with(".py") || !entry.file_type()?.is_file() {
-                    continue;
-                }
-                if entry.metadata()?.len() > FILE_BYTES_MAX {
-                    return Err(io::Error::other(format!("{name} is too large")));
-                }
-                let path = if below.is_empty() {
-                    name
-                } else {
-                    format!("{below}/{name}")
-                };
-                files.insert(path, std::fs::read_to_string(entry.path())?);
-            }
-        }
+        collect(folder, "", 0, &mut files)?;
         for (name, program) in container_filters() {
             files.insert(format!("filters/{name}.b64"), STANDARD.encode(program));
         }
@@ -63,6 +48,30 @@ impl Bundle {
         files.insert(COMPLETE.to_owned(), hash.clone());
         Ok(Self { files, hash })
     }
+}
+
+/// The Python code, and the data beside it, in `folder`, which is `below` the renderer's own.
+fn collect(
+    folder: &Path,
+    below: &str,
+    depth: usize,
+    files: &mut BTreeMap<String, String>,
+) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let path = format!("{below}{name}");
+        let kind = entry.file_type()?;
+        if kind.is_dir() && depth < DEPTH_MAX && !LEFT_OUT.contains(&name.as_str()) {
+            collect(&entry.path(), &format!("{path}/"), depth + 1, files)?;
+        } else if kind.is_file() && (name.ends_with(".py") || name.ends_with(".json")) {
+            if entry.metadata()?.len() > FILE_BYTES_MAX {
+                return Err(io::Error::other(format!("{path} is too large")));
+            }
+            files.insert(path, std::fs::read_to_string(entry.path())?);
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

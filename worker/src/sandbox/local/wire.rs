@@ -12,9 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::unix::AsyncFd;
 
 use crate::layout::LayoutWarning;
-use crate::sandbox::{
-    Content, Progress, RenderFailure, RenderedFile, TexUse, Timings, Versions,
-};
+use crate::sandbox::{Content, Progress, RenderFailure, RenderedFile, TexUse, Timings, Versions};
 
 /// Longest message either side sends. Mirrors `protocol.py`.
 pub(super) const MESSAGE_BYTES_MAX: usize = 128 * 1024;
