@@ -225,6 +225,7 @@ async fn round_trip<S: Sandbox>(sandbox: &mut S) -> Result<(), String> {
     let source = "from manim import *\n\nclass Verify(Scene):\n    def construct(self):\n        \
                   print(open('trip.txt').read())\n        self.add(Square())\n";
     let request = RenderRequest {
+        template: false,
         job_id: "verify".into(),
         attempt: 1,
         file_name: "verify.py".into(),
