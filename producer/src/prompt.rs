@@ -153,6 +153,7 @@ impl PromptArgs {
             timeout_s: self.job.timeout_s(),
             lane: self.job.lane.unwrap_or(Lane::Interactive),
             cache: self.job.cache(),
+            strict: self.job.strict,
             more: More {
                 metadata: BTreeMap::new(),
                 ..More::default()

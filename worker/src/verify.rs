@@ -230,7 +230,6 @@ async fn round_trip<S: Sandbox>(sandbox: &mut S) -> Result<(), String> {
         attempt: 1,
         file_name: "verify.py".into(),
         source: source.into(),
-        template: false,
         scene: None,
         output: OutputSpec {
             format: OutputFormat::Png,

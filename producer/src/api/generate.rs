@@ -80,6 +80,7 @@ pub(super) async fn generate(
         timeout_s: TIMEOUT_S_DEFAULT,
         deadline_s: None,
         cache: CacheMode::Use,
+        strict: false,
         tags: Vec::new(),
         metadata: std::collections::BTreeMap::new(),
         input: JobInput::Prompt {
