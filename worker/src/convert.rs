@@ -24,6 +24,10 @@ pub fn output(spec: &job::OutputSpec) -> OutputSpec {
 ///
 /// # Errors
 /// The job has no template, or none that can be written: a fault of whoever queued it.
+#[allow(
+    clippy::result_large_err,
+    reason = "it is rare, and settles the attempt at once"
+)]
 pub fn template(payload: &job::JobPayload) -> Result<String, JobError> {
     let what = || {
         JobError::new(

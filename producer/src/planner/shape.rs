@@ -1,4 +1,8 @@
 //! Parameters of a form of their own: points, matrices, edges, tables, lists of words.
+#![allow(
+    clippy::single_range_in_vec_init,
+    reason = "where something stands is a list of ranges, also of one"
+)]
 
 use std::ops::Range;
 
