@@ -57,13 +57,13 @@ render_packages() {
 # What building the Python environment needs besides.
 build_packages() { printf '%s\n' python3-venv python3-dev gcc libc6-dev pkg-config libcairo2-dev libpango1.0-dev; }
 
-# What deploy/test needs besides: it asks a real Prometheus about the dashboards and alerts.
-test_packages() { printf '%s\n' prometheus prometheus-alertmanager prometheus-redis-exporter; }
+# What deploy/test needs besides: it asks a real Prometheus about the dashboards and alerts; --soak makes a root file system.
+test_packages() { printf '%s\n' prometheus prometheus-alertmanager prometheus-redis-exporter shellcheck debootstrap; }
 
 wanted_packages() {
   render_packages
   build_packages
-  echo redis-server
+  printf '%s\n' redis-server curl
   if ((TESTS)); then test_packages; fi
 }
 
@@ -160,7 +160,7 @@ restore_policy() {
 # Elsewhere we install nothing, but run if everything is there.
 check_other_system() {
   local missing=() what
-  for what in gcc pkg-config redis-server bwrap ffprobe fc-cache; do
+  for what in gcc pkg-config redis-server curl bwrap ffprobe fc-cache; do
     command -v "$what" >/dev/null || missing+=("$what")
   done
   if ((LATEX)); then

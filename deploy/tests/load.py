@@ -44,6 +44,16 @@ class Load:
             self.jobs.append((tenant, job["id"]))
         return job
 
+    def prompts(self):
+        """Sentences: one that fits a template, one that becomes a card, one that is refused."""
+        for prompt, more, expect in ("bubble sort 3 1 2", {}, 202), ("zzz qqq", {"fallback": "explainer"}, 202), ("zzz qqq", {}, 422):
+            body = {"input": {"kind": "prompt", "prompt": prompt, **more}, "output": {"quality": "low", "format": "png"}}
+            status, job = fetch(f"{self.stack.api}/v1/jobs", body, self.keys["default"])
+            if status != expect:
+                raise AssertionError(f"{prompt}: {status}, not {expect}: {job}")
+            if expect == 202:
+                self.jobs.append(("default", job["id"]))
+
     def get(self, tenant: str, job: str) -> dict:
         return fetch(f"{self.stack.api}/v1/jobs/{job}", None, self.keys[tenant])[1]
 

@@ -3,6 +3,7 @@
 Redis runs with the configuration and the users of deploy/compose.yaml: each program has its own user, as there.
 """
 
+import contextlib
 import ctypes
 import json
 import os
@@ -120,9 +121,11 @@ class Stack:
     def kill_children(self, name: str):
         """Kills what a program has started, and not itself."""
         pid = self.processes[name].pid
-        for child in Path(f"/proc/{pid}/task/").glob("*/children"):
-            for one in child.read_text().split():
-                os.kill(int(one), signal.SIGKILL)
+        for thread in Path(f"/proc/{pid}/task/").glob("*/children"):
+            # Threads and children come and go meanwhile.
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                for one in thread.read_text().split():
+                    os.kill(int(one), signal.SIGKILL)
 
     def log(self, name: str) -> str:
         return (self.work / f"{name}.log").read_text(errors="replace")

@@ -395,7 +395,7 @@ fn judge_sandbox(report: &str, checks: &mut Vec<Check>) {
 }
 
 async fn fonts() -> Check {
-    const FIX: &str = "apt-get install fontconfig fonts-dejavu, or run deploy/setup";
+    const FIX: &str = "apt-get install fontconfig fonts-dejavu fonts-inter, or run deploy/setup";
     let Some(program) = find_program("fc-list") else {
         return bad(
             "fonts",

@@ -20,6 +20,7 @@ pub(crate) use self::fleet::{Picture, age_max};
 use self::tenants::Rejections;
 pub use self::tenants::Shown;
 use crate::api::App;
+use crate::templates;
 
 /// Every metric of the API process.
 #[derive(Clone)]
@@ -31,6 +32,7 @@ pub struct Metrics {
     pub(crate) http_connections: IntGauge,
     pub(crate) http_rate_limited: IntCounter,
     pub(crate) jobs_submitted: IntCounterVec,
+    pub(crate) prompts_routed: IntCounterVec,
     pub(crate) jobs_replayed: IntCounter,
     pub(crate) jobs_finished: IntCounterVec,
     pub(crate) quota_rejections: IntCounterVec,
@@ -72,6 +74,7 @@ impl Metrics {
                 .counter(r)
                 .with_label_values(none),
             jobs_submitted: defined::JOBS_SUBMITTED.counter(r),
+            prompts_routed: defined::PROMPT_ROUTED.counter(r),
             jobs_replayed: defined::JOBS_REPLAYED.counter(r).with_label_values(none),
             jobs_finished: defined::JOBS_FINISHED.counter(r),
             quota_rejections: defined::QUOTA_REJECTIONS.counter(r),
@@ -93,6 +96,11 @@ impl Metrics {
 
     /// A counter that appears with its first event shows no increase by it; these alerts are made of.
     fn begin_at_zero(&self) {
+        for template in templates::all() {
+            self.prompts_routed
+                .with_label_values(&[template.id.as_str(), "exact"]);
+        }
+        self.prompts_routed.with_label_values(&["", "ambiguous"]);
         for policy in POLICIES {
             self.quota_rejections.with_label_values(&[policy]);
         }

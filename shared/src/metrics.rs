@@ -159,13 +159,7 @@ definitions! {
     CANARY_RUNS: Kind::Counter, Api, "manimq_canary_runs_total", ["result"],
         "Canaries that this process sent: ok, failed, late (no film when the next was due).";
     PROMPT_ROUTED: Kind::Counter, Api, "manimq_prompt_routed_total", ["template", "decision"],
-        "Prompts by the template that was chosen and how: exact, ambiguous, fallback, llm.";
-    LLM_REQUESTS: Kind::Counter, Api, "manimq_llm_requests_total", ["outcome"],
-        "Calls to a language model.";
-    LLM_TOKENS: Kind::Counter, Api, "manimq_llm_tokens_total", ["outcome"],
-        "Tokens of those calls.";
-    LLM_REPAIRS: Kind::Counter, Api, "manimq_llm_repairs_total", ["outcome"],
-        "Answers of a language model that were sent back to be repaired.";
+        "Prompts by how they became a film: exact (a template fits), fallback (the card that was asked for), ambiguous (refused with candidates, no template).";
     WEBHOOK_PENDING: Kind::Gauge, Api, "manimq_webhook_pending", [],
         "Webhook calls that are still to be made. Every API process tells the same: use max, not sum.";
     WEBHOOK_OLDEST_AGE: Kind::Gauge, Api, "manimq_webhook_oldest_age_seconds", [],

@@ -96,6 +96,7 @@ async fn the_oldest_age_is_that_of_the_first_job_that_nobody_took() {
     let first = submit(&queue, &acme, "normal").await;
     let pause = Duration::from_millis(300);
     tokio::time::sleep(pause).await;
+    let since = std::time::Instant::now();
     submit(&queue, &acme, "normal").await;
     let old = queue.survey(1000).await.unwrap();
     assert!(old.lanes[2].oldest >= pause, "{:?}", old.lanes);
@@ -103,7 +104,7 @@ async fn the_oldest_age_is_that_of_the_first_job_that_nobody_took() {
     assert_eq!(claim(&queue).await.job, first);
     let young = queue.survey(1000).await.unwrap();
     assert!(
-        young.lanes[2].oldest < old.lanes[2].oldest + pause,
+        young.lanes[2].oldest <= since.elapsed() + Duration::from_millis(20),
         "{:?}",
         young.lanes
     );
@@ -159,7 +160,6 @@ async fn what_runs_again_and_what_dies_is_counted_by_its_cause() {
         .await
         .unwrap();
     let again = claim(&queue).await;
-    // A lease of nothing is lost at once.
     assert_eq!(again.job, released.job);
     let stats = queue.stats().await.unwrap();
     assert_eq!(stats.counters.get("again_released"), Some(&1));

@@ -32,6 +32,15 @@ pub enum LayoutKind {
 }
 
 impl LayoutKind {
+    /// Each.
+    pub const ALL: [Self; 5] = [
+        Self::OutsideFrame,
+        Self::TextOverlap,
+        Self::TooSmall,
+        Self::BlankEnd,
+        Self::Frozen,
+    ];
+
     /// As the metric's label has it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

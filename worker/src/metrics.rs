@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::{Duration, Instant, SystemTime};
 
 use manimq_shared::ids::WorkerId;
-use manimq_shared::job::FailureClass;
+use manimq_shared::job::{FailureClass, Lane};
 use manimq_shared::metrics::{
     self, FRAMES_RENDERED, JOB_DURATION, JOBS_FINISHED, LATEX_CACHE_REQUESTS,
     LATEX_COMPILE_DURATION, LAYOUT_WARNINGS, LEASES_LOST, OUTPUT_BYTES, PICKUP_DURATION,
@@ -17,6 +17,7 @@ use prometheus::{
 };
 
 use crate::board::{Board, SlotState};
+use crate::layout::LayoutKind;
 use crate::sandbox::{Denial, RecycleCause, RenderFailure, Rendered, TexUse};
 
 /// All of them, in a registry of their own.
@@ -91,6 +92,20 @@ impl Default for WorkerMetrics {
 impl WorkerMetrics {
     /// A counter that appears with its first event shows no increase by it; these alerts are made of.
     fn begin_at_zero(&self) {
+        for lane in Lane::ALL {
+            let ended = |status, class| {
+                let labels = [lane.as_str(), status, class];
+                self.jobs_finished.with_label_values(&labels);
+            };
+            ended("succeeded", "");
+            ended("canceled", "");
+            for class in FailureClass::ALL {
+                ended("failed", class.as_str());
+            }
+        }
+        for kind in LayoutKind::ALL {
+            self.layout_warnings.with_label_values(&[kind.as_str()]);
+        }
         for reason in ["superseded", "renewal"] {
             self.leases_lost.with_label_values(&[reason]);
         }

@@ -108,8 +108,13 @@ pub(super) async fn request(
                     planned: None,
                 })),
                 JobInput::Prompt { prompt, fallback } => {
-                    let plan = super::plan::understand(prompt, *fallback)?;
+                    let plan = super::plan::understand(app, prompt, *fallback).await?;
                     plan.output.apply(&mut request.output);
+                    // What the prompt says of the output and what the body says may not go together.
+                    let errors = request.validate().err().unwrap_or_default();
+                    if !errors.is_empty() {
+                        return Err(ApiError::invalid(errors));
+                    }
                     planned(&plan.template, plan.params).map(Some)
                 }
                 JobInput::Code { .. } => unreachable!("matched above"),

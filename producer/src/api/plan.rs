@@ -42,7 +42,7 @@ pub(super) struct PlanRequest {
     )
 )]
 pub(super) async fn plan(
-    axum::extract::State(_app): axum::extract::State<App>,
+    axum::extract::State(app): axum::extract::State<App>,
     Tenant(_tenant): Tenant,
     StrictJson(body): StrictJson<PlanRequest>,
 ) -> Result<Response, ApiError> {
@@ -55,7 +55,7 @@ pub(super) async fn plan(
             ),
         ));
     }
-    let plan = understand(&body.prompt, body.fallback)?;
+    let plan = understand(&app, &body.prompt, body.fallback).await?;
     Ok(([(CACHE_CONTROL, "private, no-store")], Json(plan)).into_response())
 }
 
@@ -63,12 +63,39 @@ pub(super) async fn plan(
 ///
 /// # Errors
 /// It fits no template or several; with candidates.
-pub(super) fn understand(prompt: &str, fallback: Option<Fallback>) -> Result<Plan, ApiError> {
-    planner::plan(prompt, fallback).map_err(|Ambiguous { detail, candidates }| {
-        let candidates = candidates
-            .iter()
-            .filter_map(|candidate| serde_json::to_value(candidate).ok())
-            .collect();
-        ApiError::new(Kind::PromptAmbiguous, detail).with_candidates(candidates)
-    })
+pub(super) async fn understand(
+    app: &App,
+    prompt: &str,
+    fallback: Option<Fallback>,
+) -> Result<Plan, ApiError> {
+    let text = prompt.to_owned();
+    // The longest prompts take milliseconds: too long for the threads that answer everybody.
+    let planned = tokio::task::spawn_blocking(move || match planner::plan(&text, None) {
+        Ok(plan) => Ok((plan, "exact")),
+        Err(_) if fallback.is_some() => {
+            planner::plan(&text, fallback).map(|plan| (plan, "fallback"))
+        }
+        Err(refused) => Err(refused),
+    });
+    let planned = planned.await.map_err(|error| {
+        ApiError::new(Kind::Internal, "the prompt could not be planned").because(error)
+    })?;
+    let routed = |template: &str, decision| {
+        let counter = &app.metrics().prompts_routed;
+        counter.with_label_values(&[template, decision]).inc();
+    };
+    match planned {
+        Ok((plan, decision)) => {
+            routed(&plan.template, decision);
+            Ok(plan)
+        }
+        Err(Ambiguous { detail, candidates }) => {
+            routed("", "ambiguous");
+            let candidates = candidates
+                .iter()
+                .filter_map(|candidate| serde_json::to_value(candidate).ok())
+                .collect();
+            Err(ApiError::new(Kind::PromptAmbiguous, detail).with_candidates(candidates))
+        }
+    }
 }

@@ -481,6 +481,9 @@ fn named_functions(text: &str, variables: &[&str]) -> Vec<Found<Formula>> {
     found.take(8).collect()
 }
 
+/// Most words of an equation's side: every pair of a beginning and an end is tried.
+const SIDE_MAX: usize = 16;
+
 /// `2x + 3 = 7`: as it was written.
 pub(super) fn equations(text: &str, variables: &[&str]) -> Vec<Found<String>> {
     let chunks = chunks(text, variables);
@@ -495,10 +498,12 @@ pub(super) fn equations(text: &str, variables: &[&str]) -> Vec<Found<String>> {
         let before = chunks[..middle]
             .iter()
             .rev()
+            .take(SIDE_MAX)
             .take_while(|chunk| chunk.mathy)
             .count();
         let after = chunks[middle + 1..]
             .iter()
+            .take(SIDE_MAX)
             .take_while(|chunk| chunk.mathy)
             .count();
         let sides = (0..before).find_map(|skip| {

@@ -9,6 +9,17 @@ use super::{SEQUENCE, Template, find, formats, nearest};
 /// Most errors that are told at once.
 const ERRORS_MAX: usize = 20;
 
+/// Most values in a template's parameters; those of a sequence's parts are among them.
+const VALUES_MAX: usize = 4_000;
+
+fn count(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(count).sum::<usize>(),
+        Value::Object(fields) => 1 + fields.values().map(count).sum::<usize>(),
+        _ => 1,
+    }
+}
+
 /// What a worker needs of a template's job.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Resolved {
@@ -27,6 +38,13 @@ pub fn resolve(
     params: &Map<String, Value>,
     pointer: &str,
 ) -> Result<Resolved, Vec<FieldError>> {
+    // The validator tells every error of every value before the first can be read.
+    if params.values().map(count).sum::<usize>() > VALUES_MAX {
+        return Err(vec![FieldError {
+            pointer: pointer.to_owned(),
+            detail: format!("more than {VALUES_MAX} values in all; no template takes so many"),
+        }]);
+    }
     let written = Value::Object(params.clone());
     let mut errors: Vec<FieldError> = template
         .validator

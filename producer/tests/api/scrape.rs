@@ -43,6 +43,8 @@ async fn ten_thousand_tenants_make_a_bounded_number_of_series_that_miss_no_job()
         }
         futures_util::future::join_all(some).await;
     }
+    // Looking at so many takes its time; what is told is what was seen last.
+    api.until_gauge("manimq_queue_up", 1.0).await;
     let text = scrape(&api).await;
     for name in ["manimq_tenant_jobs_running", "manimq_tenant_jobs_waiting"] {
         assert_eq!(series(&text, name).count(), 11, "{name}");

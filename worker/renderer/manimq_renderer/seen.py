@@ -193,6 +193,8 @@ class Picture:
                 text.box = _around(self.boxes[text.leaves])
                 texts.append(text)
         self.texts = texts[:TEXTS_MAX]
+        self._is_glyph = np.zeros(len(self._leaves), bool)
+        self._is_glyph[list(in_text)] = True
         for leaf, mobject in enumerate(self._leaves):
             if leaf not in in_text and isinstance(mobject, _SHAPES) and readable[leaf] and self._lies_flat(leaf):
                 self.shapes.append(Item(mobject, [leaf], self.boxes[leaf]))
@@ -225,6 +227,7 @@ class Picture:
         boxes, styles = self.boxes[later], self._style_array[later]
         hides = (
             (styles[:, 3] >= _COVERS_ALPHA)
+            & ~self._is_glyph[later]
             & (boxes[:, :2] <= box[:2] + 0.02).all(axis=1)
             & (boxes[:, 2:] >= box[2:] - 0.02).all(axis=1)
         )

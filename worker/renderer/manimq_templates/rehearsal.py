@@ -21,8 +21,6 @@ from .kit.layout import set_frame
 ASPECTS = {"16:9": (16, 9), "9:16": (9, 16), "1:1": (1, 1)}
 _KEPT_MAX = 240
 _SHEET = 12
-_SMALLEST_LINES, _LEGIBLE_PIXELS = 480, 7.0
-"""Short side of the smallest quality, and the height that capitals need there."""
 
 
 class _Keeper(SceneFileWriter):
@@ -107,7 +105,7 @@ def rehearse(
         config.media_dir = str(media)
     set_frame()  # the camera looks at it when it is made
     scene: Scene = load(template, params)(renderer=CairoRenderer(file_writer_class=_Keeper))
-    watch = _watch(scene, min(config.pixel_width, config.pixel_height))
+    watch = _watch(scene)
     scene.render()
     writer = scene.renderer.file_writer
     if writer.last is None:
@@ -119,11 +117,10 @@ def rehearse(
     return Film(writer.frames, writer.frames / fps, declared, writer.kept, writer.last, warnings)
 
 
-def _watch(scene: Scene, lines: int) -> Any:
-    """The renderer's layout check. What is too small is judged as in the smallest film that jobs make."""
+def _watch(scene: Scene) -> Any:
+    """The renderer's layout check; it judges small pictures as the smallest films that jobs make."""
     name = "manimq_renderer.layout"
     if importlib.util.find_spec("manimq_renderer") is None or importlib.util.find_spec(name) is None:
         return None
     layout = importlib.import_module(name)
-    layout.TEXT_PIXELS_MIN = _LEGIBLE_PIXELS * lines / _SMALLEST_LINES
     return layout.Watch(scene)

@@ -352,7 +352,7 @@ class Templates(unittest.TestCase):
         def construct(scene: Scene) -> None:
             theme = kit.Theme.of({})
             scene.add(kit.text(theme, "one text"), kit.text(theme, "another text", 9).shift(2 * UP))
-            scene.add(kit.text(theme, "ene"))
+            scene.add(kit.text(theme, "words upon it"))
             scene.wait()
 
         self.assertEqual(sorted(set(kinds(construct))), ["text_overlap", "too_small"])

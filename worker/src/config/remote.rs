@@ -9,7 +9,7 @@ use reqwest::Url;
 
 use crate::sandbox::blaxel::http::{Account, ApiKey};
 use crate::sandbox::blaxel::output::SendFrom;
-use crate::sandbox::blaxel::place::{FOLDER, Place, PlaceConfig};
+use crate::sandbox::blaxel::place::{FOLDER, Place, PlaceConfig, is_loopback};
 
 /// Names of the variables that may hold the key, the first that is set counts. Not flags: what is
 /// on a command line is seen by everybody on the machine.
@@ -134,6 +134,17 @@ impl RemoteArgs {
                 "BLAXEL_SANDBOX_URL has {} addresses for {} names; give one for each, or none",
                 self.sandbox_url.len(),
                 names.len()
+            );
+        }
+        if let Some(url) = self
+            .sandbox_url
+            .iter()
+            .chain([&self.blaxel_url])
+            .find(|url| url.scheme() != "https" && !is_loopback(url))
+        {
+            anyhow::bail!(
+                "{} would get the key over plain http, readable on the way: write the address as https://",
+                url.host_str().unwrap_or("the address")
             );
         }
         let account = Account::new(

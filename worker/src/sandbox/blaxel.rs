@@ -220,14 +220,14 @@ impl BlaxelSandbox {
         events: &EventSender,
     ) -> Result<Rendered, RenderError> {
         check(request)?;
-        let guest = self.enter(request).await?;
+        let guest = self.enter(request).await?.map(Arc::new);
         if self.session.as_ref().is_none_or(|session| session.busy) {
             self.reset().await.map_err(|error| lost(&error))?;
         }
-        self.clean_for(guest.as_ref())
+        self.clean_for(guest.as_deref())
             .await
             .map_err(|error| lost(&error))?;
-        self.run_here(request, events).await
+        self.run_here(request, events, guest).await
     }
 
     /// One job in the session that there is.
@@ -235,6 +235,7 @@ impl BlaxelSandbox {
         &mut self,
         request: &RenderRequest,
         events: &EventSender,
+        guest: Option<Arc<Guest>>,
     ) -> Result<Rendered, RenderError> {
         let place = self.place.clone();
         let Some(session) = &mut self.session else {
@@ -252,7 +253,16 @@ impl BlaxelSandbox {
             remains,
             ..
         } = session;
-        let gone = job::run(opened, keeper, &place.config, request, events, remains).await;
+        let gone = job::run(
+            opened,
+            keeper,
+            &place.config,
+            request,
+            events,
+            remains,
+            guest,
+        )
+        .await;
         tracing::debug!(
             took_ms = began.elapsed().as_millis(),
             "a job in the sandbox ended"
@@ -386,7 +396,8 @@ impl Sandbox for BlaxelSandbox {
         };
         let (events, _unread) = EventSender::channel(1);
         let request = local::verification(VERIFY_TIMEOUT / 2);
-        let rendered = tokio::time::timeout(VERIFY_TIMEOUT, self.run_here(&request, &events)).await;
+        let rendered =
+            tokio::time::timeout(VERIFY_TIMEOUT, self.run_here(&request, &events, None)).await;
         match rendered {
             Ok(Ok(rendered)) => match rendered.artifacts.as_slice() {
                 [film, ..] if film.frames == 3 && film.width == 854 && film.height == 480 => Ok(()),
@@ -473,8 +484,9 @@ async fn start_keeper(place: &Place, opened: &Arc<Opened>) -> Result<Keeper, Con
 /// of a tenant's, are started anew with the next job of each slot, which kills all of its user's.
 async fn clean(place: &Place, opened: &Opened) -> Result<(), ApiError> {
     let command = format!(
-        "cd {folder} && rm -rf tex/* jobs/* && rm -f /var/log/sandbox-api/manimq-render-*",
-        folder = quoted(&place.config.folder)
+        "cd {folder} && rm -rf tex/* && find jobs -mindepth 1 -maxdepth 1 ! -name '{verify}-*' -exec rm -rf {{}} + && rm -f /var/log/sandbox-api/manimq-render-*",
+        folder = quoted(&place.config.folder),
+        verify = local::VERIFY
     );
     let ran = opened
         .data

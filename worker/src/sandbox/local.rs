@@ -1129,10 +1129,13 @@ pub(super) fn finished(
     }
 }
 
+/// Id of the job of [`Sandbox::verify`]; no tenant's is called so.
+pub(super) const VERIFY: &str = "verify";
+
 /// The job of [`Sandbox::verify`]: three frames, and every wall tried.
 pub(super) fn verification(wall: Duration) -> RenderRequest {
     RenderRequest {
-        job_id: "verify".into(),
+        job_id: VERIFY.into(),
         attempt: 1,
         file_name: "verify.py".into(),
         source: include_str!("local/verify.py").into(),

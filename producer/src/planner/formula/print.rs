@@ -62,12 +62,13 @@ fn text(expr: &Expr) -> String {
     };
     let joined = |sign: &str, first: Bond, others: Bond| {
         let parts = args.iter().enumerate().map(|(i, arg)| {
-            let parts = text_in(arg, if i == 0 { first } else { others });
-            // Two signs in a row are hard to read.
-            if i > 0 && bond(arg) == Bond::Sign {
-                format!("({})", text(arg))
+            let least = if i == 0 { first } else { others };
+            // Two signs in a row are hard to read. Printed once: twice would double with each level.
+            let inner = text(arg);
+            if bond(arg) < least || i > 0 && bond(arg) == Bond::Sign {
+                format!("({inner})")
             } else {
-                parts
+                inner
             }
         });
         parts.collect::<Vec<_>>().join(sign)

@@ -5,7 +5,7 @@ user wrote reaches it as data: strings that are drawn, numbers, and trees that
 ``Formula`` evaluates.
 """
 
-from .axes import Plot, nice_step, pi_text, ticks_between
+from .axes import apart, Plot, nice_step, pi_text, ticks_between
 from .draw import arrow, clipped_segment
 from .formula import Formula, complex_value, latex_of, shown, value
 from .functions import asymptotes, extrema, good_y_range, integral, nice_fraction, roots
@@ -17,7 +17,7 @@ from .text import LATEX_SIZES, Lines, clean, one_line, planned, tex, text
 from .theme import Theme, pace_of
 
 __all__ = [
-    "Box", "Formula", "LATEX_SIZES", "Lines", "Plot", "TemplateScene", "Theme", "arrow", "asymptotes", "clean",
+    "Box", "Formula", "LATEX_SIZES", "Lines", "Plot", "TemplateScene", "Theme", "apart", "arrow", "asymptotes", "clean",
     "clipped_segment", "complex_value", "derivative", "even", "extrema", "fit", "frame_box", "good_y_range",
     "halo", "integral", "keep_in", "latex_of", "nice_fraction", "nice_step", "num", "one_line", "pace_of",
     "pi_text", "planned", "polynomial", "roots", "shown", "simplify", "tex", "tex_num", "text", "ticks_between",

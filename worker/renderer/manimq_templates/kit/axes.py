@@ -178,7 +178,7 @@ class Plot(VGroup):
             label.move_to(p - [label.width / 2 + 0.14, 0, 0])
             if label.get_left()[0] < self.room.left - 0.62:
                 label.move_to(p + [label.width / 2 + 0.14, 0.0, 0])
-            if all(_apart(label, other) for other in (*self.tick_labels, *self.names)):
+            if all(apart(label, other) for other in (*self.tick_labels, *self.names)):
                 self.tick_labels.add(label)
 
     def _label(self, written: str) -> VMobject:
@@ -317,7 +317,7 @@ def _domain_edge(f: Callable[[np.ndarray], np.ndarray], xa: float, xb: float, st
     return float(there), float(np.asarray(f(np.array([there])), dtype=float)[0])
 
 
-def _apart(a: VMobject, b: VMobject, gap: float = 0.04) -> bool:
+def apart(a: VMobject, b: VMobject, gap: float = 0.04) -> bool:
     return (
         abs(a.get_x() - b.get_x()) >= (a.width + b.width) / 2 + gap
         or abs(a.get_y() - b.get_y()) >= (a.height + b.height) / 2 + gap

@@ -97,7 +97,7 @@ def shown(param: Any, latex: bool = False) -> str:
 
 # ------------------------------------------------------------------ real numbers
 
-_MANY = (1, 64)
+_MANY = (1, NODES_MAX)
 _ARITY: dict[str, tuple[int, int]] = {
     "+": _MANY, "*": _MANY, "-": (2, 2), "/": (2, 2), "^": (2, 2), "neg": (1, 1), "root": (2, 2), "logb": (2, 2),
     "min": _MANY, "max": _MANY,

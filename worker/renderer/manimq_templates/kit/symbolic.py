@@ -121,6 +121,7 @@ def _d(node: Ast, x: str) -> Ast:
 
 
 _DEGREE_MAX = 8
+_BITS_MAX = 512
 
 
 def polynomial(node: Ast, x: str = "x") -> list[Fraction] | None:
@@ -175,6 +176,8 @@ def _added(a: list[Fraction], b: list[Fraction]) -> list[Fraction]:
 def _times(a: list[Fraction], b: list[Fraction]) -> list[Fraction]:
     if len(a) + len(b) - 2 > _DEGREE_MAX:
         raise ValueError("degree")
+    if any(each.numerator.bit_length() + each.denominator.bit_length() > _BITS_MAX for each in (*a, *b)):
+        raise ValueError("size")
     result = [Fraction(0)] * (len(a) + len(b) - 1)
     for i, p in enumerate(a):
         for j, q in enumerate(b):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from manim import PI, UP, ArcBetweenPoints, Circle, Create, Dot, FadeIn, Line, Triangle, VGroup
+from manim import PI, UP, ArcBetweenPoints, Circle, Create, Dot, FadeIn, FadeOut, Line, Triangle, VGroup
 
 from .. import kit
 
@@ -50,6 +50,7 @@ class Template(kit.TemplateScene):
         for before, after in zip(list(labels), list(labels)[1:], strict=False):
             if after.get_left()[0] < before.get_right()[0] + 0.08 and before in labels:
                 labels.remove(after)
+        self.labels = labels
         self.play(FadeIn(line), FadeIn(ticks), FadeIn(labels), run_time=0.9)
         self._intervals()
         self._points()
@@ -244,7 +245,9 @@ class Template(kit.TemplateScene):
         )
         result.scale(min(1.0, self.pitch / 0.72)).move_to([self._x(stops[-1]), self.result_y, 0])
         kit.keep_in(result, self.safe)
-        self.play(FadeIn(result), run_time=0.6)
+        # It says the number itself.
+        below = [FadeOut(label) for label in self.labels if not _apart(label, result)]
+        self.play(FadeIn(result), *below, run_time=0.6)
 
 
 def _apart(a: Any, b: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+import re
 from fractions import Fraction
 from typing import Any
 
@@ -193,7 +194,7 @@ class Template(kit.TemplateScene):
         ys = [each.y for each in node.children]
         apart = min((abs(one - two) for one, two in zip(ys, ys[1:], strict=False)), default=1.0) * at
         chance = kit.fit(
-            self.tex(child.shown, size="small"), kit.Box(0, 0, 0.8, max(0.2, min(0.62, 0.85 * apart))), at=None
+            self.tex(_inline(child.shown) if apart < 0.5 else child.shown, size="small"), kit.Box(0, 0, 0.8, max(0.2, min(0.62, 0.85 * apart))), at=None
         )
         chance.move_to(line.point_from_proportion(at))
         kit.halo(chance, theme.background, 9)
@@ -228,3 +229,8 @@ class Template(kit.TemplateScene):
         formula = self.tex(rf"{written} {value} {kit.tex_num(100 * total, 3)}\,\%", size="heading", color=theme.green)
         self.play(FadeIn(kit.fit(formula, self.result_box)), run_time=0.9)
         self.wait(1.0)
+
+
+def _inline(latex: str) -> str:
+    """A fraction on one line: where rows are low its halves would be too small to read."""
+    return re.sub(r"\\frac\{(\d+)\}\{(\d+)\}", r"\1/\2", latex)

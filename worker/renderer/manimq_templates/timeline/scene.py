@@ -78,10 +78,16 @@ class Template(kit.TemplateScene):
     def _card(self, event: dict[str, Any], place: dict[str, Any], colour: str) -> VGroup:
         theme, box = self.theme, place["box"]
         inner = box.inset(0.18, 0.1)
-        when = short(self, event["when"], "small", inner.width, weight="BOLD", color=colour, height=min(0.5, inner.height * 0.45))
+        # In a low row the year stands before its words, not above them.
+        low = inner.height < 0.7
+        first = min(1.4, 0.3 * inner.width) if low else inner.width
+        tall = inner.height if low else inner.height * 0.45
+        when = short(self, event["when"], "small", first, weight="BOLD", color=colour, height=min(0.5, tall))
         size = "small" if inner.width > 2.4 else "tiny"
-        what = self.text(event.get("what") or " ", size, width=inner.width, height=max(0.2, inner.height - when.height - 0.12), lines_max=4)
-        words = VGroup(when, what).arrange(DOWN, buff=0.1)
+        width = inner.width - when.width - 0.2 if low else inner.width
+        tall = inner.height if low else max(0.2, inner.height - when.height - 0.12)
+        what = self.text(event.get("what") or " ", size, width=width, height=tall, lines_max=4)
+        words = VGroup(when, what).arrange(RIGHT if low else DOWN, buff=0.2 if low else 0.1)
         kit.fit(words, inner, at=None)
         tall = words.height + 0.26
         panel = self.panel(kit.Box(0, 0, box.width, tall), theme.wash(colour, 0.16))

@@ -102,8 +102,11 @@ class Template(kit.TemplateScene):
         # On the side where the others are not.
         if float(across @ (sum(self.vectors) - v)) > 0:
             across = -across
-        middle = self.plot.c2p(*(v / 2)) + 0.32 * np.array([*across, 0])
-        return label.move_to(middle)
+        for part in (0.5, 0.38, 0.62, 0.26, 0.74):
+            label.move_to(self.plot.c2p(*(part * v)) + 0.32 * np.array([*across, 0]))
+            if all(kit.apart(label, other) for other in self.plot.tick_labels):
+                break
+        return label
 
     def _say_line(
         self, index: int, latex: str, colour: str, caption: str | None = None, extra: tuple[Any, ...] = ()

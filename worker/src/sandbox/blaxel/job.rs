@@ -17,9 +17,10 @@ use super::follow::{Follower, Following};
 use super::keeper::Keeper;
 use super::output::RemoteFile;
 use super::place::{Opened, PlaceConfig, quoted, unique};
+use super::tenancy::Guest;
 use crate::sandbox::local::logs::LogText;
 use crate::sandbox::local::wire::{ArtifactMessage, DoneMessage};
-use crate::sandbox::local::{finished, job_message, wrote_too_much};
+use crate::sandbox::local::{self, finished, job_message, wrote_too_much};
 use crate::sandbox::{
     Content, EventSender, Progress, RenderError, RenderEvent, RenderFailure, RenderRequest,
     Rendered, RenderedFile,
@@ -102,6 +103,7 @@ struct Job<'a> {
     artifacts: Vec<RenderedFile>,
     outcome: Option<Result<DoneMessage, RenderFailure>>,
     ending: Option<String>,
+    guest: Option<Arc<Guest>>,
     disk_free_bytes: Option<u64>,
     over: bool,
 }
@@ -114,8 +116,13 @@ pub(super) async fn run(
     request: &RenderRequest,
     events: &EventSender,
     remains: &mut Option<Remains>,
+    guest: Option<Arc<Guest>>,
 ) -> Gone {
-    let name = unique("render");
+    let name = unique(if request.job_id == local::VERIFY {
+        "verify"
+    } else {
+        "render"
+    });
     let folder = format!(
         "{}/jobs/{}-{}-{name}",
         config.folder, request.job_id, request.attempt
@@ -133,6 +140,7 @@ pub(super) async fn run(
         artifacts: Vec::new(),
         outcome: None,
         ending: None,
+        guest,
         disk_free_bytes: None,
         over: false,
     };
@@ -326,6 +334,7 @@ impl Job<'_> {
             sha256,
             md5,
             fetched: Arc::new(OnceCell::new()),
+            _guest: self.guest.clone(),
         })))
     }
 

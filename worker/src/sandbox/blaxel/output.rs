@@ -17,6 +17,7 @@ use super::data::ProcessSpec;
 use super::error::{ApiError, Kind};
 use super::follow::Follower;
 use super::place::{Opened, quoted, unique};
+use super::tenancy::Guest;
 
 /// Who sends results to the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -51,6 +52,8 @@ pub struct RemoteFile {
     /// Its MD5.
     pub md5: [u8; 16],
     pub(super) fetched: Arc<OnceCell<Arc<File>>>,
+    /// Until it is stored its tenant is in the sandbox, and nobody cleans there.
+    pub(super) _guest: Option<Arc<Guest>>,
 }
 
 /// What came of sending a file from inside.

@@ -390,7 +390,8 @@ impl Place {
     }
 }
 
-fn is_loopback(url: &Url) -> bool {
+/// Whether an address is on this machine: only there a key may go over plain http.
+pub(crate) fn is_loopback(url: &Url) -> bool {
     matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"))
 }
 
