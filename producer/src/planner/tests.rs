@@ -222,3 +222,12 @@ fn a_plan_can_always_be_rendered_and_is_found_quickly() {
     );
     assert!(median < std::time::Duration::from_millis(50), "{median:?}");
 }
+
+#[test]
+fn a_prompt_of_many_numbers_around_a_sign_is_planned_soon() {
+    let prompt = format!("{}* = {}", "1 ".repeat(499), "1 ".repeat(498));
+    let began = std::time::Instant::now();
+    let _ = plan(&prompt, None);
+    // Each pair of a beginning and an end was parsed once: a hundred thousand formulas.
+    assert!(began.elapsed() < std::time::Duration::from_secs(4));
+}

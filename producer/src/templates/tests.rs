@@ -184,3 +184,13 @@ fn an_unknown_template_is_told_with_the_nearest() {
     let error = find("function-plots").err().expect("there is none");
     assert!(error.contains("did you mean \"function-plot\""), "{error}");
 }
+
+#[test]
+fn a_million_wrong_values_are_one_error() {
+    let template = find("title-card").ok().expect("it is there");
+    let captions = vec![json!(0); 1_000_000];
+    let params = map(json!({"title": "T", "captions": captions}));
+    let errors = resolve(template, &params, "/p").expect_err("it is too much");
+    assert_eq!(errors.len(), 1);
+    assert!(errors[0].detail.contains("4000 values"), "{errors:?}");
+}

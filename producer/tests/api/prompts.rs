@@ -173,3 +173,14 @@ async fn the_prototypes_call_gives_a_job_with_its_id_and_later_its_result() {
         );
     }
 }
+
+#[tokio::test]
+async fn what_a_prompt_says_of_the_output_must_go_with_what_the_body_says() {
+    let api = Api::start().await;
+    let body = json!({
+        "input": {"kind": "prompt", "prompt": "plot x^2 as mp4"},
+        "output": {"format": "webm", "transparent": true}
+    });
+    let refused = problem(api.post("/v1/jobs", &body).await, 422, "invalid-params").await;
+    assert!(!refused.errors.is_empty(), "{refused:?}");
+}

@@ -304,3 +304,15 @@ proptest! {
         let _ = parse_equation(&text, &["x"]);
     }
 }
+
+#[test]
+fn printing_takes_no_longer_for_each_level_of_signs() {
+    let inner = vec!["x"; 55].join("+");
+    let text = format!("{}{inner}{}", "x--(".repeat(15), ")".repeat(15));
+    let expr = parse(&text, &["x"]).expect("it is within the bounds");
+    // Printed twice at each level it had two million pieces.
+    let began = std::time::Instant::now();
+    let printed = expr.to_string();
+    assert!(began.elapsed() < std::time::Duration::from_secs(1));
+    assert_eq!(parse(&printed, &["x"]).as_ref(), Ok(&expr));
+}
