@@ -46,9 +46,7 @@ fn jobs(all: bool) -> Vec<Value> {
 fn templates_render_with_their_fixtures_without_a_warning() {
     let all = std::env::var_os("MANIMQ_SOAK_TEMPLATES").is_some();
     let jobs = jobs(all);
-    let python = std::env::var_os("MANIMQ_PYTHON_ENV")
-        .map_or_else(|| workspace().join(".manimq/python"), PathBuf::from)
-        .join("bin/python");
+    let python = manimq_shared::testing::python_env().join("bin/python");
     let mut input = tempfile::tempfile().expect("a file");
     for job in &jobs {
         writeln!(input, "{job}").expect("it is written");

@@ -19,8 +19,28 @@ pub use sentinel::SentinelSet;
 pub use server::RedisServer;
 pub use topology::Redis;
 
+use std::path::{Path, PathBuf};
+
 use crate::ids::WorkerId;
 use crate::queue::WorkerInfo;
+
+/// The Python environment with Manim: `MANIMQ_PYTHON_ENV`, or what `deploy/setup` made in this checkout.
+///
+/// # Panics
+/// If it is not there.
+#[must_use]
+pub fn python_env() -> PathBuf {
+    let path = std::env::var_os("MANIMQ_PYTHON_ENV").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../.manimq/python"),
+        PathBuf::from,
+    );
+    assert!(
+        path.join("bin/manim").exists(),
+        "there is no Python environment with Manim at {}: run deploy/setup, or set MANIMQ_PYTHON_ENV",
+        path.display()
+    );
+    path
+}
 
 /// What a worker of a test says of itself: all its slots are ready, and no result of it is reused.
 #[must_use]

@@ -8,6 +8,7 @@ use manimq_shared::api::JobView;
 use manimq_shared::ids::JobId;
 use manimq_shared::queue::Queue;
 use manimq_shared::testing::RedisServer;
+pub use manimq_shared::testing::python_env;
 
 /// Longest wait for anything that renders.
 const LIMIT: Duration = Duration::from_secs(180);
@@ -52,18 +53,6 @@ fn workspace() -> PathBuf {
         .parent()
         .unwrap()
         .to_owned()
-}
-
-/// The Python environment that `deploy/setup` makes.
-pub fn python_env() -> PathBuf {
-    let env = std::env::var_os("MANIMQ_PYTHON_ENV")
-        .map_or_else(|| workspace().join(".manimq/python"), PathBuf::from);
-    assert!(
-        env.join("bin/manim").exists(),
-        "no Manim in {}: run deploy/setup",
-        env.display()
-    );
-    env
 }
 
 /// A program of this workspace, built with the tests.

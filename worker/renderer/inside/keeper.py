@@ -42,25 +42,6 @@ JOB_AGE_MAX_S = 3 * 3600.0
 """A job's folder that is older was left by a worker that died."""
 USERS = 4096
 MESSAGE_BYTES_MAX = 128 * 1024
-SYSTEM_PATHS = (
-    "/etc/fonts",
-    "/etc/ld.so.cache",
-    "/etc/texmf",
-    "/etc/alternatives",
-    "/var/lib/texmf",
-    "/var/cache/fontconfig",
-)
-"""As ``SYSTEM_PATHS`` in ``launch.rs``."""
-ENVIRONMENT = {
-    "PATH": "/usr/local/bin:/usr/bin:/bin",
-    "HOME": "/nonexistent",
-    "LANG": "C.UTF-8",
-    "OPENBLAS_NUM_THREADS": "1",
-    "OMP_NUM_THREADS": "1",
-    "MALLOC_ARENA_MAX": "2",
-    "COLUMNS": "100",
-}
-"""As ``ENVIRONMENT`` in ``launch.rs``."""
 
 
 class Unusable(Exception):
@@ -168,13 +149,15 @@ class Keeper:
         prefix = os.path.realpath(sys.prefix)
         python = f"{prefix}/bin/python3" if os.path.exists(f"{prefix}/bin/python3") else sys.executable
         command = [python, "-I", "-B", f"{_RENDERER}/main.py", *map(str, inherited), "", "container", self._area]
-        command += [prefix, _RENDERER, *SYSTEM_PATHS]
+        with open(f"{_RENDERER}/system.json", encoding="utf-8") as file:
+            system = json.load(file)  # of launch.rs, by way of bundle.rs
+        command += [prefix, _RENDERER, *system["paths"]]
         keeper = os.getpid()
         self._zygote = os.fork()
         if self._zygote == 0:
             try:
                 self._become(inherited, filters["outer"], keeper)
-                os.execve(python, command, {**ENVIRONMENT, "TMPDIR": self._area})
+                os.execve(python, command, {**system["environment"], "TMPDIR": self._area})
             except BaseException as error:  # noqa: BLE001 - the last words of a child
                 os.write(2, f"the renderer does not start: {error}\n".encode())
             finally:

@@ -20,6 +20,7 @@ mod area;
 mod bare;
 mod cgroup;
 mod filters;
+mod folders;
 mod launch;
 pub(super) mod logs;
 pub(super) mod wire;
@@ -34,6 +35,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::unix::pipe;
 
+pub(super) use self::launch::{ENVIRONMENT, SYSTEM_PATHS};
 use self::launch::{LaunchSpec, Means, SlotProcess};
 use self::logs::LogText;
 use self::wire::ZygoteMessage;
@@ -54,6 +56,8 @@ const GUARD_MARGIN: Duration = Duration::from_secs(40);
 const WALL_MAX: Duration = Duration::from_secs(24 * 3600);
 /// From `cancel` to the end of the guard.
 const INTERRUPT_TIMEOUT: Duration = Duration::from_secs(5);
+/// From the end of a job to its folder removed: as many files as its limits allow, on a slow disk.
+const CLEANING_TIMEOUT: Duration = Duration::from_secs(30);
 /// Whole of [`Sandbox::verify`].
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest scene that is passed on. The API refuses far smaller ones.
@@ -183,7 +187,7 @@ impl Slot {
                 while channel.receive().await?.is_some() {}
                 io::Result::Ok(())
             };
-            tokio::time::timeout(INTERRUPT_TIMEOUT, gone)
+            tokio::time::timeout(CLEANING_TIMEOUT, gone)
                 .await
                 .unwrap_or_else(|late| Err(late.into()))?;
             // Almost always nothing: the guard has taken its folder away.
@@ -925,7 +929,7 @@ impl Job {
                         self.answers.clear();
                     }
                 }
-                _ = tick.tick() => self.publish(events),
+                _ = tick.tick() => self.text.offer(&mut self.progress, events),
                 () = request.stop.cancelled(), if self.ending.is_none() => {
                     self.end(Ending::Interrupted, &mut deadline).await?;
                 }
@@ -1000,7 +1004,7 @@ impl Job {
             }
             GuardMessage::Progress(progress) => {
                 self.progress = Some(RenderEvent::Progress(progress));
-                self.publish(events);
+                self.text.offer(&mut self.progress, events);
             }
             GuardMessage::Artifact(artifact) => {
                 let fd = fds
@@ -1039,21 +1043,6 @@ impl Job {
         Ok(())
     }
 
-    /// Passes on what there is room for.
-    fn publish(&mut self, events: &EventSender) {
-        if let Some(progress) = self.progress.take() {
-            self.progress = events.offer(progress);
-        }
-        while let Some((text, truncated)) = self.text.take(false) {
-            if let Some(RenderEvent::Log { text, .. }) =
-                events.offer(RenderEvent::Log { text, truncated })
-            {
-                self.text.put_back(text);
-                break;
-            }
-        }
-    }
-
     /// Passes on what is left: the job is dead, so the pipe ends.
     async fn publish_last(&mut self, events: &EventSender, chunk: &mut [u8]) {
         while self.log_open {
@@ -1062,15 +1051,7 @@ impl Job {
                 Ok(_) | Err(_) => self.log_ended(),
             }
         }
-        if let Some(progress) = self.progress.take() {
-            events.last(progress).await;
-        }
-        let give_up = Instant::now() + Duration::from_secs(2);
-        while let Some((text, truncated)) = self.text.take(true) {
-            if Instant::now() < give_up {
-                events.last(RenderEvent::Log { text, truncated }).await;
-            }
-        }
+        self.text.offer_last(&mut self.progress, events).await;
     }
 
     fn verdict(&mut self, request: &RenderRequest) -> Result<Rendered, RenderError> {

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::faults::{Fault, Faults, What};
 use crate::processes::Processes;
 
-pub const KEY: &str = "bl_test0123456789abcdef0123456789";
+pub const KEY: &str = "counterpart-takes-this-word";
 pub const WORKSPACE: &str = "acme";
 /// What the edge lets pass.
 const BODY_BYTES_MAX: usize = 5_300_000;

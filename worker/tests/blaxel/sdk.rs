@@ -1,14 +1,19 @@
 //! The vendor's own SDK for Python against the counterpart: an independent look at its shape.
 
+use std::path::Path;
 use std::process::Stdio;
 
 use crate::cloud::{KEY, WORKSPACE};
 use crate::support::*;
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "wants the vendor's SDK (96 MB with what it needs): MANIMQ_BLAXEL_SDK=…/bin/python of an environment with blaxel==0.4.24"]
 async fn the_vendors_sdk_gets_what_it_expects_from_the_counterpart() {
-    let python = std::env::var("MANIMQ_BLAXEL_SDK").expect("MANIMQ_BLAXEL_SDK names its Python");
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.manimq/check/bin/python");
+    assert!(
+        python.exists(),
+        "no {}: run deploy/test, which makes it",
+        python.display()
+    );
     let site = Site::new().await;
     let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/blaxel/sdk.py");
     let folder = site.machine.folder.join("sdk");

@@ -1,11 +1,12 @@
 //! What the tests share: a place in the counterpart, requests, waiting for a state.
 
 use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+pub use manimq_shared::testing::python_env;
 use manimq_worker::sandbox::blaxel::BlaxelSandbox;
 use manimq_worker::sandbox::blaxel::data::Data;
 use manimq_worker::sandbox::blaxel::http::{Account, ApiKey};
@@ -22,19 +23,6 @@ use tokio_util::sync::CancellationToken;
 use crate::cloud::{Cloud, KEY, Machine, WORKSPACE};
 
 pub const NAME: &str = "manim-sb";
-
-pub fn python_env() -> PathBuf {
-    let path = std::env::var_os("MANIMQ_PYTHON_ENV").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../.manimq/python"),
-        PathBuf::from,
-    );
-    assert!(
-        path.join("bin/python3").exists(),
-        "there is no Python environment with Manim at {}: run deploy/setup, or set MANIMQ_PYTHON_ENV",
-        path.display()
-    );
-    path
-}
 
 pub fn account() -> Account {
     let key = ApiKey::new(KEY).expect("a key");

@@ -49,7 +49,7 @@ async fn verify_goes_through_everything_and_its_status_tells() {
     for line in [
         "✓ image configured: sandbox/manim:latest\n",
         "✓ sandbox name: manim-sb\n",
-        "✓ key: bl_test0… (BLAXEL_API_KEY)\n",
+        "✓ key: counterp… (BLAXEL_API_KEY)\n",
         "✓ control plane reachable: ",
         "✓ sandbox 'manim-sb': DEPLOYED",
         "✓ wake-up: ",
@@ -105,7 +105,7 @@ async fn verify_says_what_is_wrong_and_what_to_do() {
             "BL_API_KEY",
         ),
         (
-            ("BLAXEL_API_KEY", "bl_wrong_wrong_wrong_wrong"),
+            ("BLAXEL_API_KEY", "a-word-that-is-not-taken"),
             "✗ control plane: ",
             "Authentication required",
             "BLAXEL_API_KEY",

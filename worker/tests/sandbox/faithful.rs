@@ -381,16 +381,6 @@ fn random_numbers_of_module_level_differ_from_job_to_job() {
     );
 }
 
-fn log_of(events: &[RenderEvent]) -> String {
-    events
-        .iter()
-        .filter_map(|event| match event {
-            RenderEvent::Log { text, .. } => Some(text.as_str()),
-            RenderEvent::Started | RenderEvent::Progress(_) => None,
-        })
-        .collect()
-}
-
 #[test]
 fn progress_comes_while_it_renders_and_ends_with_all_frames() {
     let mut request = constructing(

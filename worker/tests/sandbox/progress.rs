@@ -42,16 +42,6 @@ fn progress_of(events: &[RenderEvent]) -> Vec<Progress> {
         .collect()
 }
 
-fn log_of(events: &[RenderEvent]) -> String {
-    events
-        .iter()
-        .filter_map(|event| match event {
-            RenderEvent::Log { text, .. } => Some(text.as_str()),
-            RenderEvent::Started | RenderEvent::Progress(_) => None,
-        })
-        .collect()
-}
-
 /// Renders, and checks what holds for every progress there is. Returns the
 /// messages that had totals while frames were still drawn.
 fn rendered_with_progress(request: RenderRequest) -> (Rendered, Vec<Progress>, Vec<RenderEvent>) {

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+pub use manimq_shared::testing::python_env;
 use manimq_worker::sandbox::local::{Level, LocalConfig, LocalSandbox};
 use manimq_worker::sandbox::{
     Encoder, EventSender, FailureClass, Limits, OutputSpec, RenderError, RenderEvent,
@@ -23,19 +24,6 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
     static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
     let runtime = RUNTIME.get_or_init(|| tokio::runtime::Runtime::new().expect("a runtime"));
     runtime.block_on(future)
-}
-
-pub fn python_env() -> PathBuf {
-    let path = std::env::var_os("MANIMQ_PYTHON_ENV").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../.manimq/python"),
-        PathBuf::from,
-    );
-    assert!(
-        path.join("bin/python3").exists(),
-        "there is no Python environment with Manim at {}: run deploy/setup, or set MANIMQ_PYTHON_ENV",
-        path.display()
-    );
-    path
 }
 
 pub fn renderer_dir() -> PathBuf {
@@ -440,4 +428,15 @@ pub fn eventually(what: &str, mut reached: impl FnMut() -> bool) {
 /// A figure for whoever reads the test's output.
 pub fn tell(what: &str) {
     let _ = writeln!(std::io::stderr(), "figure: {what}");
+}
+
+/// The text of a render's log.
+pub fn log_of(events: &[RenderEvent]) -> String {
+    events
+        .iter()
+        .filter_map(|event| match event {
+            RenderEvent::Log { text, .. } => Some(text.as_str()),
+            RenderEvent::Started | RenderEvent::Progress(_) => None,
+        })
+        .collect()
 }

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
-use crate::sandbox::local::container_filters;
+use crate::sandbox::local::{ENVIRONMENT, SYSTEM_PATHS, container_filters};
 
 /// The file that says that a folder holds all of it.
 pub(super) const COMPLETE: &str = "complete";
@@ -36,6 +36,9 @@ impl Bundle {
         for (name, program) in container_filters() {
             files.insert(format!("filters/{name}.b64"), STANDARD.encode(program));
         }
+        let environment: BTreeMap<_, _> = ENVIRONMENT.iter().copied().collect();
+        let system = serde_json::json!({"paths": SYSTEM_PATHS, "environment": environment});
+        files.insert("system.json".to_owned(), system.to_string());
         let mut hasher = Sha256::new();
         for (path, text) in &files {
             hasher.update((path.len() as u64).to_le_bytes());

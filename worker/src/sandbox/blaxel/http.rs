@@ -339,21 +339,18 @@ mod tests {
     use super::*;
 
     fn account() -> Account {
-        let key = ApiKey::new("bl_secretsecretsecretsecret").expect("a key");
+        let key = ApiKey::new("no-key-but-a-word-for-tests").expect("a key");
         Account::new(&key, Some("acme"), NonZeroU32::MIN, None).expect("an account")
     }
 
     #[test]
     fn a_key_is_never_shown_whole() {
-        let key = ApiKey::new(" bl_0123456789abcdef0123456789 ").expect("a key");
-        assert_eq!(key.shown(), "bl_01234…");
+        let key = ApiKey::new(" another-word-for-tests ").expect("a key");
+        assert_eq!(key.shown(), "another…");
         assert_eq!(ApiKey::new("abcdef").expect("a key").shown(), "ab…");
         assert!(ApiKey::new("  ").is_none());
         let shown = format!("{:?} {:?}", key, account());
-        assert!(
-            !shown.contains("9abcdef") && !shown.contains("secretsecret"),
-            "{shown}"
-        );
+        assert!(!shown.contains("word"), "{shown}");
     }
 
     #[test]

@@ -244,7 +244,7 @@ impl Job<'_> {
                     }
                     Err(error) => return Err(lost(format!("its words do not arrive: {error}"))),
                 },
-                _ = tick.tick() => self.publish(events),
+                _ = tick.tick() => self.text.offer(&mut self.progress, events),
                 () = stop.cancelled(), if !stopping => {
                     stopping = true;
                     deadline = Instant::now() + INTERRUPT_TIMEOUT;
@@ -257,7 +257,7 @@ impl Job<'_> {
                 }
             }
         }
-        self.publish_last(events).await;
+        self.text.offer_last(&mut self.progress, events).await;
         if stopping {
             return Err(RenderError::Interrupted);
         }
@@ -271,7 +271,7 @@ impl Job<'_> {
             }
             Said::Progress(progress) => {
                 self.progress = Some(RenderEvent::Progress(progress));
-                self.publish(events);
+                self.text.offer(&mut self.progress, events);
             }
             Said::Text { bytes } => self.text.push(&STANDARD.decode(bytes).unwrap_or_default()),
             Said::Artifact(artifact) => {
@@ -336,33 +336,6 @@ impl Job<'_> {
             fetched: Arc::new(OnceCell::new()),
             _guest: self.guest.clone(),
         })))
-    }
-
-    /// Passes on what there is room for.
-    fn publish(&mut self, events: &EventSender) {
-        if let Some(progress) = self.progress.take() {
-            self.progress = events.offer(progress);
-        }
-        while let Some((text, truncated)) = self.text.take(false) {
-            if let Some(RenderEvent::Log { text, .. }) =
-                events.offer(RenderEvent::Log { text, truncated })
-            {
-                self.text.put_back(text);
-                break;
-            }
-        }
-    }
-
-    async fn publish_last(&mut self, events: &EventSender) {
-        if let Some(progress) = self.progress.take() {
-            events.last(progress).await;
-        }
-        let give_up = Instant::now() + Duration::from_secs(2);
-        while let Some((text, truncated)) = self.text.take(true) {
-            if Instant::now() < give_up {
-                events.last(RenderEvent::Log { text, truncated }).await;
-            }
-        }
     }
 
     fn verdict(&mut self) -> Result<Rendered, RenderError> {

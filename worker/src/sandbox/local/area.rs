@@ -14,6 +14,8 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
+use super::folders::remove;
+
 const PREFIX: &str = "manimq-slot-";
 /// An area is made first and locked a moment later: one that young is left alone.
 const YOUNG: Duration = Duration::from_secs(60);
@@ -80,14 +82,6 @@ fn unused(parent: &Path) -> io::Result<PathBuf> {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
-    }
-}
-
-/// Follows no link, whoever could write there. A folder that its owner closed is opened first.
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
     }
 }
 

@@ -40,7 +40,7 @@ const RENDERER_INSIDE: &str = "/opt/sbx";
 
 /// Single files and folders of the system that a scene or LaTeX reads. Never
 /// `/etc` as a whole, and those that are not installed are left out.
-pub(super) const SYSTEM_PATHS: &[&str] = &[
+pub(in crate::sandbox) const SYSTEM_PATHS: &[&str] = &[
     "/etc/fonts",
     "/etc/ld.so.cache",
     "/etc/texmf",
@@ -61,7 +61,7 @@ const DEVICES: &[&str] = &[
 ];
 
 /// All of a zygote's environment.
-pub(super) const ENVIRONMENT: &[(&str, &str)] = &[
+pub(in crate::sandbox) const ENVIRONMENT: &[(&str, &str)] = &[
     ("PATH", "/usr/local/bin:/usr/bin:/bin"),
     ("HOME", "/nonexistent"),
     ("LANG", "C.UTF-8"),

@@ -1,9 +1,17 @@
 //! A scene's own output: bounded, decoded, made harmless.
 
 use std::fmt::Write as _;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::sandbox::{EventSender, RenderEvent};
 
 /// Text that is kept of one render.
 pub(super) const KEPT_BYTES_MAX: usize = 1024 * 1024;
+
+/// How long a listener is waited for at the end.
+const LAST_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// Text in one event.
 const PIECE_BYTES_MAX: usize = 16 * 1024;
@@ -25,6 +33,42 @@ pub(in crate::sandbox) struct LogText {
 }
 
 impl LogText {
+    /// Passes on what there is room for; the rest waits for the next time.
+    pub(in crate::sandbox) fn offer(
+        &mut self,
+        progress: &mut Option<RenderEvent>,
+        events: &EventSender,
+    ) {
+        if let Some(latest) = progress.take() {
+            *progress = events.offer(latest);
+        }
+        while let Some((text, truncated)) = self.take(false) {
+            if let Some(RenderEvent::Log { text, .. }) =
+                events.offer(RenderEvent::Log { text, truncated })
+            {
+                self.put_back(text);
+                break;
+            }
+        }
+    }
+
+    /// Passes on all that is left, for a bounded time.
+    pub(in crate::sandbox) async fn offer_last(
+        &mut self,
+        progress: &mut Option<RenderEvent>,
+        events: &EventSender,
+    ) {
+        if let Some(latest) = progress.take() {
+            events.last(latest).await;
+        }
+        let give_up = Instant::now() + LAST_TIME_MAX;
+        while let Some((text, truncated)) = self.take(true) {
+            if Instant::now() < give_up {
+                events.last(RenderEvent::Log { text, truncated }).await;
+            }
+        }
+    }
+
     /// Takes what was read from the pipe.
     pub(in crate::sandbox) fn push(&mut self, bytes: &[u8]) {
         self.read_bytes += bytes.len() as u64;
