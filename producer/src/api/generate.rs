@@ -85,13 +85,14 @@ pub(super) async fn generate(
         metadata: std::collections::BTreeMap::new(),
         input: JobInput::Prompt {
             fallback: Some(Fallback::Explainer),
+            code: None,
             prompt: body.prompt,
         },
     };
     let key = jobs::idempotency_key(&headers)?;
     // A key that a client can send has no space: this route has keys of its own kind.
     let idempotency = key.map(|key| (format!("generate {key}"), jobs::fingerprint(&request)));
-    let resolved = check::request(&app, &caller, &mut request)
+    let resolved = check::request(&app, &caller, &mut request, true)
         .await
         .map_err(of_this_body)?;
     let payload = JobPayload {

@@ -84,7 +84,7 @@ pub(super) async fn submit(
     let idempotency = idempotency_key(&headers)?;
     // Of the body as it was understood: spaces, the order of fields and defaults do not matter.
     let idempotency = idempotency.map(|key| (key, fingerprint(&request)));
-    let resolved = check::request(&app, &caller, &mut request).await?;
+    let resolved = check::request(&app, &caller, &mut request, true).await?;
     assets::secure(&app, &tenant, &request, contents).await?;
     let payload = JobPayload {
         traceparent: traceparent(&headers),
