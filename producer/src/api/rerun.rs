@@ -79,11 +79,14 @@ pub(super) async fn rerun(
             Some(check::planned(&template.id, params)?)
         }
         _ if change.repair => {
+            // A job has one repair, whoever asks for it and however often.
+            idempotency = Some((format!("repair {id}"), String::new()));
+            if let Some(before) = admit::earlier(&app, &tenant, idempotency.as_ref()).await? {
+                return jobs::answered(&app, &tenant, before, &headers).await;
+            }
             let error = earlier.result.and_then(|result| result.error);
             let mended = repair(&app, &caller, &mut request, by_model, error).await?;
             by_model = Some(mended);
-            // A job has one repair, whoever asks for it and however often.
-            idempotency = Some((format!("repair {id}"), String::new()));
             None
         }
         _ => check::request(&app, &caller, &mut request, true).await?,

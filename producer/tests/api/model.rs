@@ -447,8 +447,7 @@ async fn a_scene_that_failed_is_mended_three_times_at_most_and_once_each() {
             said.contains(&format!("Leef{round}")) && said.contains(UNCLEAR),
             "{said}"
         );
-        // Who asks again gets the same job.
-        endpoint.then([code(SCENE)]);
+        // Who asks again gets the same job, and the model is not asked.
         let same: Value = api.post(&path(&made), &repair).await.json().await.unwrap();
         assert_eq!(same["id"], next["id"]);
         made = next;
@@ -468,6 +467,41 @@ async fn a_scene_that_failed_is_mended_three_times_at_most_and_once_each() {
         .post(&format!("/v1/jobs/{}/rerun", own.id), &repair)
         .await;
     problem(answer, 409, "conflict").await;
+}
+
+#[tokio::test]
+async fn a_repeated_submit_gets_its_job_and_asks_the_model_nothing() {
+    let endpoint = Endpoint::start([chosen(&[]), code(SCENE)]).await;
+    let api = api(&endpoint, &[]).await;
+    let submit = async |path: &str, body: &Value| {
+        let request = api.request(reqwest::Method::POST, path).json(body);
+        let request = request.header("idempotency-key", "lesson-7");
+        request.send().await.unwrap()
+    };
+    let first = submit("/v1/jobs", &job(UNCLEAR)).await;
+    assert_eq!(first.status(), StatusCode::ACCEPTED);
+    let first: Value = first.json().await.unwrap();
+    let again = submit("/v1/jobs", &job(UNCLEAR)).await;
+    assert_eq!(again.headers()["idempotency-replayed"], "true");
+    let again: Value = again.json().await.unwrap();
+    assert_eq!(again["id"], first["id"]);
+    let other = submit("/v1/jobs", &job("something else")).await;
+    problem(other, 422, "idempotency-key-reused").await;
+    assert_eq!(endpoint.asked().len(), 2);
+    endpoint.then([chosen(&["title-card"]), filled(json!([{"title": "T"}]))]);
+    let body = json!({"prompt": UNCLEAR});
+    let first: Value = submit("/api/manim/generate", &body)
+        .await
+        .json()
+        .await
+        .unwrap();
+    let again: Value = submit("/api/manim/generate", &body)
+        .await
+        .json()
+        .await
+        .unwrap();
+    assert_eq!(again["jobId"], first["jobId"]);
+    assert_eq!(endpoint.asked().len(), 4);
 }
 
 #[tokio::test]

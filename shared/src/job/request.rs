@@ -224,6 +224,12 @@ impl JobInput {
         }
     }
 
+    /// Whether it is a sentence, of which is still to be made what is rendered.
+    #[must_use]
+    pub const fn is_prompt(&self) -> bool {
+        matches!(self, Self::Prompt { .. })
+    }
+
     /// The source, if it is code.
     #[must_use]
     pub fn source(&self) -> Option<&str> {
