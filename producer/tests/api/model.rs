@@ -399,7 +399,7 @@ async fn who_may_not_send_code_gets_none_however_it_is_asked_for() {
     let tenant = "barred".parse().unwrap();
     api.queue.set_quotas(&tenant, &quotas).await.unwrap();
     let mut first = job(UNCLEAR);
-    first["input"]["code"] = json!("first");
+    first["input"]["code"] = json!("prefer");
     for (key, refusal) in [(&weak, "capability-missing"), (&barred, "not-allowed")] {
         endpoint.then([chosen(&[])]);
         let answer = post(&api, "/v1/jobs", key, &job(UNCLEAR)).await;
@@ -534,7 +534,7 @@ async fn a_repeated_submit_gets_its_job_and_asks_the_model_nothing() {
 async fn without_a_model_a_prompt_that_wants_code_says_what_is_missing() {
     let api = Api::start().await;
     let mut first = job(UNCLEAR);
-    first["input"]["code"] = json!("first");
+    first["input"]["code"] = json!("prefer");
     let refused = problem(api.post("/v1/jobs", &first).await, 422, "invalid-params").await;
     assert_eq!(refused.errors[0].pointer, "/input/code");
     assert!(refused.detail.contains("MANIMQ_LLM_URL"));
