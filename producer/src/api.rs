@@ -35,6 +35,7 @@ mod openapi;
 mod page;
 mod plan;
 pub mod problem;
+mod query;
 mod rerun;
 mod submission;
 mod templates;
