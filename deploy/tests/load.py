@@ -138,7 +138,8 @@ class Load:
     def drained(self):
         """An operator lets the worker rest for a moment."""
         self.stack.admin("drain", "--all")
-        until(lambda: self.stack.ask("query", query='manimq_fleet_slots{state="draining"} > 0')["result"], "slots drain")
+        for drains in 'manimq_fleet_slots{state="draining"} > 0', "manimq_worker_draining_timestamp_seconds > 0":
+            until(lambda: self.stack.ask("query", query=drains)["result"], drains)
         self.stack.admin("drain", "--all", "--undo")
 
     def held(self):

@@ -295,8 +295,8 @@ class Stack:
         return answer["data"]
 
     def over_time(self, expr: str) -> list[dict]:
-        """The series of an expression since the start, by steps of two seconds."""
-        return self.ask("query_range", query=expr, start=self.began, end=time.time(), step=2)["result"]
+        """The series of an expression since the start, scrape by scrape."""
+        return self.ask("query_range", query=expr, start=self.began, end=time.time(), step=SCRAPE_S)["result"]
 
     def alerts(self) -> set[str]:
         """Which alerts fire now."""

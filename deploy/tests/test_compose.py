@@ -46,10 +46,10 @@ class Validators(unittest.TestCase):
     def test_the_compose_file_has_no_known_weakness(self):
         status, output = run("compose-lint", "--format", "json", DEPLOY / "compose.yaml")
         self.assertEqual(status, 0, output)
-        found = set(re.findall(r"\bCL-\d+", output))
         # Our own images have no digest before they are built.
-        self.assertLessEqual(found, {"CL-0019"}, output)
-        self.assertFalse(re.findall(r"CL-0019[^}]*sha256", output), output)
+        ours = {("CL-0019", name) for name, service in SERVICES.items() if service["image"].startswith("manimq")}
+        found = {(one["rule_id"], one["service"]) for one in json.loads(output)["findings"]}
+        self.assertLessEqual(found, ours, output)
 
     def test_the_dockerfiles_have_no_known_weakness(self):
         self.assertEqual(len(DOCKERFILES), 2)
@@ -247,7 +247,8 @@ class ReadOnly(unittest.TestCase):
         said = done.stdout + done.stderr
         self.assertEqual(done.returncode, 0, said)
         self.assertIn("container", said)
-        self.assertNotIn("Read-only", said)
+        # It looks whether it may make control groups, which it may not.
+        self.assertNotIn("Read-only", re.sub(".*control groups: not used.*", "", said))
 
 
 class Secrets(unittest.TestCase):

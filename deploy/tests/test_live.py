@@ -139,8 +139,9 @@ class Live(unittest.TestCase):
                     words.append("--once")
                 if words[0].startswith("manimq"):
                     words[0] = PROGRAMS / words[0]
-                done = self.stack.run(words, REDIS_URL=url, MANIMQ_SERVER=self.stack.api, MANIMQ_API_KEY=self.stack.key,
-                                      MANIMQ_DATA_DIR=str(self.stack.work / "data"), **worker)
+                # Files are looked at where the API's settings are, all else with the operator's.
+                settings = self.stack.settings["api"] if "storage" in command else {"REDIS_URL": url, "MANIMQ_API_KEY": self.stack.key}
+                done = self.stack.run(words, MANIMQ_SERVER=self.stack.api, MANIMQ_DATA_DIR=str(self.stack.work / "data"), **worker, **settings)
                 said = done.stdout + done.stderr
                 self.assertEqual(done.returncode, 0, said)
                 self.assertNotRegex(said, "NOPERM|^ERR", said)

@@ -36,9 +36,10 @@ tenant = Dashboard(
     ),
     rows=[
         Row("Now", [
-            stat("Running", "Jobs of the tenant that hold a slot.", "short", [Target(f"max({RUNNING})")], width=6),
+            stat("Running", "Jobs of the tenant that hold a slot.", "short", [Target(f"max({RUNNING})")], width=6,
+                 no_value="0"),
             stat("Waiting", "Jobs of the tenant that wait for a slot or a time.", "short", [Target(f"max({WAITING})")],
-                 width=6),
+                 width=6, no_value="0"),
             stat("Share of running jobs", "Of all jobs that run now.", "percentunit",
                  [Target(f"max({RUNNING}) / (sum(max by (tenant) ({fleet('manimq_tenant_jobs_running')})) > 0)")], width=6,
                  no_value="nothing runs"),
@@ -62,7 +63,8 @@ tenant = Dashboard(
             graph("Used of each quota", "Part of what the tenant may: at 100 % the next submit is refused, and at 100 % of "
                   "running_jobs the next job waits.", "percentunit", [Target(f"{USED} / ({LIMIT} > 0)", "{{policy}}")],
                   maximum=1, width=14),
-            table("Quotas now", "In the unit of each: jobs, or seconds of rendering. `manimq admin tenants set` changes them.",
+            table("Quotas now", "In the unit of each: jobs, or seconds of rendering. Told while the tenant has jobs, or always "
+                  "if it is listed. `manimq admin tenants set` changes them.",
                   "short", [("Used", USED), ("Limit", LIMIT)], sort="Used", width=10),
         ]),
         Row("What came of its jobs", [
@@ -81,7 +83,7 @@ tenant = Dashboard(
                    ("Submit to end", per_job("manimq_tenant_submit_to_end_seconds_total"))], sort="Submit to end", width=14),
             stat("Slots it uses", "Mean number of slots at work for the tenant in the chosen time.", "none",
                  [Target(f"sum(rate({sel('manimq_tenant_slot_seconds_total', tenant='$tenant')}[$__rate_interval]))")], width=10,
-                 decimals=2),
+                 decimals=2, no_value="0"),
         ]),
         Row("All tenants together, to compare with", [
             graph("Pick-up, p95", "From submit to claim, by lane.", "s",
