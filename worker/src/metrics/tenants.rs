@@ -97,7 +97,10 @@ mod tests {
             assert_eq!(family.get_metric().len(), 11, "{}", family.name());
         }
         let sum = |family: &prometheus::proto::MetricFamily| {
-            let values = family.get_metric().iter().map(|m| m.get_counter().get_value());
+            let values = family
+                .get_metric()
+                .iter()
+                .map(|m| m.get_counter().get_value());
             values.sum::<f64>()
         };
         let sums: Vec<f64> = families.iter().map(sum).collect();
