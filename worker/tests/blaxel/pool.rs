@@ -137,14 +137,7 @@ impl Bench {
         .expect("a request");
         let job = NewJob {
             id: JobId::generate(&TenantId::default()),
-            payload: JobPayload {
-                request,
-                parent: None,
-                template: None,
-                planned: None,
-                params: None,
-                traceparent: None,
-            },
+            payload: JobPayload::from(request),
             delay: Duration::ZERO,
             idempotency: None,
             render: None,
