@@ -35,6 +35,7 @@ mod openapi;
 mod page;
 mod plan;
 pub mod problem;
+mod query;
 mod rerun;
 mod submission;
 mod templates;
@@ -76,7 +77,7 @@ pub use self::openapi::document;
 use self::problem::{ApiError, Kind, PROBLEM_JSON, Unfinished};
 pub(crate) use self::webhooks::body as webhook_body;
 use crate::llm::Llm;
-use crate::metrics::{Metrics, Picture, age_max};
+use crate::metrics::{CutOff, Metrics, Picture, age_max};
 use crate::places::{NoPlace, Place, Places};
 use crate::storage::{AssetLimits, Store};
 use crate::webhooks::Targets;
@@ -291,6 +292,7 @@ impl App {
     /// A place for an event stream of a tenant.
     fn stream_place(&self, tenant: &TenantId) -> Result<Place<TenantId>, ApiError> {
         self.0.streams.take(tenant.clone()).map_err(|none| {
+            self.metrics().cut_off(CutOff::Full);
             let (whose, most) = match none {
                 NoPlace::Full(most) => ("it can hold", most),
                 NoPlace::Enough(most) => ("one tenant may have", most),
@@ -315,13 +317,22 @@ impl App {
                 app.redis("survey", queue.survey(SURVEYED_MAX)),
                 app.redis("canary", queue.canary()),
             );
-            let picture = stats.and_then(|stats| {
+            let picture = async {
+                let (stats, survey) = (stats?, survey?);
+                let mut quotas = Vec::new();
+                // Fifty at most.
+                for tenant in app.metrics().shown().tenants(&survey.tenants) {
+                    let usage = app.redis("usage", queue.usage(&tenant)).await?;
+                    quotas.push((tenant, usage));
+                }
                 Ok(Picture {
                     stats,
-                    survey: survey?,
+                    survey,
                     canary: canary?,
+                    quotas,
                 })
-            });
+            };
+            let picture: Result<Picture, ApiError> = picture.await;
             let age_max = age_max(began.elapsed());
             app.0.picture_age.store(
                 u64::try_from(age_max.as_millis()).unwrap_or(u64::MAX),

@@ -54,6 +54,7 @@
 //! | `:af:<tenant>:<hash>` | string | such a file is being removed | at most 5 min |
 //! | `:afb` | hash | bytes of each tenant's such files; the sweep counts anew | always |
 //! | `:sweep` | string | a process has swept the store in this period | a period |
+//! | `:sweep:at` | string | behind which file the last sweep stopped | until a sweep comes to the end |
 //! | `:canary` | string | when a canary last succeeded and how long it took, ms | always |
 //! | `:canary:turn` | string | a canary of this period was sent | a period |
 //! | `:ev` | channel | hint: these jobs have news | |
@@ -185,6 +186,12 @@ impl Keys {
     #[must_use]
     pub fn sweep(&self) -> String {
         format!("{}:sweep", self.base)
+    }
+
+    /// Where the last sweep stopped.
+    #[must_use]
+    pub fn sweep_at(&self) -> String {
+        format!("{}:sweep:at", self.base)
     }
 
     /// What came of the last canary that succeeded.

@@ -158,7 +158,7 @@ pub(super) fn outcome(
             refused("queued_jobs");
             Err(ApiError::new(
                 Kind::QuotaExceeded,
-                format!("{active} of {limit} jobs are waiting or running; submit again when one has ended"),
+                format!("as many jobs wait or run as this tenant may have: {active} of {limit}; submit again when one has ended"),
             )
             .with_policy("queued_jobs")
             .retry_after(FULL_RETRY_S))

@@ -445,6 +445,9 @@ impl Session<'_> {
                 .enumerate()
                 .map(|(n, section)| (section, super::place::section(&path, n))),
         );
+        let subtitles = job.artifacts.iter();
+        let subtitles = subtitles.filter(|a| a.role == ArtifactRole::Subtitles);
+        files.extend(subtitles.map(|file| (file, super::place::subtitles(&path))));
         for (artifact, path) in files {
             tokio::select! {
                 done = self.client.download(job.id, artifact, &path) => done?,

@@ -3,6 +3,7 @@
 
 mod assets;
 mod documents;
+mod errors;
 mod events;
 mod files;
 mod hard;

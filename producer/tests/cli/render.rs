@@ -181,6 +181,37 @@ async fn films_of_sections_are_saved_beside_the_film() {
 }
 
 #[tokio::test]
+async fn subtitles_are_saved_beside_the_film() {
+    let with_subtitles = |call: &Call| {
+        let asks_for_it = call.what.starts_with("GET /v1/jobs/")
+            && !call.what.contains("/events")
+            && !call.what.contains("/artifacts/");
+        if !asks_for_it {
+            return works(call, FILM);
+        }
+        let mut artifacts = artifact(FILM);
+        let mut subtitles = artifacts[0].clone();
+        subtitles["name"] = json!("subtitles.srt");
+        subtitles["role"] = json!("subtitles");
+        subtitles["mime"] = json!("application/x-subrip");
+        let mut poster = artifacts[0].clone();
+        poster["name"] = json!("poster.jpg");
+        poster["role"] = json!("poster");
+        artifacts.as_array_mut().unwrap().extend([poster, subtitles]);
+        let more = json!({"artifacts": artifacts});
+        answer(200, &job(JOB, "MyScene", "succeeded", more))
+    };
+    let fake = Fake::start(with_subtitles).await;
+    let folder = folder();
+    let said = run(&mut render(folder.path(), &fake, &["-ql", "scene.py"])).await;
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let saved = files(&folder.path().join("media/videos/scene"));
+    assert_eq!(saved.len(), 2, "the film and its subtitles, no poster: {saved:?}");
+    assert!(saved[0].ends_with("MyScene.mp4") && saved[1].ends_with("MyScene.srt"));
+    assert_eq!(said.out.lines().count(), 1, "{}", said.out);
+}
+
+#[tokio::test]
 async fn wrong_use_is_exit_2_and_says_what_would_be_right() {
     let fake = Fake::start(|call| works(call, FILM)).await;
     let folder = folder();
