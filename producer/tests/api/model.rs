@@ -120,7 +120,7 @@ async fn answers_that_do_not_hold_are_sent_back_with_the_reason_and_then_given_u
         text("I would rather talk about something else."),
         chosen(&["photosynthesis-3d"]),
         chosen(&["sorting"]),
-        filled(json!([{"array": [3, 1], "algorithm": "magic"}])),
+        filled(json!([{"array": vec![1; 99], "algorithm": "magic"}])),
         filled(json!([])),
         filled(json!([{"array": [3, 1]}])),
     ])
@@ -134,6 +134,7 @@ async fn answers_that_do_not_hold_are_sent_back_with_the_reason_and_then_given_u
         (1, "no JSON object"),
         (2, "there is no template \"photosynthesis-3d\""),
         (4, "/algorithm"),
+        (4, "/array"),
         (5, "0 parts"),
     ] {
         let said = asked[n].said();
