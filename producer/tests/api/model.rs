@@ -226,6 +226,24 @@ async fn an_endpoint_that_fails_is_left_alone_until_it_works_again() {
 }
 
 #[tokio::test]
+async fn slow_answers_to_one_tenants_prompts_cost_the_others_nothing() {
+    let answers = [chosen(&["title-card"]), filled(json!([{"title": "T"}]))];
+    let endpoint = Endpoint::start((0..3).map(|_| Say::Nothing).chain(answers)).await;
+    let api = api(&endpoint, &["--llm-timeout-s=2"]).await;
+    let slow = key(&api, "slow", Scopes::USUAL).await;
+    let other = key(&api, "other", Scopes::USUAL).await;
+    let body = json!({"prompt": UNCLEAR});
+    for _ in 0..3 {
+        let refused = post(&api, "/v1/plan", &slow, &body).await;
+        let refused = problem(refused, 422, "prompt-ambiguous").await;
+        assert!(refused.detail.contains("in time"), "{}", refused.detail);
+    }
+    let planned = post(&api, "/v1/plan", &other, &body).await;
+    assert_eq!(planned.status(), StatusCode::OK);
+    assert_eq!(api.gauge("manimq_llm_breaker_open").await, 0.0);
+}
+
+#[tokio::test]
 async fn who_says_when_to_come_again_is_not_asked_before() {
     let limited = Say::Status(429, "", Some(("retry-after", "300".to_owned())));
     let endpoint = Endpoint::start([limited, chosen(&["title-card"])]).await;
