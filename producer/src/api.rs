@@ -35,10 +35,12 @@ mod openapi;
 mod page;
 mod plan;
 pub mod problem;
+mod query;
 mod rerun;
 mod submission;
 mod templates;
 mod tenant_events;
+mod understand;
 mod uploads;
 mod usage;
 mod validate;
@@ -74,6 +76,7 @@ use self::look::Look;
 pub use self::openapi::document;
 use self::problem::{ApiError, Kind, PROBLEM_JSON, Unfinished};
 pub(crate) use self::webhooks::body as webhook_body;
+use crate::llm::Llm;
 use crate::metrics::{CutOff, Metrics, Picture, age_max};
 use crate::places::{NoPlace, Place, Places};
 use crate::storage::{AssetLimits, Store};
@@ -121,6 +124,8 @@ pub struct Limits {
     pub rate_per_address: Option<u32>,
     /// Requests per second with one key; `None`: 200, 0: no limit.
     pub rate_per_key: Option<u32>,
+    /// How long a language model is left alone after its third failure in a row; later longer.
+    pub llm_rest_min: Duration,
 }
 
 impl Default for Limits {
@@ -141,6 +146,7 @@ impl Default for Limits {
             forms_max: 32,
             rate_per_address: None,
             rate_per_key: None,
+            llm_rest_min: Duration::from_secs(10),
         }
     }
 }
@@ -173,6 +179,8 @@ pub struct Parts {
     /// Start of URLs that are given to workers. `None`: they get the path alone, and join it with
     /// the address at which they reach the API already.
     pub internal_url: Option<String>,
+    /// Who is asked where no template fits a prompt.
+    pub llm: Option<Llm>,
     /// Where webhooks may point to.
     pub webhook_targets: Targets,
     /// Ends streams and waits.
@@ -574,6 +582,7 @@ mod tests {
             cors_origins: Vec::new(),
             public_url: "http://localhost".into(),
             internal_url: None,
+            llm: None,
             webhook_targets: Targets {
                 allowed: Vec::new(),
                 tls: manimq_shared::tls::client_config(None).unwrap(),

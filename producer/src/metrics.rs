@@ -13,13 +13,14 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use manimq_shared::metrics::tenants::Shown;
 use manimq_shared::metrics::{self as defined, build_info, encode};
-use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry};
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry};
 use serde_json::json;
 
 use self::fleet::{Fleet, Scale};
 pub(crate) use self::fleet::{Picture, age_max};
 use self::tenants::Rejections;
 use crate::api::App;
+use crate::llm::LlmError;
 use crate::templates;
 
 /// Every metric of the API process.
@@ -48,6 +49,46 @@ pub struct Metrics {
     pub(crate) long_polls: IntGauge,
     pub(crate) redis_command_duration: HistogramVec,
     pub(crate) redis_errors: IntCounterVec,
+    pub(crate) llm: LlmMetrics,
+}
+
+/// What is measured of the language model.
+#[derive(Clone)]
+pub struct LlmMetrics {
+    pub(crate) calls: IntCounterVec,
+    pub(crate) duration: Histogram,
+    pub(crate) tokens: IntCounterVec,
+    pub(crate) proposals: IntCounterVec,
+    pub(crate) breaker_open: IntGauge,
+}
+
+impl LlmMetrics {
+    fn new(registry: &Registry) -> Self {
+        let none: &[&str] = &[];
+        let duration = defined::LLM_CALL_DURATION.histogram(registry);
+        let open = defined::LLM_BREAKER_OPEN.gauge(registry);
+        let metrics = Self {
+            calls: defined::LLM_CALLS.counter(registry),
+            duration: duration.with_label_values(none),
+            tokens: defined::LLM_TOKENS.counter(registry),
+            proposals: defined::LLM_PROPOSALS.counter(registry),
+            breaker_open: open.with_label_values(none),
+        };
+        for outcome in LlmError::OUTCOMES {
+            metrics.calls.with_label_values(&[outcome]);
+        }
+        for purpose in ["choose", "write", "mend"] {
+            metrics.tokens.with_label_values(&[purpose]);
+        }
+        metrics
+    }
+}
+
+impl Default for LlmMetrics {
+    /// Some that nobody reads.
+    fn default() -> Self {
+        Self::new(&Registry::new())
+    }
 }
 
 impl Default for Metrics {
@@ -92,6 +133,7 @@ impl Metrics {
             long_polls: defined::LONG_POLLS.gauge(r).with_label_values(none),
             redis_command_duration: defined::REDIS_COMMAND_DURATION.histogram(r),
             redis_errors: defined::REDIS_ERRORS.counter(r),
+            llm: LlmMetrics::new(r),
             registry,
         };
         metrics.begin_at_zero();
@@ -211,6 +253,9 @@ pub(crate) fn router(app: App) -> axum::Router {
 
 async fn scrape(State(app): State<App>) -> Response {
     let metrics = app.metrics();
+    if let Some(llm) = &app.parts().llm {
+        llm.tell();
+    }
     match app.picture().await {
         Ok(picture) => metrics.fleet.set(&picture),
         Err(_) => metrics.fleet.is_down(),

@@ -31,6 +31,7 @@ use crate::api::address::{Network, Proxies, ProxyHeader};
 use crate::api::cors::Origin;
 use crate::api::{self, App, Limits, Parts};
 use crate::http::{self, Counted, HttpLimits};
+use crate::llm::{Llm, LlmArgs};
 use crate::metrics::{self, Metrics};
 use crate::storage::{AssetLimits, Place, Store, StoreConfig, Sweeper};
 use crate::webhooks::{self, Targets};
@@ -231,6 +232,10 @@ pub struct ServeArgs {
     #[arg(long, env = "MANIMQ_CANARY", default_value = "0s", value_parser = humantime::parse_duration)]
     pub canary: Duration,
 
+    /// The language model.
+    #[command(flatten)]
+    pub llm: LlmArgs,
+
     /// How long answers may still take after the stop.
     #[arg(long, env = "MANIMQ_DRAIN", default_value = "10s", value_parser = humantime::parse_duration)]
     pub drain: Duration,
@@ -372,6 +377,17 @@ pub async fn start(
     let metrics = Metrics::new(args.watch.metrics_tenants);
     let endpoint = args.watch.otlp_endpoint.as_deref();
     let traces = Traces::to(endpoint, "manimq", env!("CARGO_PKG_VERSION"))?;
+    let llm = match args.llm.config(limits.llm_rest_min)? {
+        Some(config) => {
+            let llm = Llm::new(config, args.ca_file.as_deref(), metrics.llm.clone())?;
+            tracing::info!(
+                "prompts that fit no template are told to the language model {}",
+                llm.model()
+            );
+            Some(llm)
+        }
+        None => None,
+    };
     let app = App::new(Parts {
         queue,
         store,
@@ -403,6 +419,7 @@ pub async fn start(
         },
         cors_origins: args.cors_origins.0,
         internal_url: args.internal_url,
+        llm,
         public_url,
         webhook_targets,
         stop: stop.clone(),
@@ -497,6 +514,8 @@ fn check(args: &ServeArgs) -> anyhow::Result<()> {
     if !args.canary.is_zero() && args.canary < CANARY_EVERY_MIN {
         bail!("MANIMQ_CANARY must be at least 10s, or 0s for none: each canary is a render");
     }
+    // Before anything is started; the rest does not matter here.
+    args.llm.config(Duration::ZERO)?;
     if args.url_ttl < Duration::from_secs(60) {
         bail!("MANIMQ_URL_TTL must be at least 60s: URLs would expire before they are used");
     }

@@ -173,7 +173,17 @@ definitions! {
     CANARY_RUNS: Kind::Counter, Api, "manimq_canary_runs_total", ["result"],
         "Canaries that this process sent: ok, failed, late (no film when the next was due).";
     PROMPT_ROUTED: Kind::Counter, Api, "manimq_prompt_routed_total", ["template", "decision"],
-        "Prompts by how they became a film: exact (a template fits), fallback (the card that was asked for), ambiguous (refused with candidates, no template).";
+        "Prompts by how they became a film: exact (a template fits), model (a language model filled one in), code (it wrote the scene, no template), fallback (the card that was asked for), ambiguous (refused with candidates, no template).";
+    LLM_CALLS: Kind::Counter, Api, "manimq_llm_calls_total", ["outcome"],
+        "Questions to the language model: ok, late, away, limited (429), refused, nonsense, cut_off; not sent at all: resting (it failed lately), budget (tokens used up), busy.";
+    LLM_CALL_DURATION: Kind::Histogram(REQUEST_S), Api, "manimq_llm_call_duration_seconds", [],
+        "Time of questions to the language model that were sent.";
+    LLM_TOKENS: Kind::Counter, Api, "manimq_llm_tokens_total", ["purpose"],
+        "Tokens of questions and answers, as the language model says or, if it does not, as estimated: choose (a template and its parameters), write (a scene), mend (one that failed).";
+    LLM_PROPOSALS: Kind::Counter, Api, "manimq_llm_proposals_total", ["purpose", "result"],
+        "What prompts got of the language model: taken, none_fits (no template, it says), unusable (its answers never held), no_answer.";
+    LLM_BREAKER_OPEN: Kind::Gauge, Api, "manimq_llm_breaker_open", [],
+        "1 while the language model is left alone because it failed, in this process.";
     WEBHOOK_PENDING: Kind::Gauge, Api, "manimq_webhook_pending", [],
         "Webhook calls that are still to be made. Every API process tells the same: use max, not sum.";
     WEBHOOK_OLDEST_AGE: Kind::Gauge, Api, "manimq_webhook_oldest_age_seconds", [],

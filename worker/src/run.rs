@@ -191,7 +191,8 @@ where
     let running = board.count(SlotState::Busy);
     if running > 0 {
         tracing::info!(
-            "stopping; {running} renders have {} to end",
+            "stopping; {running} {} {} to end",
+            if running == 1 { "render has" } else { "renders have" },
             humantime::format_duration(args.drain_timeout)
         );
     }
