@@ -120,7 +120,7 @@ async fn answers_that_do_not_hold_are_sent_back_with_the_reason_and_then_given_u
         text("I would rather talk about something else."),
         chosen(&["photosynthesis-3d"]),
         chosen(&["sorting"]),
-        filled(json!([{"array": [3, 1], "algorithm": "magic"}])),
+        filled(json!([{"array": vec![1; 99], "algorithm": "magic"}])),
         filled(json!([])),
         filled(json!([{"array": [3, 1]}])),
     ])
@@ -134,6 +134,7 @@ async fn answers_that_do_not_hold_are_sent_back_with_the_reason_and_then_given_u
         (1, "no JSON object"),
         (2, "there is no template \"photosynthesis-3d\""),
         (4, "/algorithm"),
+        (4, "/array"),
         (5, "0 parts"),
     ] {
         let said = asked[n].said();
@@ -399,7 +400,7 @@ async fn who_may_not_send_code_gets_none_however_it_is_asked_for() {
     let tenant = "barred".parse().unwrap();
     api.queue.set_quotas(&tenant, &quotas).await.unwrap();
     let mut first = job(UNCLEAR);
-    first["input"]["code"] = json!("first");
+    first["input"]["code"] = json!("prefer");
     for (key, refusal) in [(&weak, "capability-missing"), (&barred, "not-allowed")] {
         endpoint.then([chosen(&[])]);
         let answer = post(&api, "/v1/jobs", key, &job(UNCLEAR)).await;
@@ -534,7 +535,7 @@ async fn a_repeated_submit_gets_its_job_and_asks_the_model_nothing() {
 async fn without_a_model_a_prompt_that_wants_code_says_what_is_missing() {
     let api = Api::start().await;
     let mut first = job(UNCLEAR);
-    first["input"]["code"] = json!("first");
+    first["input"]["code"] = json!("prefer");
     let refused = problem(api.post("/v1/jobs", &first).await, 422, "invalid-params").await;
     assert_eq!(refused.errors[0].pointer, "/input/code");
     assert!(refused.detail.contains("MANIMQ_LLM_URL"));
