@@ -27,6 +27,7 @@ use super::erase;
 use super::extract::{Operator, Query, StrictJson};
 use super::openapi::{Problems, problem_answer};
 use super::problem::{ApiError, Kind};
+use crate::admin::show::plural;
 use crate::admin::view::{
     DeadPage, DeletionReport, DiscardReport, DrainedView, KeyView, MadeKeyView, PauseView,
     QueueSummary, RedriveReport, TenantView, WorkerView,
@@ -367,11 +368,15 @@ struct QuotasChanged {
     old: Value,
     #[schema(value_type = Object)]
     new: Value,
+    /// Whether the tenant was there: made, with jobs or with settings. If not, it is now, and waits for its first
+    /// job or for who makes it; or its name was misspelt.
+    known: bool,
 }
 
 /// Change a tenant's quotas.
 ///
-/// Only those that are named change, at once; `null` is the default. `queued_max`, `running_max`,
+/// Only those that are named change, at once; `null` is the default. A tenant that nobody has made may get its
+/// quotas beforehand: the answer's `known` is false then. `queued_max`, `running_max`,
 /// `submits_per_minute`, `submits_per_day`, `render_s_per_day`, `weight`, `quality_max`,
 /// `timeout_s_max`, `source_bytes_max`, `code`.
 #[utoipa::path(
@@ -394,10 +399,14 @@ async fn change_tenant(
         all.retain(|_, value| !value.is_null());
         serde_json::from_value(Value::Object(all)).map_err(|error| error.to_string())
     };
-    let (old, new) = tenants::change(app.queue(), &tenant, merge).await?;
+    let changed = tenants::change(app.queue(), &tenant, merge).await?;
     told(&operator, &format!("changed the quotas of {tenant}"));
-    let (old, new) = (tenants::quotas_json(&old), tenants::quotas_json(&new));
-    Ok(Json(QuotasChanged { tenant, old, new }))
+    Ok(Json(QuotasChanged {
+        tenant,
+        old: tenants::quotas_json(&changed.old),
+        new: tenants::quotas_json(&changed.new),
+        known: changed.known,
+    }))
 }
 
 /// How to delete.
@@ -633,7 +642,7 @@ async fn create_key(
 struct RotateBody {
     /// For how many seconds both keys work; a day if nothing is said.
     overlap_s: Option<u64>,
-    /// After how many seconds the new one stops working. Without it: never.
+    /// After how many seconds the new one stops working. Without it: as long as the old one was made for.
     #[schema(minimum = 1)]
     expires_in_s: Option<u64>,
 }
@@ -791,7 +800,7 @@ async fn redrive_dead(
     if !body.dry_run {
         told(
             &operator,
-            &format!("redrove {} dead letters", report.accepted),
+            &format!("redrove {}", plural(report.accepted, "dead letter")),
         );
     }
     Ok(Json(report))
@@ -841,8 +850,9 @@ async fn discard_dead(
     told(
         &operator,
         &format!(
-            "discarded {} dead letters of {}",
-            report.discarded, body.tenant
+            "discarded {} of {}",
+            plural(report.discarded, "dead letter"),
+            body.tenant
         ),
     );
     Ok(Json(report))

@@ -230,7 +230,7 @@ impl Filter {
 
 /// List jobs.
 ///
-/// Yours, newest first. Filters are applied while reading, and one call looks at some thousand jobs at most: a page may
+/// Yours, newest first. Filters and `q` are applied while reading, and one call looks at 512 jobs at most: a page may
 /// be shorter than `limit`, even empty, although there are more. Go on with `cursor` as long as the answer has
 /// `next` (also in the `Link` header). Jobs that come while you turn pages are not in later ones; no job comes
 /// twice. A job is listed until its record is forgotten; one that waited more than three weeks for a worker may leave

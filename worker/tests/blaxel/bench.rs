@@ -338,14 +338,7 @@ pub async fn submit(queue: &Queue, asked: Value) -> JobId {
     let request: JobRequest = serde_json::from_value(asked).expect("a request");
     let job = NewJob {
         id: JobId::generate(&TenantId::default()),
-        payload: JobPayload {
-            request,
-            parent: None,
-            template: None,
-            planned: None,
-            params: None,
-            traceparent: None,
-        },
+        payload: JobPayload::from(request),
         delay: Duration::ZERO,
         idempotency: None,
         render: None,
