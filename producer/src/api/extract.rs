@@ -225,6 +225,10 @@ pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
             body[error.valid_up_to()]
         ))
     })?;
+    // Serde would take it for the values of an object in their order.
+    if text.trim_start().starts_with('[') {
+        return Err(malformed("the body is a list; send a JSON object".into()));
+    }
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let pointer = pointer(error.path());
@@ -319,6 +323,11 @@ fn plain(text: &str) -> String {
         .or_else(|| text.strip_prefix("invalid value: "))
         .and_then(|rest| rest.rsplit_once(", expected "))
     {
+        let given = match given {
+            "sequence" => "a list",
+            "map" => "an object",
+            other => other,
+        };
         format!("it is {given}; it must be {}", in_json(expected))
     } else {
         text.to_owned()

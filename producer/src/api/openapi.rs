@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
+use utoipa::openapi::schema::{AdditionalProperties, Schema};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{
     ContentBuilder, OpenApi, Ref, RefOr, Response as Answer, ResponseBuilder, SecurityRequirement,
@@ -120,6 +121,16 @@ pub fn document() -> OpenApi {
                         .entry(status.to_owned())
                         .or_insert_with(|| problem_answer(text));
                 }
+            }
+        }
+    }
+    // What the attribute on the whole enum means for each of its forms.
+    let schemas = document.components.as_mut().map(|all| &mut all.schemas);
+    if let Some(RefOr::T(Schema::OneOf(input))) = schemas.and_then(|all| all.get_mut("JobInput")) {
+        for form in &mut input.items {
+            if let RefOr::T(Schema::Object(form)) = form {
+                let nothing_else = AdditionalProperties::FreeForm(false);
+                form.additional_properties = Some(Box::new(nothing_else));
             }
         }
     }
