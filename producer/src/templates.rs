@@ -7,6 +7,7 @@
 mod colour;
 mod formats;
 mod latex;
+mod logic;
 mod resolve;
 
 use std::sync::LazyLock;

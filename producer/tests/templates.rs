@@ -84,3 +84,222 @@ fn templates_render_with_their_fixtures_without_a_warning() {
     );
     assert!(output.status.success());
 }
+
+/// What people break programs with, as a whole or in pieces.
+const HOSTILE: &[&str] = &[
+    "{",
+    "}",
+    "{{}}",
+    "{0.__class__.__mro__}",
+    "%s%n%(x)s",
+    "${7*7}",
+    "__import__('os').system('id')",
+    "eval(compile('1','','exec'))",
+    "'\"\"\"\\",
+    "\\input{/etc/passwd}",
+    "\\write18{ls}",
+    "\\end{align*}\\def\\x{}",
+    "^^5cinput",
+    "$x$",
+    "%",
+    "#",
+    "<b>&amp;</b>",
+    "\n",
+    "\r\n\t",
+    "\u{0}",
+    "\u{1b}[2J",
+    "\u{202e}\u{2066}",
+    "\u{feff}\u{200b}",
+    "e\u{301}\u{302}\u{303}\u{488}",
+    "👩‍👩‍👧‍👦",
+    "𝒳²½∞√π",
+    "İßﬁ",
+    "((((((((((((((((((((((((((((((((((((((((",
+    "x^x^x^x^x^x^x^x",
+    "1e999",
+    "-----------------",
+    "NOT NOT (A AND",
+    "../../etc",
+    "null",
+    "\u{10ffff}",
+];
+
+/// Where texts and numbers stand in parameters.
+fn leaves(value: &Value, at: &str, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => fields
+            .iter()
+            .for_each(|(name, value)| leaves(value, &format!("{at}/{name}"), found)),
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .for_each(|(n, value)| leaves(value, &format!("{at}/{n}"), found)),
+        Value::String(_) | Value::Number(_) => found.push(at.to_owned()),
+        Value::Bool(_) | Value::Null => {}
+    }
+}
+
+/// A formula's tree has nothing in it but numbers and names from the lists.
+fn is_tree(tree: &Value) -> bool {
+    use manimq::planner::formula::Op;
+    match tree {
+        Value::Number(_) => true,
+        Value::String(name) => {
+            let known = [
+                "x", "y", "z", "t", "r", "n", "u", "v", "pi", "e", "tau", "i",
+            ];
+            let greek = "αβγθφωλ";
+            known.contains(&name.as_str())
+                || name.chars().count() == 1 && greek.contains(name.as_str())
+                || name.chars().count() == 1 && name.chars().all(|c| c.is_ascii_alphabetic())
+        }
+        Value::Array(items) => {
+            let (Some(op), args) = (items.first().and_then(Value::as_str), &items[1..]) else {
+                return false;
+            };
+            Op::ALL
+                .iter()
+                .any(|known| known.name() == op && args.len() >= known.arity().0)
+                && args.iter().all(is_tree)
+        }
+        _ => false,
+    }
+}
+
+/// The same for a logical expression.
+fn is_logic(tree: &Value) -> bool {
+    const OPS: &[&str] = &["not", "and", "or", "xor", "nand", "nor", "if", "iff"];
+    match tree {
+        Value::String(name) => name.len() == 1 && name.as_bytes()[0].is_ascii_uppercase(),
+        Value::Array(items) => {
+            items[0].as_str().is_some_and(|op| OPS.contains(&op)) && items[1..].iter().all(is_logic)
+        }
+        _ => false,
+    }
+}
+
+/// What a scene would get and should not: a tree of something else, a text with characters that steer.
+fn unfit(value: &Value, at: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let wrong = match name.as_str() {
+                    "ast" | "left" | "right" if value.is_array() || value.is_number() => {
+                        !is_tree(value)
+                    }
+                    "tree" => !is_logic(value),
+                    // What was typed, for showing: it is drawn as text, and cleaned there too.
+                    "text" | "latex" => continue,
+                    _ => {
+                        found.extend(unfit(value, &format!("{at}/{name}")));
+                        false
+                    }
+                };
+                if wrong {
+                    found.push(format!("{at}/{name}: {value}"));
+                }
+            }
+        }
+        Value::Array(items) => {
+            for (n, value) in items.iter().enumerate() {
+                found.extend(unfit(value, &format!("{at}/{n}")));
+            }
+        }
+        Value::String(text) => {
+            let steers = |c: char| {
+                c.is_control() && c != '\n'
+                    || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            };
+            if text.chars().any(steers) {
+                found.push(format!("{at}: {text:?}"));
+            }
+        }
+        _ => {}
+    }
+    found
+}
+
+mod any_text {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn text() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            3 => proptest::sample::select(HOSTILE).prop_map(str::to_owned),
+            2 => any::<String>(),
+            1 => proptest::collection::vec(any::<u8>(), 0..60)
+                .prop_map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+            2 => "[a-zA-Z0-9 +*/^()=|√π.,-]{0,30}",
+        ];
+        prop_oneof![
+            8 => proptest::collection::vec(piece, 0..5).prop_map(|pieces| pieces.concat()),
+            1 => (proptest::sample::select(HOSTILE), 1..3000usize).prop_map(|(piece, n)| piece.repeat(n)),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 6000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Nothing is rendered here: what a scene would get is looked at.
+        #[test]
+        fn any_text_in_any_field_of_any_template_is_data_or_is_refused_with_words(
+            which in any::<proptest::sample::Index>(),
+            field in any::<proptest::sample::Index>(),
+            fixture in proptest::sample::select(vec!["default", "maximal"]),
+            text in text(),
+            beside in proptest::option::of(any::<proptest::sample::Index>()),
+        ) {
+            let template = which.get(templates::all());
+            let mut written = template.fixtures[fixture].clone();
+            let mut places = Vec::new();
+            leaves(&written, "", &mut places);
+            places.extend(["/title".to_owned(), "/subtitle".to_owned(), "/background".to_owned()]);
+            let place = field.get(&places);
+            match written.pointer_mut(place) {
+                // Into what is there, or in its place.
+                Some(Value::String(there)) if let Some(at) = beside => {
+                    let ends: Vec<usize> = there.char_indices().map(|(at, _)| at).chain([there.len()]).collect();
+                    there.insert_str(*at.get(&ends), &text);
+                }
+                Some(there) => *there = json!(text),
+                None => written[&place[1..]] = json!(text),
+            }
+            let params = written.as_object().expect("an object");
+            match templates::resolve(template, params, "/input/params") {
+                Ok(resolved) => {
+                    prop_assert_eq!((&resolved.template.id, &resolved.template.version), (&template.id, &template.version));
+                    let wrong = unfit(&resolved.params, "");
+                    prop_assert!(wrong.is_empty(), "{} {}: {:?}", template.id, place, wrong);
+                    let names = resolved.params.as_object().expect("an object").keys();
+                    for name in names {
+                        prop_assert!(template.property(name).is_some(), "{} got {name}", template.id);
+                    }
+                }
+                Err(errors) => {
+                    prop_assert!(!errors.is_empty());
+                    for error in errors {
+                        prop_assert!(error.pointer.starts_with("/input/params"), "{error:?}");
+                        prop_assert!((10..2000).contains(&error.detail.chars().count()), "{error:?}");
+                    }
+                }
+            }
+        }
+
+        /// A prompt is text, too: whatever it says, what is planned can be rendered.
+        #[test]
+        fn any_prompt_is_planned_or_refused_with_candidates(
+            words in proptest::collection::vec(proptest::sample::select(vec![
+                "plot", "derivative of", "truth table", "bubble sort", "dijkstra", "timeline", "taylor series", "then", ";", "title card:",
+            ]), 0..3),
+            text in text(),
+        ) {
+            let prompt = format!("{} {text}", words.join(" "));
+            if let Ok(plan) = manimq::planner::plan(&prompt, None) {
+                let template = templates::get(&plan.template).expect("only what there is");
+                let resolved = templates::resolve(template, &plan.params, "");
+                prop_assert!(resolved.is_ok(), "{prompt:?}: {resolved:?}");
+            }
+        }
+    }
+}

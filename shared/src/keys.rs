@@ -237,6 +237,12 @@ impl Keys {
         format!("{}:t:{tenant}:j{day}", self.base)
     }
 
+    /// The job that a tenant's idempotency key stands for, and the body's fingerprint.
+    #[must_use]
+    pub fn idempotency(&self, tenant: &TenantId, key: &str) -> String {
+        format!("{}:uq:{tenant}:{key}", self.base)
+    }
+
     /// The progress of the attempt of a job that runs.
     #[must_use]
     pub fn progress(&self, id: JobId) -> String {

@@ -104,7 +104,7 @@ pub(super) async fn list(State(app): State<App>, Tenant(_tenant): Tenant) -> Res
 /// Read a template.
 ///
 /// With the JSON Schema of its parameters. Texts of some formats are more than text: `formula`, `equation` and `latex`
-/// are mathematics as people write it, `number` takes `2π` or `1/3` too, `color` takes names and `#rrggbb`.
+/// are mathematics as people write it, `number` takes `2π` or `1/3` too, `logic` takes `NOT (A AND B)`, `color` takes names and `#rrggbb`.
 #[utoipa::path(
     get, path = "/v1/templates/{id}", tag = "templates", operation_id = "getTemplate",
     params(("id" = String, Path, description = "The template's id")),

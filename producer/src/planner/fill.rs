@@ -222,6 +222,13 @@ impl Source<'_> {
                 let value: Vec<Value> = found.value.iter().map(|n| n.json(texts)).collect();
                 Some(Slot::new(json!(value), &found, 0.5))
             }
+            // A list of one: `with 10 rectangles`, `to order 7`.
+            "count" => {
+                let found = self.near(arg, name, &schema["items"])?;
+                let texts = schema["items"]["type"].as_array().is_some();
+                let value = found.value.first()?.json(texts);
+                Some(Slot::new(json!([value]), &found, 0.3))
+            }
             // A number that stands alone: the n-th.
             "nth" => {
                 let n: usize = arg.parse().unwrap_or(0);

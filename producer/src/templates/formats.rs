@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{colour, latex};
+use super::{colour, latex, logic};
 use crate::planner::formula::{self, Expr, FormulaError, number};
 
 /// Strings that are more than text.
@@ -15,6 +15,7 @@ pub(super) fn resolve(
         ("formula", Value::String(text)) => formula(text, &variables(schema)),
         ("equation", Value::String(text)) => equation(text, &variables(schema)),
         ("latex", Value::String(text)) => latex::check(text).map(|()| json!({"latex": text})),
+        ("logic", Value::String(text)) => logic::resolve(text),
         ("color", Value::String(text)) => colour::parse(text).map(Value::String),
         ("number", Value::String(text)) => a_number(text, schema),
         ("number", Value::Number(n)) => Ok(plain_number(n.as_f64().unwrap_or(f64::NAN))),

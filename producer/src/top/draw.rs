@@ -341,7 +341,7 @@ mod tests {
         for part in [
             "3 running  12 waiting",
             "3 of 4 slots busy, 0 not ready",
-            "1 dead letters",
+            "1 dead letter  0 webhook calls to make",
             "no canary",
             "nothing is paused",
             "RUNNING ▾",

@@ -403,6 +403,55 @@ error[scene_error]: ZeroDivisionError: division by zero\\u{{1b}}[2J
 }
 
 #[tokio::test]
+async fn a_scene_that_the_servers_model_wrote_is_mended_three_times_at_most() {
+    let fake = Fake::start(|call| {
+        let more = json!({
+            // A server that does not count is not asked for ever.
+            "by_model": {"model": "scripted", "made": "code", "repairs": 0, "prompt": "leaves"},
+            "error": {"class": "scene_error", "message": "name 'Leef' is not defined"},
+        });
+        match call.what.as_str() {
+            "POST /v1/jobs" => answer(202, &job(JOB, "MyScene", "queued", json!({}))),
+            what if what.ends_with("/rerun") => {
+                answer(202, &job(JOB, "MyScene", "queued", json!({})))
+            }
+            what if what.ends_with("/events") => {
+                events(&[("1-0", "done", json!({"status": "failed"}))], Then::Close)
+            }
+            _ => answer(200, &job(JOB, "MyScene", "failed", more)),
+        }
+    })
+    .await;
+    let folder = folder();
+    let ask = async |args: &[&str]| {
+        let mut command = manimq(folder.path());
+        run(command.args(args).env("MANIMQ_SERVER", &fake.url)).await
+    };
+    let said = ask(&["prompt", "--code", "leaves"]).await;
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    let sent = &fake.calls("POST /v1/jobs")[0].body;
+    assert_eq!(sent["input"]["code"], "first");
+    let repairs = fake.calls(&format!("POST /v1/jobs/{JOB}/rerun"));
+    assert_eq!(repairs.len(), 3);
+    assert!(repairs.iter().all(|call| call.body["repair"] == true));
+    assert!(
+        said.err.contains("(scripted) mends the scene"),
+        "{}",
+        said.err
+    );
+    // By hand it is the same call.
+    let said = ask(&["rerun", "--repair", JOB]).await;
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let said = ask(&["get", JOB]).await;
+    assert!(
+        said.out.contains("scripted wrote the scene, 0 repairs"),
+        "{}",
+        said.out
+    );
+    // A person's own scene is never mended behind their back.
+}
+
+#[tokio::test]
 async fn a_failure_as_json_is_the_job_with_its_error() {
     let fake = Fake::start(failed(
         json!({"class": "timeout", "message": "600 s are over"}),

@@ -156,6 +156,18 @@ text_enum! {
     }
 }
 
+text_enum! {
+    /// Whether a language model may write code for a prompt. It does only if the server has one, and for keys and tenants that may send code of their own.
+    CodeUse {
+        /// No.
+        Never = "never",
+        /// If no template fits; so it is if nothing is said.
+        IfNeeded = "if_needed",
+        /// Before templates are tried.
+        First = "first",
+    }
+}
+
 /// What to render.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
@@ -177,6 +189,9 @@ pub enum JobInput {
         /// What to make of a sentence that fits no template; without it such a one is refused.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         fallback: Option<Fallback>,
+        /// Whether a language model may write code for it; then the job becomes one of `code`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<CodeUse>,
         /// The sentence, at most 2,000 characters.
         #[schema(max_length = 2000)]
         prompt: String,
@@ -212,6 +227,12 @@ impl JobInput {
             Self::Template { .. } => "template",
             Self::Prompt { .. } => "prompt",
         }
+    }
+
+    /// Whether it is a sentence, of which is still to be made what is rendered.
+    #[must_use]
+    pub const fn is_prompt(&self) -> bool {
+        matches!(self, Self::Prompt { .. })
     }
 
     /// The source, if it is code.
@@ -527,6 +548,33 @@ pub struct JobPayload {
     /// Of a prompt: the parameters that the planner chose, as a user would write them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub planned: Option<Map<String, Value>>,
+    /// What a language model did for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_model: Option<ByModel>,
+}
+
+text_enum! {
+    /// What a language model made of a prompt.
+    ModelPart {
+        /// It chose a template and filled in its parameters.
+        Parameters = "parameters",
+        /// It wrote the code.
+        Code = "code",
+    }
+}
+
+/// What a language model did for a job. It is not asked again when the job is run again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ByModel {
+    /// The model's name.
+    pub model: String,
+    /// What it made.
+    pub made: ModelPart,
+    /// How often it had to mend that, at most three times for code.
+    pub repairs: u32,
+    /// The sentence, where the job's input does not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
 }
 
 /// A template as it was when the job was submitted.
@@ -573,6 +621,7 @@ impl From<JobRequest> for JobPayload {
             template: None,
             params: None,
             planned: None,
+            by_model: None,
         }
     }
 }

@@ -68,9 +68,41 @@ def resolve(schema: dict[str, Any], param: Any) -> Any:
             number = Formula.of_ast(tree, ())()
             assert math.isfinite(number), param
             return {"value": number, "text": str(param), "latex": latex_of(tree)}
+        case "logic":
+            return {"text": param, "tree": logical(param)}
         case "color":
             return param if param.startswith("#") else _COLOURS[param]
     return param
+
+
+_LOGIC = {
+    "->": ("if", 2), "<->": ("iff", 1), "OR": ("or", 3), "||": ("or", 3), "XOR": ("xor", 4), "^": ("xor", 4), "AND": ("and", 5),
+    "&&": ("and", 5), "=>": ("if", 2),
+}  # fmt: skip
+
+
+def logical(written: str) -> Any:
+    """The tree of a logical expression."""
+    tokens = re.findall(r"<->|->|=>|&&|\|\||[!¬^()]|[A-Za-z]+", written)[::-1]
+
+    def operand() -> Any:
+        token = tokens.pop()
+        if token in ("!", "¬", "NOT"):
+            return ["not", operand()]
+        if token != "(":
+            return token.upper()
+        inner = joined(0)
+        tokens.pop()
+        return inner
+
+    def joined(least: int) -> Any:
+        left = operand()
+        while tokens and tokens[-1] in _LOGIC and _LOGIC[tokens[-1]][1] > least:
+            op, strength = _LOGIC[tokens.pop()]
+            left = [op, left, joined(strength - (op == "if"))]
+        return left
+
+    return joined(0)
 
 
 _COLOURS = {

@@ -171,5 +171,7 @@ class Template(kit.TemplateScene):
         self.wait(0.9)
 
     def _numeric_slope(self, x: float) -> float:
-        h = 1e-4
-        return (self.f(x + h) - self.f(x - h)) / (2 * h)
+        h = 1e-4 * max(1.0, abs(x))
+        left, right = (self.f(x) - self.f(x - h)) / h, (self.f(x + h) - self.f(x)) / h
+        # At a corner there is no slope, not one in between.
+        return (left + right) / 2 if abs(right - left) < 0.05 * max(1.0, abs(left), abs(right)) else math.nan

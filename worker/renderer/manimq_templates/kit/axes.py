@@ -15,6 +15,10 @@ from .text import text
 from .theme import Theme
 
 _SAMPLES = 480
+_SAMPLES_MAX = 6000
+_HALVINGS = 12
+_OFF = 0.0025
+"""In the frame's units, a third of a pixel at 1080 lines: how far a graph may be from the line that stands for it."""
 
 
 def nice_step(span: float, wanted: int) -> float:
@@ -219,8 +223,7 @@ class Plot(VGroup):
         """Polylines (x, y) of the graph: cut at poles, jumps and gaps, clipped to the y range."""
         if high <= low:
             return []
-        x = np.linspace(low, high, _SAMPLES)
-        y = np.asarray(f(x), dtype=float)
+        x, y = self._samples(f, low, high)
         pieces: list[list[tuple[float, float]]] = []
         for i in range(len(x) - 1):
             start, end = (float(x[i]), float(y[i])), (float(x[i + 1]), float(y[i + 1]))
@@ -228,33 +231,71 @@ class Plot(VGroup):
             if here != there:
                 edge = _domain_edge(f, start[0], end[0], starts=there)
                 start, end = (start, edge) if here else (edge, end)
-            elif not here or not self._joined(f, *start, *end):
+            elif not here:
                 continue
             clipped = _clipped(start, end, *self.y_range)
-            if clipped is None:
+            if clipped is None or (here and there and not self._joined(f, start, end)):
                 continue
             if not pieces or pieces[-1][-1] != clipped[0]:
                 pieces.append([clipped[0]])
             pieces[-1].append(clipped[1])
-        return [np.array(each) for each in pieces]
+        # (-1)^(-1) is a point of x^x, and a point is no line.
+        return [np.array(each) for each in pieces if each[0] != each[-1] or len(each) > 2]
 
-    def _joined(self, f: Callable[[np.ndarray], np.ndarray], xa: float, ya: float, xb: float, yb: float) -> bool:
+    def _samples(self, f: Callable[[np.ndarray], np.ndarray], low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
+        """Points of the graph, closer where it bends or ends."""
+        x = np.linspace(low, high, _SAMPLES)
+        y = np.asarray(f(x), dtype=float)
+        rough = np.arange(len(x) - 1)
+        for _ in range(_HALVINGS):
+            start, end = (x[rough], y[rough]), (x[rough + 1], y[rough + 1])
+            bent = np.zeros(len(rough), dtype=bool)
+            for share in (0.5, 0.21):  # two, as a wave may cross its chord in the middle
+                bent |= self._bent(f, start, end, share)
+            rough = rough[bent]
+            if not len(rough) or len(x) + len(rough) > _SAMPLES_MAX:
+                break
+            middle = (x[rough] + x[rough + 1]) / 2
+            x, y = np.insert(x, rough + 1, middle), np.insert(y, rough + 1, np.asarray(f(middle), dtype=float))
+            left = rough + np.arange(len(rough))
+            rough = np.stack([left, left + 1], axis=1).ravel()
+        return x, y
+
+    def _bent(
+        self, f: Callable[[np.ndarray], np.ndarray], start: tuple[np.ndarray, np.ndarray], end: tuple[np.ndarray, np.ndarray], share: float
+    ) -> np.ndarray:
+        """Where the graph leaves the line between two of its points, in what can be seen of it."""
+        (xa, ya), (xb, yb) = start, end
+        ym = np.asarray(f(xa + share * (xb - xa)), dtype=float)
+        across, up = self.unit()
+        heights = np.stack([ya, yb, ym])
+        there = np.isfinite(heights).sum(axis=0)
+        with np.errstate(all="ignore"):
+            seen = (heights.max(axis=0) >= self.y_range[0]) & (heights.min(axis=0) <= self.y_range[1])
+            off = np.abs(ym - ya - share * (yb - ya)) * up / np.hypot(1.0, (yb - ya) * up / ((xb - xa) * across))
+            return ((there > 0) & (there < 3)) | ((there == 3) & seen & (off > _OFF))
+
+    def _joined(self, f: Callable[[np.ndarray], np.ndarray], start: tuple[float, float], end: tuple[float, float]) -> bool:
         """Whether the graph goes from one sample to the next without a jump: the jump shrinks with the step."""
-        span = self._span(1)
-        gap = abs(yb - ya)
-        if gap < 0.05 * span:
-            return True
-        for _ in range(24):
+        low, high = self.y_range[0] - self._span(1), self.y_range[1] + self._span(1)
+
+        def seen(y: float) -> float:
+            return min(max(y, low), high)
+
+        least = 3 * _OFF / self.unit()[1]
+        (xa, ya), (xb, yb) = (start[0], seen(start[1])), (end[0], seen(end[1]))
+        for _ in range(40):
+            if abs(yb - ya) < least:
+                return True
             middle = (xa + xb) / 2
             ym = float(np.asarray(f(np.array([middle])))[0])
             if not math.isfinite(ym):
                 return False
+            ym = seen(ym)
             if abs(ym - ya) >= abs(yb - ym):
                 xb, yb = middle, ym
             else:
                 xa, ya = middle, ym
-            if abs(yb - ya) < 0.02 * span:
-                return True
         return False
 
     def area(

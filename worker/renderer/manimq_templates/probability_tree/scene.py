@@ -10,9 +10,9 @@ from typing import Any
 from manim import Dot, FadeIn, Line, VGroup
 
 from .. import kit
+from ..kit.short import short
 
 _LEAVES_MAX = 12
-_NAME_MAX = 14
 
 
 @dataclass
@@ -174,18 +174,8 @@ class Template(kit.TemplateScene):
         # The next branches begin where the names before them end.
         x0 = left + node.depth * step + (self.name_width + 0.2 if node.depth else 0.0)
         x1 = left + child.depth * step - 0.08
-        outcome = kit.clean(child.outcome) or "–"
-        outcome = outcome if len(outcome) <= _NAME_MAX else outcome[: _NAME_MAX - 1] + "…"
-        name = self.text(
-            outcome,
-            "small",
-            color=colour,
-            weight="MEDIUM",
-            width=room - 0.12,
-            height=self.size,
-            align="left",
-            lines_max=1,
-        )
+        # A name too long for its place is cut rather than too small to read.
+        name = short(self, kit.clean(child.outcome) or "–", "small", room - 0.12, color=colour, weight="MEDIUM", height=self.size, align="left")
         name.move_to([x1 + 0.14 + name.width / 2, child.y, 0])
         dot = Dot([x1, child.y, 0], radius=min(0.07, self.size / 4), color=colour)
         line = Line([x0, node.y, 0], [x1, child.y, 0], color=theme.muted, stroke_width=2.5)

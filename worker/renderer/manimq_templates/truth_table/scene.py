@@ -21,26 +21,26 @@ _WHY = {
     "iff": "IF AND ONLY IF: true where both are the same",
 }
 _COLUMN_S = 2.4
+_DEFAULT = {"tree": ["not", ["and", "A", "B"]]}
 
 
 class Template(kit.TemplateScene):
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
-        try:
-            tree = logic.parse(p["expression"])
-        except logic.LogicError:
-            return 5.4  # the story says what is wrong
+        tree = cls.tree_of(p)
         return 5.4 + _COLUMN_S * len(logic.parts(tree)) * (isinstance(tree, list))
 
+    @staticmethod
+    def tree_of(p: dict[str, Any]) -> logic.Tree:
+        """The expression's tree."""
+        return logic.check((p.get("expression") or _DEFAULT)["tree"])
+
     def heading(self) -> str:
-        try:
-            return f"Truth table of {logic.shown(logic.parse(self.p['expression']))}"
-        except logic.LogicError:
-            return "Truth table"
+        return f"Truth table of {logic.shown(self.tree_of(self.p))}"
 
     def story(self) -> None:
         theme = self.theme
-        tree = logic.parse(self.p["expression"])
+        tree = self.tree_of(self.p)
         names, parts = logic.variables(tree), logic.parts(tree) if isinstance(tree, list) else []
         cases = [dict(zip(names, each, strict=True)) for each in itertools.product([False, True], repeat=len(names))]
         stage = self.stage
