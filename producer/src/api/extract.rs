@@ -337,12 +337,20 @@ fn plain(text: &str) -> String {
 /// What JSON calls a type of ours.
 fn in_json(expected: &str) -> &str {
     match expected {
-        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more, and not larger than it may be",
+        "u8" | "u16" | "u32" | "u64" | "usize" => {
+            "a whole number, 0 or more, and not larger than it may be"
+        }
         "i32" | "i64" => "a whole number",
         "f32" | "f64" => "a number",
         "a boolean" => "true or false",
         "a sequence" => "a list",
-        other if ["struct ", "a map", "internally tagged enum ", "adjacently tagged enum "]
+        other
+            if [
+                "struct ",
+                "a map",
+                "internally tagged enum ",
+                "adjacently tagged enum ",
+            ]
             .iter()
             .any(|start| other.starts_with(start)) =>
         {

@@ -113,7 +113,12 @@ pub fn document() -> OpenApi {
     let mut document = Base::openapi();
     document.merge(routes);
     for item in document.paths.paths.values_mut() {
-        for operation in [&mut item.post, &mut item.patch, &mut item.delete, &mut item.put] {
+        for operation in [
+            &mut item.post,
+            &mut item.patch,
+            &mut item.delete,
+            &mut item.put,
+        ] {
             if let Some(operation) = operation.as_mut().filter(|op| op.request_body.is_some()) {
                 for (status, text) in BODY_PROBLEMS {
                     let answers = &mut operation.responses.responses;
