@@ -414,7 +414,7 @@ async fn settings_of_a_tenant_that_nobody_knows_are_kept_and_that_is_said() {
     let bench = Bench::new().await;
     let set = ["tenants", "set", "acmee", "--weight", "2"];
     let text = bench.good(&set).await;
-    assert_eq!(line(&text, "weight"), "weight default → 2");
+    assert_eq!(line(&text, "weight"), "weight default → 2.0");
     assert!(text.contains("note: acmee was not known"), "{text}");
     let text = bench.good(&set).await;
     assert!(!text.contains("note:"), "now it is: {text}");
