@@ -12,7 +12,7 @@ use crate::keys::{key, post};
 use crate::scripted::{Endpoint, Say, code, fenced, status, text};
 use crate::support::{Api, Setup, problem};
 
-const KEY: &str = "sk-test-0123456789abcdef";
+const KEY: &str = "a-word-that-is-the-key";
 /// A prompt that fits no template.
 const UNCLEAR: &str = "photosynthesis";
 const SCENE: &str = "from manim import *\n\nclass Leaf(Scene):\n    def construct(self):\n        self.play(Create(Circle(color=GREEN)))\n";
