@@ -4,9 +4,9 @@
 #   docker build -f deploy/images/manimq-worker.Dockerfile -t manimq-worker .
 #
 # All that is installed comes from deploy/images/worker-root, which deploy/tests/worker-root.sh runs in a
-# chroot as well. Base images are named by tag: see manimq.Dockerfile.
+# chroot as well. Base images are named by version and digest: see manimq.Dockerfile.
 
-FROM rust:1.95-slim-bookworm AS chef
+FROM rust:1.95.0-slim-bookworm@sha256:d7482085ff5b415f84dba5647ae71606650bdef00db7aeb69f4b3d170c3e4082 AS chef
 ENV RUSTUP_TOOLCHAIN=1.95.0
 RUN cargo install cargo-chef --version 0.1.76 --locked
 WORKDIR /src
@@ -22,7 +22,7 @@ COPY . .
 RUN cargo build --release --locked --package manimq-worker && strip target/release/manimq-worker
 
 # What renders, without the compilers that made it. First LaTeX and the libraries, which change least.
-FROM debian:bookworm-slim AS system
+FROM debian:bookworm-20260803-slim@sha256:abd67ffcfa541b485a3dff59865ab629aa048a6c613e639d36e7456b0b229241 AS system
 COPY deploy/images/worker-root /opt/manimq/deploy/images/
 COPY deploy/lib /opt/manimq/deploy/lib
 RUN /opt/manimq/deploy/images/worker-root system

@@ -3,10 +3,10 @@
 #
 #   docker build -f deploy/images/manimq.Dockerfile -t manimq .
 #
-# Base images are named by tag: their digests could not be looked up where this was written. Pin them
-# (`docker buildx imagetools inspect rust:1.95-slim-bookworm`) where builds must repeat to the byte.
+# Base images are named by version and digest, as in compose.yaml, whose head says where the digests are from. What apt
+# installs is as new as the day of the build: rebuild for its security fixes, and move the base with them.
 
-FROM rust:1.95-slim-bookworm AS chef
+FROM rust:1.95.0-slim-bookworm@sha256:d7482085ff5b415f84dba5647ae71606650bdef00db7aeb69f4b3d170c3e4082 AS chef
 # The compiler of the image, whatever rust-toolchain.toml asks a checkout for.
 ENV RUSTUP_TOOLCHAIN=1.95.0
 RUN cargo install cargo-chef --version 0.1.76 --locked
@@ -23,7 +23,7 @@ RUN cargo chef cook --release --locked --package manimq --recipe-path recipe.jso
 COPY . .
 RUN cargo build --release --locked --package manimq && strip target/release/manimq
 
-FROM debian:bookworm-slim
+FROM debian:bookworm-20260803-slim@sha256:abd67ffcfa541b485a3dff59865ab629aa048a6c613e639d36e7456b0b229241
 # Certificates: for buckets and webhooks.
 # hadolint ignore=DL3008
 RUN apt-get update \

@@ -1,5 +1,6 @@
 """A mixed load: what a day brings, in half a minute."""
 
+import json
 import signal
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +18,30 @@ LONG = HEAD + "        for _ in range(400):\n            self.play(Rotate(Square
 ENDED = ("succeeded", "failed", "canceled", "expired")
 
 
+class Model(BaseHTTPRequestHandler):
+    """In place of a language model: of "www" it makes a card, of all else nothing that can be used."""
+
+    def do_POST(self):
+        question = json.loads(self.rfile.read(int(self.headers["content-length"])))["messages"]
+        said = [turn["content"] for turn in question]
+        if said[0].startswith("You choose"):
+            text = json.dumps({"templates": ["title-card"] if "www" in said[1] else []})
+        elif said[0].startswith("You fill"):
+            text = json.dumps({"parts": [{"title": "www"}]})
+        else:
+            text = "No."
+        answer = json.dumps({"choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
+                             "usage": {"total_tokens": 100}}).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_):
+        pass
+
+
 class Load:
     """Submits jobs of several tenants; `jobs` are those whose end counts."""
 
@@ -25,6 +50,8 @@ class Load:
         self.keys = {"default": stack.key}
         self.jobs: list[tuple[str, str]] = []
         self.number = 0
+        self.model = ThreadingHTTPServer(("127.0.0.1", stack.ports["model"]), Model)
+        threading.Thread(target=self.model.serve_forever, daemon=True).start()
 
     def tenant(self, name: str, *quotas: str):
         self.stack.admin("tenants", "create", name)
@@ -45,8 +72,9 @@ class Load:
         return job
 
     def prompts(self):
-        """Sentences: one that fits a template, one that becomes a card, one that is refused."""
-        for prompt, more, expect in ("bubble sort 3 1 2", {}, 202), ("zzz qqq", {"fallback": "explainer"}, 202), ("zzz qqq", {}, 422):
+        """Sentences: one that fits a template, one that the model knows, one that becomes a card, one that is refused."""
+        for prompt, more, expect in (("bubble sort 3 1 2", {}, 202), ("zzz www", {}, 202), ("zzz qqq", {"fallback": "explainer"}, 202),
+                                     ("zzz qqq", {}, 422)):
             body = {"input": {"kind": "prompt", "prompt": prompt, **more}, "output": {"quality": "low", "format": "png"}}
             status, job = fetch(f"{self.stack.api}/v1/jobs", body, self.keys["default"])
             if status != expect:
@@ -138,8 +166,23 @@ class Load:
     def drained(self):
         """An operator lets the worker rest for a moment."""
         self.stack.admin("drain", "--all")
-        until(lambda: self.stack.ask("query", query='manimq_fleet_slots{state="draining"} > 0')["result"], "slots drain")
+        for drains in 'manimq_fleet_slots{state="draining"} > 0', "manimq_worker_draining_timestamp_seconds > 0":
+            until(lambda: self.stack.ask("query", query=drains)["result"], drains)
         self.stack.admin("drain", "--all", "--undo")
+
+    def held(self):
+        """While an operator has paused everything, jobs wait: what the API's metrics and `manimq top` say of them then."""
+        self.stack.admin("pause", "--all")
+        for tenant, lane in ("ann", "interactive"), ("ann", "batch"), ("flood", "batch"):
+            self.submit(SQUARE, tenant, lane=lane)
+
+        def told():
+            text = fetch(f"http://127.0.0.1:{self.stack.ports['api_metrics']}/metrics")[1].decode()
+            return text if 'manimq_queue_jobs{lane="batch",state="waiting"} 2' in text else None
+        metrics = until(told, "the metrics show the jobs that wait")
+        top, screen = self.stack.manimq("top", "--json"), self.stack.on_screen("top")
+        self.stack.admin("resume", "--all")
+        return metrics, top, screen
 
     def without_store(self):
         """For a moment no film can be stored: the worker tries again, and the job succeeds."""
@@ -154,22 +197,24 @@ class Load:
             away.rename(store)
         self.wait("default", job, "succeeded")
 
-    def sandboxes_die(self):
-        """A job's sandboxes are killed below it: three tries, then a dead letter."""
-        job = self.submit(LONG)["id"]
+    def sandboxes_die(self) -> list[str]:
+        """Two jobs' sandboxes are killed below them: three tries each, then they are dead letters, which it gives."""
+        dead = [self.submit(LONG)["id"] for _ in range(2)]
 
         def killed_until_buried():
-            now = self.get("default", job)
-            if now["status"] == "running" and len(now["attempts"]) not in seen:
-                seen.add(len(now["attempts"]))
+            now = [self.get("default", job) for job in dead]
+            tries = {(one["id"], len(one["attempts"])) for one in now if one["status"] == "running"}
+            if tries - seen:
+                seen.update(tries)
                 self.stack.kill_children("worker")
-            return now if now["status"] in ENDED else None
-        seen: set[int] = set()
-        ended = until(killed_until_buried, f"{job} is buried")
-        if (ended["status"], ended["error"]["class"], len(ended["attempts"])) != ("failed", "sandbox_unavailable", 3):
-            raise AssertionError(ended)
+            return now if all(one["status"] in ENDED for one in now) else None
+        seen: set[tuple[str, int]] = set()
+        for ended in until(killed_until_buried, f"{dead} are buried"):
+            if (ended["status"], ended["error"]["class"], len(ended["attempts"])) != ("failed", "sandbox_unavailable", 3):
+                raise AssertionError(ended)
         ready = 'manimq_worker_slots{state="idle"} == 2'
         until(lambda: self.stack.ask("query", query=ready)["result"], "the slots have sandboxes again")
+        return dead
 
     def worker_dies(self):
         """The only worker is killed while it renders and others wait. Gives the job that it rendered."""

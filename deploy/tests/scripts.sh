@@ -295,6 +295,36 @@ test_up_passes_its_arguments_on_and_becomes_the_program() {
   expect "$OUTPUT" ": up --data-dir=elsewhere;"
 }
 
+# The names that a page's headings have in links, one a line.
+anchors_of() { grep -E '^#+ ' "$1" | sed -E 's/^#+ //; s/[^[:alnum:] _-]//g; s/ /-/g' | tr '[:upper:]' '[:lower:]'; }
+
+pages() { find "$ROOT" \( -name target -o -name '.?*' -o -name node_modules \) -prune -o -name '*.md' -print; }
+
+test_every_link_of_the_documents_leads_somewhere() {
+  local page target file anchor broken=0 links=0
+  while IFS=: read -r page target; do
+    target=${target#](} target=${target%)}
+    case $target in http://* | https://* | mailto:*) continue ;; esac
+    links=$((links + 1))
+    file=${target%%#*} anchor=${target#"${target%%#*}"}
+    file=${file:+$(dirname -- "$page")/$file}
+    file=${file:-$page}
+    if [[ ! -e $file ]] || { [[ $anchor ]] && ! anchors_of "$file" | grep -qxF -- "${anchor#\#}"; }; then
+      echo "${page#"$ROOT"/} links to $target, which is not there"
+      broken=1
+    fi
+  done < <(pages | xargs -d '\n' grep -oHE '\]\([^) ]+\)')
+  ((links > 10 && !broken))
+}
+
+test_the_front_page_is_short_and_leads_to_the_other_pages() {
+  local page
+  (($(wc -l <"$ROOT/README.md") <= 200))
+  for page in ARCHITECTURE.md producer/README.md deploy/README.md deploy/RUNBOOK.md deploy/bench/README.md; do
+    grep -qF "]($page" "$ROOT/README.md" || { echo "README.md does not lead to $page"; return 1; }
+  done
+}
+
 main() {
   local name sentence output failed=0
   for name in $(compgen -A function test_); do

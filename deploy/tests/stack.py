@@ -5,12 +5,18 @@ Redis runs with the configuration and the users of deploy/compose.yaml: each pro
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
+import pty
+import re
+import select
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
+import termios
 import time
 import urllib.error
 import urllib.parse
@@ -77,7 +83,7 @@ class Stack:
         self.folder = tempfile.TemporaryDirectory(prefix="manimq-live-", ignore_cleanup_errors=True)
         self.work = Path(self.folder.name)
         self.processes: dict[str, subprocess.Popen] = {}
-        self.ports = {name: free_port() for name in ("redis", "exporter", "api", "api_metrics", "worker", "prometheus")}
+        self.ports = {name: free_port() for name in ("redis", "exporter", "api", "api_metrics", "worker", "prometheus", "model")}
         self.settings: dict[str, dict[str, str]] = {}
         self.began = time.time()
 
@@ -188,6 +194,9 @@ class Stack:
             "MANIMQ_SCENE_POLICY": "off",  # so that a scene gets as far as the sandbox's walls
             "MANIMQ_WEBHOOK_ALLOW": "127.0.0.0/8",
             "MANIMQ_CANARY": "10s",
+            # Whoever makes a load starts it, or nobody answers there.
+            "MANIMQ_LLM_URL": f"http://127.0.0.1:{self.ports['model']}/v1",
+            "MANIMQ_LLM_MODEL": "stand-in",
         }, self.work / "api")
         self.ready("api", f"{self.api}/healthz")
 
@@ -238,11 +247,48 @@ class Stack:
 
     def admin(self, *words: str) -> dict:
         """An operator's command, through the operator's user of Redis."""
-        done = subprocess.run([PROGRAMS / "manimq", "admin", *words, "--json"], capture_output=True, text=True,
-                              cwd=self.work / "operator", env={"PATH": os.environ["PATH"]}, timeout=60)
+        return self.manimq("admin", *words, "--json")
+
+    def manimq(self, *words: str) -> dict:
+        """What a command answers with to an operator's user of Redis."""
+        done = self.run([PROGRAMS / "manimq", *words])
         if done.returncode:
-            raise AssertionError(f"manimq admin {' '.join(words)}: {done.stdout}{done.stderr}")
+            raise AssertionError(f"manimq {' '.join(words)}: {done.stdout}{done.stderr}")
         return json.loads(done.stdout)
+
+    def run(self, command: list, **settings: str) -> subprocess.CompletedProcess:
+        """Runs a command where the operator's settings are."""
+        return subprocess.run([str(word) for word in command], capture_output=True, text=True, cwd=self.work / "operator",
+                              env={"PATH": os.environ["PATH"], **settings}, timeout=WAIT_S)
+
+    def on_screen(self, *words: str) -> str:
+        """What a command shows in a terminal of 100 by 40 characters until it has drawn all; then the key q ends it."""
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+        process = subprocess.Popen([PROGRAMS / "manimq", *words], stdin=theirs, stdout=theirs, stderr=theirs, cwd=self.work / "operator",
+                                   env={"PATH": os.environ["PATH"], "TERM": "xterm-256color"}, start_new_session=True)
+        os.close(theirs)
+        shown = b""
+        try:
+            def read(mark: bytes):
+                nonlocal shown
+                if select.select([ours], [], [], 0.1)[0]:
+                    # A terminal that nobody has open any more cannot be read.
+                    with contextlib.suppress(OSError):
+                        shown += os.read(ours, 65536)
+                return mark in shown
+            # In the last line; only what differs from an empty screen is drawn, so words stand alone.
+            until(lambda: read(b"again"), "the screen is drawn")
+            os.write(ours, b"q")
+            until(lambda: read(b"\x1b[?1049l"), "the screen is given back")
+            if process.wait(30):
+                raise AssertionError(f"manimq {' '.join(words)}: status {process.returncode}: {shown!r}")
+        finally:
+            process.kill()
+            process.wait()
+            os.close(ours)
+        text = re.sub(r"\x1b\[[0-9;?]*m", "", shown.decode())
+        return " ".join(re.sub(r"\x1b(\[[0-9;?]*[A-Za-z]|.)", " ", text).split())
 
     def ask(self, path: str, **parameters) -> dict:
         """A question to Prometheus' API."""
@@ -252,8 +298,8 @@ class Stack:
         return answer["data"]
 
     def over_time(self, expr: str) -> list[dict]:
-        """The series of an expression since the start, by steps of two seconds."""
-        return self.ask("query_range", query=expr, start=self.began, end=time.time(), step=2)["result"]
+        """The series of an expression since the start, scrape by scrape."""
+        return self.ask("query_range", query=expr, start=self.began, end=time.time(), step=SCRAPE_S)["result"]
 
     def alerts(self) -> set[str]:
         """Which alerts fire now."""

@@ -9,12 +9,15 @@ set -euo pipefail
 ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd -P)
 WORK=$(mktemp -d)
 CHROOT=${1:-$WORK/root}
+# The same, where nothing can be written but what compose mounts.
+VIEW=$WORK/view
 PROGRAMS=${MANIMQ_PROGRAMS:-$ROOT/target/debug}
 LOG=$WORK/log
 USER_ID=10001
 
 clean_up() {
   local place
+  if mountpoint -q "$VIEW"; then umount -R -l "$VIEW"; fi
   for place in sandbox dev proc tmp; do
     if mountpoint -q "$CHROOT/$place"; then umount -R -l "$CHROOT/$place"; fi
   done
@@ -107,6 +110,14 @@ more_mounts() {
   mount -t tmpfs -o size=256m,mode=1777,nosuid,nodev,noexec tmp "$CHROOT/tmp"
 }
 
+# As compose runs it: what is not mounted cannot be written.
+read_only() {
+  mkdir "$VIEW"
+  mount --rbind "$CHROOT" "$VIEW"
+  mount -o remount,bind,ro "$VIEW"
+  ! touch "$VIEW/opt/manimq/written"
+}
+
 # The image takes the Python environment from a stage of its own, without what built it.
 without_compilers() {
   chroot "$CHROOT" apt-get -q -y purge python3-venv python3-dev gcc libc6-dev pkg-config libcairo2-dev libpango1.0-dev
@@ -118,7 +129,7 @@ without_compilers() {
 in_image() {
   setpriv --reuid "$USER_ID" --regid "$USER_ID" --clear-groups --bounding-set -all --inh-caps -all --no-new-privs -- \
     true # fails here, and not in the chroot, if this machine cannot do it
-  chroot "$CHROOT" /usr/bin/setpriv --reuid "$USER_ID" --regid "$USER_ID" --clear-groups --bounding-set -all \
+  chroot "$VIEW" /usr/bin/setpriv --reuid "$USER_ID" --regid "$USER_ID" --clear-groups --bounding-set -all \
     --inh-caps -all --no-new-privs -- /usr/bin/env -i PATH=/usr/local/bin:/usr/bin:/bin \
     MANIMQ_PYTHON_ENV=/opt/manimq/python MANIMQ_RENDERER_DIR=/opt/manimq/renderer MANIMQ_SANDBOX_DIR=/sandbox \
     MANIMQ_SANDBOX_LEVEL=container "$@"
@@ -129,7 +140,7 @@ verifies() {
 }
 
 live() {
-  MANIMQ_TEST_WORKER_ROOT=$CHROOT MANIMQ_PROGRAMS=$PROGRAMS PYTHONPATH=$ROOT/deploy/tests \
+  MANIMQ_TEST_WORKER_ROOT=$VIEW MANIMQ_PROGRAMS=$PROGRAMS PYTHONPATH=$ROOT/deploy/tests \
     "$ROOT/.manimq/check/bin/python" -B -m unittest test_worker_root
 }
 
@@ -146,5 +157,6 @@ check "the script of the image makes the Python environment, from hashes" step p
 check "the compilers go, as they are in no layer of the image" without_compilers
 check "the script of the image ends with caches and folders" step finish
 more_mounts
+check "its root file system is read-only from here on, as compose has it" read_only
 check "as the image's user, without any capability, the worker verifies that it can render" verifies
 check "it renders what is sent to the API, formulas too, and stores the film" live

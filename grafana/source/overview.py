@@ -53,8 +53,9 @@ overview = Dashboard(
                   "error budget, except in the lane batch.", "s",
                   [Target(quantile(0.95, "manimq_pickup_duration_seconds", "lane", lane="$lane"), "{{lane}}")],
                   line=PICKUP_TARGET_S),
-            graph("Claim to done, p95", "By quality, of attempts that succeeded. Add the pick-up for what a user waits.",
-                  "s", [Target(quantile(0.95, "manimq_job_duration_seconds", "quality", lane="$lane"), "{{quality}}")]),
+            graph("Submit to done, p95", "What users wait, by quality, of jobs that succeeded: pick-up, render, upload, and "
+                  "whatever attempts were lost before.", "s",
+                  [Target(quantile(0.95, "manimq_submit_to_done_duration_seconds", "quality", lane="$lane"), "{{quality}}")]),
             graph("Budget burn", "How many times faster than allowed the error budget is used. 14.4 over 1 h and 6 over "
                   "6 h page, 1 over 3 d makes a ticket.", "none",
                   [Target(f"manimq:slo_bad:ratio_rate{over} / {BUDGET}", over) for over in ("1h", "6h", "3d")],

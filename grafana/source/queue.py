@@ -56,14 +56,17 @@ queue = Dashboard(
             graph("Redelivered, per minute", "Jobs that went back to the queue. lost_worker: a lease ran out. failed: tried "
                   "again after a fault of ours. released: given back by a worker that drains, not counted.", "cpm",
                   [Target(f"60 * max by (reason) (rate({fleet('manimq_jobs_redelivered_total')}[$__rate_interval]))",
-                          "{{reason}}")], stack=True),
+                          "{{reason}}")], stack=True, width=6),
             graph("Leases lost, per minute", "As workers saw it: an attempt that was no longer theirs.", "cpm",
-                  [Target("60 * " + total("manimq_leases_lost_total", "reason"), "{{reason}}")], stack=True),
+                  [Target("60 * " + total("manimq_leases_lost_total", "reason"), "{{reason}}")], stack=True, width=6),
             graph("Dead letters by class", "Jobs that failed for good by our fault, in the last hour.", "short",
-                  [Target(f"max by (class) (increase({fleet('manimq_dead_letters_total')}[1h]))", "{{class}}")], stack=True),
+                  [Target(f"max by (class) (increase({fleet('manimq_dead_letters_total')}[1h]))", "{{class}}")], stack=True, width=6),
             graph("Cancelled, per minute", "Jobs that ended because somebody asked for it.", "cpm",
                   [Target("60 * " + total("manimq_jobs_finished_total", "lane", status="canceled", lane="$lane"),
-                          "{{lane}}")], stack=True),
+                          "{{lane}}")], stack=True, width=6),
+            graph("Cancel: from the request to the end", "Of jobs that ran. Its render is dead by then. Seconds: a worker "
+                  "that does not hear Redis; a quarter of a minute: one that did not stop, over whose head it was done.", "s", [
+                      Target(quantile(q, "manimq_cancel_duration_seconds"), name) for q, name in ((0.5, "p50"), (0.99, "p99"))]),
             graph("Work that was shared", "Part of accepted submits that needed no render of their own: a kept result "
                   "answered (cache), or another's render on its way (coalesced).", "percentunit",
                   [Target(f"max by (mode) (rate({fleet('manimq_jobs_deduplicated_total')}[$__rate_interval]))"
@@ -75,12 +78,15 @@ queue = Dashboard(
         Row("Who gets what", [
             table("Tenants", "Those with most jobs, or those that the operator listed; all others together are `other`.",
                   "short", [("Waiting", f"max by (tenant) ({WAITING})"), ("Running", f"max by (tenant) ({RUNNING})")],
-                  sort="Waiting"),
+                  sort="Waiting", width=6),
             graph("Share of running jobs", "Whose jobs hold the slots. While all have work, by weight.", "percentunit",
                   [Target(f"max by (tenant) ({RUNNING}) / scalar(sum(max by (tenant) ({RUNNING})) > 0)", "{{tenant}}")],
-                  stack=True, maximum=1),
+                  stack=True, maximum=1, width=6),
             graph("Waiting by tenant", "Whose jobs make the backlog.", "short",
-                  [Target(f"max by (tenant) ({WAITING})", "{{tenant}}")], stack=True),
+                  [Target(f"max by (tenant) ({WAITING})", "{{tenant}}")], stack=True, width=6),
+            graph("Failures by tenant, per minute", "Whose jobs fail, by faults of theirs and of ours; Tenant says of one by what.",
+                  "cpm", [Target("60 * " + total("manimq_tenant_jobs_finished_total", "tenant", status="failed"), "{{tenant}}")],
+                  stack=True, width=6),
         ]),
         Row("The same seen by Redis itself", [
             graph("Running: ours and Redis'", "Our gauge, the leases and the pending entries of the streams must agree, save "

@@ -15,19 +15,25 @@ service = Dashboard(
     tags=("api",),
     rows=[
         Row("Requests", [
-            graph("Requests by route", "Answered per second, by route template.", "reqps", [Target(total(REQUESTS, "route"), "{{route}}")], stack=True),
+            graph("Requests by route", "Answered per second, by route template.", "reqps",
+                  [Target(total(REQUESTS, "route"), "{{route}}")], stack=True, width=6),
             graph("Faults of ours", "Part of the answers that were 5xx, by route.", "percentunit",
                   [Target(f"{total(REQUESTS, 'route', code='5xx')} / ({total(REQUESTS, 'route')} > 0)", "{{route}}")],
-                  maximum=1),
+                  maximum=1, width=6),
             graph("Duration, p95, by route", "From a request's head to its answer's. Long polls are long on purpose.", "s",
-                  [Target(quantile(0.95, "manimq_http_request_duration_seconds", "route"), "{{route}}")]),
+                  [Target(quantile(0.95, "manimq_http_request_duration_seconds", "route"), "{{route}}")], width=6),
             graph("Answers by class", "4xx are the caller's: wrong, unknown, too many.", "reqps",
-                  [Target(total(REQUESTS, "code"), "{{code}}")], stack=True),
+                  [Target(total(REQUESTS, "code"), "{{code}}")], stack=True, width=6),
             graph("Event streams, long polls, connections", "Open now. Event streams that end at one instant mean an API or a "
-                  "proxy that stopped.", "short", [
+                  "proxy that stopped; beside it is why they were cut off.", "short", [
                       Target(f"sum({sel('manimq_sse_connections')})", "event streams"),
                       Target(f"sum({sel('manimq_long_polls')})", "long polls"),
                       Target(f"sum({sel('manimq_http_connections')})", "connections")]),
+            graph("Event streams cut off, per minute", "By us: stop (this API stopped), life (open for half an hour: they come back), "
+                  "key (it ended), error, full (no place). missed: went on, but was told to list anew. stalled: connections, "
+                  "downloads too, whose reader took nothing.", "cpm", [
+                      Target("60 * " + total("manimq_sse_cut_off_total", "reason"), "{{reason}}"),
+                      Target("60 * " + total("manimq_http_stalled_total"), "stalled")], stack=True),
             graph("Replays and refusals, per minute", "Submits answered by their idempotency key; requests refused because "
                   "one address sent too many.", "cpm", [
                       Target("60 * " + total("manimq_jobs_replayed_total"), "idempotent replays"),

@@ -1,13 +1,22 @@
 """F. One tenant: what Prometheus may know of it, and where the rest is."""
 
-from .model import Dashboard, Panel, Row, Target, fleet, graph, query_variable, quantile, sel, stat, total
+from .model import Dashboard, Panel, Row, Target, fleet, graph, query_variable, quantile, sel, stat, table, total
 
 WAITING = fleet("manimq_tenant_jobs_waiting", tenant="$tenant")
 RUNNING = fleet("manimq_tenant_jobs_running", tenant="$tenant")
 REJECTED = sel("manimq_tenant_rejections_total", tenant="$tenant")
+USED = f"max by (policy) ({fleet('manimq_tenant_quota_used', tenant='$tenant')})"
+LIMIT = f"max by (policy) ({fleet('manimq_tenant_quota_limit', tenant='$tenant')})"
+FINISHED = "manimq_tenant_jobs_finished_total"
 
-WHERE = """Tenants are labels of three metrics only, and only those with most jobs or those that the operator listed
-(`MANIMQ_METRICS_TENANTS`): ten thousand tenants must not make ten thousand series. For any tenant:
+
+def per_job(metric: str) -> str:
+    """Seconds of a counter for each job that ended."""
+    return f"sum by (tenant) (increase({sel(metric)}[$__range])) / (sum by (tenant) (increase({sel(FINISHED)}[$__range])) > 0)"
+
+
+WHERE = """Tenants are labels of few metrics, and only those with most jobs or those that the operator listed
+(`MANIMQ_METRICS_TENANTS`, for API and workers): ten thousand tenants must not make ten thousand series. For any tenant:
 
 ```
 manimq admin tenants show TENANT      quotas and their use, jobs by state
@@ -27,9 +36,10 @@ tenant = Dashboard(
     ),
     rows=[
         Row("Now", [
-            stat("Running", "Jobs of the tenant that hold a slot.", "short", [Target(f"max({RUNNING})")], width=6),
+            stat("Running", "Jobs of the tenant that hold a slot.", "short", [Target(f"max({RUNNING})")], width=6,
+                 no_value="0"),
             stat("Waiting", "Jobs of the tenant that wait for a slot or a time.", "short", [Target(f"max({WAITING})")],
-                 width=6),
+                 width=6, no_value="0"),
             stat("Share of running jobs", "Of all jobs that run now.", "percentunit",
                  [Target(f"max({RUNNING}) / (sum(max by (tenant) ({fleet('manimq_tenant_jobs_running')})) > 0)")], width=6,
                  no_value="nothing runs"),
@@ -49,10 +59,36 @@ tenant = Dashboard(
             graph("Refused by a quota, per minute", "429: too many at once, too many a minute, too much today.", "cpm",
                   [Target(f"60 * sum(rate({REJECTED}[$__rate_interval]))", "refused")]),
         ]),
+        Row("Quotas", [
+            graph("Used of each quota", "Part of what the tenant may: at 100 % the next submit is refused, and at 100 % of "
+                  "running_jobs the next job waits.", "percentunit", [Target(f"{USED} / ({LIMIT} > 0)", "{{policy}}")],
+                  maximum=1, width=14),
+            table("Quotas now", "In the unit of each: jobs, or seconds of rendering. Told while the tenant has jobs, or always "
+                  "if it is listed. `manimq admin tenants set` changes them.",
+                  "short", [("Used", USED), ("Limit", LIMIT)], sort="Used", width=10),
+        ]),
+        Row("What came of its jobs", [
+            graph("Ended, per minute", "Jobs of the tenant that workers ended, by how.", "cpm",
+                  [Target(f"60 * sum by (status) (rate({sel(FINISHED, tenant='$tenant')}[$__rate_interval]))", "{{status}}")],
+                  stack=True),
+            graph("Failures by class, per minute", "scene_error, latex_error, timeout and their like are the scene's; "
+                  "lost_worker, sandbox_unavailable, storage and internal are ours.", "cpm",
+                  [Target(f"60 * sum by (class) (rate({sel(FINISHED, tenant='$tenant', status='failed')}[$__rate_interval]))",
+                          "{{class}}")], stack=True),
+            table("Jobs in this time", "By how they ended.", "short",
+                  [("Jobs", f"sum by (status, class) (increase({sel(FINISHED, tenant='$tenant')}[$__range]))")], sort="Jobs"),
+            table("Durations, by tenant", "Means over the chosen time. Slot: of slots, for each job that ended, lost attempts "
+                  "included. Submit to end: what its users wait.", "s",
+                  [("Slot", per_job("manimq_tenant_slot_seconds_total")),
+                   ("Submit to end", per_job("manimq_tenant_submit_to_end_seconds_total"))], sort="Submit to end", width=14),
+            stat("Slots it uses", "Mean number of slots at work for the tenant in the chosen time.", "none",
+                 [Target(f"sum(rate({sel('manimq_tenant_slot_seconds_total', tenant='$tenant')}[$__rate_interval]))")], width=10,
+                 decimals=2, no_value="0"),
+        ]),
         Row("All tenants together, to compare with", [
             graph("Pick-up, p95", "From submit to claim, by lane.", "s",
                   [Target(quantile(0.95, "manimq_pickup_duration_seconds", "lane", lane="$lane"), "{{lane}}")]),
-            graph("Failures by class, per minute", "All tenants: failures have no tenant in metrics.", "cpm",
+            graph("All failures by class, per minute", "Of all tenants. A class that rises here too is not this tenant's scene.", "cpm",
                   [Target("60 * " + total("manimq_jobs_finished_total", "class", status="failed", lane="$lane"),
                           "{{class}}")], stack=True),
             Panel("Where the rest is", "What Prometheus does not know, and how to ask for it.", "none", [], "text", 8, 8,

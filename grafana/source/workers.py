@@ -7,6 +7,7 @@ from .names import MEMORY_LIMIT_BYTES
 BUSY = f"sum by (instance) ({sel('manimq_worker_slots', state='busy')})"
 READY = f"sum by (instance) ({sel('manimq_worker_slots', state='idle|busy|draining')})"
 HEARTBEAT = sel("manimq_worker_heartbeat_timestamp_seconds")
+DRAINING = sel("manimq_worker_draining_timestamp_seconds")
 CACHE = "manimq_latex_cache_requests_total"
 
 
@@ -72,9 +73,12 @@ workers = Dashboard(
             graph("Formulas known from earlier", "Part of the formulas that needed no LaTeX run.", "percentunit",
                   [Target(f"{total(CACHE, result='hit')} / ({total(CACHE)} > 0)", "hits")], maximum=1),
             graph("Draining", "Slots that finish what runs and take nothing new, and their workers: they stop, or an operator "
-                  "drains them. For longer than a render may take: stuck, or forgotten.", "short", [
+                  "drains them.", "short", [
                       Target(f"max({fleet('manimq_fleet_slots', state='draining')})", "slots"),
-                      Target(f"max({fleet('manimq_fleet_workers', state='draining')})", "workers")]),
+                      Target(f"max({fleet('manimq_fleet_workers', state='draining')})", "workers")], width=4),
+            table("Draining for", "Since when a worker takes nothing new. Longer than a render may take: stuck, or forgotten; "
+                  "`manimq admin drain --all --undo`.", "s",
+                  [("For", f"time() - max by (instance) ({DRAINING} > 0)")], sort="For", width=4),
         ]),
     ],
 )

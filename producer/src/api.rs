@@ -35,10 +35,12 @@ mod openapi;
 mod page;
 mod plan;
 pub mod problem;
+mod query;
 mod rerun;
 mod submission;
 mod templates;
 mod tenant_events;
+mod understand;
 mod uploads;
 mod usage;
 mod validate;
@@ -74,7 +76,8 @@ use self::look::Look;
 pub use self::openapi::document;
 use self::problem::{ApiError, Kind, PROBLEM_JSON, Unfinished};
 pub(crate) use self::webhooks::body as webhook_body;
-use crate::metrics::{Metrics, Picture, age_max};
+use crate::llm::Llm;
+use crate::metrics::{CutOff, Metrics, Picture, age_max};
 use crate::places::{NoPlace, Place, Places};
 use crate::storage::{AssetLimits, Store};
 use crate::webhooks::Targets;
@@ -121,6 +124,8 @@ pub struct Limits {
     pub rate_per_address: Option<u32>,
     /// Requests per second with one key; `None`: 200, 0: no limit.
     pub rate_per_key: Option<u32>,
+    /// How long a language model is left alone after its third failure in a row; later longer.
+    pub llm_rest_min: Duration,
 }
 
 impl Default for Limits {
@@ -141,6 +146,7 @@ impl Default for Limits {
             forms_max: 32,
             rate_per_address: None,
             rate_per_key: None,
+            llm_rest_min: Duration::from_secs(10),
         }
     }
 }
@@ -173,6 +179,8 @@ pub struct Parts {
     /// Start of URLs that are given to workers. `None`: they get the path alone, and join it with
     /// the address at which they reach the API already.
     pub internal_url: Option<String>,
+    /// Who is asked where no template fits a prompt.
+    pub llm: Option<Llm>,
     /// Where webhooks may point to.
     pub webhook_targets: Targets,
     /// Ends streams and waits.
@@ -284,6 +292,7 @@ impl App {
     /// A place for an event stream of a tenant.
     fn stream_place(&self, tenant: &TenantId) -> Result<Place<TenantId>, ApiError> {
         self.0.streams.take(tenant.clone()).map_err(|none| {
+            self.metrics().cut_off(CutOff::Full);
             let (whose, most) = match none {
                 NoPlace::Full(most) => ("it can hold", most),
                 NoPlace::Enough(most) => ("one tenant may have", most),
@@ -308,13 +317,22 @@ impl App {
                 app.redis("survey", queue.survey(SURVEYED_MAX)),
                 app.redis("canary", queue.canary()),
             );
-            let picture = stats.and_then(|stats| {
+            let picture = async {
+                let (stats, survey) = (stats?, survey?);
+                let mut quotas = Vec::new();
+                // Fifty at most.
+                for tenant in app.metrics().shown().tenants(&survey.tenants) {
+                    let usage = app.redis("usage", queue.usage(&tenant)).await?;
+                    quotas.push((tenant, usage));
+                }
                 Ok(Picture {
                     stats,
-                    survey: survey?,
+                    survey,
                     canary: canary?,
+                    quotas,
                 })
-            });
+            };
+            let picture: Result<Picture, ApiError> = picture.await;
             let age_max = age_max(began.elapsed());
             app.0.picture_age.store(
                 u64::try_from(age_max.as_millis()).unwrap_or(u64::MAX),
@@ -564,6 +582,7 @@ mod tests {
             cors_origins: Vec::new(),
             public_url: "http://localhost".into(),
             internal_url: None,
+            llm: None,
             webhook_targets: Targets {
                 allowed: Vec::new(),
                 tls: manimq_shared::tls::client_config(None).unwrap(),

@@ -16,7 +16,7 @@ use manimq_shared::api::{
     Deletion, JobList, JobView, Problem, RerunRequest, UsageView, ValidateRequest, Validation,
 };
 use manimq_shared::ids::JobId;
-use manimq_shared::job::{JobRequest, Progress, Status};
+use manimq_shared::job::{JobInput, JobRequest, Progress, Status};
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::multipart::{Form, Part};
 use reqwest::{Response, StatusCode, Url};
@@ -25,6 +25,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use self::sse::{Parser, RawEvent};
+use crate::llm::TIMEOUT_S_MAX;
 use crate::render::with::LocalFile;
 
 /// Where `manimq up` listens unless told otherwise.
@@ -33,6 +34,8 @@ pub const SERVER_DEFAULT: &str = "http://127.0.0.1:8080";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest time of a call that answers at once.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest wait where the server may ask a language model first.
+const THINKING_TIMEOUT: Duration = Duration::from_secs(CALL_TIMEOUT.as_secs() + TIMEOUT_S_MAX);
 /// Slowest sending of files that is waited for, bytes a second.
 const UPLOAD_RATE_MIN: u64 = 100_000;
 /// Longest silence of an event stream: three of the server's heartbeats.
@@ -269,7 +272,11 @@ impl Client {
             .post(self.url("v1/jobs"))
             .header("Idempotency-Key", format!("\"{key}\""))
             .json(request);
-        self.json(call).await
+        let time = match request.input {
+            JobInput::Prompt { .. } => THINKING_TIMEOUT,
+            JobInput::Code { .. } | JobInput::Template { .. } => CALL_TIMEOUT,
+        };
+        self.json_within(time, call).await
     }
 
     /// The same, with files for the scene. They are read anew on each call.
@@ -349,7 +356,12 @@ impl Client {
             .post(self.url(&format!("v1/jobs/{id}/rerun")))
             .header("Idempotency-Key", format!("\"{key}\""))
             .json(change);
-        self.json(call).await
+        let time = if change.repair {
+            THINKING_TIMEOUT
+        } else {
+            CALL_TIMEOUT
+        };
+        self.json_within(time, call).await
     }
 
     /// `DELETE /v1/jobs/{id}`.
@@ -404,6 +416,19 @@ impl Client {
         body: &serde_json::Value,
     ) -> Result<serde_json::Value, ClientError> {
         self.json(self.http.post(self.url(path)).json(body)).await
+    }
+
+    /// The same where the server may ask a language model.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn post_thinking(
+        &self,
+        path: &str,
+        body: &serde_json::Value,
+    ) -> Result<serde_json::Value, ClientError> {
+        let call = self.http.post(self.url(path)).json(body);
+        self.json_within(THINKING_TIMEOUT, call).await
     }
 
     /// `POST /v1/jobs/{id}/cancel`: harmless on a job that has ended.
@@ -488,7 +513,15 @@ impl Client {
         &self,
         call: reqwest::RequestBuilder,
     ) -> Result<T, ClientError> {
-        let response = self.call(call.timeout(CALL_TIMEOUT)).await?;
+        self.json_within(CALL_TIMEOUT, call).await
+    }
+
+    async fn json_within<T: DeserializeOwned>(
+        &self,
+        time: Duration,
+        call: reqwest::RequestBuilder,
+    ) -> Result<T, ClientError> {
+        let response = self.call(call.timeout(time)).await?;
         let body = self.body(response).await?;
         serde_json::from_slice(&body).map_err(|error| self.odd(&error.to_string()))
     }

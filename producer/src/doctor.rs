@@ -19,6 +19,8 @@ use crate::admin::table::{Table, Tone, cell};
 use crate::admin::{Answer, conclude};
 use crate::cli::ServerArgs;
 use crate::exit::{Exit, Failure};
+use crate::llm::{Llm, LlmArgs};
+use crate::metrics::LlmMetrics;
 use crate::term::{Paint, visible, visible_lines};
 use crate::up::parts::{find_program, worker_program};
 
@@ -40,6 +42,7 @@ Exit status 1 if something is wrong that keeps jobs from being rendered; warning
 
 Examples:
   manimq doctor
+  MANIMQ_LLM_URL=http://127.0.0.1:11434/v1 MANIMQ_LLM_MODEL=NAME manimq doctor
   manimq doctor --json | jq '.checks[] | select(.status != \"ok\")'")]
 pub struct DoctorArgs {
     /// Address of Redis, as the server has it; its password is never shown
@@ -51,6 +54,8 @@ pub struct DoctorArgs {
     /// Answer with one JSON document
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    llm: LlmArgs,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -109,6 +114,7 @@ impl DoctorArgs {
         self.look_at_redis(up, &mut checks).await;
         self.look_at_sandbox(&mut checks).await;
         checks.push(fonts().await);
+        checks.extend(self.look_at_model().await);
         let failed = checks.iter().any(|check| check.status == State::Failed);
         Ok(Answer {
             text: show(&checks, Paint::stdout()),
@@ -166,6 +172,37 @@ impl DoctorArgs {
         Ok(true)
     }
 
+    /// Whether the language model answers, if one is set.
+    async fn look_at_model(&self) -> Option<Check> {
+        const NAME: &str = "language model";
+        // Prompts that fit a template need none, so nothing here keeps jobs from being rendered.
+        let warn = |found: String, fix: &str| Some(bad(NAME, State::Warning, found, fix));
+        let config = match self.llm.config(Duration::ZERO) {
+            Ok(config) => config?,
+            Err(error) => {
+                let fix = "correct the setting that it names, for `manimq serve` too";
+                return warn(format!("{error:#}"), fix);
+            }
+        };
+        manimq_shared::tls::choose_cryptography();
+        let ca_file = std::env::var_os("MANIMQ_CA_FILE").filter(|path| !path.is_empty());
+        let ca_file = ca_file.as_deref().map(std::path::Path::new);
+        match Llm::new(config, ca_file, LlmMetrics::default()) {
+            Ok(llm) => match llm.probe().await {
+                Ok(took) => {
+                    let model = visible(llm.model()).into_owned();
+                    let found = format!("{model} answers, after {:.1} s", took.as_secs_f64());
+                    Some(ok(NAME, found))
+                }
+                Err(reason) => warn(
+                    reason,
+                    "check MANIMQ_LLM_URL (up to what stands before /chat/completions), MANIMQ_LLM_MODEL and MANIMQ_LLM_KEY; without it prompts are planned by templates alone",
+                ),
+            },
+            Err(error) => warn(format!("{error:#}"), "correct the setting that it names"),
+        }
+    }
+
     async fn look_at_redis(&self, server_is_up: bool, checks: &mut Vec<Check>) {
         if self.redis_url.is_none() && server_is_up {
             checks.push(bad(
@@ -214,7 +251,8 @@ impl DoctorArgs {
         let mut command = Command::new(&program);
         command
             .args(["verify", "--json"])
-            .env_remove("MANIMQ_API_KEY");
+            .env_remove("MANIMQ_API_KEY")
+            .env_remove("MANIMQ_LLM_KEY");
         match output(command, VERIFY_MAX).await {
             Ok((true, out, _)) => judge_sandbox(&out, checks),
             Ok((false, _, err)) => checks.push(bad(
@@ -361,7 +399,7 @@ fn judge_sandbox(report: &str, checks: &mut Vec<Check>) {
             "sandbox",
             State::Warning,
             format!("level {level}: fewer walls than full"),
-            "install bubblewrap and allow namespaces (README, Sandbox), if this machine lets you",
+            "install bubblewrap and allow namespaces (deploy/README.md, Sandbox levels), if this machine lets you",
         ),
         None => bad(
             "sandbox",

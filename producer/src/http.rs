@@ -22,7 +22,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use manimq_shared::metrics::InProgress;
-use prometheus::IntGauge;
+use prometheus::{IntCounter, IntGauge};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -62,6 +62,15 @@ impl Default for HttpLimits {
     }
 }
 
+/// What is counted of a listener.
+#[derive(Debug, Clone)]
+pub struct Counted {
+    /// Connections that are open.
+    pub connections: IntGauge,
+    /// Connections that were closed because their reader took nothing.
+    pub stalled: IntCounter,
+}
+
 /// Who sent a request: the other end of the connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub SocketAddr);
@@ -79,7 +88,7 @@ pub async fn serve(
     listener: TcpListener,
     router: Router,
     limits: HttpLimits,
-    connections: IntGauge,
+    counted: Counted,
     stop: CancellationToken,
 ) {
     let permits = Arc::new(Semaphore::new(limits.connections_max));
@@ -107,10 +116,11 @@ pub async fn serve(
             continue;
         };
         let (router, stop) = (router.clone(), stop.clone());
-        let counted = InProgress::start(&connections);
+        let open = InProgress::start(&counted.connections);
+        let stream = StallGuard::new(stream, limits.stall_timeout, counted.stalled.clone());
         tasks.spawn(async move {
             serve_connection(stream, peer, router, limits, stop).await;
-            drop((permit, place, counted));
+            drop((permit, place, open));
         });
     }
     drop(listener);
@@ -119,19 +129,19 @@ pub async fn serve(
 }
 
 async fn serve_connection(
-    stream: TcpStream,
+    stream: StallGuard,
     peer: SocketAddr,
     router: Router,
     limits: HttpLimits,
     stop: CancellationToken,
 ) {
-    let _ = stream.set_nodelay(true);
+    let _ = stream.stream.set_nodelay(true);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Peer(peer));
         let mut router = router.clone();
         async move { router.call(request.map(Body::new)).await }
     });
-    let io = TokioIo::new(StallGuard::new(stream, limits.stall_timeout));
+    let io = TokioIo::new(stream);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_timeout)
@@ -159,14 +169,17 @@ struct StallGuard {
     stream: TcpStream,
     limit: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
+    /// Taken when it is counted, which is once.
+    count: Option<IntCounter>,
 }
 
 impl StallGuard {
-    fn new(stream: TcpStream, limit: Duration) -> Self {
+    fn new(stream: TcpStream, limit: Duration, count: IntCounter) -> Self {
         Self {
             stream,
             limit,
             stalled: None,
+            count: Some(count),
         }
     }
 
@@ -178,10 +191,15 @@ impl StallGuard {
         let limit = self.limit;
         let timer = self.stalled.get_or_insert_with(|| Box::pin(sleep(limit)));
         match timer.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "the reader takes nothing",
-            ))),
+            Poll::Ready(()) => {
+                if let Some(count) = self.count.take() {
+                    count.inc();
+                }
+                Poll::Ready(Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "the reader takes nothing",
+                )))
+            }
             Poll::Pending => Poll::Pending,
         }
     }

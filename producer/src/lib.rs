@@ -1,7 +1,7 @@
 //! The producer's side of manimq: the HTTP API, the command line and the all-in-one.
 //!
 //! Server: [`serve`] has the settings and starts everything; [`api`] holds the routes; [`storage`]
-//! keeps the artifacts; [`webhooks`] tells tenants what became of jobs; [`http`] is the server below the routes with its limits; [`places`] shares them out; [`metrics`] is
+//! keeps the artifacts; [`llm`] asks a language model where [`planner`] is not sure; [`webhooks`] tells tenants what became of jobs; [`http`] is the server below the routes with its limits; [`places`] shares them out; [`metrics`] is
 //! what Prometheus reads. Command line: [`cli`] says what there is; [`render`] and [`job`] speak to
 //! a server through [`client`]; [`admin`] looks after the queue in Redis, [`top`] watches it; [`up`] starts all parts on this machine;
 //! [`doctor`] looks whether they can work; [`exit`] and [`term`] are
@@ -15,6 +15,7 @@ pub mod doctor;
 pub mod exit;
 pub mod http;
 pub mod job;
+pub mod llm;
 pub mod metrics;
 pub mod places;
 pub mod planner;

@@ -8,6 +8,7 @@
 mod fill;
 mod find;
 pub mod formula;
+mod proposal;
 mod score;
 mod shape;
 mod text;
@@ -21,6 +22,7 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use crate::templates::{self, SEQUENCE, Template};
+pub use proposal::{proposed, wishes};
 use score::{entry, said, table};
 use text::{Text, as_title};
 pub use wish::Wishes;
@@ -80,9 +82,21 @@ pub struct Candidate {
     pub missing: Vec<String>,
 }
 
+/// Who chose a template for a prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PlannedBy {
+    /// The planner: the same prompt gives the same plan.
+    Planner,
+    /// A language model, where the planner was not sure.
+    Model,
+}
+
 /// What was understood of a prompt.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Plan {
+    /// Who chose.
+    pub by: PlannedBy,
     /// The template's id.
     pub template: String,
     /// Its version.
@@ -92,7 +106,7 @@ pub struct Plan {
     pub params: Map<String, Value>,
     /// What was said of the output.
     pub output: Wishes,
-    /// How sure this is, 0 to 1.
+    /// How sure this is, 0 to 1; 0.5 if a language model chose.
     pub confidence: f64,
     /// What in the prompt decided what.
     pub evidence: Vec<Evidence>,
@@ -196,6 +210,7 @@ fn single(prompt: &str) -> Result<Plan, Ambiguous> {
     evidence.dedup();
     evidence.truncate(50);
     Ok(Plan {
+        by: PlannedBy::Planner,
         template: first.template.id.clone(),
         version: first.template.version.clone(),
         params: completed(first.template, first.filled),
@@ -344,6 +359,7 @@ fn explainer(prompt: &str) -> Option<Plan> {
         Some((template, params))
     })?;
     Some(Plan {
+        by: PlannedBy::Planner,
         template: template.id.clone(),
         version: template.version.clone(),
         params,
@@ -441,6 +457,7 @@ fn sequence(parts: &[String]) -> Option<Plan> {
     templates::resolve(template, &params, "").ok()?;
     let confidence = plans.iter().map(|plan| plan.confidence).fold(1.0, f64::min);
     Some(Plan {
+        by: PlannedBy::Planner,
         template: template.id.clone(),
         version: template.version.clone(),
         params,

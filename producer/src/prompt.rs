@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use manimq_shared::job::{Fallback, JobInput, Lane};
+use manimq_shared::job::{CodeUse, Fallback, JobInput, Lane};
 use serde_json::{Map, Value, json};
 
 use crate::admin::{Answer, conclude};
@@ -36,6 +36,7 @@ Examples:
   manimq prompt -ql \"derivative of x^2 at 1\"
   manimq prompt --template sorting --param array='[5,2,9,1]'
   echo \"bubble sort 5 2 9 1, vertical\" | manimq prompt -
+  manimq prompt --code \"a cycloid drawn by a rolling wheel\"     (with a language model: MANIMQ_LLM_URL of the server)
 
 Exit status:
   0 rendered · 1 the job failed · 2 wrong use, or the prompt fits no template · 3 quota reached
@@ -47,8 +48,14 @@ pub struct PromptArgs {
     /// A card with the prompt's own words if it fits no template
     #[arg(long)]
     explainer: bool,
+    /// Code that the server's language model writes, before templates are tried
+    #[arg(long, conflicts_with = "no_code")]
+    code: bool,
+    /// No such code, even if no template fits
+    #[arg(long)]
+    no_code: bool,
     /// This template instead of a sentence
-    #[arg(long, value_name = "ID", conflicts_with_all = ["prompt", "explainer"])]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["prompt", "explainer", "code", "no_code"])]
     template: Option<String>,
     /// A parameter of the template: JSON, or a text; may be repeated
     #[arg(long, value_name = "NAME=VALUE", requires = "template", value_parser = parse_param)]
@@ -117,7 +124,17 @@ impl PromptArgs {
                 let prompt = read_prompt(prompt)?;
                 let shown: String = prompt.trim().chars().take(60).collect();
                 let fallback = self.explainer.then_some(Fallback::Explainer);
-                (shown, JobInput::Prompt { fallback, prompt })
+                let code = match (self.code, self.no_code) {
+                    (true, _) => Some(CodeUse::Prefer),
+                    (_, true) => Some(CodeUse::Never),
+                    _ => None,
+                };
+                let input = JobInput::Prompt {
+                    fallback,
+                    code,
+                    prompt,
+                };
+                (shown, input)
             }
             (None, template) => {
                 let id = template.clone().unwrap_or_default();
@@ -222,7 +239,7 @@ impl PlanArgs {
             let fallback = self.explainer.then_some(Fallback::Explainer);
             let client = self.server.client()?;
             match client
-                .post("v1/plan", &json!({"prompt": prompt, "fallback": fallback}))
+                .post_thinking("v1/plan", &json!({"prompt": prompt, "fallback": fallback}))
                 .await
             {
                 Ok(plan) => Ok(Answer::ok(shown_plan(&plan, Paint::stdout()), plan)),
@@ -251,8 +268,12 @@ fn text_of<'a>(value: &'a Value, name: &str) -> &'a str {
 fn shown_plan(plan: &Value, paint: Paint) -> String {
     let id = visible(text_of(plan, "template"));
     let percent = plan["confidence"].as_f64().unwrap_or(0.0) * 100.0;
+    let sure = match text_of(plan, "by") {
+        "model" => "proposed by the server's language model".to_owned(),
+        _ => format!("sure to {percent:.0} %"),
+    };
     let mut text = format!(
-        "{} {} (sure to {percent:.0} %)\n",
+        "{} {} ({sure})\n",
         paint.strong(&id),
         text_of(plan, "version")
     );

@@ -19,7 +19,8 @@ use manimq_shared::logging::LogFormat;
 use manimq_shared::queue::{ApiKey, Queue, QueueError, RedisConfig, redact};
 use manimq_shared::scene_policy::PolicyMode;
 use manimq_shared::traces::Traces;
-use prometheus::IntGauge;
+use manimq_shared::watch::WatchArgs;
+use prometheus::{IntCounter, IntGauge};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -29,8 +30,9 @@ use tokio_util::sync::CancellationToken;
 use crate::api::address::{Network, Proxies, ProxyHeader};
 use crate::api::cors::Origin;
 use crate::api::{self, App, Limits, Parts};
-use crate::http::{self, HttpLimits};
-use crate::metrics::{self, Metrics, Shown};
+use crate::http::{self, Counted, HttpLimits};
+use crate::llm::{Llm, LlmArgs};
+use crate::metrics::{self, Metrics};
 use crate::storage::{AssetLimits, Place, Store, StoreConfig, Sweeper};
 use crate::webhooks::{self, Targets};
 
@@ -222,29 +224,17 @@ pub struct ServeArgs {
     #[arg(long, env = "MANIMQ_WEBHOOK_ALLOW", value_delimiter = ',')]
     pub webhook_allow: Vec<ipnet::IpNet>,
 
-    /// Tenants with series of their own in the metrics: a number (those with most jobs, at most 50) or
-    /// names with commas between. All others are one series.
-    #[arg(
-        long,
-        env = "MANIMQ_METRICS_TENANTS",
-        default_value = "10",
-        value_name = "TENANTS"
-    )]
-    pub metrics_tenants: Shown,
+    /// What is told to whoever watches.
+    #[command(flatten)]
+    pub watch: WatchArgs,
 
     /// How often a tiny job shows that films come out, one of all API processes sends it; 0s for never.
     #[arg(long, env = "MANIMQ_CANARY", default_value = "0s", value_parser = humantime::parse_duration)]
     pub canary: Duration,
 
-    /// Where traces of jobs are sent, by OTLP over HTTP, such as http://127.0.0.1:4318. Not at all without it.
-    /// Headers for it: OTEL_EXPORTER_OTLP_HEADERS.
-    #[arg(
-        long,
-        env = "OTEL_EXPORTER_OTLP_ENDPOINT",
-        value_name = "URL",
-        hide_env_values = true
-    )]
-    pub otlp_endpoint: Option<String>,
+    /// The language model.
+    #[command(flatten)]
+    pub llm: LlmArgs,
 
     /// How long answers may still take after the stop.
     #[arg(long, env = "MANIMQ_DRAIN", default_value = "10s", value_parser = humantime::parse_duration)]
@@ -384,9 +374,20 @@ pub async fn start(
         tls: manimq_shared::tls::client_config(args.ca_file.as_deref())?,
     };
     let public_url = args.public_url.unwrap_or_else(|| addresses.api.clone());
-    let metrics = Metrics::new(args.metrics_tenants);
-    let endpoint = args.otlp_endpoint.as_deref();
+    let metrics = Metrics::new(args.watch.metrics_tenants);
+    let endpoint = args.watch.otlp_endpoint.as_deref();
     let traces = Traces::to(endpoint, "manimq", env!("CARGO_PKG_VERSION"))?;
+    let llm = match args.llm.config(limits.llm_rest_min)? {
+        Some(config) => {
+            let llm = Llm::new(config, args.ca_file.as_deref(), metrics.llm.clone())?;
+            tracing::info!(
+                "prompts that fit no template are told to the language model {}",
+                llm.model()
+            );
+            Some(llm)
+        }
+        None => None,
+    };
     let app = App::new(Parts {
         queue,
         store,
@@ -418,6 +419,7 @@ pub async fn start(
         },
         cors_origins: args.cors_origins.0,
         internal_url: args.internal_url,
+        llm,
         public_url,
         webhook_targets,
         stop: stop.clone(),
@@ -431,7 +433,14 @@ pub async fn start(
         connections_max: 64,
         ..http_limits
     };
-    let uncounted = IntGauge::new("unused", "unused")?;
+    let uncounted = Counted {
+        connections: IntGauge::new("unused", "unused")?,
+        stalled: IntCounter::new("unused", "unused")?,
+    };
+    let counted = Counted {
+        connections: metrics.http_connections.clone(),
+        stalled: metrics.http_stalled.clone(),
+    };
     let tasks = vec![
         tokio::spawn(api::canary::run(app.clone(), args.canary)),
         tokio::spawn(webhooks::run(app.clone())),
@@ -439,7 +448,7 @@ pub async fn start(
             api_listener,
             api::router(app.clone()),
             http_limits,
-            metrics.http_connections.clone(),
+            counted,
             stop.clone(),
         )),
         tokio::spawn(http::serve(
@@ -505,6 +514,8 @@ fn check(args: &ServeArgs) -> anyhow::Result<()> {
     if !args.canary.is_zero() && args.canary < CANARY_EVERY_MIN {
         bail!("MANIMQ_CANARY must be at least 10s, or 0s for none: each canary is a render");
     }
+    // Before anything is started; the rest does not matter here.
+    args.llm.config(Duration::ZERO)?;
     if args.url_ttl < Duration::from_secs(60) {
         bail!("MANIMQ_URL_TTL must be at least 60s: URLs would expire before they are used");
     }

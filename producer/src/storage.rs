@@ -352,6 +352,11 @@ impl Store {
         ObjectPath::from(format!("{}{key}", self.base))
     }
 
+    /// Whether a listing comes in the order of keys: a bucket's does, a folder's does not.
+    fn lists_in_order(&self) -> bool {
+        matches!(self.place, Place::Bucket { .. })
+    }
+
     /// When a URL for a reader that is made now expires. Rounded up to a half of the time to
     /// live, so that URLs (and with them answers and caches) stay the same for a while.
     #[must_use]

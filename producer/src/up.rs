@@ -39,6 +39,7 @@ use tokio_util::sync::CancellationToken;
 use self::console::Console;
 use self::datadir::DataDir;
 use self::supervise::{Common, Kept};
+use crate::admin::show::plural;
 use crate::cli::{ServerArgs, on_signals};
 use crate::exit::{Exit, Failure};
 use crate::term::Paint;
@@ -481,7 +482,7 @@ fn banner(here: &Announcement, redis: &str, paint: Paint) -> String {
     if let Some(worker) = &here.worker_metrics {
         row(
             "",
-            format!("{worker}/metrics (worker, {} slots)", here.slots),
+            format!("{worker}/metrics (worker, {})", plural(here.slots, "slot")),
         );
     }
     row("Redis", redis.to_owned());

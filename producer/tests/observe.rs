@@ -83,13 +83,15 @@ fn promtool(text: &str) -> String {
 async fn after_a_mixed_run_every_metric_of_the_list_is_told_and_right() {
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let off = pair("MANIMQ_SCENE_POLICY", "off");
+    let listed = pair("MANIMQ_METRICS_TENANTS", "default");
     let mut system = System::start_in(Setting {
         api: vec![
             pair("MANIMQ_CANARY", "10s"),
             pair("MANIMQ_WEBHOOK_ALLOW", "127.0.0.0/8"),
             off.clone(),
+            listed.clone(),
         ],
-        worker: vec![off],
+        worker: vec![off, listed],
         disk_kib: None,
     })
     .await;
@@ -126,6 +128,12 @@ async fn after_a_mixed_run_every_metric_of_the_list_is_told_and_right() {
         value(&worker, canceled, &["status=\"canceled\""]) > 0.0
     })
     .await;
+    let counted = "the worker has counted how long the cancel took";
+    wait_for(counted, SOON, async || {
+        let [_, worker] = system.scrape().await;
+        value(&worker, "manimq_cancel_duration_seconds_count", &[]) > 0.0
+    })
+    .await;
     let worker = system.scrape().await[1].clone();
     let given = system.submit(body(LONG)).await;
     system.until_drawing(given.id).await;
@@ -139,8 +147,10 @@ async fn after_a_mixed_run_every_metric_of_the_list_is_told_and_right() {
         "a canary has succeeded, the fleet is seen",
         SOON,
         async || {
-            let [told, _] = &system.scrape().await;
+            let [told, fresh] = &system.scrape().await;
+            let ended = ["lane=\"canary\"", "status=\"succeeded\""];
             value(told, canary, &[]) > 0.0
+                && value(fresh, "manimq_jobs_finished_total", &ended) > 0.0
                 && value(told, "manimq_fleet_slots", &[]) >= 2.0
                 && value(told, "manimq_jobs_redelivered_total", &["released"]) >= 1.0
         },
@@ -223,6 +233,23 @@ async fn after_a_mixed_run_every_metric_of_the_list_is_told_and_right() {
     at_least(&worker, "manimq_realtime_ratio_count", &[], 2.0);
     at_least(
         &worker,
+        "manimq_submit_to_done_duration_seconds_count",
+        &["lane=\"normal\"", "quality=\"low\""],
+        2.0,
+    );
+    // Nothing but these jobs is the tenant's, whatever the canary does.
+    let own = |name: &str, labels: &[&str]| value(&worker, name, labels);
+    let ended = "manimq_tenant_jobs_finished_total";
+    let default = "tenant=\"default\"";
+    assert_eq!(own(ended, &[default, "\"succeeded\""]), 2.0);
+    assert_eq!(own(ended, &[default, "\"scene_error\""]), 1.0);
+    assert_eq!(own(ended, &[default, "\"canceled\""]), 1.0);
+    assert_eq!(own(ended, &[]), 5.0);
+    let slots_s = own("manimq_tenant_slot_seconds_total", &[default]);
+    let whole_s = own("manimq_tenant_submit_to_end_seconds_total", &[default]);
+    assert!(slots_s > 0.1 && whole_s >= slots_s, "{slots_s}, {whole_s}");
+    at_least(
+        &worker,
         "manimq_worker_heartbeat_timestamp_seconds",
         &[],
         1.7e9,
@@ -255,6 +282,12 @@ async fn after_a_mixed_run_every_metric_of_the_list_is_told_and_right() {
     at_least(&api, "manimq_canary_runs_total", &["result=\"ok\""], 1.0);
     at_least(&api, "manimq_canary_duration_seconds", &[], 0.01);
     at_least(&api, "manimq_fleet_slots", &[], 2.0);
+    // The canary is a template, of which nobody else sent any; it is outside all quotas and usage.
+    assert_eq!(
+        value(&api, "manimq_jobs_submitted_total", &["template"]),
+        0.0
+    );
+    assert_eq!(value(&api, "manimq_quota_rejections_total", &[]), 0.0);
     // The canary is a tenant of nobody's lists, and leaves nothing.
     let queue = system.queue().await;
     let (tenants, _) = queue.tenants(&Default::default()).await.unwrap();

@@ -3,11 +3,16 @@
 #[path = "system/harness.rs"]
 #[allow(dead_code, reason = "shared with the tests of storage")]
 mod harness;
+#[path = "scripted/mod.rs"]
+#[allow(dead_code, reason = "shared with the tests of the API")]
+mod scripted;
 
 use std::time::Duration;
 
 use harness::{API, REDIS, System, WORKER, bare_manim, frame_hashes, probe, wait_for};
 use manimq_shared::job::{AttemptOutcome, FailureClass, Status};
+use manimq_shared::queue::Quotas;
+use scripted::{Endpoint, Say, code, fenced};
 use serde_json::json;
 
 const SHAPES: &str = r#"from manim import *
@@ -334,4 +339,75 @@ async fn ready_only_while_a_job_would_run() {
         system.ready().await == 200
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_no_template_fits_becomes_code_and_a_film_for_those_alone_who_may_send_code() {
+    const SECRET: &str = "nobody-may-see-this-word";
+    const WRITTEN: &str = "from manim import *\n\nclass Leaf(Scene):\n    def construct(self):\n        self.play(Create(Circel(color=GREEN)))\n";
+    let nothing_fits = || fenced(&json!({"templates": []}));
+    let hostile = format!("import socket\n{WRITTEN}");
+    let mended = WRITTEN.replace("Circel", "Circle");
+    let endpoint = Endpoint::start([
+        nothing_fits(),
+        code(&hostile),
+        code(WRITTEN),
+        code(&mended),
+        nothing_fits(),
+        // It repeats the key, as some do.
+        Say::Status(
+            401,
+            "{\"error\": \"no such key: nobody-may-see-this-word\"}",
+            None,
+        ),
+    ])
+    .await;
+    let settings = [
+        ("MANIMQ_LLM_URL", endpoint.url.as_str()),
+        ("MANIMQ_LLM_MODEL", "scripted"),
+        ("MANIMQ_LLM_KEY", SECRET),
+        ("MANIMQ_LOG", "trace"),
+    ];
+    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let system = System::start_with(settings.into()).await;
+    // The policy refuses the first try, Manim the second; the command line asks for the repair.
+    let (status, said) = system
+        .manimq(&["prompt", "-ql", "--json", "photosynthesis"])
+        .await;
+    assert_eq!(status, Some(0), "{said}");
+    let job: serde_json::Value = serde_json::from_str(said.trim()).unwrap();
+    assert_eq!(job["by_model"]["repairs"], 2, "{said}");
+    let parent = job["parent"].as_str().unwrap().parse().unwrap();
+    let failed = system.read(parent).await;
+    assert_eq!(failed.error.unwrap().class, FailureClass::SceneError);
+    let last = system
+        .ended(job["id"].as_str().unwrap().parse().unwrap())
+        .await;
+    assert_eq!(last.status, Status::Succeeded, "{:?}", last.error);
+    assert_eq!(probe(&system.download(&last).await).codec, "h264");
+    let asked = endpoint.asked();
+    assert!(
+        asked[3].said().contains("name 'Circel' is not defined"),
+        "{}",
+        asked[3].said()
+    );
+    assert_eq!(asked[0].authorization, Some(format!("Bearer {SECRET}")));
+
+    let quotas = Quotas {
+        code: Some(false),
+        ..Quotas::default()
+    };
+    let queue = system.queue().await;
+    queue
+        .set_quotas(&Default::default(), &quotas)
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        let (status, said) = system.manimq(&["prompt", "-ql", "photosynthesis"]).await;
+        assert_ne!(status, Some(0), "{said}");
+        assert!(!said.contains(SECRET), "{said}");
+    }
+    assert_eq!(endpoint.asked().len(), 6, "no code was asked for");
+    assert!(!system.said().contains(SECRET), "it is in the log");
+    assert!(!system.worker_environment().contains(SECRET));
 }

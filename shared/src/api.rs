@@ -10,8 +10,8 @@ use utoipa::ToSchema;
 
 use crate::ids::{Epoch, JobId, LeaseToken, TenantId, WebhookId};
 use crate::job::{
-    ArtifactRole, Aspect, Attempt, CacheMode, Encoder, FieldError, Format, JobError, JobFile,
-    JobRequest, Lane, OutputSpec, Progress, Quality, Stage, Status, Timings, Usage,
+    ArtifactRole, Aspect, Attempt, ByModel, CacheMode, Encoder, FieldError, Format, JobError,
+    JobFile, JobRequest, Lane, OutputSpec, Progress, Quality, Stage, Status, Timings, Usage,
 };
 use crate::scene_policy::Finding;
 use crate::webhook::{DeliveryAttempt, DeliveryState, WebhookEvent};
@@ -55,6 +55,9 @@ pub struct JobView {
     /// What a template or a prompt became.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolved: Option<ResolvedView>,
+    /// What a language model did for it; not in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_model: Option<ByModel>,
     /// What the result should be.
     pub output: OutputSpec,
     /// Wall-clock limit of one attempt.
@@ -546,6 +549,7 @@ pub struct JobList {
 pub struct BatchRequest {
     /// The jobs, 1 to 100, each as `POST /v1/jobs` takes it.
     #[schema(min_items = 1, max_items = 100)]
+    #[serde(deserialize_with = "crate::job::objects::objects")]
     pub jobs: Vec<JobRequest>,
     /// Accept all of them or none.
     #[serde(default)]
@@ -584,7 +588,10 @@ pub struct BatchResult {
 #[serde(deny_unknown_fields, default)]
 pub struct RerunRequest {
     /// What the result should be.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::job::objects::perhaps_object"
+    )]
     pub output: Option<OutputChange>,
     /// Priority class within the tenant.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -606,6 +613,10 @@ pub struct RerunRequest {
     /// Your own data, in place of the old.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<BTreeMap<String, String>>,
+    /// Have the language model mend the code that it wrote for this job, which failed by it: first what is wrong, then
+    /// the new job. At most three times for one prompt.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub repair: bool,
 }
 
 /// What of an output shall be different.

@@ -54,6 +54,7 @@
 //! | `:af:<tenant>:<hash>` | string | such a file is being removed | at most 5 min |
 //! | `:afb` | hash | bytes of each tenant's such files; the sweep counts anew | always |
 //! | `:sweep` | string | a process has swept the store in this period | a period |
+//! | `:sweep:at` | string | behind which file the last sweep stopped | until a sweep comes to the end |
 //! | `:canary` | string | when a canary last succeeded and how long it took, ms | always |
 //! | `:canary:turn` | string | a canary of this period was sent | a period |
 //! | `:ev` | channel | hint: these jobs have news | |
@@ -187,6 +188,12 @@ impl Keys {
         format!("{}:sweep", self.base)
     }
 
+    /// Where the last sweep stopped.
+    #[must_use]
+    pub fn sweep_at(&self) -> String {
+        format!("{}:sweep:at", self.base)
+    }
+
     /// What came of the last canary that succeeded.
     #[must_use]
     pub fn canary(&self) -> String {
@@ -228,6 +235,12 @@ impl Keys {
     #[must_use]
     pub fn jobs_of_day(&self, tenant: &TenantId, day: u32) -> String {
         format!("{}:t:{tenant}:j{day}", self.base)
+    }
+
+    /// The job that a tenant's idempotency key stands for, and the body's fingerprint.
+    #[must_use]
+    pub fn idempotency(&self, tenant: &TenantId, key: &str) -> String {
+        format!("{}:uq:{tenant}:{key}", self.base)
     }
 
     /// The progress of the attempt of a job that runs.

@@ -16,4 +16,5 @@ pub mod storage;
 pub mod testing;
 pub mod tls;
 pub mod traces;
+pub mod watch;
 pub mod webhook;

@@ -2,10 +2,12 @@
 //! these definitions and from nowhere else, so dashboards and alerts can rely on this list.
 //!
 //! Base units (seconds, bytes); counters end in `_total`. Ids are never labels but for a worker's own on its
-//! heartbeat; tenants are on the three `manimq_tenant_*` only, and there bounded.
+//! heartbeat; tenants are on the `manimq_tenant_*` only, which are no histograms, and there bounded ([`tenants`]).
 //!
-//! What is said of the queue and the fleet (`manimq_queue_*`, `manimq_fleet_*`, `manimq_tenant_jobs_*`, `manimq_webhook_pending` …)
+//! What is said of the queue and the fleet (`manimq_queue_*`, `manimq_fleet_*`, `manimq_tenant_jobs_running`, `manimq_webhook_pending` …)
 //! is told alike by every API process, from Redis: add it up with `max`, not `sum`.
+
+pub mod tenants;
 
 use prometheus::{
     CounterVec, Encoder as _, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec,
@@ -114,6 +116,8 @@ definitions! {
         "Time from a request's head to its answer's head.";
     HTTP_CONNECTIONS: Kind::Gauge, Api, "manimq_http_connections", [],
         "Open connections.";
+    HTTP_STALLED: Kind::Counter, Api, "manimq_http_stalled_total", [],
+        "Connections closed because their reader took nothing for too long while something waited for it: downloads and event streams.";
     HTTP_RATE_LIMITED: Kind::Counter, Api, "manimq_http_rate_limited_total", [],
         "Requests refused because one address sent too many.";
     JOBS_SUBMITTED: Kind::Counter, Api, "manimq_jobs_submitted_total", ["lane", "kind"],
@@ -152,6 +156,16 @@ definitions! {
         "Waiting jobs of the same tenants. Every API process tells the same: use max, not sum.";
     TENANT_REJECTIONS: Kind::Counter, Api, "manimq_tenant_rejections_total", ["tenant"],
         "Submits refused by a quota, of the first tenants that met one, or of those that were listed; all others together are other.";
+    TENANT_QUOTA_USED: Kind::Gauge, Api, "manimq_tenant_quota_used", ["tenant", "policy"],
+        "What the same tenants use of the quotas that they have, in the unit of the policy. Every API process tells the same: use max, not sum.";
+    TENANT_QUOTA_LIMIT: Kind::Gauge, Api, "manimq_tenant_quota_limit", ["tenant", "policy"],
+        "These quotas: queued_jobs, running_jobs, submits_per_minute, submits_per_day, render_seconds_per_day. Every API process tells the same: use max, not sum.";
+    TENANT_JOBS_FINISHED: Kind::Counter, Worker, "manimq_tenant_jobs_finished_total", ["tenant", "status", "class"],
+        "Jobs that this worker ended, of the first tenants that it had jobs of, or of those that were listed; all others together are other.";
+    TENANT_SLOT_SECONDS: Kind::Counter, Worker, "manimq_tenant_slot_seconds_total", ["tenant"],
+        "Time of slots that attempts took, from claim to settlement, of the same tenants.";
+    TENANT_SUBMIT_TO_END: Kind::Counter, Worker, "manimq_tenant_submit_to_end_seconds_total", ["tenant"],
+        "Times from submit to end of the jobs of manimq_tenant_jobs_finished_total, added up.";
     CANARY_LAST_SUCCESS: Kind::Gauge, Api, "manimq_canary_last_success_timestamp_seconds", [],
         "When a canary's film was last there, by Redis' clock. Every API process tells the same: use max, not sum.";
     CANARY_DURATION: Kind::Gauge, Api, "manimq_canary_duration_seconds", [],
@@ -159,7 +173,17 @@ definitions! {
     CANARY_RUNS: Kind::Counter, Api, "manimq_canary_runs_total", ["result"],
         "Canaries that this process sent: ok, failed, late (no film when the next was due).";
     PROMPT_ROUTED: Kind::Counter, Api, "manimq_prompt_routed_total", ["template", "decision"],
-        "Prompts by how they became a film: exact (a template fits), fallback (the card that was asked for), ambiguous (refused with candidates, no template).";
+        "Prompts by how they became a film: exact (a template fits), model (a language model filled one in), code (it wrote the scene, no template), fallback (the card that was asked for), ambiguous (refused with candidates, no template).";
+    LLM_CALLS: Kind::Counter, Api, "manimq_llm_calls_total", ["outcome"],
+        "Questions to the language model: ok, late, away, limited (429), refused, nonsense, cut_off; not sent at all: resting (it failed lately), budget (tokens used up), busy.";
+    LLM_CALL_DURATION: Kind::Histogram(REQUEST_S), Api, "manimq_llm_call_duration_seconds", [],
+        "Time of questions to the language model that were sent.";
+    LLM_TOKENS: Kind::Counter, Api, "manimq_llm_tokens_total", ["purpose"],
+        "Tokens of questions and answers, as the language model says or, if it does not, as estimated: choose (a template and its parameters), write (a scene), mend (one that failed).";
+    LLM_PROPOSALS: Kind::Counter, Api, "manimq_llm_proposals_total", ["purpose", "result"],
+        "What prompts got of the language model: taken, none_fits (no template, it says), unusable (its answers never held), no_answer.";
+    LLM_BREAKER_OPEN: Kind::Gauge, Api, "manimq_llm_breaker_open", [],
+        "1 while the language model is left alone because it failed, in this process; one that is only too slow is left alone tenant by tenant, and not told here.";
     WEBHOOK_PENDING: Kind::Gauge, Api, "manimq_webhook_pending", [],
         "Webhook calls that are still to be made. Every API process tells the same: use max, not sum.";
     WEBHOOK_OLDEST_AGE: Kind::Gauge, Api, "manimq_webhook_oldest_age_seconds", [],
@@ -176,6 +200,8 @@ definitions! {
         "Bytes of files taken in and given out: in, out.";
     SSE_CONNECTIONS: Kind::Gauge, Api, "manimq_sse_connections", [],
         "Open event streams.";
+    SSE_CUT_OFF: Kind::Counter, Api, "manimq_sse_cut_off_total", ["reason"],
+        "Event streams that this process ended or refused before their reader did: stop (it stops), life (open for the longest time), key (its key ended), error (its events cannot be read), full (no place for one more); missed: it went on, but its reader was told that events are missing.";
     LONG_POLLS: Kind::Gauge, Api, "manimq_long_polls", [],
         "Reads that wait for a change.";
     REDIS_COMMAND_DURATION: Kind::Histogram(REQUEST_S), All, "manimq_redis_command_duration_seconds", ["command"],
@@ -184,12 +210,18 @@ definitions! {
         "Calls to the queue that failed.";
     WORKER_SLOTS: Kind::Gauge, Worker, "manimq_worker_slots", ["state"],
         "Slots of this worker: idle, busy, draining, quarantined.";
+    WORKER_DRAINING: Kind::Gauge, Worker, "manimq_worker_draining_timestamp_seconds", [],
+        "When this worker ceased to claim, because it is drained or stops; 0 while it claims.";
     PICKUP_DURATION: Kind::Histogram(WAIT_S), Worker, "manimq_pickup_duration_seconds", ["lane"],
         "From submit to claim, first attempts only.";
     STAGE_DURATION: Kind::Histogram(RENDER_S), Worker, "manimq_stage_duration_seconds", ["stage"],
         "Time that attempts spent in a stage.";
     JOB_DURATION: Kind::Histogram(RENDER_S), Worker, "manimq_job_duration_seconds", ["lane", "quality"],
         "From claim to settlement of attempts that succeeded.";
+    SUBMIT_TO_DONE: Kind::Histogram(RENDER_S), Worker, "manimq_submit_to_done_duration_seconds", ["lane", "quality"],
+        "From submit to settlement of jobs that succeeded, all waiting and all attempts included.";
+    CANCEL_DURATION: Kind::Histogram(REQUEST_S), Worker, "manimq_cancel_duration_seconds", [],
+        "Of jobs that were canceled while they ran: from the request until the render was dead and the job ended, by Redis' clock.";
     FRAMES_RENDERED: Kind::Counter, Worker, "manimq_frames_rendered_total", ["quality"],
         "Frames drawn.";
     LAYOUT_WARNINGS: Kind::Counter, Worker, "manimq_layout_warnings_total", ["kind"],

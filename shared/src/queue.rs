@@ -17,6 +17,7 @@ mod cancel;
 mod claim;
 mod connection;
 mod dead;
+mod earlier;
 mod erase;
 mod error;
 mod events;

@@ -97,6 +97,9 @@ pub async fn run<S: Sandbox>(context: &Context, sandbox: &mut S, claim: Claim) {
     spans.tell(|| Span::since(outcome.transition(), settling));
     let took = started.elapsed();
     let ended = count(context, &claim, request, &outcome, settled, took);
+    if ended == "canceled" {
+        tell_cancel(context, &claim).await;
+    }
     spans.end(&claim, &context.board.info().id.to_string(), ended, settled);
 }
 
@@ -110,6 +113,18 @@ impl Outcome {
             Self::Released(_) => "release",
             Self::Lost => "lost",
         }
+    }
+}
+
+/// Says in metrics how long the cancel took. Redis has noted both ends by its own clock, after the render was dead.
+async fn tell_cancel(context: &Context, claim: &Claim) {
+    let read = context.queue.read(claim.job);
+    let Ok(Some(record)) = context.metrics.redis("read", read).await else {
+        return;
+    };
+    if let (Some(asked), Some(ended)) = (record.cancel_requested_at, record.finished_at) {
+        let took = ended.duration_since(asked).as_secs_f64();
+        context.metrics.cancel.observe(took.max(0.0));
     }
 }
 
@@ -136,6 +151,17 @@ fn count(
             .with_label_values(&[lane])
             .observe(queued_s(claim));
     }
+    metrics.tenants.attempted(&claim.tenant, took);
+    let since_submit_s = queued_s(claim) + took.as_secs_f64();
+    let finished = |status: &str, class: &str| {
+        metrics
+            .jobs_finished
+            .with_label_values(&[lane, status, class])
+            .inc();
+        metrics
+            .tenants
+            .ended(&claim.tenant, status, class, since_submit_s);
+    };
     let ended = match (outcome, settled) {
         // Counted by who heard it.
         (Outcome::Lost, _) => "lost",
@@ -144,10 +170,7 @@ fn count(
             "lost"
         }
         (_, Settled::Canceled) | (Outcome::Canceled, _) => {
-            metrics
-                .jobs_finished
-                .with_label_values(&[lane, "canceled", ""])
-                .inc();
+            finished("canceled", "");
             "canceled"
         }
         (_, Settled::WillRetry) => "will be tried again",
@@ -157,17 +180,15 @@ fn count(
                 .error
                 .as_ref()
                 .map_or("internal", |error| error.class.as_str());
-            metrics
-                .jobs_finished
-                .with_label_values(&[lane, "failed", class])
-                .inc();
+            finished("failed", class);
             class
         }
         (Outcome::Done(result), _) => {
+            finished("succeeded", "");
             metrics
-                .jobs_finished
-                .with_label_values(&[lane, "succeeded", ""])
-                .inc();
+                .submit_to_done
+                .with_label_values(&[lane, quality])
+                .observe(since_submit_s);
             metrics
                 .job
                 .with_label_values(&[lane, quality])

@@ -1,6 +1,7 @@
 //! What each slot is doing: for the worker's sign of life, for metrics and for readiness.
 
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 use manimq_shared::ids::WorkerId;
 use manimq_shared::queue::WorkerInfo;
@@ -47,6 +48,8 @@ struct Inner {
     trouble: Option<String>,
     renderer: String,
     draining: bool,
+    /// Since when nothing is claimed, because an operator or a stop wants it so.
+    resting_since: Option<SystemTime>,
 }
 
 impl Board {
@@ -63,6 +66,7 @@ impl Board {
                 trouble: None,
                 renderer: String::new(),
                 draining: false,
+                resting_since: None,
             })),
             drained: Arc::new(watch::Sender::new(false)),
             worker,
@@ -96,12 +100,22 @@ impl Board {
 
     /// Says that no more jobs are claimed.
     pub fn drain(&self) {
-        self.with(|inner| inner.draining = true);
+        self.with(|inner| {
+            inner.draining = true;
+            inner.resting_since.get_or_insert_with(SystemTime::now);
+        });
     }
 
     /// Says whether an operator drains this worker, as Redis tells it.
     pub fn set_drained(&self, on: bool) {
         if self.drained.send_replace(on) != on {
+            self.with(|inner| {
+                if on {
+                    inner.resting_since.get_or_insert_with(SystemTime::now);
+                } else if !inner.draining {
+                    inner.resting_since = None;
+                }
+            });
             tracing::info!(
                 "{}",
                 if on {
@@ -117,6 +131,12 @@ impl Board {
     #[must_use]
     pub fn is_drained(&self) -> bool {
         *self.drained.borrow()
+    }
+
+    /// Since when this worker claims nothing, because it is drained or stops.
+    #[must_use]
+    pub fn resting_since(&self) -> Option<SystemTime> {
+        self.with(|inner| inner.resting_since)
     }
 
     /// Waits until no operator drains this worker.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use manimq_shared::queue::{QueueError, RedisConfig, RenderLimits};
 use manimq_shared::scene_policy::PolicyMode;
+use manimq_shared::watch::WatchArgs;
 
 use self::remote::{RemoteArgs, Shared};
 use crate::sandbox::local::{Level, LocalConfig};
@@ -58,15 +59,9 @@ pub struct RunArgs {
     )]
     pub metrics_listen: SocketAddr,
 
-    /// Where traces of jobs are sent, by OTLP over HTTP, such as http://127.0.0.1:4318; not at all without it.
-    /// Headers for it: OTEL_EXPORTER_OTLP_HEADERS
-    #[arg(
-        long,
-        env = "OTEL_EXPORTER_OTLP_ENDPOINT",
-        value_name = "URL",
-        hide_env_values = true
-    )]
-    pub otlp_endpoint: Option<String>,
+    /// What is told to whoever watches.
+    #[command(flatten)]
+    pub watch: WatchArgs,
 
     /// Write what this worker listens on to this file (JSON), once its slots are ready
     #[arg(long, value_name = "FILE")]

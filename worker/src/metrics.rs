@@ -1,21 +1,25 @@
 //! The worker's metrics, made from the definitions in `manimq_shared::metrics`.
 
+mod tenants;
+
 use std::future::Future;
 use std::time::{Duration, Instant, SystemTime};
 
 use manimq_shared::ids::WorkerId;
 use manimq_shared::job::{FailureClass, Lane};
+use manimq_shared::metrics::tenants::Shown;
 use manimq_shared::metrics::{
-    self, FRAMES_RENDERED, JOB_DURATION, JOBS_FINISHED, LATEX_CACHE_REQUESTS,
+    self, CANCEL_DURATION, FRAMES_RENDERED, JOB_DURATION, JOBS_FINISHED, LATEX_CACHE_REQUESTS,
     LATEX_COMPILE_DURATION, LAYOUT_WARNINGS, LEASES_LOST, OUTPUT_BYTES, PICKUP_DURATION,
     REALTIME_RATIO, REDIS_COMMAND_DURATION, REDIS_ERRORS, SANDBOX_CPU, SANDBOX_DENIALS,
-    SANDBOX_PEAK_MEMORY, SANDBOX_RECYCLES, SANDBOX_START_DURATION, STAGE_DURATION,
-    WORKER_HEARTBEAT, WORKER_SLOTS,
+    SANDBOX_PEAK_MEMORY, SANDBOX_RECYCLES, SANDBOX_START_DURATION, STAGE_DURATION, SUBMIT_TO_DONE,
+    WORKER_DRAINING, WORKER_HEARTBEAT, WORKER_SLOTS,
 };
 use prometheus::{
     CounterVec, Gauge, GaugeVec, Histogram, HistogramVec, IntCounterVec, IntGaugeVec, Registry,
 };
 
+use self::tenants::Tenants;
 use crate::board::{Board, SlotState};
 use crate::layout::LayoutKind;
 use crate::sandbox::{Denial, RecycleCause, RenderFailure, Rendered, TexUse};
@@ -26,6 +30,9 @@ pub struct WorkerMetrics {
     registry: Registry,
     slots: IntGaugeVec,
     heartbeat: GaugeVec,
+    draining: Gauge,
+    /// What jobs of a few tenants came to.
+    pub tenants: Tenants,
     /// Jobs that this worker settled: lane, status, class.
     pub jobs_finished: IntCounterVec,
     /// Submit to claim: lane.
@@ -34,6 +41,10 @@ pub struct WorkerMetrics {
     pub stage: HistogramVec,
     /// Claim to settlement: lane, quality.
     pub job: HistogramVec,
+    /// Submit to settlement: lane, quality.
+    pub submit_to_done: HistogramVec,
+    /// From the request to the end of a job that ran.
+    pub cancel: Histogram,
     /// Seconds of an attempt per second of its film: quality.
     pub realtime_ratio: HistogramVec,
     /// Frames drawn: quality.
@@ -57,6 +68,17 @@ pub struct WorkerMetrics {
 
 impl Default for WorkerMetrics {
     fn default() -> Self {
+        Self::new(Shown::default())
+    }
+}
+
+impl WorkerMetrics {
+    /// Every metric, with labels for these tenants.
+    ///
+    /// # Panics
+    /// If the list of metrics contradicts itself.
+    #[must_use]
+    pub fn new(shown: Shown) -> Self {
         let registry = Registry::new();
         let r = &registry;
         metrics::build_info(r, "manimq-worker", env!("CARGO_PKG_VERSION"));
@@ -64,10 +86,14 @@ impl Default for WorkerMetrics {
         let metrics = Self {
             slots: WORKER_SLOTS.gauge(r),
             heartbeat: WORKER_HEARTBEAT.gauge_f64(r),
+            draining: WORKER_DRAINING.gauge_f64(r).with_label_values(none),
+            tenants: Tenants::new(r, shown),
             jobs_finished: JOBS_FINISHED.counter(r),
             pickup: PICKUP_DURATION.histogram(r),
             stage: STAGE_DURATION.histogram(r),
             job: JOB_DURATION.histogram(r),
+            submit_to_done: SUBMIT_TO_DONE.histogram(r),
+            cancel: CANCEL_DURATION.histogram(r).with_label_values(none),
             realtime_ratio: REALTIME_RATIO.histogram(r),
             frames: FRAMES_RENDERED.counter(r),
             output_bytes: OUTPUT_BYTES.counter(r),
@@ -87,9 +113,7 @@ impl Default for WorkerMetrics {
         metrics.begin_at_zero();
         metrics
     }
-}
 
-impl WorkerMetrics {
     /// A counter that appears with its first event shows no increase by it; these alerts are made of.
     fn begin_at_zero(&self) {
         for lane in Lane::ALL {
@@ -130,6 +154,8 @@ impl WorkerMetrics {
             let count = i64::try_from(board.count(state)).unwrap_or(i64::MAX);
             self.slots.with_label_values(&[name]).set(count);
         }
+        let since = board.resting_since().map_or(0.0, seconds);
+        self.draining.set(since);
         metrics::encode(&self.registry)
     }
 
@@ -155,12 +181,7 @@ impl WorkerMetrics {
 
     /// Redis heard of this worker just now.
     pub fn heard(&self, worker: WorkerId) {
-        self.pulse(worker).set(
-            SystemTime::now()
-                .duration_since(SystemTime::UNIX_EPOCH)
-                .unwrap_or_default()
-                .as_secs_f64(),
-        );
+        self.pulse(worker).set(seconds(SystemTime::now()));
     }
 
     fn pulse(&self, worker: WorkerId) -> Gauge {
@@ -226,4 +247,10 @@ impl WorkerMetrics {
             self.latex_compile.observe(*seconds);
         }
     }
+}
+
+/// Since 1970.
+fn seconds(time: SystemTime) -> f64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    since.unwrap_or_default().as_secs_f64()
 }

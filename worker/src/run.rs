@@ -96,7 +96,7 @@ where
     })?;
     let metrics_url = format!("http://{}", listener.local_addr()?);
     let board = Board::new(worker, slots);
-    let endpoint = args.otlp_endpoint.as_deref();
+    let endpoint = args.watch.otlp_endpoint.as_deref();
     let traces = Traces::to(endpoint, "manimq-worker", env!("CARGO_PKG_VERSION"))?;
     let kill = CancellationToken::new();
     let context = Context {
@@ -108,7 +108,7 @@ where
         uploader: Uploader::trusting(&args.api_url, args.ca_file.as_deref())?,
         policy: args.scene_policy,
         ceilings: Ceilings::new(args.limits),
-        metrics: WorkerMetrics::default(),
+        metrics: WorkerMetrics::new(args.watch.metrics_tenants.clone()),
         traces: traces.clone(),
         kill: kill.clone(),
     };
@@ -191,7 +191,12 @@ where
     let running = board.count(SlotState::Busy);
     if running > 0 {
         tracing::info!(
-            "stopping; {running} renders have {} to end",
+            "stopping; {running} {} {} to end",
+            if running == 1 {
+                "render has"
+            } else {
+                "renders have"
+            },
             humantime::format_duration(args.drain_timeout)
         );
     }

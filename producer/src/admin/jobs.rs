@@ -8,7 +8,7 @@ use manimq_shared::job::{JobInput, JobRecord, Status};
 use manimq_shared::queue::{CancelOutcome, Cursor, Enqueued, Queue, QueueError, Rerun};
 use serde_json::{Value, json};
 
-use super::show::{ago, ahead, or_dash, span};
+use super::show::{ago, ahead, or_dash, plural, span};
 use super::table::{Cell, Table, Tone, cell, facts};
 use super::{Answer, tenants_where};
 use crate::exit::{Exit, Failure};
@@ -359,7 +359,10 @@ fn record_facts(record: &JobRecord, source: bool) -> Vec<(&'static str, String)>
         progress
             .stage
             .filter(|_| record.status == Status::Running)
-            .map(|stage| format!("{stage}, {} frames{percent}", progress.frames_done)),
+            .map(|stage| {
+                let frames = plural(progress.frames_done, "frame");
+                format!("{stage}, {frames}{percent}")
+            }),
     );
     also("parent", record.payload.parent.map(|id| id.to_string()));
     also("rendered by", record.rendered_by.map(|id| id.to_string()));
@@ -389,7 +392,7 @@ fn record_facts(record: &JobRecord, source: bool) -> Vec<(&'static str, String)>
         let files: Vec<_> = result
             .artifacts
             .iter()
-            .map(|file| format!("{} {} bytes, {}", file.name, file.bytes, file.key))
+            .map(|file| format!("{} {}, {}", file.name, plural(file.bytes, "byte"), file.key))
             .collect();
         also("files", (!files.is_empty()).then(|| files.join("\n")));
         let error = result.error.as_ref();
@@ -481,7 +484,7 @@ pub fn said(reply: &Enqueued) -> Result<&'static str, (&'static str, String)> {
         Enqueued::Full { active, limit } => Err((
             "full",
             format!(
-                "{active} of {limit} jobs of the tenant have not ended (`tenants set --queued-max`)"
+                "the tenant has as many jobs that have not ended as it may: {active} of {limit} (`tenants set --queued-max`)"
             ),
         )),
         Enqueued::Limited {

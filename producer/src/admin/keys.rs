@@ -63,8 +63,9 @@ Example:
     },
     /// Make a second key like one that works; both do for a while
     #[command(after_help = "\
-The new key has the tenant, name and scopes of the old one. Put it where the old one is used within
-the overlap, after which the old one stops.
+The new key has the tenant, name and scopes of the old one, and lives as long as that was made for:
+one made for 90d gives one for 90d, one without an end gives one without. Put it where the old one is
+used within the overlap, after which the old one stops.
 
 Example:
   manimq admin keys rotate 0f3a9c21d4b5e687 --overlap 7d")]
@@ -75,7 +76,7 @@ Example:
         /// How long both work; 0s ends the old one at once
         #[arg(long, value_name = "TIME", default_value = "1d", value_parser = life_or_none)]
         overlap: Duration,
-        /// After how long the new one stops working [default: never]
+        /// After how long the new one stops working [default: as long as the old one was made for]
         #[arg(long, value_name = "TIME", value_parser = life)]
         expires: Option<Duration>,
     },
@@ -200,14 +201,22 @@ async fn shown_once(queue: &Queue, key: &ApiKey) -> Result<MadeKeyView, Refusal>
     })
 }
 
-/// Makes a second key beside one that lives.
+/// Makes a second key beside one that lives. Unless another life is given, that of the old one: to rotate a key
+/// that ends must not make one that never does.
 pub(crate) async fn rotate(
     queue: &Queue,
     id: KeyId,
     overlap: Duration,
     expires: Option<Duration>,
 ) -> Result<MadeKeyView, Refusal> {
-    match queue.rotate_key(id, overlap, expires).await? {
+    let life = match expires {
+        Some(life) => Some(life),
+        None => queue.key(id).await?.and_then(|old| {
+            let life = old.expires_at?.duration_since(old.created_at);
+            Duration::try_from(life).ok()
+        }),
+    };
+    match queue.rotate_key(id, overlap, life).await? {
         KeyRotated::Made(key) => shown_once(queue, &key).await,
         KeyRotated::NoKey => Err(no_key(id)),
         KeyRotated::Dead => Err(Refusal::Conflict {

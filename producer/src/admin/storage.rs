@@ -8,6 +8,7 @@ use manimq_shared::queue::Queue;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::Answer;
+use super::show::plural;
 use crate::exit::{Exit, Failure};
 use crate::storage::{Place, Store, StoreConfig, SweepError, Sweeper};
 use crate::term::visible;
@@ -29,6 +30,7 @@ enum Action {
     #[command(after_help = "\
 Give --data-dir, --storage and the secret as `manimq serve` has them: nothing is removed unless
 Redis names this very store. Files that are older than what Redis knows are counted, and kept.
+A sweep looks at a million files at most, and the next goes on where it stopped.
 
 Examples:
   manimq admin storage sweep --dry-run
@@ -123,14 +125,16 @@ impl SweepArgs {
             "removed"
         };
         let mut text = format!(
-            "looked at {} files, {done} {} with {} bytes\n",
-            report.looked_at, report.removed, report.removed_bytes
+            "looked at {}, {done} {} with {}\n",
+            plural(report.looked_at, "file"),
+            report.removed,
+            plural(report.removed_bytes, "byte")
         );
         for file in report.files.iter().take(SHOWN_MAX) {
             text.push_str(&format!(
-                "  {}  {} bytes: {}\n",
+                "  {}  {}: {}\n",
                 visible(&file.key),
-                file.bytes,
+                plural(file.bytes, "byte"),
                 file.reason
             ));
         }
@@ -142,9 +146,16 @@ impl SweepArgs {
         }
         if report.unknown > 0 {
             text.push_str(&format!(
-                "kept {} files without a job that are older than what Redis knows of this store\n",
-                report.unknown
+                "kept {} without a job, older than what Redis knows of this store\n",
+                plural(report.unknown, "file")
             ));
+        }
+        if report.more {
+            text.push_str(if report.dry_run {
+                "there are more files; a sweep goes on where the one before it stopped\n"
+            } else {
+                "there are more files; run it again, it goes on here\n"
+            });
         }
         let json = serde_json::to_value(&report).unwrap_or_default();
         Ok(Answer::ok(text, json))

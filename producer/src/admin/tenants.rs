@@ -106,7 +106,8 @@ Example:
     #[command(after_help = "\
 It is disabled first, what waits and runs is cancelled, then each job is erased. That takes some
 seconds, and as long as renders take to stop. The files of its jobs belong to nobody then: the API
-sweeps them, as `manimq admin storage` does.
+sweeps them a day later, as `manimq admin storage` does; its DELETE /v1/admin/tenants/TENANT removes
+them at once.
 
 Example:
   manimq admin tenants delete acme --dry-run")]
@@ -156,7 +157,20 @@ where
             return Ok(Self(None));
         }
         let value = text.parse().map(|value| Self(Some(value)));
-        value.map_err(|error: T::Err| format!("{error}; or write `default`"))
+        value.map_err(|error: T::Err| {
+            // The standard library's words name neither what was given nor what may be.
+            let error = error.to_string();
+            let what = match error.as_str() {
+                e if e.contains("digit") || e.contains("integer") => {
+                    "not a whole number, 0 or more"
+                }
+                e if e.contains("too large") => "too large a number",
+                e if e.contains("float") => "not a number",
+                e if e.contains("`true` or `false`") => "neither true nor false",
+                other => return format!("{other}; or write `default`"),
+            };
+            format!("{what}; or write `default`")
+        })
     }
 }
 
@@ -398,6 +412,12 @@ async fn able(queue: &Queue, tenant: &TenantId, able: bool) -> Result<Answer, Fa
     Ok(Answer::ok(text, json))
 }
 
+/// What becomes of files that this command cannot reach.
+const FILES_LEFT: &str = "\
+its files stay in the store until the API sweeps them: films a day after they were made, files that came with jobs
+a month after their last use. Nobody has URLs of them but who had them before; DELETE /v1/admin/tenants/TENANT
+removes them at once\n";
+
 async fn erase(
     queue: &Queue,
     tenant: &TenantId,
@@ -435,13 +455,17 @@ async fn erase(
             Exit::Ok
         }
         (false, true) => {
-            text.push_str(&format!("{tenant}: gone; its files are swept by the API\n"));
+            text.push_str(&format!("{tenant}: gone\n"));
+            if report.files > 0 {
+                text.push_str(FILES_LEFT);
+            }
             Exit::Ok
         }
         (false, false) => {
             text.push_str(&format!(
-                "{tenant}: disabled, but {} have not stopped yet; run this again\n",
-                plural(report.not_ended, "render")
+                "{tenant}: disabled, but {} {} not stopped yet; run this again\n",
+                plural(report.not_ended, "render"),
+                if report.not_ended == 1 { "has" } else { "have" }
             ));
             Exit::Failed
         }
@@ -542,6 +566,7 @@ async fn limits(
     change: &str,
     paint: Paint,
 ) -> Result<Answer, Failure> {
+    let known = is_known(queue, tenant).await?;
     let old = queue.render_limits(tenant).await?;
     let new = old.changed(change).map_err(|problem| {
         Failure::usage(format!("limits of {tenant}: {problem}"))
@@ -564,18 +589,46 @@ async fn limits(
         })
         .collect();
     let all = |limits: RenderLimits| limits.each().collect::<std::collections::BTreeMap<_, _>>();
-    Ok(Answer::ok(
-        facts(paint, &lines),
-        json!({ "tenant": tenant, "old": all(old), "new": all(new) }),
-    ))
+    let mut text = facts(paint, &lines);
+    if !known && !change.is_empty() {
+        text.push_str(&unknown_note(tenant));
+    }
+    let json = json!({ "tenant": tenant, "known": known, "old": all(old), "new": all(new) });
+    Ok(Answer::ok(text, json))
 }
 
-/// Sets the quotas that `change` makes of the present ones; gives both.
+/// Quotas before and after.
+pub(crate) struct Changed {
+    pub(crate) old: Quotas,
+    pub(crate) new: Quotas,
+    /// Whether anything was known of the tenant before.
+    pub(crate) known: bool,
+}
+
+/// Whether a tenant was made, has work, was active lately or has settings.
+async fn is_known(queue: &Queue, tenant: &TenantId) -> Result<bool, Refusal> {
+    match one(queue, tenant).await {
+        Ok(_) => Ok(true),
+        Err(Refusal::Missing { .. }) => Ok(false),
+        Err(other) => Err(other),
+    }
+}
+
+/// What is said of a tenant that got settings before anything else.
+fn unknown_note(tenant: &TenantId) -> String {
+    format!(
+        "note: {tenant} was not known: it was not made, had no jobs and no settings. They are kept for when it comes; \
+         if the name is misspelt, set them back to `default`\n"
+    )
+}
+
+/// Sets the quotas that `change` makes of the present ones.
 pub(crate) async fn change(
     queue: &Queue,
     tenant: &TenantId,
     change: impl FnOnce(&Quotas) -> Result<Quotas, String>,
-) -> Result<(Quotas, Quotas), Refusal> {
+) -> Result<Changed, Refusal> {
+    let known = is_known(queue, tenant).await?;
     let old = queue.quotas(tenant).await?;
     let changed = change(&old).and_then(|new| new.check().map(|()| new));
     let new = changed.map_err(|problem| {
@@ -585,7 +638,7 @@ pub(crate) async fn change(
         )
     })?;
     queue.set_quotas(tenant, &new).await?;
-    Ok((old, new))
+    Ok(Changed { old, new, known })
 }
 
 async fn set(
@@ -594,7 +647,7 @@ async fn set(
     wish: &Change,
     paint: Paint,
 ) -> Result<Answer, Failure> {
-    let (old, new) = change(queue, tenant, |old| Ok(wish.apply(old))).await?;
+    let Changed { old, new, known } = change(queue, tenant, |old| Ok(wish.apply(old))).await?;
     let (old, new) = (quotas_json(&old), quotas_json(&new));
     let changed: Vec<_> = NAMES
         .into_iter()
@@ -609,11 +662,15 @@ async fn set(
             )
         })
         .collect();
-    let text = if lines.is_empty() {
+    let mut text = if lines.is_empty() {
         format!("{tenant}: nothing changed, it was so before\n")
     } else {
         facts(paint, &lines)
     };
-    let json = json!({ "tenant": tenant, "old": old, "new": new, "changed": changed });
+    if !known {
+        text.push_str(&unknown_note(tenant));
+    }
+    let json =
+        json!({ "tenant": tenant, "known": known, "old": old, "new": new, "changed": changed });
     Ok(Answer::ok(text, json))
 }

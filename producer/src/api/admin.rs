@@ -17,6 +17,7 @@ use manimq_shared::job::{FailureClass, Lane};
 use manimq_shared::queue::{DeadFilter, KeyId, Leaves, NewKey, PauseScope, Quotas, Scope, Scopes};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use utoipa::openapi::schema::{Array, ArrayBuilder, ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Response as Answer};
 use utoipa::{IntoParams, IntoResponses, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -27,6 +28,7 @@ use super::erase;
 use super::extract::{Operator, Query, StrictJson};
 use super::openapi::{Problems, problem_answer};
 use super::problem::{ApiError, Kind};
+use crate::admin::show::plural;
 use crate::admin::view::{
     DeadPage, DeletionReport, DiscardReport, DrainedView, KeyView, MadeKeyView, PauseView,
     QueueSummary, RedriveReport, TenantView, WorkerView,
@@ -193,7 +195,7 @@ async fn drain_workers(
 #[serde(deny_unknown_fields)]
 struct ScopeBody {
     /// One tenant's jobs.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, pattern = "^[a-z0-9][a-z0-9_-]{0,63}$")]
     tenant: Option<TenantId>,
     /// One lane of all tenants.
     lane: Option<Lane>,
@@ -367,11 +369,15 @@ struct QuotasChanged {
     old: Value,
     #[schema(value_type = Object)]
     new: Value,
+    /// Whether the tenant was there: made, with jobs or with settings. If not, it is now, and waits for its first
+    /// job or for who makes it; or its name was misspelt.
+    known: bool,
 }
 
 /// Change a tenant's quotas.
 ///
-/// Only those that are named change, at once; `null` is the default. `queued_max`, `running_max`,
+/// Only those that are named change, at once; `null` is the default. A tenant that nobody has made may get its
+/// quotas beforehand: the answer's `known` is false then. `queued_max`, `running_max`,
 /// `submits_per_minute`, `submits_per_day`, `render_s_per_day`, `weight`, `quality_max`,
 /// `timeout_s_max`, `source_bytes_max`, `code`.
 #[utoipa::path(
@@ -394,10 +400,14 @@ async fn change_tenant(
         all.retain(|_, value| !value.is_null());
         serde_json::from_value(Value::Object(all)).map_err(|error| error.to_string())
     };
-    let (old, new) = tenants::change(app.queue(), &tenant, merge).await?;
+    let changed = tenants::change(app.queue(), &tenant, merge).await?;
     told(&operator, &format!("changed the quotas of {tenant}"));
-    let (old, new) = (tenants::quotas_json(&old), tenants::quotas_json(&new));
-    Ok(Json(QuotasChanged { tenant, old, new }))
+    Ok(Json(QuotasChanged {
+        tenant,
+        old: tenants::quotas_json(&changed.old),
+        new: tenants::quotas_json(&changed.new),
+        known: changed.known,
+    }))
 }
 
 /// How to delete.
@@ -528,7 +538,7 @@ async fn enable_tenant(
 #[into_params(parameter_in = Query)]
 struct KeysQuery {
     /// Whose; without it, everybody's.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, pattern = "^[a-z0-9][a-z0-9_-]{0,63}$")]
     tenant: Option<TenantId>,
 }
 
@@ -560,7 +570,7 @@ async fn list_keys(
 #[serde(deny_unknown_fields)]
 struct KeyBody {
     /// Whose; it must have been made.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, pattern = "^[a-z0-9][a-z0-9_-]{0,63}$")]
     tenant: TenantId,
     /// What to call it, up to 80 characters.
     #[serde(default)]
@@ -633,7 +643,7 @@ async fn create_key(
 struct RotateBody {
     /// For how many seconds both keys work; a day if nothing is said.
     overlap_s: Option<u64>,
-    /// After how many seconds the new one stops working. Without it: never.
+    /// After how many seconds the new one stops working. Without it: as long as the old one was made for.
     #[schema(minimum = 1)]
     expires_in_s: Option<u64>,
 }
@@ -697,10 +707,9 @@ async fn revoke_key(
 #[into_params(parameter_in = Query)]
 struct DeadQuery {
     /// Only this tenant's.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, pattern = "^[a-z0-9][a-z0-9_-]{0,63}$")]
     tenant: Option<TenantId>,
     /// Only of this class: `lost_worker`, `sandbox_unavailable`, `storage`, `internal`.
-    #[param(value_type = Option<String>)]
     class: Option<FailureClass>,
     /// Only that died since then: a time, or how long ago, such as `2h`.
     since: Option<String>,
@@ -756,10 +765,9 @@ async fn list_dead(
 #[serde(deny_unknown_fields)]
 struct RedriveBody {
     /// Only this tenant's.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, pattern = "^[a-z0-9][a-z0-9_-]{0,63}$")]
     tenant: Option<TenantId>,
     /// Only of this class.
-    #[schema(value_type = Option<String>)]
     class: Option<FailureClass>,
     /// Only that died since then: a time, or how long ago, such as `2h`.
     since: Option<String>,
@@ -791,10 +799,21 @@ async fn redrive_dead(
     if !body.dry_run {
         told(
             &operator,
-            &format!("redrove {} dead letters", report.accepted),
+            &format!("redrove {}", plural(report.accepted, "dead letter")),
         );
     }
     Ok(Json(report))
+}
+
+/// Ids of jobs, for the document.
+fn job_ids() -> Array {
+    let id = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some("^job_[0-9a-f]{32}$"));
+    ArrayBuilder::new()
+        .items(id)
+        .description(Some("Their ids, up to 10,000."))
+        .build()
 }
 
 /// Which dead letters go off the list.
@@ -802,11 +821,11 @@ async fn redrive_dead(
 #[serde(deny_unknown_fields)]
 struct DiscardBody {
     /// Whose.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, pattern = "^[a-z0-9][a-z0-9_-]{0,63}$")]
     tenant: TenantId,
     /// Their ids, up to 10,000.
     #[serde(default)]
-    #[schema(value_type = Vec<String>)]
+    #[schema(schema_with = job_ids)]
     jobs: Vec<JobId>,
     /// All of this tenant's, in place of `jobs`; at most 10,000 a call.
     #[serde(default)]
@@ -841,8 +860,9 @@ async fn discard_dead(
     told(
         &operator,
         &format!(
-            "discarded {} dead letters of {}",
-            report.discarded, body.tenant
+            "discarded {} of {}",
+            plural(report.discarded, "dead letter"),
+            body.tenant
         ),
     );
     Ok(Json(report))

@@ -40,6 +40,37 @@ pub(super) fn new_job(
     }
 }
 
+/// What an earlier submit with the same key and body was answered, where a language model is asked about the body:
+/// it costs something, and may say something else each time.
+pub(super) async fn earlier(
+    app: &App,
+    tenant: &TenantId,
+    idempotency: Option<&(String, String)>,
+) -> Result<Option<(JobRecord, HeaderMap, bool)>, ApiError> {
+    let Some((key, fingerprint)) = idempotency.filter(|_| app.parts().llm.is_some()) else {
+        return Ok(None);
+    };
+    let asked = app.queue().submitted_before(tenant, key, fingerprint);
+    match app.redis("submitted_before", asked).await? {
+        Some(Enqueued::Exists(id)) => {
+            app.metrics().jobs_replayed.inc();
+            let (record, usage) = load(app, tenant, id).await?;
+            Ok(Some((record, usage::headers(&usage), true)))
+        }
+        Some(Enqueued::KeyReused(id)) => Err(key_reused(id)),
+        _ => Ok(None),
+    }
+}
+
+fn key_reused(earlier: JobId) -> ApiError {
+    ApiError::new(
+        Kind::IdempotencyKeyReused,
+        format!(
+            "this Idempotency-Key was used for {earlier} with another body; use a new key for a new request"
+        ),
+    )
+}
+
 /// Submits one job; gives its object, what its tenant uses, and whether an earlier submit brought it. Refusals by
 /// a quota carry the RateLimit headers.
 pub(super) async fn submit(
@@ -122,17 +153,12 @@ pub(super) fn outcome(
                 replayed: true,
             })
         }
-        Enqueued::KeyReused(earlier) => Err(ApiError::new(
-            Kind::IdempotencyKeyReused,
-            format!(
-                "this Idempotency-Key was used for {earlier} with another body; use a new key for a new request"
-            ),
-        )),
+        Enqueued::KeyReused(earlier) => Err(key_reused(earlier)),
         Enqueued::Full { active, limit } => {
             refused("queued_jobs");
             Err(ApiError::new(
                 Kind::QuotaExceeded,
-                format!("{active} of {limit} jobs are waiting or running; submit again when one has ended"),
+                format!("as many jobs wait or run as this tenant may have: {active} of {limit}; submit again when one has ended"),
             )
             .with_policy("queued_jobs")
             .retry_after(FULL_RETRY_S))

@@ -39,6 +39,7 @@ use super::App;
 use super::address::ClientAddress;
 use super::look::Look;
 use super::problem::{ApiError, Kind};
+use crate::metrics::CutOff;
 
 /// How long what is known of a key is believed.
 pub const KEY_AGE_MAX: Duration = Duration::from_secs(3);
@@ -655,6 +656,7 @@ pub(super) async fn around(State(app): State<App>, mut request: Request, next: N
             loop {
                 tokio::time::sleep(STREAM_CHECK_EVERY).await;
                 if app.0.door.still_holds(&app, &caller).await.is_err() {
+                    app.metrics().cut_off(CutOff::Key);
                     break;
                 }
             }

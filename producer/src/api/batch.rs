@@ -27,7 +27,8 @@ const BATCH_FILES_MAX: usize = 1024;
 /// Each is answered for itself, as `POST /v1/jobs` would; the whole is 200 even if some were refused. With
 /// `all_or_nothing` either all are accepted, in one step and with the quotas of one moment, or none, and then
 /// the answer is the error of the first that was refused, with all refusals in `errors`. An `Idempotency-Key` holds for
-/// each job at its place in the list. The body may have 2 MiB in all.
+/// each job at its place in the list. The body may have 2 MiB in all. No language
+/// model is asked about prompts of a batch.
 #[utoipa::path(
     post, path = "/v1/jobs/batch", tag = "jobs", operation_id = "submitBatch",
     request_body(content = BatchRequest, content_type = "application/json"),
@@ -73,7 +74,8 @@ pub(super) async fn submit(
             .map(|key| (format!("batch {n} {key}"), jobs::fingerprint(&request)));
         let (app, caller, tenant, traceparent) = (&app, &caller, &tenant, traceparent.clone());
         async move {
-            let resolved = check::request(app, caller, &mut request).await?;
+            // A hundred talks with a language model would take too long for one answer.
+            let resolved = check::request(app, caller, &mut request, false).await?;
             assets::secure(app, tenant, &request, Vec::new()).await?;
             let payload = JobPayload {
                 traceparent,

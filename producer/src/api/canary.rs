@@ -1,5 +1,5 @@
-//! The canary: a tiny job now and then that goes the whole way, from submit to a film in the store, so that somebody
-//! hears when films stop coming out even while nobody submits any.
+//! The canary: a tiny template now and then that goes the whole way, from the catalogue to a film in the store, so
+//! that somebody hears when films stop coming out even while nobody submits any.
 //!
 //! One for all API processes: whose turn it is they agree on in Redis. Its jobs belong to a tenant of its own, which
 //! has no quotas, is in no list and never counts as active, so nobody waits for it; they leave nothing behind.
@@ -7,16 +7,17 @@
 use std::time::Duration;
 
 use manimq_shared::ids::{JobId, TenantId};
-use manimq_shared::job::{JobRecord, JobRequest, Status};
+use manimq_shared::job::{JobPayload, JobRecord, JobRequest, Status};
 use manimq_shared::queue::{Enqueued, Erased, NewJob};
 use manimq_shared::storage::ArtifactKey;
 use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::{App, erase, jobs};
+use crate::templates;
 
-/// Three frames of a square: about a tenth of a second of a slot.
-const SOURCE: &str = "from manim import *\n\n\nclass Canary(Scene):\n    def construct(self):\n        self.add(Square())\n        self.wait(0.2)\n";
+/// A card with one word and a line under it, without LaTeX: three seconds of film, a few tenths of a slot's.
+const TEMPLATE: &str = "title-card";
 /// Longest time that one is waited for.
 const WAIT_MAX: Duration = Duration::from_secs(300);
 /// Shortest pause between two looks at it.
@@ -75,7 +76,8 @@ pub(crate) async fn run(app: App, every: Duration) {
 /// Submits one and waits for its film. What it leaves is in `left` until it is tidied up.
 async fn send(app: &App, patience: Duration, left: &mut Option<JobId>) -> Result<(), Trouble> {
     let tenant = TenantId::canary();
-    let job = new_job(&tenant);
+    let job = new_job(&tenant)
+        .ok_or_else(|| Trouble::Failed(format!("{TEMPLATE} takes other parameters now")))?;
     let id = job.id;
     let unavailable = |_| Trouble::Failed("Redis does not answer".to_owned());
     let replies = app
@@ -106,16 +108,24 @@ async fn send(app: &App, patience: Duration, left: &mut Option<JobId>) -> Result
     outcome
 }
 
-fn new_job(tenant: &TenantId) -> NewJob {
+/// Goes the way of a user's template: checked, resolved, rendered by the scene of the same version. `None` if the
+/// template would refuse its parameters, which a test rules out.
+fn new_job(tenant: &TenantId) -> Option<NewJob> {
+    let params = json!({"title": "canary", "pace": "fast"});
+    let template = templates::get(TEMPLATE)?;
+    let resolved = templates::resolve(template, params.as_object()?, "").ok()?;
     // What is not said is as it usually is, whatever a job may come to say.
     let request: JobRequest = serde_json::from_value(json!({
-        "input": {"kind": "code", "source": SOURCE, "scene": "Canary"},
+        "input": {"kind": "template", "id": TEMPLATE, "params": params},
         "output": {"quality": "low"},
         "timeout_s": TIMEOUT_S,
         "cache": "refresh",
     }))
-    .expect("a request as users send it");
-    NewJob::new(tenant, request)
+    .ok()?;
+    let mut payload = JobPayload::from(request);
+    payload.template = Some(resolved.template);
+    payload.params = Some(resolved.params);
+    Some(NewJob::new(tenant, payload))
 }
 
 /// Whether the film is there; then it is noted for all API processes.
@@ -165,10 +175,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_canarys_request_is_one_that_the_api_would_take() {
-        let job = new_job(&TenantId::canary());
-        assert_eq!(job.payload.request.validate(), Ok(()));
-        assert_eq!(job.payload.request.timeout_s, TIMEOUT_S);
+    fn the_canary_is_a_template_job_that_the_api_would_take_and_shares_no_render() {
+        let job = new_job(&TenantId::canary()).expect("the template takes its parameters");
+        let request = &job.payload.request;
+        assert_eq!(request.validate(), Ok(()));
+        assert_eq!(request.input.kind(), "template");
+        assert_eq!(request.timeout_s, TIMEOUT_S);
+        let template = templates::get(TEMPLATE).expect("it is in the catalogue");
+        assert!(!template.needs_tex, "it must come out where LaTeX is not");
+        let used = job.payload.template.as_ref().expect("it is resolved");
+        assert_eq!((&used.id, &used.version), (&template.id, &template.version));
+        assert_eq!(job.payload.params.as_ref().unwrap()["title"], "canary");
         assert!(job.render.is_none());
     }
 }

@@ -2,7 +2,7 @@
 //! scene. The scene that was chosen is written into the request, so that every attempt of the
 //! job renders the same one.
 
-use manimq_shared::job::{FieldError, JobInput, JobPayload, JobRequest};
+use manimq_shared::job::{ByModel, CodeUse, FieldError, JobInput, JobPayload, JobRequest};
 use manimq_shared::queue::Scope;
 use manimq_shared::scene_policy::{CheckError, Rejected, SceneName, SceneSelectError, check_async};
 
@@ -12,25 +12,31 @@ use super::App;
 use super::auth::Caller;
 use super::extract::size;
 use super::problem::{ApiError, Kind};
+use super::understand::{Asked, Understood, understand};
+use crate::llm::Written;
 use crate::templates;
 
 /// When a submit that met too many others may be worth to repeat.
 const BUSY_RETRY_S: u64 = 2;
 
 /// What a template or prompt became.
+#[derive(Default)]
 pub(super) struct Resolved {
-    /// The template, and what its scene gets.
-    template: templates::Resolved,
-    /// Of a prompt: what the planner chose.
-    planned: Option<Map<String, Value>>,
+    /// The template, and what its scene gets; none if it became code.
+    pub template: Option<templates::Resolved>,
+    /// Of a prompt: the parameters that were chosen.
+    pub planned: Option<Map<String, Value>>,
+    /// What a language model did for it.
+    pub by_model: Option<ByModel>,
 }
 
 /// The payload of a checked request.
 pub(super) fn payload(request: JobRequest, resolved: Option<Resolved>) -> JobPayload {
-    let (template, planned) = match resolved {
-        Some(Resolved { template, planned }) => (Some(template), planned),
-        None => (None, None),
-    };
+    let Resolved {
+        template,
+        planned,
+        by_model,
+    } = resolved.unwrap_or_default();
     let (template, params) = match template {
         Some(resolved) => (Some(resolved.template), Some(resolved.params)),
         None => (None, None),
@@ -39,6 +45,7 @@ pub(super) fn payload(request: JobRequest, resolved: Option<Resolved>) -> JobPay
         template,
         params,
         planned,
+        by_model,
         ..JobPayload::from(request)
     }
 }
@@ -52,8 +59,9 @@ pub(super) fn values(request: &JobRequest) -> Result<(), ApiError> {
 pub(super) fn planned(id: &str, params: Map<String, Value>) -> Result<Resolved, ApiError> {
     let template = resolve(id, None, &params, "/input")?;
     Ok(Resolved {
-        template,
+        template: Some(template),
         planned: Some(params),
+        by_model: None,
     })
 }
 
@@ -80,11 +88,13 @@ pub(super) fn resolve(
     templates::resolve(template, params, &format!("{pointer}/params")).map_err(ApiError::invalid)
 }
 
-/// Checks a request and chooses its scene, or resolves its template.
+/// Checks a request and chooses its scene, or resolves its template. `with_model`: a language model may be asked
+/// about a prompt.
 pub(super) async fn request(
     app: &App,
     caller: &Caller,
     request: &mut JobRequest,
+    with_model: bool,
 ) -> Result<Option<Resolved>, ApiError> {
     let errors = request.validate().err().unwrap_or_default();
     let (source, scene, file_name) = match &mut request.input {
@@ -104,18 +114,22 @@ pub(super) async fn request(
                     version,
                     params,
                 } => Ok(Some(Resolved {
-                    template: resolve(id, version.as_deref(), params, "/input")?,
-                    planned: None,
+                    template: Some(resolve(id, version.as_deref(), params, "/input")?),
+                    ..Resolved::default()
                 })),
-                JobInput::Prompt { prompt, fallback } => {
-                    let plan = super::plan::understand(app, prompt, *fallback).await?;
-                    plan.output.apply(&mut request.output);
-                    // What the prompt says of the output and what the body says may not go together.
-                    let errors = request.validate().err().unwrap_or_default();
-                    if !errors.is_empty() {
-                        return Err(ApiError::invalid(errors));
-                    }
-                    planned(&plan.template, plan.params).map(Some)
+                JobInput::Prompt {
+                    prompt,
+                    fallback,
+                    code,
+                } => {
+                    let asked = Asked {
+                        prompt,
+                        fallback: *fallback,
+                        code: code.unwrap_or(CodeUse::IfNeeded),
+                        with_model,
+                    };
+                    let understood = understand(app, caller, asked).await?;
+                    become_that(app, request, understood).map(Some)
                 }
                 JobInput::Code { .. } => unreachable!("matched above"),
             };
@@ -135,6 +149,45 @@ pub(super) async fn request(
     // None if only running the file can tell; then the renderer takes the one scene it finds.
     *scene = selected.name().map(ToString::to_string);
     Ok(None)
+}
+
+/// Makes of a prompt's request what it was understood as.
+fn become_that(
+    app: &App,
+    request: &mut JobRequest,
+    understood: Understood,
+) -> Result<Resolved, ApiError> {
+    match understood {
+        Understood::Film(plan, by_model) => {
+            plan.output.apply(&mut request.output);
+            // What the prompt says of the output and what the body says may not go together.
+            values(request)?;
+            Ok(Resolved {
+                by_model,
+                ..planned(&plan.template, plan.params)?
+            })
+        }
+        Understood::Scene(written, wishes, by_model) => {
+            wishes.apply(&mut request.output);
+            code(app, request, written)?;
+            Ok(Resolved {
+                by_model: Some(by_model),
+                ..Resolved::default()
+            })
+        }
+    }
+}
+
+/// Makes a request one of a scene that was written, and checked, for it.
+pub(super) fn code(app: &App, request: &mut JobRequest, written: Written) -> Result<(), ApiError> {
+    source_size(app, &written.source, "/input/prompt")?;
+    request.input = JobInput::Code {
+        source: written.source,
+        scene: written.scene,
+        file_name: None,
+        files: Vec::new(),
+    };
+    values(request)
 }
 
 /// Refuses a source that is too large.

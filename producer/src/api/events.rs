@@ -25,6 +25,7 @@ use super::extract::{JobPath, Query, Tenant, header_text};
 use super::openapi::Problems;
 use super::problem::{ApiError, Kind};
 use super::{App, jobs, view};
+use crate::metrics::CutOff;
 use crate::places::Place;
 
 pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -45,6 +46,7 @@ pub(super) const RETRY: Duration = Duration::from_secs(3);
 #[into_params(parameter_in = Query)]
 pub(super) struct EventsQuery {
     /// Only events after this event id; `0` for all of them. `Last-Event-ID` goes before it.
+    #[param(pattern = "^[0-9]{1,15}(-[0-9]{1,15})?$")]
     pub(super) after: Option<String>,
 }
 
@@ -184,8 +186,11 @@ impl Follower {
             if let Some(event) = self.pending.pop_front() {
                 return Some(event);
             }
-            if self.done || Instant::now() >= self.end {
+            if self.done {
                 return None;
+            }
+            if Instant::now() >= self.end {
+                return self.cut_off(CutOff::Life);
             }
             let read = match page(&self.app, self.id, self.after.as_deref()).await {
                 Ok(events) => Some(events),
@@ -193,7 +198,7 @@ impl Follower {
                 Err(error) if error.is_passing() => None,
                 Err(error) => {
                     tracing::warn!(job.id = %self.id, cause = error.cause_text(), "the event stream of {} ends: its events cannot be read", self.id);
-                    return None;
+                    return self.cut_off(CutOff::Error);
                 }
             };
             let full = read.as_ref().is_some_and(|events| events.len() == PAGE);
@@ -208,12 +213,17 @@ impl Follower {
                     hinted = timeout_at(look, self.watch.hinted()) => {
                         self.idle_looks = if hinted.is_ok() { 0 } else { self.idle_looks + 1 };
                     }
-                    () = self.app.stop().cancelled() => return None,
+                    () = self.app.stop().cancelled() => return self.cut_off(CutOff::Stop),
                 }
                 // Hints come in bursts: one look serves them all.
                 sleep(LOOK_PAUSE).await;
             }
         }
+    }
+
+    fn cut_off(&self, why: CutOff) -> Option<Event> {
+        self.app.metrics().cut_off(why);
+        None
     }
 
     fn take(&mut self, events: Vec<JobEvent>) {
@@ -270,6 +280,7 @@ impl Follower {
             Err(error) => {
                 tracing::warn!(job.id = %self.id, cause = error.cause_text(), "the event stream of {} ends: the job cannot be read", self.id);
                 self.done = true;
+                self.app.metrics().cut_off(CutOff::Error);
             }
         }
     }

@@ -18,6 +18,7 @@ use tokio::time::{Duration, timeout};
 use super::App;
 use super::auth::{self, Caller};
 use super::problem::{ApiError, Kind};
+pub use super::query::Query;
 
 /// For whom a request is: the tenant of its key, which may have jobs (scope `render`). A handler that has
 /// this asks for nothing else; who does not get in is answered before it begins.
@@ -90,20 +91,6 @@ impl FromRequestParts<App> for JobPath {
         JobId::from_str(&text)
             .map(Self)
             .map_err(|error| ApiError::new(Kind::NotFound, error.to_string()))
-    }
-}
-
-/// The query, strictly: an unknown or wrong parameter is refused by name.
-#[derive(Debug, Clone, Copy)]
-pub struct Query<T>(pub T);
-
-impl<T: DeserializeOwned> FromRequestParts<App> for Query<T> {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, ApiError> {
-        axum::extract::Query::try_from_uri(&parts.uri)
-            .map(|axum::extract::Query(value)| Self(value))
-            .map_err(|error| ApiError::new(Kind::Malformed, error.body_text()))
     }
 }
 
@@ -238,6 +225,10 @@ pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
             body[error.valid_up_to()]
         ))
     })?;
+    // Serde would take it for the values of an object in their order.
+    if text.trim_start().starts_with('[') {
+        return Err(malformed("the body is a list; send a JSON object".into()));
+    }
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let pointer = pointer(error.path());
@@ -327,8 +318,45 @@ fn plain(text: &str) -> String {
         .and_then(|rest| rest.split_once('`'))
     {
         format!("the field {field:?} is missing")
+    } else if let Some((given, expected)) = text
+        .strip_prefix("invalid type: ")
+        .or_else(|| text.strip_prefix("invalid value: "))
+        .and_then(|rest| rest.rsplit_once(", expected "))
+    {
+        let given = match given {
+            "sequence" => "a list",
+            "map" => "an object",
+            other => other,
+        };
+        format!("it is {given}; it must be {}", in_json(expected))
     } else {
         text.to_owned()
+    }
+}
+
+/// What JSON calls a type of ours.
+fn in_json(expected: &str) -> &str {
+    match expected {
+        "u8" | "u16" | "u32" | "u64" | "usize" => {
+            "a whole number, 0 or more, and not larger than it may be"
+        }
+        "i32" | "i64" => "a whole number",
+        "f32" | "f64" => "a number",
+        "a boolean" => "true or false",
+        "a sequence" => "a list",
+        other
+            if [
+                "struct ",
+                "a map",
+                "internally tagged enum ",
+                "adjacently tagged enum ",
+            ]
+            .iter()
+            .any(|start| other.starts_with(start)) =>
+        {
+            "an object"
+        }
+        other => other,
     }
 }
 

@@ -85,22 +85,29 @@ pub(super) async fn generate(
         metadata: std::collections::BTreeMap::new(),
         input: JobInput::Prompt {
             fallback: Some(Fallback::Explainer),
+            code: None,
             prompt: body.prompt,
         },
     };
     let key = jobs::idempotency_key(&headers)?;
     // A key that a client can send has no space: this route has keys of its own kind.
     let idempotency = key.map(|key| (format!("generate {key}"), jobs::fingerprint(&request)));
-    let resolved = check::request(&app, &caller, &mut request)
-        .await
-        .map_err(of_this_body)?;
-    let payload = JobPayload {
-        traceparent: jobs::traceparent(&headers),
-        ..check::payload(request, resolved)
-    };
     let tenant = &caller.tenant;
-    let job = admit::new_job(tenant, payload, idempotency);
-    let (record, limits, _) = admit::submit(&app, tenant, job).await?;
+    let before = admit::earlier(&app, tenant, idempotency.as_ref()).await?;
+    let (record, limits, _) = match before {
+        Some(before) => before,
+        None => {
+            let resolved = check::request(&app, &caller, &mut request, true)
+                .await
+                .map_err(of_this_body)?;
+            let payload = JobPayload {
+                traceparent: jobs::traceparent(&headers),
+                ..check::payload(request, resolved)
+            };
+            let job = admit::new_job(tenant, payload, idempotency);
+            admit::submit(&app, tenant, job).await?
+        }
+    };
     let mut response = answer(&app, &record, StatusCode::ACCEPTED);
     response.headers_mut().extend(limits);
     if let Ok(location) = HeaderValue::from_str(&format!("/api/manim/jobs/{}", record.id)) {

@@ -19,7 +19,8 @@ const RETRY_S: u64 = 2;
 /// Whether the process answers.
 #[utoipa::path(
     get, path = "/healthz", tag = "probes", operation_id = "health",
-    responses((status = 200, description = "It does", body = Health))
+    responses((status = 200, description = "It does", body = Health)),
+    security(())
 )]
 pub(super) async fn alive() -> Json<Health> {
     Json(Health {
@@ -37,7 +38,8 @@ pub(super) async fn alive() -> Json<Health> {
     responses(
         (status = 200, description = "A job would run", body = Ready),
         (status = 503, description = "`not-ready`: the detail says why", body = Problem, content_type = "application/problem+json")
-    )
+    ),
+    security(())
 )]
 pub(super) async fn ready(State(app): State<App>) -> Result<Json<Ready>, ApiError> {
     let (queue, storage) =

@@ -84,7 +84,12 @@ pub(super) async fn submit(
     let idempotency = idempotency_key(&headers)?;
     // Of the body as it was understood: spaces, the order of fields and defaults do not matter.
     let idempotency = idempotency.map(|key| (key, fingerprint(&request)));
-    let resolved = check::request(&app, &caller, &mut request).await?;
+    if request.input.is_prompt()
+        && let Some(before) = admit::earlier(&app, &tenant, idempotency.as_ref()).await?
+    {
+        return answered(&app, &tenant, before, &headers).await;
+    }
+    let resolved = check::request(&app, &caller, &mut request, true).await?;
     assets::secure(&app, &tenant, &request, contents).await?;
     let payload = JobPayload {
         traceparent: traceparent(&headers),
@@ -101,8 +106,18 @@ pub(super) async fn submitted(
     job: NewJob,
     headers: &HeaderMap,
 ) -> Result<Response, ApiError> {
+    let submitted = admit::submit(app, tenant, job).await?;
+    answered(app, tenant, submitted, headers).await
+}
+
+/// Answers with a job: its object, the headers of its quotas, and whether an earlier submit brought it.
+pub(super) async fn answered(
+    app: &App,
+    tenant: &TenantId,
+    (mut record, limits, replayed): (JobRecord, HeaderMap, bool),
+    headers: &HeaderMap,
+) -> Result<Response, ApiError> {
     let wait = preferred_wait(headers);
-    let (mut record, limits, replayed) = admit::submit(app, tenant, job).await?;
     if let Some(seconds) = wait {
         let end = Instant::now() + Duration::from_secs(seconds);
         let waited = wait_until(app, tenant, record.clone(), end, |record| {

@@ -152,6 +152,12 @@ impl ListParams {
         if limit.is_some_and(|limit| !(1..=LIMIT_MAX).contains(&limit)) {
             errors.push(wrong("limit", format!("a page has 1 to {LIMIT_MAX} jobs")));
         }
+        if self.template.as_ref().is_some_and(|id| id.len() > 64) {
+            errors.push(wrong(
+                "template",
+                "a template's id has at most 64 bytes".into(),
+            ));
+        }
         if self.q.as_ref().is_some_and(|q| q.len() > Q_BYTES_MAX) {
             errors.push(wrong("q", format!("at most {Q_BYTES_MAX} bytes")));
         }
@@ -230,7 +236,7 @@ impl Filter {
 
 /// List jobs.
 ///
-/// Yours, newest first. Filters are applied while reading, and one call looks at some thousand jobs at most: a page may
+/// Yours, newest first. Filters and `q` are applied while reading, and one call looks at 512 jobs at most: a page may
 /// be shorter than `limit`, even empty, although there are more. Go on with `cursor` as long as the answer has
 /// `next` (also in the `Link` header). Jobs that come while you turn pages are not in later ones; no job comes
 /// twice. A job is listed until its record is forgotten; one that waited more than three weeks for a worker may leave

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
+use utoipa::openapi::schema::{AdditionalProperties, Schema};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{
     ContentBuilder, OpenApi, Ref, RefOr, Response as Answer, ResponseBuilder, SecurityRequirement,
@@ -25,6 +26,13 @@ pub(super) fn problem_answer(text: &str) -> RefOr<Answer> {
         .build();
     RefOr::T(answer)
 }
+
+/// The errors that every route with a body may answer with.
+const BODY_PROBLEMS: [(&str, &str); 3] = [
+    ("408", "`request-timeout`: the body did not arrive in time"),
+    ("413", "`too-large`: the body is too large"),
+    ("415", "`media-type`: not `application/json`"),
+];
 
 /// The errors that every job route may answer with.
 pub(super) struct Problems;
@@ -104,6 +112,33 @@ pub fn document() -> OpenApi {
     let (_, routes) = super::documented().split_for_parts();
     let mut document = Base::openapi();
     document.merge(routes);
+    for item in document.paths.paths.values_mut() {
+        for operation in [
+            &mut item.post,
+            &mut item.patch,
+            &mut item.delete,
+            &mut item.put,
+        ] {
+            if let Some(operation) = operation.as_mut().filter(|op| op.request_body.is_some()) {
+                for (status, text) in BODY_PROBLEMS {
+                    let answers = &mut operation.responses.responses;
+                    answers
+                        .entry(status.to_owned())
+                        .or_insert_with(|| problem_answer(text));
+                }
+            }
+        }
+    }
+    // What the attribute on the whole enum means for each of its forms.
+    let schemas = document.components.as_mut().map(|all| &mut all.schemas);
+    if let Some(RefOr::T(Schema::OneOf(input))) = schemas.and_then(|all| all.get_mut("JobInput")) {
+        for form in &mut input.items {
+            if let RefOr::T(Schema::Object(form)) = form {
+                let nothing_else = AdditionalProperties::FreeForm(false);
+                form.additional_properties = Some(Box::new(nothing_else));
+            }
+        }
+    }
     document
 }
 
@@ -112,7 +147,8 @@ static TEXT: LazyLock<String> = LazyLock::new(|| document().to_pretty_json().unw
 /// This document.
 #[utoipa::path(
     get, path = "/openapi.json", tag = "probes", operation_id = "openapi",
-    responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json"))
+    responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json")),
+    security(())
 )]
 pub(super) async fn serve() -> Response {
     (

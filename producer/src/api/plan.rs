@@ -3,15 +3,16 @@
 use axum::Json;
 use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse as _, Response};
-use manimq_shared::job::{Fallback, PROMPT_CHARS_MAX};
+use manimq_shared::job::{CodeUse, Fallback, PROMPT_CHARS_MAX};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::App;
-use super::extract::{StrictJson, Tenant};
+use super::extract::{Member, StrictJson};
 use super::openapi::Problems;
 use super::problem::{ApiError, Kind};
-use crate::planner::{self, Ambiguous, Plan};
+use super::understand::{Asked, Understood, understand};
+use crate::planner::Plan;
 
 /// A sentence.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -27,8 +28,9 @@ pub(super) struct PlanRequest {
 
 /// Plan a prompt.
 ///
-/// Says which template with which parameters a prompt becomes, and which of its words decided that. No job, no quota,
-/// no language model: the same prompt gives the same plan. The answer's `template` and `params` can be submitted as
+/// Says which template with which parameters a prompt becomes, and which of its words decided that. No job, no quota.
+/// The same prompt gives the same plan, but where none is sure and the server has a language model: then that may
+/// propose one (`by`: `model`), and the answer takes seconds. The answer's `template` and `params` can be submitted as
 /// they are (`input.kind`: `template`).
 #[utoipa::path(
     post, path = "/v1/plan", tag = "templates", operation_id = "planPrompt",
@@ -43,7 +45,7 @@ pub(super) struct PlanRequest {
 )]
 pub(super) async fn plan(
     axum::extract::State(app): axum::extract::State<App>,
-    Tenant(_tenant): Tenant,
+    Member(caller): Member,
     StrictJson(body): StrictJson<PlanRequest>,
 ) -> Result<Response, ApiError> {
     let count = body.prompt.chars().count();
@@ -55,47 +57,20 @@ pub(super) async fn plan(
             ),
         ));
     }
-    let plan = understand(&app, &body.prompt, body.fallback).await?;
-    Ok(([(CACHE_CONTROL, "private, no-store")], Json(plan)).into_response())
-}
-
-/// The plan of a prompt.
-///
-/// # Errors
-/// It fits no template or several; with candidates.
-pub(super) async fn understand(
-    app: &App,
-    prompt: &str,
-    fallback: Option<Fallback>,
-) -> Result<Plan, ApiError> {
-    let text = prompt.to_owned();
-    // The longest prompts take milliseconds: too long for the threads that answer everybody.
-    let planned = tokio::task::spawn_blocking(move || match planner::plan(&text, None) {
-        Ok(plan) => Ok((plan, "exact")),
-        Err(_) if fallback.is_some() => {
-            planner::plan(&text, fallback).map(|plan| (plan, "fallback"))
-        }
-        Err(refused) => Err(refused),
-    });
-    let planned = planned.await.map_err(|error| {
-        ApiError::new(Kind::Internal, "the prompt could not be planned").because(error)
-    })?;
-    let routed = |template: &str, decision| {
-        let counter = &app.metrics().prompts_routed;
-        counter.with_label_values(&[template, decision]).inc();
+    let asked = Asked {
+        prompt: &body.prompt,
+        fallback: body.fallback,
+        code: CodeUse::Never,
+        with_model: true,
     };
-    match planned {
-        Ok((plan, decision)) => {
-            routed(&plan.template, decision);
-            Ok(plan)
+    let plan = match understand(&app, &caller, asked).await? {
+        Understood::Film(plan, _) => plan,
+        Understood::Scene(..) => {
+            return Err(ApiError::new(
+                Kind::Internal,
+                "code was written that nobody asked for",
+            ));
         }
-        Err(Ambiguous { detail, candidates }) => {
-            routed("", "ambiguous");
-            let candidates = candidates
-                .iter()
-                .filter_map(|candidate| serde_json::to_value(candidate).ok())
-                .collect();
-            Err(ApiError::new(Kind::PromptAmbiguous, detail).with_candidates(candidates))
-        }
-    }
+    };
+    Ok(([(CACHE_CONTROL, "private, no-store")], Json(plan)).into_response())
 }

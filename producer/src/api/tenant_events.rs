@@ -23,6 +23,7 @@ use super::extract::{Query, Tenant, header_text};
 use super::openapi::Problems;
 use super::problem::{ApiError, Kind};
 use super::{App, jobs, view};
+use crate::metrics::CutOff;
 use crate::places::Place;
 
 /// Entries that are read in one call.
@@ -119,7 +120,7 @@ impl Follower {
                 return Some(event);
             }
             if Instant::now() >= self.end {
-                return None;
+                return self.cut_off(CutOff::Life);
             }
             match self.look().await {
                 Ok(()) => {}
@@ -127,18 +128,23 @@ impl Follower {
                 Err(error) if error.is_passing() => {}
                 Err(error) => {
                     tracing::warn!(tenant.id = %self.tenant, cause = error.cause_text(), "the event stream of {} ends: its feed cannot be read", self.tenant);
-                    return None;
+                    return self.cut_off(CutOff::Error);
                 }
             }
             if self.pending.is_empty() {
                 let look = (Instant::now() + LOOK_EVERY).min(self.end);
                 tokio::select! {
                     _ = timeout_at(look, self.watch.hinted()) => {}
-                    () = self.app.stop().cancelled() => return None,
+                    () = self.app.stop().cancelled() => return self.cut_off(CutOff::Stop),
                 }
                 sleep(LOOK_PAUSE).await;
             }
         }
+    }
+
+    fn cut_off(&self, why: CutOff) -> Option<Event> {
+        self.app.metrics().cut_off(why);
+        None
     }
 
     /// Reads a page of news, and says from time to time that somebody listens.
@@ -159,6 +165,7 @@ impl Follower {
                 let listen = queue.listen(&self.tenant, LISTEN_FOR);
                 self.after = self.app.redis("listen", listen).await?;
                 self.listened = Instant::now();
+                self.app.metrics().cut_off(CutOff::Missed);
                 let reset = Event::default().event("reset").id(&self.after);
                 let detail = json!({ "detail": "events were missed: list the jobs again" });
                 self.pending.push_back(reset.data(detail.to_string()));

@@ -48,6 +48,7 @@ pub(super) fn job(app: &App, record: &JobRecord) -> JobView {
             },
         },
         resolved: resolved(record),
+        by_model: record.payload.by_model.clone(),
         output: request.output.clone(),
         timeout_s: request.timeout_s,
         cache: request.cache,
@@ -102,6 +103,7 @@ pub(super) fn listed(app: &App, listed: &ListedJob) -> JobView {
     let mut view = job(app, &listed.record);
     view.input.source_bytes = listed.source_bytes;
     view.input.prompt = None;
+    view.by_model = None;
     if let Some(resolved) = &mut view.resolved {
         resolved.params = None;
     }

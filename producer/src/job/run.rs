@@ -199,6 +199,9 @@ pub struct RerunArgs {
     /// Render even if the same scene was rendered before
     #[arg(long = "disable_caching", alias = "disable-caching")]
     disable_caching: bool,
+    /// Have the server's language model mend the code first that it wrote for a prompt, and that failed
+    #[arg(long)]
+    repair: bool,
     #[command(flatten)]
     wait: WaitArgs,
     #[command(flatten)]
@@ -221,6 +224,7 @@ impl RerunArgs {
                 .timeout
                 .map(|time| u32::try_from(time.as_secs()).unwrap_or(u32::MAX)),
             cache: self.disable_caching.then_some(CacheMode::Refresh),
+            repair: self.repair,
             ..RerunRequest::default()
         }
     }

@@ -1,7 +1,7 @@
 //! Jobs in words for a person.
 
 use manimq_shared::api::{Deletion, JobView};
-use manimq_shared::job::Status;
+use manimq_shared::job::{ModelPart, Status};
 
 use crate::admin::show::{ago, ahead, plural, span};
 use crate::admin::table::{Tone, facts};
@@ -90,6 +90,14 @@ pub(super) fn job(job: &JobView, paint: Paint) -> String {
     }
     if let Some(resolved) = &job.resolved {
         add("template", format!("{} {}", resolved.id, resolved.version));
+    }
+    if let Some(by) = &job.by_model {
+        let made = match by.made {
+            ModelPart::Parameters => "chose template and parameters",
+            ModelPart::Code => "wrote the scene",
+        };
+        let repairs = plural(u64::from(by.repairs), "repair");
+        add("model", format!("{} {made}, {repairs}", by.model));
     }
     let file = job
         .input

@@ -1,16 +1,16 @@
 //! What every API process tells alike of the queue and the fleet, from one look at Redis.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use manimq_shared::ids::TenantId;
 use manimq_shared::job::{FailureClass, Lane};
 use manimq_shared::metrics as defined;
-use manimq_shared::queue::{CanaryNote, LANES, LaneFigures, PauseScope, Stats, Survey};
+use manimq_shared::metrics::tenants::Shown;
+use manimq_shared::queue::{CanaryNote, LANES, LaneFigures, PauseScope, QuotaUsage, Stats, Survey};
 use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 use serde::Serialize;
 
-use super::tenants::{Shown, set_gauges};
+use super::tenants::Tenants;
 
 /// The queue and the fleet at one time.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +18,8 @@ pub(crate) struct Picture {
     pub(crate) stats: Stats,
     pub(crate) survey: Survey,
     pub(crate) canary: CanaryNote,
+    /// What the tenants that are shown use.
+    pub(crate) quotas: Vec<(TenantId, QuotaUsage)>,
 }
 
 /// For autoscalers that have no Prometheus.
@@ -71,10 +73,7 @@ pub(crate) struct Fleet {
     webhook_dropped: IntCounter,
     canary_last_success: Gauge,
     canary_duration: Gauge,
-    tenant_running: IntGaugeVec,
-    tenant_waiting: IntGaugeVec,
-    shown: Shown,
-    labels: Arc<Mutex<BTreeSet<String>>>,
+    tenants: Tenants,
 }
 
 impl Fleet {
@@ -99,11 +98,13 @@ impl Fleet {
             webhook_dropped: defined::WEBHOOK_DROPPED.counter(r).with_label_values(none),
             canary_last_success: gauge_f64(&defined::CANARY_LAST_SUCCESS),
             canary_duration: gauge_f64(&defined::CANARY_DURATION),
-            tenant_running: defined::TENANT_JOBS_RUNNING.gauge(r),
-            tenant_waiting: defined::TENANT_JOBS_WAITING.gauge(r),
-            shown,
-            labels: Arc::default(),
+            tenants: Tenants::new(r, shown),
         }
+    }
+
+    /// Which tenants are shown.
+    pub(crate) fn shown(&self) -> &Shown {
+        &self.tenants.shown
     }
 
     /// Redis does not answer: what the other metrics say is old.
@@ -116,6 +117,7 @@ impl Fleet {
             stats,
             survey,
             canary,
+            quotas,
         } = picture;
         self.queue_up.set(1);
         self.set_jobs(stats, survey);
@@ -142,14 +144,7 @@ impl Fleet {
             self.canary_last_success.set(at.as_secs_f64());
             self.canary_duration.set(canary.took.as_secs_f64());
         }
-        let mut labels = self.labels.lock().expect("no panic while locked");
-        let shown = self.shown.of(&survey.tenants);
-        set_gauges(
-            &self.tenant_running,
-            &self.tenant_waiting,
-            &mut labels,
-            shown,
-        );
+        self.tenants.set(&survey.tenants, quotas);
     }
 
     fn set_jobs(&self, stats: &Stats, survey: &Survey) {

@@ -59,6 +59,12 @@ pub fn section(path: &Path, n: usize) -> PathBuf {
     path.with_file_name("sections").join(name)
 }
 
+/// The path for the subtitles of the film at `path`: beside it, where players look for them.
+#[must_use]
+pub fn subtitles(path: &Path) -> PathBuf {
+    path.with_extension("srt")
+}
+
 /// Adds the extension unless it is there: `a` and `a.mp4` become `a.mp4`, `v1.2` becomes `v1.2.mp4`.
 /// The name of a still or GIF holds the version's dots, so what is there is never replaced.
 fn with_extension(path: &Path, extension: &str) -> PathBuf {
@@ -143,6 +149,19 @@ mod tests {
             section(Path::new("media/videos/two/480p15/A.mp4"), 2),
             PathBuf::from("media/videos/two/480p15/sections/A_0002.mp4")
         );
+    }
+
+    #[test]
+    fn subtitles_lie_beside_the_film_under_its_name() {
+        for (film, srt) in [
+            (
+                "media/videos/two/480p15/A.mp4",
+                "media/videos/two/480p15/A.srt",
+            ),
+            ("out/x.y.webm", "out/x.y.srt"),
+        ] {
+            assert_eq!(subtitles(Path::new(film)), PathBuf::from(srt));
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use manimq_shared::job::{FailureClass, JobError, SourceLocation};
 use serde::Deserialize;
 
 use super::source::Source;
+use crate::admin::show::plural;
 use crate::term::{Paint, columns, visible, visible_lines};
 
 /// Most findings and stack frames that are shown.
@@ -58,9 +59,9 @@ pub fn cost(job: &JobView) -> Option<String> {
         .map(|(stage, seconds)| format!("{stage} {seconds:.2}"))
         .collect();
     Some(format!(
-        "  {} frames, {} animations; seconds: {}; {} MiB at most, {:.1} s of processor time",
-        usage.frames,
-        usage.animations,
+        "  {}, {}; seconds: {}; {} MiB at most, {:.1} s of processor time",
+        plural(usage.frames, "frame"),
+        plural(usage.animations, "animation"),
         stages.join(", "),
         usage.peak_memory_bytes >> 20,
         usage.cpu_s,

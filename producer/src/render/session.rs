@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use manimq_shared::api::JobView;
-use manimq_shared::job::{Format, JobInput, JobRequest, Status};
+use manimq_shared::api::{JobView, RerunRequest};
+use manimq_shared::job::{Format, JobInput, JobRequest, ModelPart, Status};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -14,6 +14,7 @@ use super::progress::Screen;
 use super::{Outcome, Plan, Which, Work, choose, report};
 use crate::client::{Backoff, Client, ClientError};
 use crate::exit::{Exit, Failure};
+use crate::llm::REPAIRS_MAX;
 use crate::term::visible;
 
 /// How long a submit is repeated when the server is there but not well.
@@ -235,6 +236,57 @@ impl Session<'_> {
                 };
             }
         };
+        let mut outcome = self.follow_to_end(&scene, job, several).await;
+        // A scene that the server's language model wrote for a prompt, it may mend.
+        for _ in 0..REPAIRS_MAX {
+            let Some(next) = self.repaired(&outcome).await else {
+                break;
+            };
+            outcome = self.follow_to_end(&scene, next, several).await;
+        }
+        outcome
+    }
+
+    /// The job of a mended scene, if this one failed and was written by the server's language model.
+    async fn repaired(&self, outcome: &Outcome) -> Option<JobView> {
+        let failed = outcome.job.as_ref().filter(|job| {
+            let ours = job.error.as_ref().is_none_or(|error| error.class.is_ours());
+            job.status == Status::Failed && !ours
+        })?;
+        let written = failed.by_model.as_ref();
+        let written =
+            written.filter(|by| by.made == ModelPart::Code && by.repairs < REPAIRS_MAX)?;
+        if self.interrupt.is_cancelled() || Instant::now() >= self.give_up_at {
+            return None;
+        }
+        self.note(&format!(
+            "the server's language model ({}) mends the scene",
+            visible(&written.model)
+        ));
+        let change = RerunRequest {
+            repair: true,
+            ..RerunRequest::default()
+        };
+        let key = Uuid::now_v7().simple().to_string();
+        // Not raced against Ctrl-C, as a submit is not.
+        let next = self.client.rerun(failed.id, &change, &key).await;
+        if let Err(error) = &next {
+            let why = error.to_string();
+            self.note(&format!("it was not mended: {}", visible(&why)));
+        }
+        next.ok()
+    }
+
+    fn note(&self, text: &str) {
+        if !self.plan.json {
+            let paint = self.screen.paint();
+            self.screen
+                .say(&format!("{} {text}", paint.warning("note:")));
+        }
+    }
+
+    async fn follow_to_end(&self, scene: &str, job: JobView, several: bool) -> Outcome {
+        let scene = scene.to_owned();
         let display = self.screen.job(&scene);
         let follower = Follower {
             client: self.client,
@@ -393,6 +445,9 @@ impl Session<'_> {
                 .enumerate()
                 .map(|(n, section)| (section, super::place::section(&path, n))),
         );
+        let subtitles = job.artifacts.iter();
+        let subtitles = subtitles.filter(|a| a.role == ArtifactRole::Subtitles);
+        files.extend(subtitles.map(|file| (file, super::place::subtitles(&path))));
         for (artifact, path) in files {
             tokio::select! {
                 done = self.client.download(job.id, artifact, &path) => done?,

@@ -10,12 +10,16 @@
 //! * Files younger than a grace are left alone whatever is said of them, so an upload cannot be
 //!   overtaken: an attempt lives shorter than that.
 //!
+//! A sweep goes through the keys in their order and looks at so many at most; where it stopped is noted in Redis, and
+//! the next one goes on there, in whatever process it runs.
+//!
 //! A file that comes with jobs may be asked for again at the moment it is removed. So whoever
 //! submits first notes that it is needed and then looks whether it is locked, and the sweep first
 //! locks it and then looks whether it is needed: at least one sees the other.
 
-use std::collections::HashMap;
+use std::cmp::Ordering;
 use std::collections::hash_map::Entry;
+use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -34,6 +38,10 @@ use super::{INCOMING, Store, StoreError, room_of};
 /// Files that one sweep looks at, and that it removes, at most; the next goes on.
 const LOOKED_MAX: u64 = 1_000_000;
 const REMOVED_MAX: u64 = 50_000;
+/// Files that are held in memory while they are put into the order of their keys.
+const PAGE_MAX: usize = 50_000;
+/// Where files lie, in the order in which they are swept.
+const FOLDERS: [&str; 3] = [PREFIX, ASSET_PREFIX, INCOMING];
 /// Removed files that are named in a report.
 const NAMED_MAX: usize = 1000;
 /// Files younger than this are never removed.
@@ -77,6 +85,8 @@ pub struct SweepReport {
     pub removed_bytes: u64,
     /// Files without a job that are older than what Redis knows, and therefore kept.
     pub unknown: u64,
+    /// Whether there are files that it did not come to; the next sweep goes on there.
+    pub more: bool,
     /// The first thousand of those removed.
     pub files: Vec<SweptFile>,
 }
@@ -110,6 +120,31 @@ pub struct Sweeper {
     job_age: Duration,
     asset_age: Duration,
     grace: Duration,
+    looked_max: u64,
+    page_max: usize,
+}
+
+/// A file, in the order of keys.
+struct ByKey(ObjectMeta);
+
+impl PartialEq for ByKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for ByKey {}
+
+impl PartialOrd for ByKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ByKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.location.cmp(&other.0.location)
+    }
 }
 
 impl Sweeper {
@@ -124,6 +159,8 @@ impl Sweeper {
             job_age,
             asset_age,
             grace: GRACE,
+            looked_max: LOOKED_MAX,
+            page_max: PAGE_MAX,
         }
     }
 
@@ -131,6 +168,14 @@ impl Sweeper {
     #[must_use]
     pub fn with_grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
+        self
+    }
+
+    /// Other bounds than a million files a sweep and 50,000 a page; for tests.
+    #[must_use]
+    pub fn with_bounds(mut self, looked_max: u64, page_max: usize) -> Self {
+        self.looked_max = looked_max;
+        self.page_max = page_max;
         self
     }
 
@@ -171,8 +216,8 @@ impl Sweeper {
             .ok_or(SweepError::OtherStore)
     }
 
-    /// Looks at all files and removes those that nobody can reach. With `dry_run` it only says
-    /// which.
+    /// Looks at files and removes those that nobody can reach: from where the last sweep stopped, as many as one may
+    /// look at. With `dry_run` it only says which, and begins with the first.
     ///
     /// # Errors
     /// [`SweepError`]: what was removed until then is gone, and the rest is left.
@@ -184,38 +229,129 @@ impl Sweeper {
         };
         let mut verdicts = HashMap::new();
         let mut of_tenants: HashMap<TenantId, u64> = HashMap::new();
-        for folder in [PREFIX, ASSET_PREFIX, INCOMING] {
-            let folder = self.store.path(&folder);
-            let mut files = self.store.objects.list(Some(&folder));
-            while let Some(meta) = files.next().await {
-                let meta = match meta {
-                    Ok(meta) => meta,
-                    // Removed while the folder was listed.
-                    Err(object_store::Error::NotFound { .. }) => continue,
-                    Err(error) => return Err(StoreError::from(error).into()),
-                };
-                report.looked_at += 1;
-                if report.looked_at.is_multiple_of(LOOK_EVERY) && self.since().await? != since {
-                    return Err(SweepError::OtherStore);
+        let begin = if dry_run {
+            None
+        } else {
+            self.stopped_at().await?
+        };
+        let first = begin.as_ref().map_or(0, |(folder, _)| *folder);
+        for (n, folder) in FOLDERS.into_iter().enumerate().skip(first) {
+            let mut after = match &begin {
+                Some((at, key)) if *at == n => self.behind(folder, key),
+                _ => None,
+            };
+            let whole = after.is_none();
+            loop {
+                let (files, more) = self.page(folder, after.as_ref()).await?;
+                for meta in files {
+                    if report.looked_at >= self.looked_max || report.removed >= REMOVED_MAX {
+                        report.more = true;
+                        self.note_stop(dry_run, Some((folder, after.as_ref())))
+                            .await?;
+                        return Ok(report);
+                    }
+                    report.looked_at += 1;
+                    if report.looked_at.is_multiple_of(LOOK_EVERY) {
+                        if self.since().await? != since {
+                            return Err(SweepError::OtherStore);
+                        }
+                        self.note_stop(dry_run, Some((folder, after.as_ref())))
+                            .await?;
+                    }
+                    let before = report.removed;
+                    if let Some(reason) =
+                        self.judge(&meta, since, &mut verdicts, &mut report).await?
+                    {
+                        self.remove(&meta, reason, &mut report).await?;
+                    }
+                    if before == report.removed
+                        && let Ok(asset) = self.key(&meta.location).parse::<AssetKey>()
+                    {
+                        *of_tenants.entry(asset.tenant().clone()).or_default() +=
+                            room_of(meta.size);
+                    }
+                    after = Some(meta.location);
                 }
-                if report.looked_at >= LOOKED_MAX || report.removed >= REMOVED_MAX {
-                    return Ok(report);
+                if !more {
+                    break;
                 }
-                let before = report.removed;
-                if let Some(reason) = self.judge(&meta, since, &mut verdicts, &mut report).await? {
-                    self.remove(&meta, reason, &mut report).await?;
-                }
-                if before == report.removed
-                    && let Ok(asset) = self.key(&meta.location).parse::<AssetKey>()
-                {
-                    *of_tenants.entry(asset.tenant().clone()).or_default() += room_of(meta.size);
+            }
+            // Only who has seen all of them can say what they take.
+            if folder == ASSET_PREFIX && whole && !dry_run {
+                self.note_bytes(&of_tenants).await?;
+            }
+        }
+        self.note_stop(dry_run, None).await?;
+        Ok(report)
+    }
+
+    /// The next files of a folder in the order of their keys, and whether there are more.
+    async fn page(
+        &self,
+        folder: &str,
+        after: Option<&ObjectPath>,
+    ) -> Result<(Vec<ObjectMeta>, bool), SweepError> {
+        let folder = self.store.path(&folder);
+        let mut files = match after {
+            Some(after) => self.store.objects.list_with_offset(Some(&folder), after),
+            None => self.store.objects.list(Some(&folder)),
+        };
+        // A folder of this machine is listed in no order: of all that come, the first are kept.
+        let mut first = BinaryHeap::new();
+        let mut more = false;
+        while let Some(meta) = files.next().await {
+            match meta {
+                Ok(meta) => first.push(ByKey(meta)),
+                // Removed while the folder was listed.
+                Err(object_store::Error::NotFound { .. }) => continue,
+                Err(error) => return Err(StoreError::from(error).into()),
+            }
+            if first.len() > self.page_max {
+                first.pop();
+                more = true;
+                if self.store.lists_in_order() {
+                    break;
                 }
             }
         }
-        if !dry_run {
-            self.note_bytes(&of_tenants).await?;
+        let files = first.into_sorted_vec().into_iter().map(|ByKey(meta)| meta);
+        Ok((files.collect(), more))
+    }
+
+    /// Behind which key the last sweep stopped, with the number of its folder.
+    async fn stopped_at(&self) -> Result<Option<(usize, String)>, SweepError> {
+        let mut command = redis::cmd("GET");
+        command.arg(self.queue.keys().sweep_at());
+        let key: Option<String> = self.queue.query(&command).await?;
+        Ok(key.and_then(|key| {
+            let folder = key.split('/').next();
+            let folder = FOLDERS.iter().position(|name| folder == Some(*name))?;
+            Some((folder, key))
+        }))
+    }
+
+    /// The place in a listing behind a noted key; a folder's name is before its first file.
+    fn behind(&self, folder: &str, key: &str) -> Option<ObjectPath> {
+        let key = (key != folder).then_some(key)?;
+        ObjectPath::parse(format!("{}{key}", self.store.base)).ok()
+    }
+
+    /// Notes in which folder and behind which of its files the next sweep begins; `None`: with the first.
+    async fn note_stop(
+        &self,
+        dry_run: bool,
+        at: Option<(&str, Option<&ObjectPath>)>,
+    ) -> Result<(), SweepError> {
+        if dry_run {
+            return Ok(());
         }
-        Ok(report)
+        let mut command = redis::cmd(if at.is_some() { "SET" } else { "DEL" });
+        command.arg(self.queue.keys().sweep_at());
+        if let Some((folder, file)) = at {
+            command.arg(file.map_or_else(|| folder.to_owned(), |file| self.key(file)));
+        }
+        let () = self.queue.query(&command).await?;
+        Ok(())
     }
 
     /// Corrects what each tenant's files take, as it was counted by adding and taking away.

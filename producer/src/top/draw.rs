@@ -11,6 +11,7 @@ use ratatui::widgets::{Gauge, Paragraph, Row, Table};
 use ratatui::{Frame, buffer::Buffer};
 
 use super::model::{Sort, View};
+use crate::admin::show::plural;
 use crate::term::{shorten, visible};
 
 /// Columns of what is printed without a terminal.
@@ -108,10 +109,10 @@ fn summary(view: &View) -> Vec<Line<'static>> {
     let dead = if view.dead > 0 { WARN } else { Style::new() };
     let third = vec![
         Span::styled("also ", FAINT),
-        Span::styled(format!("{} dead letters", view.dead), dead),
+        Span::styled(plural(view.dead, "dead letter"), dead),
         Span::raw(format!(
-            "  {} webhook calls to make  ",
-            view.webhooks_pending
+            "  {} to make  ",
+            plural(view.webhooks_pending, "webhook call")
         )),
         Span::raw(canary(view)),
     ];
@@ -340,7 +341,7 @@ mod tests {
         for part in [
             "3 running  12 waiting",
             "3 of 4 slots busy, 0 not ready",
-            "1 dead letters",
+            "1 dead letter  0 webhook calls to make",
             "no canary",
             "nothing is paused",
             "RUNNING ▾",

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
+use crate::admin::show::plural;
 use crate::term::Paint;
 
 /// Lines that may wait for the terminal.
@@ -86,7 +87,8 @@ fn write(waiting: &Receiver<Line>, lost: &AtomicU64) {
         if lost > 0 {
             let _ = writeln!(
                 std::io::stderr().lock(),
-                "… {lost} lines came faster than they could be shown; the log files have them"
+                "… {} came faster than could be shown; the log files have all",
+                plural(lost, "line")
             );
         }
     }

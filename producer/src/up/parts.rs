@@ -181,6 +181,8 @@ pub(super) fn worker(
         for name in [
             "MANIMQ_API_KEY",
             "MANIMQ_STORAGE_SECRET",
+            "MANIMQ_LLM_KEY",
+            "MANIMQ_LLM_KEY_FILE",
             "AWS_ACCESS_KEY_ID",
             "AWS_SECRET_ACCESS_KEY",
             "AWS_SESSION_TOKEN",

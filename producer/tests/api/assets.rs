@@ -341,6 +341,67 @@ async fn a_sweep_takes_files_of_lost_attempts_and_of_jobs_that_are_gone_and_noth
 }
 
 #[tokio::test]
+async fn a_sweep_that_stops_is_gone_on_with_by_the_next_one_until_all_was_looked_at() {
+    let api = Api::start().await;
+    let videos = api.data_path("artifacts").join("manim_videos");
+    for n in 0..25 {
+        let name = format!("job_0198f2b4c5d67e8f9a0b1c2d3e4f50{n:02}.mp4");
+        std::fs::write(videos.join(name), b"x").unwrap();
+    }
+    let kept = submit(&api, &scene_body(SCENE), &[("a.png", b"one")]).await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let day = Duration::from_secs(86_400);
+    let bounded = |looked: u64| {
+        Sweeper::new(store(&api), api.queue.clone(), Duration::ZERO, day)
+            .with_grace(Duration::ZERO)
+            .with_bounds(looked, 4)
+    };
+    // Only to look begins with the first each time, and changes nothing.
+    for _ in 0..2 {
+        let would = bounded(10).run(true).await.unwrap();
+        assert_eq!((would.looked_at, would.removed, would.more), (10, 10, true));
+    }
+    assert_eq!(api.stored_files().len(), 25);
+    let mut taken = Vec::new();
+    for (looked, more) in [(10, true), (10, true), (6, false)] {
+        let report = bounded(10).run(false).await.unwrap();
+        assert_eq!(
+            (report.looked_at, report.more),
+            (looked, more),
+            "{report:?}"
+        );
+        taken.extend(report.files.into_iter().map(|file| file.key));
+    }
+    assert_eq!(
+        taken.len(),
+        25,
+        "and not the file that came with {}",
+        kept.id
+    );
+    assert!(taken.is_sorted());
+    // At a folder's end as well: what comes to lie behind is met by the next.
+    std::fs::write(
+        videos.join("job_0198f2b4c5d67e8f9a0b1c2d3e4f5099.mp4"),
+        b"x",
+    )
+    .unwrap();
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let report = bounded(1).run(false).await.unwrap();
+    assert_eq!((report.removed, report.more), (1, true));
+    let report = bounded(1).run(false).await.unwrap();
+    assert_eq!(
+        (report.looked_at, report.removed, report.more),
+        (1, 0, false)
+    );
+    let note: Option<String> = api
+        .queue
+        .query(redis::cmd("GET").arg(api.queue.keys().sweep_at()))
+        .await
+        .unwrap();
+    assert_eq!(note, None, "the next begins with the first");
+}
+
+#[tokio::test]
 async fn a_sweep_never_believes_an_empty_or_foreign_redis() {
     let api = Api::start().await;
     let done = api.finished_job(b"kept").await;

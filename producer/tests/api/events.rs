@@ -313,6 +313,12 @@ async fn a_stream_that_redis_refuses_to_read_ends() {
         .await
         .unwrap();
     assert_eq!(events.rest().await, []);
+    assert_eq!(api.gauge(&cut_off("error")).await, 1.0);
+}
+
+/// The counter of streams that were cut off for this.
+fn cut_off(reason: &str) -> String {
+    format!("manimq_sse_cut_off_total{{reason={reason:?}}}")
 }
 
 #[tokio::test]
@@ -328,6 +334,7 @@ async fn a_silent_stream_says_that_it_lives_and_ends_after_its_time() {
     let start = Instant::now();
     assert!(events.rest().await.is_empty());
     assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+    assert_eq!(api.gauge(&cut_off("life")).await, 1.0);
 }
 
 #[tokio::test]
@@ -351,6 +358,7 @@ async fn the_number_of_streams_is_bounded_and_a_closed_one_makes_room() {
     let full = follow_with(&api, job.id, "", None).await;
     let refused = problem(full, 503, "temporary-reduced-capacity").await;
     assert!(refused.detail.contains("?wait="), "{refused:?}");
+    assert_eq!(api.gauge(&cut_off("full")).await, 1.0);
     drop(first);
     eventually(|| async {
         let response = follow_with(&api, job.id, "", None).await;
@@ -420,4 +428,5 @@ async fn a_reader_that_takes_nothing_is_cut() {
         .unwrap();
     assert_eq!(&head, b"HTTP/1.1 200");
     api.until_gauge("manimq_sse_connections", 0.0).await;
+    assert_eq!(api.gauge("manimq_http_stalled_total").await, 1.0);
 }

@@ -211,6 +211,8 @@ async fn open_streams_and_waits_end_when_their_key_does() {
         "{text}"
     );
     problem(waiting.await.unwrap(), 401, "unauthenticated").await;
+    let cut_off = r#"manimq_sse_cut_off_total{reason="key"}"#;
+    assert_eq!(api.gauge(cut_off).await, 1.0);
 }
 
 #[tokio::test]

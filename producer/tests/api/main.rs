@@ -3,6 +3,7 @@
 
 mod assets;
 mod documents;
+mod errors;
 mod events;
 mod files;
 mod hard;
@@ -10,10 +11,13 @@ mod isolation;
 mod jobs;
 mod keys;
 mod lists;
+mod model;
 mod operation;
 mod operators;
 mod prompts;
 mod scrape;
+#[path = "../scripted/mod.rs"]
+mod scripted;
 mod sharing;
 mod submit;
 mod support;

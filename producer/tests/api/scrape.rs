@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use manimq_shared::ids::TenantId;
 use manimq_shared::job::JobRequest;
-use manimq_shared::queue::NewJob;
+use manimq_shared::queue::{NewJob, Quotas};
 use serde_json::{Value, json};
 
 use crate::support::{Api, Setup};
@@ -57,6 +57,46 @@ async fn ten_thousand_tenants_make_a_bounded_number_of_series_that_miss_no_job()
     assert!(text.contains(lane), "{text}");
     let all = text.lines().filter(|line| !line.starts_with('#')).count();
     assert!(all < 1000, "{all} series");
+}
+
+#[tokio::test]
+async fn what_the_shown_tenants_use_of_their_quotas_is_told_beside_the_limits() {
+    let api = Setup::new()
+        .flags(&["--metrics-tenants=default,quiet"])
+        .start()
+        .await;
+    let (tenant, unseen): (TenantId, TenantId) = (TenantId::default(), "unseen".parse().unwrap());
+    let quotas = Quotas {
+        running_max: Some(3),
+        submits_per_day: Some(10),
+        ..Quotas::default()
+    };
+    api.queue.set_quotas(&tenant, &quotas).await.unwrap();
+    for tenant in [&tenant, &tenant, &unseen] {
+        let jobs = [NewJob::new(tenant, request("interactive"))];
+        api.queue.enqueue(tenant, &jobs).await.unwrap();
+    }
+    let worker = api.worker();
+    let claim = worker.claim().await;
+    let of = |what: &str, tenant: &str, policy: &str| {
+        format!(r#"manimq_tenant_quota_{what}{{policy="{policy}",tenant="{tenant}"}}"#)
+    };
+    // What was seen before the claim may be told for a second.
+    let running = of("used", tenant.as_str(), "running_jobs");
+    api.until_gauge(&running, 1.0).await;
+    for (policy, used, limit) in [
+        ("running_jobs", 1.0, 3.0),
+        ("queued_jobs", 2.0, 1000.0),
+        ("submits_per_day", 2.0, 10.0),
+    ] {
+        let tenant = tenant.as_str();
+        assert_eq!(api.gauge(&of("used", tenant, policy)).await, used);
+        assert_eq!(api.gauge(&of("limit", tenant, policy)).await, limit);
+    }
+    let quiet = of("limit", "quiet", "queued_jobs");
+    assert_eq!(api.gauge(&quiet).await, 1000.0);
+    assert!(!scrape(&api).await.contains("unseen"));
+    drop(claim);
 }
 
 #[tokio::test]

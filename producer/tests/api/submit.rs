@@ -108,7 +108,7 @@ async fn json_that_is_not_a_request_is_refused_with_a_pointer() {
         (
             json!({"input": {"kind": "code", "source": SCENE}, "timeout_s": -1}),
             "/timeout_s",
-            "expected u32",
+            "it must be a whole number",
         ),
     ] {
         let refused = problem(api.post("/v1/jobs", &body).await, 400, "malformed").await;

@@ -82,6 +82,8 @@ async fn who_may_have_missed_something_is_told_so_and_goes_on_from_there() {
     let reset = events.next().await.unwrap();
     assert_eq!(reset.kind, "reset");
     assert!(reset.data["detail"].as_str().unwrap().contains("list"));
+    let missed = r#"manimq_sse_cut_off_total{reason="missed"}"#;
+    assert_eq!(api.gauge(missed).await, 1.0);
     let job = api.submit().await;
     let next = events.next().await.unwrap();
     assert_eq!(brief(&next), ("status", &*job.id.to_string(), "queued"));

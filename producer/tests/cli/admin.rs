@@ -372,6 +372,74 @@ async fn keys_are_rotated_with_an_overlap_and_revoked() {
 }
 
 #[tokio::test]
+async fn a_rotated_key_lives_as_long_as_the_old_one_was_made_for_unless_told_otherwise() {
+    let bench = Bench::new().await;
+    bench.good(&["tenants", "create", "acme"]).await;
+    let days = |made: &Value| {
+        let time = |name: &str| {
+            made["record"][name]
+                .as_str()?
+                .parse::<jiff::Timestamp>()
+                .ok()
+        };
+        Some(
+            time("expires_at")?
+                .duration_since(time("created_at")?)
+                .as_hours()
+                / 24,
+        )
+    };
+    for (made_for, asked, lives) in [
+        (Some("90d"), None, Some(90)),
+        (Some("90d"), Some("5d"), Some(5)),
+        (None, None, None),
+        (None, Some("5d"), Some(5)),
+    ] {
+        let mut create = vec!["keys", "create", "acme"];
+        create.extend(made_for.iter().flat_map(|time| ["--expires", time]));
+        let (_, old) = bench.json(&create).await;
+        let mut rotate = vec!["keys", "rotate", old["record"]["id"].as_str().unwrap()];
+        rotate.extend(asked.iter().flat_map(|time| ["--expires", time]));
+        let (code, new) = bench.json(&rotate).await;
+        assert_eq!(
+            (code, days(&new)),
+            (0, lives),
+            "{made_for:?} {asked:?}: {new}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn settings_of_a_tenant_that_nobody_knows_are_kept_and_that_is_said() {
+    let bench = Bench::new().await;
+    let set = ["tenants", "set", "acmee", "--weight", "2"];
+    let text = bench.good(&set).await;
+    assert_eq!(line(&text, "weight"), "weight default → 2.0");
+    assert!(text.contains("note: acmee was not known"), "{text}");
+    let text = bench.good(&set).await;
+    assert!(!text.contains("note:"), "now it is: {text}");
+    let text = bench
+        .good(&["tenants", "limits", "beta", "frames=900"])
+        .await;
+    assert!(text.contains("note: beta was not known"), "{text}");
+    let text = bench.good(&["tenants", "limits", "nobody"]).await;
+    assert!(!text.contains("note:"), "nothing was set: {text}");
+    bench.good(&["tenants", "create", "made"]).await;
+    let (_, document) = bench
+        .json(&["tenants", "set", "made", "--weight", "2"])
+        .await;
+    assert_eq!(document["known"], true);
+    // A key for `default` needs a tenant of that name, like any other.
+    let said = bench.admin(&["keys", "create", "default"]).await;
+    assert_eq!(said.code, Some(1));
+    assert!(
+        said.err.contains("manimq admin tenants create default"),
+        "{}",
+        said.err
+    );
+}
+
+#[tokio::test]
 async fn a_disabled_tenant_keeps_its_jobs_and_a_deleted_one_nothing() {
     let bench = Bench::new().await;
     bench.good(&["tenants", "create", "acme"]).await;
@@ -505,10 +573,15 @@ async fn a_wrong_quota_is_refused_by_name_and_changes_nothing() {
         (&["--submits-per-minute", "0"], "at least 1"),
         (
             &["--running-max", "many"],
-            "invalid digit found in string; or write `default`",
+            "not a whole number, 0 or more; or write `default`",
         ),
+        (&["--queued-max", "99999999999"], "too large a number"),
+        (&["--weight", "heavy"], "not a number; or write `default`"),
         (&["--quality-max", "ultra"], "\"ultra\" is not one of low"),
-        (&["--code", "perhaps"], "--code"),
+        (
+            &["--code", "perhaps"],
+            "neither true nor false; or write `default`",
+        ),
         (&[], "--running-max"),
     ] {
         let said = bench
@@ -1036,7 +1109,7 @@ async fn a_sweep_of_the_store_says_what_it_would_remove_and_removes_only_in_its_
     // Older than what Redis knows of the store.
     let said = bench.good(&sweep).await;
     assert!(
-        said.contains("removed 0") && said.contains("kept 1 files"),
+        said.contains("removed 0") && said.contains("kept 1 file without"),
         "{said}"
     );
     let mut since = redis::cmd("SET");

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::fake::{Call, Fake, JOB, Then, artifact, events, job, json as answer, problem};
+use crate::scripted::{Endpoint, text};
 use crate::support::{Said, manimq, run};
 
 const SCENE: &str =
@@ -626,6 +627,29 @@ async fn doctor_finds_what_is_wrong_and_prints_how_to_mend_it() {
             .as_str()
             .unwrap()
             .contains("REDIS_URL")
+    );
+    // A language model is asked if there is one.
+    let ask = async |url: &str| {
+        let mut command = program(folder.path(), &ready, &["doctor", "--json"]);
+        command
+            .env("MANIMQ_WORKER_BIN", &good)
+            .env("REDIS_URL", redis.url())
+            .env("MANIMQ_LLM_URL", url)
+            .env("MANIMQ_LLM_MODEL", "scripted")
+            .env("MANIMQ_LLM_KEY", "very-secret");
+        run(&mut command).await
+    };
+    let endpoint = Endpoint::start([text("yes")]).await;
+    let said = ask(&endpoint.url).await;
+    let found = checks(&said);
+    assert_eq!(found["language model"]["status"], "ok", "{}", said.out);
+    let said = ask("http://127.0.0.1:1/v1").await;
+    let found = checks(&said);
+    assert_eq!(found["language model"]["status"], "warning", "{}", said.out);
+    let fix = found["language model"]["fix"].as_str().unwrap();
+    assert!(
+        fix.contains("MANIMQ_LLM_URL") && !said.out.contains("very-secret"),
+        "{fix}"
     );
     // Without a server and without settings there is still an answer for each.
     let mut alone = manimq(folder.path());

@@ -6,6 +6,9 @@ mod fake;
 mod help;
 mod jobs;
 mod render;
+#[path = "../scripted/mod.rs"]
+#[allow(dead_code, reason = "shared with the tests of the API")]
+mod scripted;
 mod standin;
 mod support;
 mod up;

@@ -181,6 +181,44 @@ async fn films_of_sections_are_saved_beside_the_film() {
 }
 
 #[tokio::test]
+async fn subtitles_are_saved_beside_the_film() {
+    let with_subtitles = |call: &Call| {
+        let asks_for_it = call.what.starts_with("GET /v1/jobs/")
+            && !call.what.contains("/events")
+            && !call.what.contains("/artifacts/");
+        if !asks_for_it {
+            return works(call, FILM);
+        }
+        let mut artifacts = artifact(FILM);
+        let mut subtitles = artifacts[0].clone();
+        subtitles["name"] = json!("subtitles.srt");
+        subtitles["role"] = json!("subtitles");
+        subtitles["mime"] = json!("application/x-subrip");
+        let mut poster = artifacts[0].clone();
+        poster["name"] = json!("poster.jpg");
+        poster["role"] = json!("poster");
+        artifacts
+            .as_array_mut()
+            .unwrap()
+            .extend([poster, subtitles]);
+        let more = json!({"artifacts": artifacts});
+        answer(200, &job(JOB, "MyScene", "succeeded", more))
+    };
+    let fake = Fake::start(with_subtitles).await;
+    let folder = folder();
+    let said = run(&mut render(folder.path(), &fake, &["-ql", "scene.py"])).await;
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let saved = files(&folder.path().join("media/videos/scene"));
+    assert_eq!(
+        saved.len(),
+        2,
+        "the film and its subtitles, no poster: {saved:?}"
+    );
+    assert!(saved[0].ends_with("MyScene.mp4") && saved[1].ends_with("MyScene.srt"));
+    assert_eq!(said.out.lines().count(), 1, "{}", said.out);
+}
+
+#[tokio::test]
 async fn wrong_use_is_exit_2_and_says_what_would_be_right() {
     let fake = Fake::start(|call| works(call, FILM)).await;
     let folder = folder();
@@ -369,6 +407,55 @@ error[scene_error]: ZeroDivisionError: division by zero\\u{{1b}}[2J
         !said.err.contains('\u{1b}'),
         "no escape reaches the terminal"
     );
+}
+
+#[tokio::test]
+async fn a_scene_that_the_servers_model_wrote_is_mended_three_times_at_most() {
+    let fake = Fake::start(|call| {
+        let more = json!({
+            // A server that does not count is not asked for ever.
+            "by_model": {"model": "scripted", "made": "code", "repairs": 0, "prompt": "leaves"},
+            "error": {"class": "scene_error", "message": "name 'Leef' is not defined"},
+        });
+        match call.what.as_str() {
+            "POST /v1/jobs" => answer(202, &job(JOB, "MyScene", "queued", json!({}))),
+            what if what.ends_with("/rerun") => {
+                answer(202, &job(JOB, "MyScene", "queued", json!({})))
+            }
+            what if what.ends_with("/events") => {
+                events(&[("1-0", "done", json!({"status": "failed"}))], Then::Close)
+            }
+            _ => answer(200, &job(JOB, "MyScene", "failed", more)),
+        }
+    })
+    .await;
+    let folder = folder();
+    let ask = async |args: &[&str]| {
+        let mut command = manimq(folder.path());
+        run(command.args(args).env("MANIMQ_SERVER", &fake.url)).await
+    };
+    let said = ask(&["prompt", "--code", "leaves"]).await;
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    let sent = &fake.calls("POST /v1/jobs")[0].body;
+    assert_eq!(sent["input"]["code"], "prefer");
+    let repairs = fake.calls(&format!("POST /v1/jobs/{JOB}/rerun"));
+    assert_eq!(repairs.len(), 3);
+    assert!(repairs.iter().all(|call| call.body["repair"] == true));
+    assert!(
+        said.err.contains("(scripted) mends the scene"),
+        "{}",
+        said.err
+    );
+    // By hand it is the same call.
+    let said = ask(&["rerun", "--repair", JOB]).await;
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let said = ask(&["get", JOB]).await;
+    assert!(
+        said.out.contains("scripted wrote the scene, 0 repairs"),
+        "{}",
+        said.out
+    );
+    // A person's own scene is never mended behind their back.
 }
 
 #[tokio::test]

@@ -420,6 +420,23 @@ impl System {
         &self.http
     }
 
+    /// `manimq` at this server, in an empty folder: its status, and all that it printed.
+    pub async fn manimq(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let output = tokio::process::Command::new(program("manimq"))
+            .args(arguments)
+            .env("MANIMQ_SERVER", &self.url)
+            .env_remove("MANIMQ_API_KEY")
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .output()
+            .await
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said).into_owned();
+        (output.status.code(), said)
+    }
+
     /// What `deploy/e2e` says of a prompt: its status, and all that it printed.
     pub async fn e2e(&self, prompt: &str) -> (bool, String) {
         let output = tokio::process::Command::new(workspace().join("deploy/e2e"))

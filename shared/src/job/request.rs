@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use super::Lane;
 use super::files::{JobFile, check_files};
+use super::objects;
 use super::text::text_enum;
 use crate::ids::JobId;
 /// Wall-clock limit of one render when the job names none, in seconds.
@@ -155,6 +156,18 @@ text_enum! {
     }
 }
 
+text_enum! {
+    /// Whether a language model may write code for a prompt. It does only if the server has one, and for keys and tenants that may send code of their own.
+    CodeUse {
+        /// No.
+        Never = "never",
+        /// If no template fits; so it is if nothing is said.
+        IfNeeded = "if_needed",
+        /// Before templates are tried.
+        Prefer = "prefer",
+    }
+}
+
 /// What to render.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
@@ -176,6 +189,9 @@ pub enum JobInput {
         /// What to make of a sentence that fits no template; without it such a one is refused.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         fallback: Option<Fallback>,
+        /// Whether a language model may write code for it; then the job becomes one of `code`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<CodeUse>,
         /// The sentence, at most 2,000 characters.
         #[schema(max_length = 2000)]
         prompt: String,
@@ -191,7 +207,11 @@ pub enum JobInput {
         file_name: Option<String>,
         /// Files that the scene finds in its working directory, by content that was sent before.
         /// To send contents, submit a form: the job as its part `job`, each file as a part `files`.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[serde(
+            default,
+            skip_serializing_if = "Vec::is_empty",
+            deserialize_with = "objects::objects"
+        )]
         files: Vec<JobFile>,
         /// One Python file, at most 256 KiB of UTF-8.
         source: String,
@@ -207,6 +227,12 @@ impl JobInput {
             Self::Template { .. } => "template",
             Self::Prompt { .. } => "prompt",
         }
+    }
+
+    /// Whether it is a sentence, of which is still to be made what is rendered.
+    #[must_use]
+    pub const fn is_prompt(&self) -> bool {
+        matches!(self, Self::Prompt { .. })
     }
 
     /// The source, if it is code.
@@ -328,7 +354,7 @@ const fn default_cache() -> CacheMode {
 #[serde(deny_unknown_fields)]
 pub struct JobRequest {
     /// What the result should be.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "objects::object")]
     pub output: OutputSpec,
     /// Priority class within the tenant.
     #[serde(default = "default_lane")]
@@ -354,6 +380,7 @@ pub struct JobRequest {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
     /// What to render.
+    #[serde(deserialize_with = "objects::object")]
     pub input: JobInput,
 }
 
@@ -521,6 +548,33 @@ pub struct JobPayload {
     /// Of a prompt: the parameters that the planner chose, as a user would write them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub planned: Option<Map<String, Value>>,
+    /// What a language model did for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_model: Option<ByModel>,
+}
+
+text_enum! {
+    /// What a language model made of a prompt.
+    ModelPart {
+        /// It chose a template and filled in its parameters.
+        Parameters = "parameters",
+        /// It wrote the code.
+        Code = "code",
+    }
+}
+
+/// What a language model did for a job. It is not asked again when the job is run again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ByModel {
+    /// The model's name.
+    pub model: String,
+    /// What it made.
+    pub made: ModelPart,
+    /// How often it had to mend that, at most three times for code.
+    pub repairs: u32,
+    /// The sentence, where the job's input does not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
 }
 
 /// A template as it was when the job was submitted.
@@ -567,6 +621,7 @@ impl From<JobRequest> for JobPayload {
             template: None,
             params: None,
             planned: None,
+            by_model: None,
         }
     }
 }

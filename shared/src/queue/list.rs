@@ -19,7 +19,7 @@ use crate::ids::{JobId, TenantId};
 use crate::job::{JobRecord, Status};
 
 /// Most jobs that one page looks at, whatever the filter leaves of them.
-pub const LOOKED_MAX: usize = 2000;
+pub const LOOKED_MAX: usize = 512;
 /// Jobs that are read in one exchange.
 const CHUNK: u64 = 256;
 /// Lists that are looked for: those of so many days. They live 23 days with the usual retention.
@@ -158,7 +158,8 @@ impl Queue {
                     next = Some(at(before));
                     break 'days;
                 }
-                let chunk = chunk_max.min(CHUNK).min(before);
+                let left = (LOOKED_MAX - looked) as u64;
+                let chunk = chunk_max.min(CHUNK).min(before).min(left);
                 chunk_max = chunk_max.saturating_mul(2);
                 let ids = self.ids(tenant, day, before - chunk, before - 1).await?;
                 let read = self.read_many(tenant, &ids).await?;

@@ -419,7 +419,7 @@ fn parse(reply: Value) -> Result<Option<Enqueued>, QueueError> {
 }
 
 /// The form in which an idempotency key is stored.
-fn idempotency_key(key: &str) -> String {
+pub(super) fn idempotency_key(key: &str) -> String {
     if key.len() <= IDEMPOTENCY_KEY_BYTES_MAX {
         key.to_owned()
     } else {

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import array
 import binascii
+import errno
 import fcntl
 import json
 import os
@@ -21,13 +22,15 @@ from typing import Any
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from frames import Frames  # noqa: E402
+from frames import Frames, hide  # noqa: E402
 
 MESSAGE_BYTES_MAX = 128 * 1024
 """``protocol.py``."""
 DOOR_TIMEOUT_S = 20.0
 """The keeper may still be tidying up after the last job."""
 LAST_TEXT_S = 1.0
+LOOK_EVERY_S = 0.5
+"""How often the disk is looked at while a scene is drawn."""
 LOG_KEPT_BYTES = 1100 * 1024
 """A little more than the worker keeps, so that it is who cuts."""
 LOG_PIECE_BYTES = 32 * 1024
@@ -88,6 +91,11 @@ class Tex:
                 os.unlink(path)
 
 
+def _free(folder: str) -> int:
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize
+
+
 def _is_key(key: str) -> bool:
     return len(key) == 64 and all(letter in "0123456789abcdef" for letter in key)
 
@@ -105,6 +113,9 @@ class Job:
         self._folder = folder
         with open(f"{folder}/job.json", encoding="utf-8") as file:
             self._asked: dict[str, Any] = json.load(file)
+        self._disk_free = self._disk_least = _free(folder)
+        if self._disk_free < self._asked["disk_min_bytes"]:
+            raise OSError(errno.ENOSPC, f"the disk has {self._disk_free // 2**20} MiB left")
         self._tex = Tex(self._asked["tex"])
         self._door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._door.settimeout(DOOR_TIMEOUT_S)
@@ -132,8 +143,9 @@ class Job:
         # ended is waited for until its guard is gone.
         while log_open or (channel_open and (not self._outcome or self._ending)):
             fds = [self._channel] * channel_open + [self._log] * log_open
-            wait = None if until is None else max(until - time.monotonic(), 0)
+            wait = LOOK_EVERY_S if until is None else max(until - time.monotonic(), 0)
             ready, _, _ = select.select(fds, [], [], wait)
+            self._look()
             if not ready and until is not None:
                 break
             if self._log in ready:
@@ -148,10 +160,20 @@ class Job:
             self._tex.trim()
         except OSError:
             pass
-        disk = os.statvfs(self._folder)
+        self._look()
         self._frames.send(
-            {"type": "end", "ending": self._ending, "disk_free_bytes": disk.f_bavail * disk.f_frsize}
+            {
+                "type": "end",
+                "ending": self._ending,
+                "disk_free_bytes": self._disk_free,
+                "disk_least_bytes": self._disk_least,
+            }
         )
+
+    def _look(self) -> None:
+        """How full the disk is: one that is full fails scenes for what is not their fault."""
+        self._disk_free = _free(self._folder)
+        self._disk_least = min(self._disk_least, self._disk_free)
 
     def _fill(self) -> None:
         """The files that come with the scene, then the scene, in the file that the guard waits with."""
@@ -224,6 +246,8 @@ class Job:
             said = {**said, **self._copy(fds[0])}
         elif kind in ("done", "failed", "interrupted"):
             self._outcome = True
+            # Measured before the job's files were removed.
+            self._disk_least = min(self._disk_least, said.pop("disk_free_bytes", self._disk_least))
         self._frames.send(said)
 
     def _copy(self, fd: int) -> dict[str, Any]:
@@ -249,6 +273,7 @@ class Job:
 def main(door: str, folder: str) -> None:
     """Run one job; whatever goes wrong here is nobody's but ours."""
     try:
+        hide()
         Job(door, folder).run()
     except (OSError, ValueError, KeyError) as error:
         Frames().send({"type": "trouble", "message": f"{type(error).__name__}: {error}"[:2000]})

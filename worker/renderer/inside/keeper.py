@@ -1,4 +1,4 @@
-"""Keeps a renderer warm inside somebody else's sandbox: ``python3 -I -B keeper.py FOLDER SLOT UID_BASE``.
+"""Keeps a renderer warm inside somebody else's sandbox: ``python3 -I -B keeper.py FOLDER SLOT UID_BASE WORKER ALONE``.
 
 What the worker does for a slot on its own machine at level ``container`` (``bare.rs``) is done
 here: a zygote behind the outer filter, as a user of its own if we are root, and a guard that
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import array
 import base64
+import contextlib
 import ctypes
 import fcntl
 import json
@@ -29,15 +30,17 @@ _HERE = os.path.dirname(os.path.abspath(__file__))
 _RENDERER = os.path.dirname(_HERE)
 sys.path[:0] = [_HERE, _RENDERER]
 
-from frames import Frames  # noqa: E402
+from frames import Frames, hide  # noqa: E402
 from manimq_renderer import linux  # noqa: E402
 
 READY_TIMEOUT_S = 60.0
 """From starting the zygote until it is warm."""
 SETTLE_TIMEOUT_S = 10.0
 """From the end of a job's program until its guard is gone."""
-SILENCE_MAX_S = 300.0
-"""Without a sign of life of the worker's."""
+LOOK_EVERY_S = 5.0
+SILENT_LOOKS_MAX = 60
+"""Without a sign of life of the worker's. Counted and not timed: the clock of a sandbox that was
+in standby jumps, and its worker must have time to speak again."""
 JOB_AGE_MAX_S = 3 * 3600.0
 """A job's folder that is older was left by a worker that died."""
 USERS = 4096
@@ -46,6 +49,42 @@ MESSAGE_BYTES_MAX = 128 * 1024
 
 class Unusable(Exception):
     """Why there will be no renderer, for the operator."""
+
+
+class Taken(Exception):
+    """Another worker is here, and one of the two keeps tenants apart."""
+
+
+def move_in(folder: str, worker: str, alone: bool) -> int:
+    """Take our worker's place in the sandbox, for as long as the descriptor is open.
+
+    A worker knows whose jobs it lets in, and nothing of another worker's: one that keeps
+    tenants apart (``alone``) shares a sandbox with nobody.
+    """
+    workers = f"{folder}/workers"
+    os.makedirs(workers, 0o700, exist_ok=True)
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    gate = os.open(f"{folder}/workers.gate", flags, 0o600)
+    try:
+        fcntl.flock(gate, fcntl.LOCK_EX)  # nobody holds it for longer than what follows takes
+        own = f"{worker}.{'alone' if alone else 'shared'}"
+        for name in os.listdir(workers):
+            if name == own:
+                continue
+            other = os.open(f"{workers}/{name}", os.O_RDWR | os.O_CLOEXEC)
+            try:
+                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(f"{workers}/{name}")  # its worker is gone
+            except BlockingIOError:
+                if alone or name.endswith(".alone"):
+                    raise Taken(f"another worker renders in it, and {'this' if alone else 'that'} one keeps tenants apart")
+            finally:
+                os.close(other)
+        place = os.open(f"{workers}/{own}", flags, 0o600)
+        fcntl.flock(place, fcntl.LOCK_SH)
+        return place
+    finally:
+        os.close(gate)
 
 
 class User:
@@ -100,8 +139,10 @@ class User:
 class Keeper:
     """One slot: its zygote, its waiting guard, and the door."""
 
-    def __init__(self, folder: str, slot: str, uid_base: int) -> None:
+    def __init__(self, folder: str, slot: str, uid_base: int, worker: str, alone: bool) -> None:
         self._frames = Frames()
+        os.makedirs(folder, exist_ok=True)
+        self._place = move_in(folder, worker, alone)
         self._state = f"{folder}/slots/{slot}"
         self._alive = f"{self._state}/alive"
         for path, mode in (
@@ -198,8 +239,6 @@ class Keeper:
             os.setgroups([])
             os.setresgid(self._user.uid, self._user.uid, self._user.uid)
             os.setresuid(self._user.uid, self._user.uid, self._user.uid)
-        else:
-            linux.prctl(4, 0)  # PR_SET_DUMPABLE: nobody of our user looks into us
         os.umask(0o077)
         linux.die_with(keeper)
         os.chdir("/")
@@ -240,14 +279,19 @@ class Keeper:
 
     def serve(self) -> None:
         """Hand out guards until the worker is done with us."""
+        heard, silent = 0, 0
         while True:
-            ready, _, _ = select.select([self._door, self._zygote_fd], [], [], 5.0)
+            ready, _, _ = select.select([self._door, self._zygote_fd], [], [], LOOK_EVERY_S)
             if self._zygote_fd in ready:
                 raise Unusable("the renderer ended by itself")
             if self._door in ready:
                 visitor, _ = self._door.accept()
                 self._serve(visitor)
-            elif time.time() - os.stat(self._alive).st_mtime > SILENCE_MAX_S:
+                silent = 0
+                continue
+            sign = os.stat(self._alive).st_mtime_ns
+            heard, silent = sign, silent + 1 if sign == heard else 0
+            if silent >= SILENT_LOOKS_MAX:
                 raise Unusable("the worker gives no sign of life")
 
     def _serve(self, visitor: socket.socket) -> None:
@@ -332,12 +376,18 @@ def _stopped(_number: int, _frame: object) -> None:
     raise Unusable("it was stopped")
 
 
-def main(folder: str, slot: str, uid_base: str) -> None:
+def main(folder: str, slot: str, uid_base: str, worker: str, alone: str) -> None:
     """Keep one slot until told otherwise."""
     ctypes.CDLL(None)  # before there is anything to lose
     signal.signal(signal.SIGTERM, _stopped)
     try:
-        keeper = Keeper(folder, slot, int(uid_base))
+        hide()
+        with contextlib.suppress(PermissionError):  # somebody else's, who then keeps it
+            os.utime(_RENDERER)  # it is in use: what nobody has used for a week is removed
+        keeper = Keeper(folder, slot, int(uid_base), worker, alone == "alone")
+    except Taken as error:
+        Frames().send({"type": "taken", "message": str(error)})
+        sys.exit(1)
     except (Unusable, OSError) as error:
         Frames().send({"type": "unusable", "message": f"{type(error).__name__}: {error}"[:2000]})
         sys.exit(1)
@@ -356,4 +406,4 @@ def main(folder: str, slot: str, uid_base: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4])
+    main(*sys.argv[1:6])

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from frames import Frames  # noqa: E402
+from frames import Frames, hide  # noqa: E402
 
 SAID_BYTES_MAX = 2000
 
@@ -51,6 +51,7 @@ def main(path: str) -> None:
     """Read the request, forget it, send."""
     frames = Frames()
     try:
+        hide()  # the URL is a credential
         with open(path, encoding="utf-8") as file:
             request = json.load(file)
         os.unlink(path)

@@ -9,11 +9,10 @@ import json
 import os
 import select
 import signal
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import folders, job, scout, walls, watch
+from . import clock, folders, job, scout, walls, watch
 from .loop import EventPipe, Loop
 from .progress import COUNT_MAX, Progress
 from .protocol import SCOUT_BYTES_MAX, SCOUT_LINES_MAX, clean_count
@@ -145,7 +144,7 @@ class Chase:
 
     def _is_hopeless(self, scout: _Scout, frames: int) -> bool:
         """Whether it is behind the job and no faster: it only costs time."""
-        now, drawn = time.monotonic(), self._progress.frames
+        now, drawn = clock.now(), self._progress.frames
         if scout.compared is None:
             scout.compared = (now, frames, drawn)
         since, frames_then, drawn_then = scout.compared

@@ -18,12 +18,11 @@ import resource
 import select
 import signal
 import socket
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from . import collect, hints, job, linux, scout, tex, walls, watch
+from . import clock, collect, hints, job, linux, scout, tex, walls, watch
 from .chase import Chase
 from .ending import Ending, NotConfined
 from .gate import Gate
@@ -132,7 +131,7 @@ class Guard:
         if self._spec.sections:
             self._spec = replace(self._spec, cores=1)  # its pieces are the sections
         if walls.level() != "full":
-            self._watch_due = time.monotonic()
+            self._watch_due = clock.now()
             # Only a pid namespace of its own takes all of a job's processes with it.
             self._spec = replace(self._spec, cores=1)
         channel = self._channel
@@ -152,7 +151,7 @@ class Guard:
         self._start_job()
         self._probe.brief(film_path(self._spec.format), self._spec)
         send(self._channel, {"type": "started"})
-        now = time.monotonic()
+        now = clock.now()
         self._deadline = now + self._spec.limits.wall_s
         self._last_sign = now
         while not self._job_dead:
@@ -244,7 +243,7 @@ class Guard:
                 self._loop, way, self._proc, self._job_pid, self._spec.cores,
                 limits.memory_bytes, zygote.address_space_bytes, need,
             )  # fmt: skip
-            self._measure_due = time.monotonic() + MEASURE_EVERY_S
+            self._measure_due = clock.now() + MEASURE_EVERY_S
         self._events = EventPipe(
             self._loop,
             self._events_fd,
@@ -265,7 +264,7 @@ class Guard:
     # ------------------------------------------------------------ loop
 
     def _turn(self) -> None:
-        now = time.monotonic()
+        now = clock.now()
         if self._kill_at is None:
             due = [self._deadline]
             if self._spec.limits.stall_s is not None:
@@ -277,7 +276,7 @@ class Guard:
             (self._desk.deadline(), self._progress_due, self._chase.due, self._watch_due, self._measure_due),
         )
         self._loop.turn(min(due) - now)
-        self._keep_time(time.monotonic())
+        self._keep_time(clock.now())
 
     def _keep_time(self, now: float) -> None:
         if self._job_dead:
@@ -306,14 +305,14 @@ class Guard:
 
     def _watch(self) -> None:
         """See that nobody has more than he may have."""
-        began = time.monotonic()
+        began = clock.now()
         excess = watch.excess(self._job_pid, self._spec.limits)
         if excess is not None and self._kill_at is None:
             self._end_at_limit(excess)
         self._desk.check(lambda folder: watch.too_much(folder, walls.TEX_DISK_BYTES_MAX, walls.TEX_FILES_MAX))
         self._chase.watch(self._spec.limits.disk_files)
         # A folder of thousands takes a while: never more than a small part of the time.
-        now = time.monotonic()
+        now = clock.now()
         self._watch_due = now + max(watch.EVERY_S, 10 * (now - began))
 
     def _end_at_limit(self, failure: dict[str, Any]) -> None:
@@ -348,7 +347,7 @@ class Guard:
             except ProcessLookupError:
                 pass
         self._signal_job(signal.SIGTERM)
-        self._kill_at = time.monotonic() + GRACE_S
+        self._kill_at = clock.now() + GRACE_S
 
     def _signal_job(self, number: int) -> None:
         try:
@@ -360,7 +359,7 @@ class Guard:
         self._chase.end()
         self._desk.stop()
         self._signal_job(signal.SIGKILL)
-        self._kill_at = time.monotonic() + 60
+        self._kill_at = clock.now() + 60
 
     def _on_channel(self) -> None:
         message = b""
@@ -438,7 +437,7 @@ class Guard:
         self._kill_job()
 
     def _show_sign(self) -> None:
-        self._last_sign = time.monotonic()
+        self._last_sign = clock.now()
 
     def _on_event(self, line: bytes) -> bool:
         try:
@@ -510,13 +509,13 @@ class Guard:
 
     def _progress_changed(self) -> None:
         if self._progress_due is None:
-            self._progress_due = max(time.monotonic(), self._progress_sent + PROGRESS_EVERY_S)
+            self._progress_due = max(clock.now(), self._progress_sent + PROGRESS_EVERY_S)
 
     def _send_progress(self, last: bool = False) -> None:
         if self._progress_due is None:
             return
         self._progress_due = None
-        self._progress_sent = time.monotonic()
+        self._progress_sent = clock.now()
         message = self._progress.message(self._progress_sent)
         if last:
             send(self._channel, message)
@@ -576,6 +575,10 @@ class Guard:
         message["cpu_s"] = ending.cpu_s
         message["peak_memory_bytes"] = ending.peak_memory_bytes
         message["tex"] = self._desk.use()
+        if walls.level() != "full":
+            # Its folder lies on a disk that is not its own: the worker must know whose fault it was.
+            disk = os.fstatvfs(self._job_dir)
+            message["disk_free_bytes"] = disk.f_bavail * disk.f_frsize
         return [(message, ())]
 
     def _artifact(self, done: dict[str, Any]) -> list[Message]:
@@ -597,7 +600,7 @@ class Guard:
             "peak_memory_bytes": self._ending.peak_memory_bytes,
         }
         self._progress.finish(finished["animations"], media.frames)
-        progress = self._progress.message(time.monotonic())
+        progress = self._progress.message(clock.now())
         return [(progress, ()), *result.messages, (finished, ())]
 
 

@@ -6,6 +6,7 @@ import os
 import select
 from collections.abc import Callable
 
+from . import clock
 from .protocol import EVENT_LINE_BYTES_MAX
 
 
@@ -28,7 +29,9 @@ class Loop:
 
     def turn(self, seconds: float) -> None:
         """Wait at most so long, then handle what is ready."""
+        began = clock.now()
         ready = self._poll.poll(max(0.0, seconds) * 1000 + 1)
+        clock.waited(began, seconds)
         for fd, handler in [(fd, self._handlers.get(fd)) for fd, _ in ready]:
             # An earlier handler may have closed this one, or reused its number.
             if handler is not None and self._handlers.get(fd) is handler:

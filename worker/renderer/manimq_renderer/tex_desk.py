@@ -14,13 +14,12 @@ import hashlib
 import json
 import os
 import select
-import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from . import linux, tex, walls
+from . import clock, linux, tex, walls
 from .loop import Loop
 from .protocol import MESSAGE_BYTES_MAX
 
@@ -254,7 +253,7 @@ class Desk:
 
     def _fill(self) -> None:
         """Start what can be started: first for those who wait, then what was announced."""
-        now = time.monotonic()
+        now = clock.now()
         for client in self._clients:
             request = client.wanted
             if request is None or self._is_running(request) or self._waits_for_shelf(request, now):
@@ -295,8 +294,8 @@ class Desk:
         nice = (client or self._clients[0]).nice
         pid, directory = self._fork(request, nice, place)
         pidfd = os.pidfd_open(pid)
-        deadline = time.monotonic() + tex.COMPILE_SECONDS_MAX
-        run = _Run(request, client, place, pid, pidfd, directory, deadline, time.monotonic())
+        deadline = clock.now() + tex.COMPILE_SECONDS_MAX
+        run = _Run(request, client, place, pid, pidfd, directory, deadline, clock.now())
         self._runs.append(run)
         self.runs += 1
         self._loop.watch(pidfd, select.POLLIN, lambda: self._on_dead(run))
@@ -310,7 +309,7 @@ class Desk:
         os.close(run.directory)
         walls.unmount_tex_folder(run.place)
         if not run.preempted and len(self._run_seconds) < RUNS_TOLD_MAX:
-            self._run_seconds.append(round(time.monotonic() - run.started, 3))
+            self._run_seconds.append(round(clock.now() - run.started, 3))
         if header["ok"]:
             self._take_picture(run.request, svg)
             if self._shelf is not None:

@@ -23,6 +23,7 @@ pub mod place;
 mod bundle;
 mod follow;
 mod frames;
+mod inside;
 mod job;
 mod keeper;
 mod tenancy;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::error::{ApiError, Kind};
+use self::inside::DISK_LOW_BYTES;
 use self::job::Remains;
 use self::keeper::{Keeper, NotKept};
 use self::place::{Opened, Place, quoted, unique};
@@ -44,10 +46,6 @@ use super::{
 
 /// Whole of [`Sandbox::verify`].
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(30);
-/// Room on the sandbox's disk below which what can be made again is removed.
-const DISK_LOW_BYTES: u64 = 512 * 1024 * 1024;
-/// Room without which no job is begun.
-const DISK_MIN_BYTES: u64 = 96 * 1024 * 1024;
 /// Longest time for tidying up after a job.
 const TIDY_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -126,11 +124,17 @@ impl BlaxelSandbox {
         self.renders
     }
 
-    /// Gives the session up, and what runs of it.
+    /// Gives the session up, and what runs and lies there of it, as far as the sandbox answers.
     async fn lose(&mut self) {
         if let Some(session) = self.session.take() {
             self.place.lost(&session.opened);
             session.keeper.end().await;
+            if let Some(Remains { folder, process }) = &session.remains {
+                let data = &session.opened.data;
+                let removing =
+                    async { tokio::join!(data.remove(folder), data.remove_logs(process)) };
+                let _ = tokio::time::timeout(TIDY_TIMEOUT / 6, removing).await;
+            }
         }
     }
 
@@ -159,14 +163,8 @@ impl BlaxelSandbox {
                 });
             }
         };
-        if session
-            .disk_free_bytes
-            .is_some_and(|free| free < DISK_MIN_BYTES)
-        {
-            return Err(ConnectError::CustomVerification {
-                reason: format!("the disk of sandbox '{}' is full", self.place.name()),
-                remedy: "its disk is half of its memory: give it more memory, or see what lies there (`bl connect sandbox NAME`)".into(),
-            });
+        if let Some(free) = session.disk_free_bytes {
+            self.place.has_room(free)?;
         }
         if alive && session.keeper.is_fresh(self.place.config.recycle_after) {
             return Ok(());
@@ -221,7 +219,10 @@ impl BlaxelSandbox {
     ) -> Result<Rendered, RenderError> {
         check(request)?;
         let guest = self.enter(request).await?.map(Arc::new);
-        if self.session.as_ref().is_none_or(|session| session.busy) {
+        // After hours without a job the keeper's time is nearly over, or it is gone.
+        let recycle_after = self.place.config.recycle_after;
+        let is_ready = |session: &Session| !session.busy && session.keeper.is_fresh(recycle_after);
+        if !self.session.as_ref().is_some_and(is_ready) {
             self.reset().await.map_err(|error| lost(&error))?;
         }
         self.clean_for(guest.as_deref())
@@ -354,20 +355,7 @@ impl Session {
             .is_some_and(|free| free < DISK_LOW_BYTES)
         {
             tracing::warn!("the disk of sandbox {} is nearly full", place.name());
-            let command = format!(
-                "rm -rf {folder}/tex/*; find {folder}/jobs -mindepth 1 -maxdepth 1 -mmin +180 -exec rm -rf {{}} +; \
-                 rm -rf /tmp/multipart-uploads/*; df -Pk {folder} | tail -1",
-                folder = quoted(&place.config.folder)
-            );
-            let ran = data
-                .run(unique("sweep"), command, Duration::from_secs(20))
-                .await?;
-            let free = ran.stdout.unwrap_or_default();
-            let free = free
-                .split_whitespace()
-                .nth(3)
-                .and_then(|kib| kib.parse::<u64>().ok());
-            self.disk_free_bytes = free.map(|kib| kib * 1024);
+            self.disk_free_bytes = Some(place.make_room(data).await?);
         }
         Ok(alive)
     }
@@ -469,9 +457,13 @@ async fn begin(place: &Place) -> Result<Session, ConnectError> {
 }
 
 async fn start_keeper(place: &Place, opened: &Arc<Opened>) -> Result<Keeper, ConnectError> {
-    Keeper::start(opened, &place.config, place.tenancy.era())
+    Keeper::start(opened, place)
         .await
         .map_err(|error| match error {
+            NotKept::Taken(reason) => ConnectError::CustomVerification {
+                reason: format!("sandbox '{}': {reason}", place.name()),
+                remedy: "give each worker with --tenant-affinity sandboxes of its own; what a worker that died has left there ends within five minutes".into(),
+            },
             NotKept::Api(error) => place.explain(&error),
             NotKept::Unusable(reason) => ConnectError::CustomVerification {
                 reason: format!("sandbox '{}': the renderer does not start: {reason}", place.name()),

@@ -3,9 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -15,7 +14,7 @@ use axum::response::Response;
 use axum::serve::ListenerExt as _;
 use serde_json::{Value, json};
 
-use crate::faults::{Fault, Faults, What};
+use crate::faults::{Fault, Faults, What, hang_up, html, spoiled};
 use crate::processes::Processes;
 
 pub const KEY: &str = "counterpart-takes-this-word";
@@ -25,13 +24,15 @@ const BODY_BYTES_MAX: usize = 5_300_000;
 
 /// The whole service.
 #[derive(Clone)]
-pub struct Cloud(Arc<Inner>);
+pub struct Cloud(pub Arc<Inner>);
 
-struct Inner {
-    address: String,
+pub struct Inner {
+    pub address: String,
     key: Mutex<String>,
-    sandboxes: Mutex<BTreeMap<String, Arc<Machine>>>,
+    pub sandboxes: Mutex<BTreeMap<String, Arc<Machine>>>,
     generations: AtomicU32,
+    /// A sandbox made anew under the same name answers where the one before did.
+    pub same_address: AtomicBool,
     pub faults: Faults,
     calls: Mutex<Vec<String>>,
     folder: tempfile::TempDir,
@@ -44,9 +45,20 @@ pub struct Machine {
     pub status: Mutex<String>,
     pub processes: Processes,
     pub folder: PathBuf,
-    pub uploads: Mutex<BTreeMap<String, crate::files::Upload>>,
+    pub uploads: Mutex<BTreeMap<String, crate::parts::Upload>>,
     pub started: std::time::Instant,
+    /// Requests that are answered with `WORKLOAD_UNAVAILABLE` until it wakes up.
     pub asleep: AtomicU32,
+    pub nature: Nature,
+}
+
+/// What is unusual about a sandbox.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Nature {
+    /// Its processes and files are this user's.
+    pub user: Option<u32>,
+    /// It has no way out.
+    pub cut_off: bool,
 }
 
 impl Cloud {
@@ -64,6 +76,7 @@ impl Cloud {
             key: Mutex::new(KEY.to_owned()),
             sandboxes: Mutex::default(),
             generations: AtomicU32::new(0),
+            same_address: AtomicBool::new(false),
             faults: Faults::default(),
             calls: Mutex::default(),
             folder,
@@ -81,8 +94,17 @@ impl Cloud {
         format!("{}/v0", self.0.address)
     }
 
+    pub fn keep_addresses(&self) {
+        self.0.same_address.store(true, Ordering::Relaxed);
+    }
+
     /// Makes a sandbox, or makes it anew.
     pub fn deploy(&self, name: &str) -> Arc<Machine> {
+        self.deploy_with(name, Nature::default())
+    }
+
+    /// The same, of another nature.
+    pub fn deploy_with(&self, name: &str, nature: Nature) -> Arc<Machine> {
         use std::os::unix::fs::PermissionsExt as _;
         let generation = self.0.generations.fetch_add(1, Ordering::Relaxed);
         let folder = self.0.folder.path().join(format!("{name}-{generation}"));
@@ -90,11 +112,17 @@ impl Cloud {
         std::fs::create_dir_all(folder.join("work")).expect("a folder");
         let open = std::fs::Permissions::from_mode(0o711);
         std::fs::set_permissions(&folder, open).expect("0711");
+        if let Some(user) = nature.user {
+            for folder in [folder.clone(), folder.join("log"), folder.join("work")] {
+                std::os::unix::fs::chown(folder, Some(user), Some(user)).expect("its owner");
+            }
+        }
         let machine = Arc::new(Machine {
             name: name.to_owned(),
             generation,
             status: Mutex::new("DEPLOYED".to_owned()),
-            processes: Processes::new(folder.join("log"), folder.join("work")),
+            processes: Processes::new(folder.join("log"), folder.join("work"), nature),
+            nature,
             folder,
             uploads: Mutex::default(),
             started: std::time::Instant::now(),
@@ -131,6 +159,11 @@ impl Cloud {
         self.0.faults.clear();
     }
 
+    /// All calls since the last time that this was asked.
+    pub fn take_calls(&self) -> Vec<String> {
+        std::mem::take(&mut *lock(&self.0.calls))
+    }
+
     /// How often a call was made.
     pub fn count(&self, name: &str) -> usize {
         lock(&self.0.calls)
@@ -148,21 +181,9 @@ impl Cloud {
         let (name, generation) = id.rsplit_once('-')?;
         let sandboxes = lock(&self.0.sandboxes);
         let machine = sandboxes.get(name)?;
-        (machine.generation.to_string() == generation).then(|| machine.clone())
-    }
-
-    fn record(&self, machine: &Machine) -> Value {
-        json!({
-            "metadata": {
-                "name": machine.name,
-                "workspace": WORKSPACE,
-                "url": format!("{}/sbx/{}-{}", self.0.address, machine.name, machine.generation),
-            },
-            "spec": {"enabled": true, "region": "us-pdx-1",
-                     "runtime": {"image": "sandbox/manim:latest", "memory": 4096}},
-            "status": lock(&machine.status).clone(),
-            "state": "RUNNING",
-        })
+        let is_it = self.0.same_address.load(Ordering::Relaxed)
+            || machine.generation.to_string() == generation;
+        is_it.then(|| machine.clone())
     }
 }
 
@@ -204,14 +225,6 @@ fn platform(status: u16, code: &str, retryable: bool) -> Response {
     response
 }
 
-fn html(status: u16) -> Response {
-    Response::builder()
-        .status(status)
-        .header(header::CONTENT_TYPE, "text/html")
-        .body(Body::from("<html><body><h1>gateway</h1></body></html>"))
-        .expect("an answer")
-}
-
 async fn serve(State(cloud): State<Cloud>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
@@ -223,6 +236,7 @@ async fn serve(State(cloud): State<Cloud>, request: Request) -> Response {
         match &fault.what {
             What::Reset => hang_up(),
             What::Html(status) => return html(*status),
+            What::Full => return refused(422, "write: no space left on device"),
             What::TooMany(seconds) => {
                 let mut response = refused(429, "too many requests");
                 let value = seconds.to_string().parse().expect("a value");
@@ -247,56 +261,10 @@ async fn serve(State(cloud): State<Cloud>, request: Request) -> Response {
     match fault.map(|fault| fault.what) {
         Some(What::DoneThenHtml(status)) => html(status),
         Some(What::DoneThenReset) => hang_up(),
-        Some(What::Truncated) => truncated(response, false).await,
-        Some(What::Slow) => truncated(response, true).await,
+        Some(What::Truncated) => spoiled(response, false),
+        Some(What::Slow) => spoiled(response, true),
         _ => response,
     }
-}
-
-/// Ends the connection without an answer.
-fn hang_up() -> ! {
-    std::panic::resume_unwind(Box::new("the connection is reset"))
-}
-
-/// Half of the body, and then the end of the connection, or the rest a second later.
-async fn truncated(response: Response, rest: bool) -> Response {
-    let (parts, body) = response.into_parts();
-    let body = axum::body::to_bytes(body, usize::MAX)
-        .await
-        .expect("a body");
-    let half = body.slice(..body.len() / 2);
-    let other = body.slice(body.len() / 2..);
-    let length = body.len();
-    let stream = async_stream(half, other, rest);
-    let mut response = Response::from_parts(parts, Body::from_stream(stream));
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_LENGTH, length.into());
-    response
-}
-
-fn async_stream(
-    half: bytes::Bytes,
-    other: bytes::Bytes,
-    rest: bool,
-) -> impl futures_util::Stream<Item = Result<bytes::Bytes, std::io::Error>> {
-    futures_util::stream::unfold(0, move |step| {
-        let (half, other) = (half.clone(), other.clone());
-        async move {
-            match step {
-                0 => Some((Ok(half), 1)),
-                1 => {
-                    let pause = if rest { 1000 } else { 20 };
-                    tokio::time::sleep(Duration::from_millis(pause)).await;
-                    if rest {
-                        Some((Ok(other), 2))
-                    } else {
-                        Some((Err(std::io::Error::other("cut")), 2))
-                    }
-                }
-                _ => None,
-            }
-        }
-    })
 }
 
 /// What a request asks for, as faults and counts name it.
@@ -348,7 +316,7 @@ async fn route(
         if workspace.is_none_or(|workspace| workspace != WORKSPACE) {
             return answer(400, &json!({"error": "workspace required", "code": 400}));
         }
-        return control(cloud, method, rest);
+        return crate::control::route(cloud, method, rest);
     }
     let Some((id, rest)) = path
         .strip_prefix("/sbx/")
@@ -369,6 +337,7 @@ async fn route(
     {
         return platform(404, "WORKLOAD_UNAVAILABLE", true);
     }
+    machine.processes.wake();
     let length = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|text| text.to_str().ok()?.parse::<usize>().ok());
@@ -384,52 +353,12 @@ async fn route(
             .expect("an answer");
     }
     if rest == "health" && method == Method::GET {
-        return answer(200, &health(&machine));
+        return answer(200, &crate::control::health(&machine));
     }
     if rest == "process" || rest.starts_with("process/") {
         return crate::processes::route(&machine, method, rest, headers, body).await;
     }
     crate::files::route(&machine, method, rest, query, headers, body).await
-}
-
-fn health(machine: &Machine) -> Value {
-    let arch = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
-    json!({
-        "status": "ok", "version": "v0.2.40", "gitCommit": "0", "buildTime": "unknown",
-        "goVersion": "go1.25", "os": "linux", "arch": arch,
-        "uptime": format!("{}s", machine.started.elapsed().as_secs()),
-        "uptimeSeconds": machine.started.elapsed().as_secs_f64(), "upgradeCount": 0,
-        "startedAt": format!("generation {}", machine.generation),
-        "lastUpgrade": {"status": "idle", "step": "none", "version": ""},
-    })
-}
-
-fn control(cloud: &Cloud, method: &Method, rest: &str) -> Response {
-    let name = rest.trim_start_matches('/');
-    let sandboxes = lock(&cloud.0.sandboxes).clone();
-    match (method.as_str(), name) {
-        ("GET", "") => {
-            let all: Vec<Value> = sandboxes
-                .values()
-                .map(|machine| cloud.record(machine))
-                .collect();
-            let total = all.len();
-            answer(
-                200,
-                &json!({"data": all, "meta": {"hasMore": false, "nextCursor": "", "total": total}}),
-            )
-        }
-        ("GET", name) => match sandboxes.get(name) {
-            Some(machine) => answer(200, &cloud.record(machine)),
-            None => answer(404, &json!({"error": "sandbox not found", "code": 404})),
-        },
-        // Whoever is under test never does this.
-        _ => panic!("a worker neither makes nor deletes sandboxes: {method} {rest}"),
-    }
 }
 
 impl Drop for Machine {

@@ -1,28 +1,20 @@
 //! `/filesystem` and uploads in parts, on real files.
 
-use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::FromRequest as _;
 use axum::http::{HeaderMap, Method, header};
 use axum::response::Response;
-use md5::{Digest as _, Md5};
 use serde_json::{Value, json};
 
-use crate::cloud::{Machine, answer, lock, no_route, place, refused};
-
-#[derive(Default)]
-pub struct Upload {
-    path: String,
-    parts: BTreeMap<u32, (String, Vec<u8>)>,
-}
+use crate::cloud::{Machine, answer, no_route, place, refused};
 
 /// The path as the server reads it: absolute with a second slash or an encoded one, else below
 /// its working directory.
-fn path_of(rest: &str) -> String {
+pub fn path_of(rest: &str) -> String {
     let encoded = rest.contains("%2F") || rest.contains("%2f");
     let path = decoded(rest);
     if encoded && !path.starts_with('/') {
@@ -54,7 +46,7 @@ fn decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn value_of(query: &str, name: &str) -> Option<String> {
+pub fn value_of(query: &str, name: &str) -> Option<String> {
     query
         .split('&')
         .filter_map(|pair| pair.split_once('='))
@@ -71,7 +63,7 @@ pub async fn route(
     body: Body,
 ) -> Response {
     if let Some(rest) = rest.strip_prefix("filesystem-multipart/") {
-        return parts(machine, method, rest, query, headers, body).await;
+        return crate::parts::route(machine, method, rest, query, headers, body).await;
     }
     if let Some(rest) = rest.strip_prefix("filesystem/tree/") {
         let path = format!("/{}", decoded(rest).trim_start_matches('/'));
@@ -83,14 +75,33 @@ pub async fn route(
     let shown = path_of(rest);
     let path = place(machine, &shown);
     match *method {
-        Method::GET => read(&path, &shown, headers),
-        Method::PUT => write(&path, &shown, headers, body).await,
+        Method::GET => as_user(machine, || read(&path, &shown, headers)),
+        Method::PUT => write(machine, &path, &shown, headers, body).await,
         Method::DELETE => {
             let recursive = value_of(query, "recursive").as_deref() == Some("true");
-            remove(&path, &shown, recursive)
+            as_user(machine, || remove(&path, &shown, recursive))
         }
         _ => no_route(),
     }
+}
+
+/// Does something with files as the sandbox's user.
+fn as_user<T>(machine: &Machine, what: impl FnOnce() -> T) -> T {
+    let Some(user) = machine.nature.user else {
+        return what();
+    };
+    // SAFETY: they change what this thread may do with files, and nothing waits between them.
+    unsafe {
+        libc::setfsgid(user);
+        libc::setfsuid(user);
+    }
+    let done = what();
+    // SAFETY: as above.
+    unsafe {
+        libc::setfsuid(0);
+        libc::setfsgid(0);
+    }
+    done
 }
 
 fn missing(shown: &str) -> Response {
@@ -174,7 +185,16 @@ fn read(path: &Path, shown: &str, headers: &HeaderMap) -> Response {
         .expect("an answer")
 }
 
-fn create(path: &Path, content: &[u8], mode: Option<u32>) -> Result<(), String> {
+pub fn create(
+    machine: &Machine,
+    path: &Path,
+    content: &[u8],
+    mode: Option<u32>,
+) -> Result<(), String> {
+    as_user(machine, || create_here(path, content, mode))
+}
+
+fn create_here(path: &Path, content: &[u8], mode: Option<u32>) -> Result<(), String> {
     if path.is_dir() {
         return Err("is a directory".into());
     }
@@ -189,12 +209,18 @@ fn create(path: &Path, content: &[u8], mode: Option<u32>) -> Result<(), String> 
     Ok(())
 }
 
-async fn write(path: &Path, shown: &str, headers: &HeaderMap, body: Body) -> Response {
+async fn write(
+    machine: &Machine,
+    path: &Path,
+    shown: &str,
+    headers: &HeaderMap,
+    body: Body,
+) -> Response {
     let kind = headers.get(header::CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     if kind.starts_with("multipart/form-data") {
         return match form(headers, body).await {
-            Ok((Some(content), mode)) => match create(path, &content, mode) {
+            Ok((Some(content), mode)) => match create(machine, path, &content, mode) {
                 Ok(()) => answer(
                     200,
                     &json!({"path": shown, "message": "Binary file uploaded successfully"}),
@@ -209,12 +235,12 @@ async fn write(path: &Path, shown: &str, headers: &HeaderMap, body: Body) -> Res
         return refused(400, "invalid character looking for beginning of value");
     };
     if asked["isDirectory"] == json!(true) {
-        let _ = std::fs::create_dir_all(path);
+        let _ = as_user(machine, || std::fs::create_dir_all(path));
     } else {
         let mode = asked["permissions"].as_str();
         let mode = mode.and_then(|mode| u32::from_str_radix(mode, 8).ok());
         let content = asked["content"].as_str().unwrap_or_default();
-        if let Err(why) = create(path, content.as_bytes(), mode) {
+        if let Err(why) = create(machine, path, content.as_bytes(), mode) {
             return refused(422, &why);
         }
     }
@@ -225,7 +251,7 @@ async fn write(path: &Path, shown: &str, headers: &HeaderMap, body: Body) -> Res
 }
 
 /// The file and its mode: as the file is written when it comes, what stands after it is too late.
-async fn form(headers: &HeaderMap, body: Body) -> Result<(Option<Vec<u8>>, Option<u32>), ()> {
+pub async fn form(headers: &HeaderMap, body: Body) -> Result<(Option<Vec<u8>>, Option<u32>), ()> {
     let mut request = axum::extract::Request::new(body);
     *request.headers_mut() = headers.clone();
     axum::extract::DefaultBodyLimit::max(6_000_000).apply(&mut request);
@@ -278,100 +304,13 @@ async fn tree(machine: &Arc<Machine>, method: &Method, shown: &str, body: Body) 
             };
             for (path, text) in asked["files"].as_object().into_iter().flatten() {
                 let content = text.as_str().unwrap_or_default();
-                if let Err(why) = create(&folder.join(path), content.as_bytes(), None) {
+                if let Err(why) = create(machine, &folder.join(path), content.as_bytes(), None) {
                     return refused(422, &why);
                 }
             }
             answer(200, &listing(&folder, shown))
         }
-        Method::DELETE => remove(&folder, shown, true),
-        _ => no_route(),
-    }
-}
-
-async fn parts(
-    machine: &Arc<Machine>,
-    method: &Method,
-    rest: &str,
-    query: &str,
-    headers: &HeaderMap,
-    body: Body,
-) -> Response {
-    let unknown = |status| refused(status, "upload not found");
-    if let Some(path) = rest.strip_prefix("initiate/") {
-        let id = format!(
-            "00000000-0000-4000-8000-{:012x}",
-            lock(&machine.uploads).len()
-        );
-        let path = path_of(path);
-        let upload = Upload {
-            path: path.clone(),
-            ..Upload::default()
-        };
-        lock(&machine.uploads).insert(id.clone(), upload);
-        return answer(200, &json!({"uploadId": id, "path": path}));
-    }
-    let Some((id, what)) = rest.split_once('/') else {
-        return no_route();
-    };
-    match (method.as_str(), what) {
-        ("PUT", "part") => {
-            let Some(number) = value_of(query, "partNumber") else {
-                return refused(400, "partNumber is required");
-            };
-            let Ok((Some(content), _)) = form(headers, body).await else {
-                return refused(400, "missing 'file' field in multipart form");
-            };
-            let Some(number) = number.parse().ok().filter(|n| (1..=10_000).contains(n)) else {
-                return refused(500, "bad part number");
-            };
-            let mut uploads = lock(&machine.uploads);
-            let Some(upload) = uploads.get_mut(id) else {
-                return unknown(500);
-            };
-            let etag = Md5::digest(&content)
-                .iter()
-                .map(|b| format!("{b:02x}"))
-                .collect::<String>();
-            let size = content.len();
-            upload.parts.insert(number, (etag.clone(), content));
-            answer(
-                200,
-                &json!({"partNumber": number, "etag": etag, "size": size}),
-            )
-        }
-        ("POST", "complete") => {
-            let body = axum::body::to_bytes(body, 6_000_000).await.expect("a body");
-            let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
-            let mut uploads = lock(&machine.uploads);
-            let Some(upload) = uploads.get(id) else {
-                return unknown(404);
-            };
-            let mut whole = Vec::new();
-            for part in asked["parts"].as_array().into_iter().flatten() {
-                let number = u32::try_from(part["partNumber"].as_u64().unwrap_or(0)).unwrap_or(0);
-                match upload.parts.get(&number) {
-                    Some((etag, content)) if part["etag"] == json!(etag) => {
-                        whole.extend_from_slice(content);
-                    }
-                    _ => return refused(500, "etag mismatch"),
-                }
-            }
-            let path: PathBuf = place(machine, &upload.path);
-            let shown = upload.path.clone();
-            if let Err(why) = create(&path, &whole, Some(0o644)) {
-                return refused(422, &why);
-            }
-            uploads.remove(id);
-            answer(
-                200,
-                &json!({"path": shown, "message": "Multipart upload completed successfully"}),
-            )
-        }
-        ("DELETE", "abort") => match lock(&machine.uploads).remove(id) {
-            Some(_) => answer(200, &json!({"message": "aborted"})),
-            None => unknown(404),
-        },
+        Method::DELETE => as_user(machine, || remove(&folder, shown, true)),
         _ => no_route(),
     }
 }

@@ -13,37 +13,38 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
 
-use crate::cloud::{Machine, answer, lock, no_route, refused};
+use crate::cloud::{Machine, Nature, answer, lock, no_route, refused};
+use crate::standby::Standby;
 
 const TAIL: usize = 64 * 1024;
 const LOGS: usize = 4 * 1024 * 1024;
-/// As the real one, which says it every 30 s.
-const KEEPALIVE: Duration = Duration::from_secs(2);
 
 pub struct Processes {
     all: Mutex<Vec<Arc<Process>>>,
     logs: PathBuf,
     work: PathBuf,
+    nature: Nature,
+    standby: Arc<Standby>,
 }
 
-struct Process {
+pub struct Process {
     name: String,
     command: String,
     work: String,
     pid: u32,
     keep_alive: bool,
-    now: Mutex<Now>,
+    pub now: Mutex<Now>,
 }
 
 #[derive(Default)]
-struct Now {
+pub struct Now {
     status: &'static str,
     exit: i32,
-    completed: bool,
+    pub completed: bool,
     gone: bool,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
-    marked: Vec<u8>,
+    pub marked: Vec<u8>,
 }
 
 #[derive(Default, Deserialize)]
@@ -59,12 +60,27 @@ struct Asked {
 }
 
 impl Processes {
-    pub fn new(logs: PathBuf, work: PathBuf) -> Self {
+    pub fn new(logs: PathBuf, work: PathBuf, nature: Nature) -> Self {
         Self {
             all: Mutex::default(),
             logs,
             work,
+            nature,
+            standby: Arc::default(),
         }
+    }
+
+    /// The sandbox goes to standby: see [`Standby::begin`].
+    pub fn freeze(&self, streams_break: bool) {
+        let all = lock(&self.all);
+        let running = all.iter().filter(|process| !lock(&process.now).gone);
+        self.standby
+            .begin(running.map(|process| process.pid), streams_break);
+    }
+
+    /// A request has come.
+    pub fn wake(&self) {
+        self.standby.end();
     }
 
     fn find(&self, id: &str) -> Option<Arc<Process>> {
@@ -95,6 +111,12 @@ impl Processes {
     pub fn started(&self, prefix: &str) -> usize {
         let all = lock(&self.all);
         all.iter().filter(|p| p.name.starts_with(prefix)).count()
+    }
+
+    /// Bytes of its output so far.
+    pub fn said(&self, name: &str) -> usize {
+        self.find(name)
+            .map_or(0, |process| lock(&process.now).stdout.len())
     }
 
     pub fn pid(&self, name: &str) -> Option<u32> {
@@ -134,7 +156,15 @@ impl Processes {
         } else {
             PathBuf::from(&asked.working_dir)
         };
-        let child = tokio::process::Command::new("sh")
+        let mut command =
+            tokio::process::Command::new(if self.nature.cut_off { "unshare" } else { "sh" });
+        if self.nature.cut_off {
+            command.args(["--net", "sh"]);
+        }
+        if let Some(user) = self.nature.user {
+            command.uid(user).gid(user);
+        }
+        let child = command
             .arg("-c")
             .arg(&asked.command)
             .envs(&asked.env)
@@ -296,7 +326,9 @@ pub async fn route(
             }
             None => unknown(),
         },
-        ("GET", ["process", id, "logs", "stream"]) => stream(processes.find(id), id),
+        ("GET", ["process", id, "logs", "stream"]) => {
+            crate::streams::stream(processes.find(id), id, processes.standby.clone())
+        }
         ("DELETE", ["process", id]) => match processes.find(id) {
             Some(process) if process.end("stopped", libc::SIGTERM) => {
                 lock(&process.now)
@@ -361,42 +393,4 @@ async fn start(machine: &Arc<Machine>, headers: &HeaderMap, body: Body) -> Respo
         return refused(422, &format!("process timed out after {seconds} seconds"));
     }
     answer(200, &process.record(false))
-}
-
-fn stream(process: Option<Arc<Process>>, id: &str) -> Response {
-    let text = |body| {
-        Response::builder()
-            .header(header::CONTENT_TYPE, "text/plain; charset=utf-8")
-            .body(body)
-            .expect("an answer")
-    };
-    let Some(process) = process else {
-        let line = json!({"error": format!("process with Identifier {id} not found")});
-        return text(Body::from(format!("{line}\n")));
-    };
-    let start = (process, 0, tokio::time::Instant::now());
-    let stream = futures_util::stream::unfold(start, |(process, at, mut spoke)| async move {
-        loop {
-            let (piece, over) = {
-                let now = lock(&process.now);
-                (now.marked[at..].to_vec(), now.completed)
-            };
-            if !piece.is_empty() {
-                let at = at + piece.len();
-                let next = (process, at, spoke);
-                return Some((Ok::<_, std::io::Error>(bytes::Bytes::from(piece)), next));
-            }
-            if over {
-                return None;
-            }
-            if spoke.elapsed() > KEEPALIVE {
-                spoke = tokio::time::Instant::now();
-                let piece = bytes::Bytes::from_static(b"[keepalive]\n");
-                return Some((Ok(piece), (process, at, spoke)));
-            }
-            // The server looks every 50 ms.
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    });
-    text(Body::from_stream(stream))
 }

@@ -20,7 +20,7 @@ use manimq_worker::sandbox::{
 use reqwest::Url;
 use tokio_util::sync::CancellationToken;
 
-use crate::cloud::{Cloud, KEY, Machine, WORKSPACE};
+use crate::cloud::{Cloud, KEY, Machine, Nature, WORKSPACE};
 
 pub const NAME: &str = "manim-sb";
 
@@ -61,6 +61,7 @@ pub struct Site {
     pub cloud: Cloud,
     pub machine: Arc<Machine>,
     pub place: Arc<Place>,
+    pub config: PlaceConfig,
 }
 
 impl Site {
@@ -69,15 +70,36 @@ impl Site {
     }
 
     pub async fn with(change: impl FnOnce(&mut PlaceConfig)) -> Self {
+        Self::of(Nature::default(), change).await
+    }
+
+    pub async fn of(nature: Nature, change: impl FnOnce(&mut PlaceConfig)) -> Self {
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .try_init();
         let cloud = Cloud::start().await;
-        let machine = cloud.deploy(NAME);
+        let machine = cloud.deploy_with(NAME, nature);
         let mut config = config(&cloud, &machine);
         change(&mut config);
         Self {
             cloud,
             machine,
-            place: Arc::new(Place::new(config)),
+            place: Arc::new(Place::new(config.clone())),
+            config,
         }
+    }
+
+    /// The same sandbox as another worker sees it.
+    pub fn of_another_worker(&self, change: impl FnOnce(&mut PlaceConfig)) -> Arc<Place> {
+        let mut config = config(&self.cloud, &self.machine);
+        change(&mut config);
+        Arc::new(Place::new(config))
+    }
+
+    /// How many entries a folder of ours has there.
+    pub fn count(&self, folder: &str) -> usize {
+        let folder = Cloud::inside(&self.machine).join(folder);
+        std::fs::read_dir(&folder).map_or(0, Iterator::count)
     }
 
     pub async fn connect(&self) -> BlaxelSandbox {

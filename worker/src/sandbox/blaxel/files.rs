@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 
 use super::data::Data;
 use super::error::{ApiError, Kind};
-use super::http::{Call, Repeat};
+use super::http::Call;
 
 /// Largest body that is sent in one piece; the edge refuses 5 MB.
 const PIECE_BYTES: u64 = 4 * 1024 * 1024;
@@ -183,7 +183,7 @@ impl Data {
             .try_collect()
             .await;
         let finished = match sent {
-            Ok(parts) => self.complete(id, parts).await,
+            Ok(parts) => self.complete(path, id, parts, size).await,
             Err(error) => Err(error),
         };
         if finished.is_err() {
@@ -216,12 +216,25 @@ impl Data {
         Ok(sent)
     }
 
-    async fn complete(&self, id: &str, parts: Vec<SentPart>) -> Result<(), ApiError> {
+    /// Has the parts put together. Done once, the upload is unknown the second time, which says
+    /// nothing where an answer was lost: then what lies there tells.
+    async fn complete(
+        &self,
+        path: &str,
+        id: &str,
+        parts: Vec<SentPart>,
+        size: u64,
+    ) -> Result<(), ApiError> {
         let url = self.0.url(["filesystem-multipart", id, "complete"]);
-        let mut call = Call::new("ending an upload", Method::POST, url).json(&Parts { parts })?;
-        // Answered once, it is unknown the second time.
-        call.repeat = Repeat::IfNotBegun;
-        self.0.done(&call).await
+        let call = Call::new("ending an upload", Method::POST, url).json(&Parts { parts })?;
+        let error = match self.0.done(&call).await {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        match self.size(path).await {
+            Ok(Some(found)) if found == size => Ok(()),
+            Ok(_) | Err(_) => Err(error),
+        }
     }
 
     /// Removes a file, or a folder with all that is in it. What is not there is no error.
@@ -243,16 +256,26 @@ impl Data {
     /// # Errors
     /// If nobody says so.
     pub async fn exists(&self, path: &str) -> Result<bool, ApiError> {
+        Ok(self.size(path).await?.is_some())
+    }
+
+    /// Size of a file that is not empty; `None` if there is none.
+    async fn size(&self, path: &str) -> Result<Option<u64>, ApiError> {
         // `HEAD` answers 200 always.
         let mut call = Call::new("looking for a file", Method::GET, self.at(path));
         call.accept = "application/octet-stream";
         call.headers
             .push((RANGE, HeaderValue::from_static("bytes=0-0")));
-        match self.0.send(&call).await {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind == Kind::Missing => Ok(false),
-            Err(error) => Err(error),
-        }
+        let response = match self.0.send(&call).await {
+            Ok(response) => response,
+            Err(error) if error.kind == Kind::Missing => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let range = response.headers().get(CONTENT_RANGE);
+        let total = range.and_then(|range| range.to_str().ok()?.rsplit_once('/')?.1.parse().ok());
+        Ok(Some(
+            total.or(response.content_length()).unwrap_or_default(),
+        ))
     }
 
     /// Reads a file of exactly `bytes` bytes into `to`, in ranges, each of which goes on where it

@@ -35,6 +35,10 @@ const LAST_MARGIN: Duration = Duration::from_secs(120);
 const INTERRUPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// No job runs longer, whatever its limits say.
 const WALL_MAX: Duration = Duration::from_secs(3600 + 600);
+/// Room without which no job is begun.
+pub(super) const DISK_MIN_BYTES: u64 = 96 * 1024 * 1024;
+/// Room below which writes may fail: a job writes some MiB between two looks.
+const DISK_FULL_BYTES: u64 = 16 * 1024 * 1024;
 /// Results of one job; a store takes 16 files.
 const ARTIFACTS_MAX: usize = 16;
 
@@ -62,6 +66,8 @@ enum Said {
     End {
         ending: Option<String>,
         disk_free_bytes: u64,
+        /// While it ran.
+        disk_least_bytes: u64,
     },
     /// Ours: the keeper, the disk, the code.
     Trouble {
@@ -105,6 +111,8 @@ struct Job<'a> {
     ending: Option<String>,
     guest: Option<Arc<Guest>>,
     disk_free_bytes: Option<u64>,
+    /// The sandbox had no room left at some time: whatever failed then is no fault of the scene's.
+    disk_was_full: bool,
     over: bool,
 }
 
@@ -142,6 +150,7 @@ pub(super) async fn run(
         ending: None,
         guest,
         disk_free_bytes: None,
+        disk_was_full: false,
         over: false,
     };
     let wall = request.limits.wall.min(WALL_MAX);
@@ -195,6 +204,7 @@ impl Job<'_> {
             "spec": job_message(request),
             "parts": parts,
             "log_bytes": request.limits.log_bytes,
+            "disk_min_bytes": DISK_MIN_BYTES,
             "tex": tex,
         });
         let texts = BTreeMap::from([
@@ -285,9 +295,11 @@ impl Job<'_> {
             Said::End {
                 ending,
                 disk_free_bytes,
+                disk_least_bytes,
             } => {
                 self.ending = ending;
                 self.disk_free_bytes = Some(disk_free_bytes);
+                self.disk_was_full = disk_least_bytes < DISK_FULL_BYTES;
                 self.over = true;
             }
             Said::Trouble { message } => {
@@ -345,6 +357,9 @@ impl Job<'_> {
             (None, Some(Ok(done))) if !self.artifacts.is_empty() => {
                 let artifacts = std::mem::take(&mut self.artifacts);
                 Ok(finished(done, artifacts, self.request))
+            }
+            (None, Some(Err(_))) if self.disk_was_full => {
+                Err(lost("the sandbox's disk was full while it ran"))
             }
             (None, Some(Err(failure))) => Err(failure.into()),
             (None, Some(Ok(_)) | None) => Err(lost("it ended without a result")),

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use super::data::ProcessSpec;
 use super::error::{ApiError, Kind};
 use super::follow::Follower;
-use super::place::{Opened, PlaceConfig, quoted, unique};
+use super::place::{Opened, Place, quoted, unique};
 use crate::sandbox::Versions;
 
 /// From its start to a warm renderer.
@@ -53,6 +53,9 @@ enum Said {
     Unusable {
         message: String,
     },
+    Taken {
+        message: String,
+    },
 }
 
 /// Why there is none.
@@ -62,6 +65,8 @@ pub(super) enum NotKept {
     Api(ApiError),
     /// Its own words.
     Unusable(String),
+    /// Another worker is there, and one of the two keeps tenants apart.
+    Taken(String),
 }
 
 impl From<ApiError> for NotKept {
@@ -72,19 +77,22 @@ impl From<ApiError> for NotKept {
 
 impl Keeper {
     /// Starts one and waits until it is warm.
-    pub(super) async fn start(
-        opened: &Arc<Opened>,
-        config: &PlaceConfig,
-        era: u64,
-    ) -> Result<Self, NotKept> {
+    pub(super) async fn start(opened: &Arc<Opened>, place: &Place) -> Result<Self, NotKept> {
+        let (config, era) = (&place.config, place.tenancy.era());
         let name = unique("keep");
         let folder = &config.folder;
         let command = format!(
-            "exec {} -I -B {}/inside/keeper.py {} {name} {}",
+            "exec {} -I -B {}/inside/keeper.py {} {name} {} {} {}",
             quoted(&opened.python),
             quoted(&opened.renderer),
             quoted(folder),
             config.uid_base,
+            place.worker,
+            if config.tenant_affinity {
+                "alone"
+            } else {
+                "shared"
+            },
         );
         let data = &opened.data;
         let began = Instant::now();
@@ -130,6 +138,7 @@ impl Keeper {
                     });
                 }
                 Ok(Said::Unusable { message }) => NotKept::Unusable(message),
+                Ok(Said::Taken { message }) => NotKept::Taken(message),
                 Err(error) => {
                     NotKept::Unusable(format!("it said something else than ready: {error}"))
                 }

@@ -81,7 +81,9 @@ impl RemoteFile {
         let Ok(url) = Url::parse(url) else {
             return false; // a path on the API: only we know where that is
         };
+        // What was fetched because it did not work from there is not tried there again.
         !exit.blocked.load(Ordering::Relaxed)
+            && self.fetched.get().is_none()
             && match exit.who {
                 SendFrom::Worker => false,
                 SendFrom::Sandbox => true,

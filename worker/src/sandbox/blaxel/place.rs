@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use reqwest::Url;
 use tokio::sync::Mutex;
 
-use super::bundle::{Bundle, COMPLETE};
 use super::control::{Control, Record, Status};
 use super::data::{Data, Health};
 use super::error::{ApiError, Kind};
@@ -21,14 +20,6 @@ use crate::sandbox::ConnectError;
 /// How long a sandbox that is being made is waited for.
 const COMING_TIMEOUT: Duration = Duration::from_secs(60);
 const COMING_PAUSE: Duration = Duration::from_secs(3);
-/// A short command in the sandbox.
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(25);
-/// Where Manim may be, if nobody says.
-const PYTHONS: [&str; 3] = [
-    "/opt/manimq/python/bin/python3",
-    "/opt/venv/bin/python3",
-    "python3",
-];
 /// Where our things lie in a sandbox, if nobody says.
 pub const FOLDER: &str = "/manimq";
 
@@ -69,6 +60,8 @@ pub struct Place {
     pub(super) config: PlaceConfig,
     opened: Mutex<Option<Arc<Opened>>>,
     lost: AtomicU64,
+    /// Ours among the workers that use it.
+    pub(super) worker: String,
     pub(super) tenancy: Arc<Tenancy>,
     /// How often it was opened, for tests and logs.
     pub(super) openings: AtomicU32,
@@ -95,6 +88,7 @@ impl Place {
             config,
             opened: Mutex::new(None),
             lost: AtomicU64::new(0),
+            worker: unique("worker"),
             tenancy: Arc::default(),
             openings: AtomicU32::new(0),
         }
@@ -146,6 +140,8 @@ impl Place {
         let data = Data::new(&self.config.account, self.find().await?);
         let health = data.wake().await.map_err(|error| self.explain(&error))?;
         let python = self.look(&data, &health).await?;
+        let free = self.make_room(&data).await;
+        self.has_room(free.map_err(|error| self.explain(&error))?)?;
         let renderer = self.bring(&data).await?;
         self.openings.fetch_add(1, Ordering::Relaxed);
         let opened = Arc::new(Opened {
@@ -254,100 +250,7 @@ impl Place {
             || is_loopback(url) && is_loopback(&self.config.control_url)
     }
 
-    /// What is installed in it.
-    async fn look(&self, data: &Data, health: &Health) -> Result<String, ConnectError> {
-        let ours = match std::env::consts::ARCH {
-            "x86_64" => "amd64",
-            "aarch64" => "arm64",
-            other => other,
-        };
-        if !health.arch.is_empty() && health.arch != ours {
-            return Err(self.unfit(
-                format!("its processor is {}, this worker's {ours}", health.arch),
-                "run the worker on a machine of the same architecture: the filters that it brings are made for its own",
-            ));
-        }
-        let candidates: Vec<String> = match &self.config.python {
-            Some(python) => vec![quoted(python)],
-            None => PYTHONS.iter().map(|python| quoted(python)).collect(),
-        };
-        let test = "import importlib.util as u, sys; sys.exit(0 if u.find_spec(\"manim\") and u.find_spec(\"av\") else 1)";
-        let command = format!(
-            "for p in {}; do q=$(command -v \"$p\") || continue; \"$q\" -I -c {} && {{ echo \"$q\"; exit 0; }}; done; exit 3",
-            candidates.join(" "),
-            quoted(test)
-        );
-        let ran = data
-            .run(unique("look"), command, COMMAND_TIMEOUT)
-            .await
-            .map_err(|error| self.explain(&error))?;
-        let python = ran.stdout.unwrap_or_default().trim().to_owned();
-        if ran.exit_code == Some(0) && python.starts_with('/') {
-            return Ok(python);
-        }
-        let said = super::error::harmless(ran.stderr.unwrap_or_default().trim());
-        Err(self.unfit(
-            format!(
-                "no Python with Manim and the FFmpeg libraries (PyAV) was found there; tried {} {said}",
-                candidates.join(", ")
-            ),
-            "deploy the image of deploy/sandbox (deploy/deploy_sandbox.sh), or name the interpreter in MANIM_SANDBOX_PYTHON",
-        ))
-    }
-
-    /// Puts the renderer there, if it is not there yet.
-    async fn bring(&self, data: &Data) -> Result<String, ConnectError> {
-        let dir = self.config.renderer_dir.clone();
-        let bundle = tokio::task::spawn_blocking(move || Bundle::read(&dir))
-            .await
-            .unwrap_or_else(|error| Err(std::io::Error::other(error)))
-            .map_err(|error| ConnectError::NotFound {
-                what: format!(
-                    "the renderer {} ({error})",
-                    self.config.renderer_dir.display()
-                ),
-                remedy: "name its folder in MANIMQ_RENDERER_DIR".into(),
-            })?;
-        let folder = &self.config.folder;
-        let there = format!("{folder}/renderer-{}", bundle.hash);
-        let brought = async {
-            if data.exists(&format!("{there}/{COMPLETE}")).await? {
-                return Ok(None);
-            }
-            let aside = format!("{folder}/{}", unique("new"));
-            data.write_texts(&aside, &bundle.files).await?;
-            // Others may read it or bring it at this moment: it appears whole. What nobody has
-            // used for a week goes.
-            let command = format!(
-                "chmod -R a+rX {aside}; chmod 711 {folder}; mv -T {aside} {there} || rm -rf {aside}; \
-                 find {folder} -maxdepth 1 \\( -name 'renderer-*' -o -name 'manimq-new-*' \\) ! -path {there} -mtime +7 -exec rm -rf {{}} +; \
-                 test -e {there}/{COMPLETE}",
-                aside = quoted(&aside),
-                there = quoted(&there),
-                folder = quoted(folder),
-            );
-            data.run(unique("bring"), command, COMMAND_TIMEOUT)
-                .await
-                .map(Some)
-        };
-        match brought.await {
-            Ok(None) => Ok(there),
-            Ok(Some(ran)) if ran.exit_code == Some(0) => {
-                tracing::info!("the renderer {} was brought to sandbox {}", bundle.hash, self.name());
-                Ok(there)
-            }
-            Ok(Some(ran)) => Err(self.unfit(
-                format!(
-                    "the renderer could not be put to {there}: {}",
-                    super::error::harmless(ran.stderr.unwrap_or_default().trim())
-                ),
-                "free room in the sandbox, or name a folder that can be written in MANIMQ_SANDBOX_DIR",
-            )),
-            Err(error) => Err(self.explain(&error)),
-        }
-    }
-
-    fn unfit(&self, reason: String, remedy: &str) -> ConnectError {
+    pub(super) fn unfit(&self, reason: String, remedy: &str) -> ConnectError {
         ConnectError::CustomVerification {
             reason: format!("sandbox '{}': {reason}", self.name()),
             remedy: remedy.into(),
