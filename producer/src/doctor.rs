@@ -399,7 +399,7 @@ fn judge_sandbox(report: &str, checks: &mut Vec<Check>) {
             "sandbox",
             State::Warning,
             format!("level {level}: fewer walls than full"),
-            "install bubblewrap and allow namespaces (README, Sandbox), if this machine lets you",
+            "install bubblewrap and allow namespaces (deploy/README.md, Sandbox levels), if this machine lets you",
         ),
         None => bad(
             "sandbox",

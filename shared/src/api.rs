@@ -549,6 +549,7 @@ pub struct JobList {
 pub struct BatchRequest {
     /// The jobs, 1 to 100, each as `POST /v1/jobs` takes it.
     #[schema(min_items = 1, max_items = 100)]
+    #[serde(deserialize_with = "crate::job::objects::objects")]
     pub jobs: Vec<JobRequest>,
     /// Accept all of them or none.
     #[serde(default)]
@@ -587,7 +588,10 @@ pub struct BatchResult {
 #[serde(deny_unknown_fields, default)]
 pub struct RerunRequest {
     /// What the result should be.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::job::objects::perhaps_object"
+    )]
     pub output: Option<OutputChange>,
     /// Priority class within the tenant.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -9,6 +9,7 @@
 
 mod failure;
 mod files;
+pub(crate) mod objects;
 mod request;
 mod result;
 mod text;

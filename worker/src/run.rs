@@ -192,7 +192,11 @@ where
     if running > 0 {
         tracing::info!(
             "stopping; {running} {} {} to end",
-            if running == 1 { "render has" } else { "renders have" },
+            if running == 1 {
+                "render has"
+            } else {
+                "renders have"
+            },
             humantime::format_duration(args.drain_timeout)
         );
     }

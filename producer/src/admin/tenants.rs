@@ -161,7 +161,9 @@ where
             // The standard library's words name neither what was given nor what may be.
             let error = error.to_string();
             let what = match error.as_str() {
-                e if e.contains("digit") || e.contains("integer") => "not a whole number, 0 or more",
+                e if e.contains("digit") || e.contains("integer") => {
+                    "not a whole number, 0 or more"
+                }
                 e if e.contains("too large") => "too large a number",
                 e if e.contains("float") => "not a number",
                 e if e.contains("`true` or `false`") => "neither true nor false",

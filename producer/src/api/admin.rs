@@ -17,6 +17,7 @@ use manimq_shared::job::{FailureClass, Lane};
 use manimq_shared::queue::{DeadFilter, KeyId, Leaves, NewKey, PauseScope, Quotas, Scope, Scopes};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use utoipa::openapi::schema::{Array, ArrayBuilder, ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Response as Answer};
 use utoipa::{IntoParams, IntoResponses, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -194,7 +195,7 @@ async fn drain_workers(
 #[serde(deny_unknown_fields)]
 struct ScopeBody {
     /// One tenant's jobs.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, pattern = "^[a-z0-9][a-z0-9_-]{0,63}$")]
     tenant: Option<TenantId>,
     /// One lane of all tenants.
     lane: Option<Lane>,
@@ -537,7 +538,7 @@ async fn enable_tenant(
 #[into_params(parameter_in = Query)]
 struct KeysQuery {
     /// Whose; without it, everybody's.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, pattern = "^[a-z0-9][a-z0-9_-]{0,63}$")]
     tenant: Option<TenantId>,
 }
 
@@ -569,7 +570,7 @@ async fn list_keys(
 #[serde(deny_unknown_fields)]
 struct KeyBody {
     /// Whose; it must have been made.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, pattern = "^[a-z0-9][a-z0-9_-]{0,63}$")]
     tenant: TenantId,
     /// What to call it, up to 80 characters.
     #[serde(default)]
@@ -706,10 +707,9 @@ async fn revoke_key(
 #[into_params(parameter_in = Query)]
 struct DeadQuery {
     /// Only this tenant's.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, pattern = "^[a-z0-9][a-z0-9_-]{0,63}$")]
     tenant: Option<TenantId>,
     /// Only of this class: `lost_worker`, `sandbox_unavailable`, `storage`, `internal`.
-    #[param(value_type = Option<String>)]
     class: Option<FailureClass>,
     /// Only that died since then: a time, or how long ago, such as `2h`.
     since: Option<String>,
@@ -765,10 +765,9 @@ async fn list_dead(
 #[serde(deny_unknown_fields)]
 struct RedriveBody {
     /// Only this tenant's.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, pattern = "^[a-z0-9][a-z0-9_-]{0,63}$")]
     tenant: Option<TenantId>,
     /// Only of this class.
-    #[schema(value_type = Option<String>)]
     class: Option<FailureClass>,
     /// Only that died since then: a time, or how long ago, such as `2h`.
     since: Option<String>,
@@ -806,16 +805,27 @@ async fn redrive_dead(
     Ok(Json(report))
 }
 
+/// Ids of jobs, for the document.
+fn job_ids() -> Array {
+    let id = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some("^job_[0-9a-f]{32}$"));
+    ArrayBuilder::new()
+        .items(id)
+        .description(Some("Their ids, up to 10,000."))
+        .build()
+}
+
 /// Which dead letters go off the list.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct DiscardBody {
     /// Whose.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, pattern = "^[a-z0-9][a-z0-9_-]{0,63}$")]
     tenant: TenantId,
     /// Their ids, up to 10,000.
     #[serde(default)]
-    #[schema(value_type = Vec<String>)]
+    #[schema(schema_with = job_ids)]
     jobs: Vec<JobId>,
     /// All of this tenant's, in place of `jobs`; at most 10,000 a call.
     #[serde(default)]

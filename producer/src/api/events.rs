@@ -46,6 +46,7 @@ pub(super) const RETRY: Duration = Duration::from_secs(3);
 #[into_params(parameter_in = Query)]
 pub(super) struct EventsQuery {
     /// Only events after this event id; `0` for all of them. `Last-Event-ID` goes before it.
+    #[param(pattern = "^[0-9]{1,15}(-[0-9]{1,15})?$")]
     pub(super) after: Option<String>,
 }
 

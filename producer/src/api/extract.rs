@@ -225,6 +225,10 @@ pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
             body[error.valid_up_to()]
         ))
     })?;
+    // Serde would take it for the values of an object in their order.
+    if text.trim_start().starts_with('[') {
+        return Err(malformed("the body is a list; send a JSON object".into()));
+    }
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let pointer = pointer(error.path());
@@ -319,6 +323,11 @@ fn plain(text: &str) -> String {
         .or_else(|| text.strip_prefix("invalid value: "))
         .and_then(|rest| rest.rsplit_once(", expected "))
     {
+        let given = match given {
+            "sequence" => "a list",
+            "map" => "an object",
+            other => other,
+        };
         format!("it is {given}; it must be {}", in_json(expected))
     } else {
         text.to_owned()
@@ -328,12 +337,20 @@ fn plain(text: &str) -> String {
 /// What JSON calls a type of ours.
 fn in_json(expected: &str) -> &str {
     match expected {
-        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more, and not larger than it may be",
+        "u8" | "u16" | "u32" | "u64" | "usize" => {
+            "a whole number, 0 or more, and not larger than it may be"
+        }
         "i32" | "i64" => "a whole number",
         "f32" | "f64" => "a number",
         "a boolean" => "true or false",
         "a sequence" => "a list",
-        other if ["struct ", "a map", "internally tagged enum ", "adjacently tagged enum "]
+        other
+            if [
+                "struct ",
+                "a map",
+                "internally tagged enum ",
+                "adjacently tagged enum ",
+            ]
             .iter()
             .any(|start| other.starts_with(start)) =>
         {

@@ -152,6 +152,12 @@ impl ListParams {
         if limit.is_some_and(|limit| !(1..=LIMIT_MAX).contains(&limit)) {
             errors.push(wrong("limit", format!("a page has 1 to {LIMIT_MAX} jobs")));
         }
+        if self.template.as_ref().is_some_and(|id| id.len() > 64) {
+            errors.push(wrong(
+                "template",
+                "a template's id has at most 64 bytes".into(),
+            ));
+        }
         if self.q.as_ref().is_some_and(|q| q.len() > Q_BYTES_MAX) {
             errors.push(wrong("q", format!("at most {Q_BYTES_MAX} bytes")));
         }

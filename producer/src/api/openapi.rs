@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
+use utoipa::openapi::schema::{AdditionalProperties, Schema};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{
     ContentBuilder, OpenApi, Ref, RefOr, Response as Answer, ResponseBuilder, SecurityRequirement,
@@ -112,7 +113,12 @@ pub fn document() -> OpenApi {
     let mut document = Base::openapi();
     document.merge(routes);
     for item in document.paths.paths.values_mut() {
-        for operation in [&mut item.post, &mut item.patch, &mut item.delete, &mut item.put] {
+        for operation in [
+            &mut item.post,
+            &mut item.patch,
+            &mut item.delete,
+            &mut item.put,
+        ] {
             if let Some(operation) = operation.as_mut().filter(|op| op.request_body.is_some()) {
                 for (status, text) in BODY_PROBLEMS {
                     let answers = &mut operation.responses.responses;
@@ -120,6 +126,16 @@ pub fn document() -> OpenApi {
                         .entry(status.to_owned())
                         .or_insert_with(|| problem_answer(text));
                 }
+            }
+        }
+    }
+    // What the attribute on the whole enum means for each of its forms.
+    let schemas = document.components.as_mut().map(|all| &mut all.schemas);
+    if let Some(RefOr::T(Schema::OneOf(input))) = schemas.and_then(|all| all.get_mut("JobInput")) {
+        for form in &mut input.items {
+            if let RefOr::T(Schema::Object(form)) = form {
+                let nothing_else = AdditionalProperties::FreeForm(false);
+                form.additional_properties = Some(Box::new(nothing_else));
             }
         }
     }

@@ -121,14 +121,34 @@ mod tests {
     #[test]
     fn a_refusal_names_the_parameter_what_was_given_and_what_may_be() {
         for (query, pointer, words) in [
-            ("must=1&limit=many", "/limit", "\"many\" is not a whole number, 0 or more"),
+            (
+                "must=1&limit=many",
+                "/limit",
+                "\"many\" is not a whole number, 0 or more",
+            ),
             ("must=1&limit=", "/limit", "\"\" is not a whole number"),
-            ("must=1&limit=-1", "/limit", "\"-1\" is not a whole number, 0 or more"),
-            ("must=1&limit=99999999999", "/limit", "\"99999999999\" is too large a number"),
-            ("must=1&dry_run=yes", "/dry_run", "\"yes\" is neither true nor false"),
+            (
+                "must=1&limit=-1",
+                "/limit",
+                "\"-1\" is not a whole number, 0 or more",
+            ),
+            (
+                "must=1&limit=99999999999",
+                "/limit",
+                "\"99999999999\" is too large a number",
+            ),
+            (
+                "must=1&dry_run=yes",
+                "/dry_run",
+                "\"yes\" is neither true nor false",
+            ),
             ("must=1&lane=fast", "/lane", "\"fast\" is not one of"),
             ("must=1&tenant=A+B", "/tenant", "A B"),
-            ("must=1&colour=red", "/colour", "there is limit, dry_run, lane, tenant, must"),
+            (
+                "must=1&colour=red",
+                "/colour",
+                "there is limit, dry_run, lane, tenant, must",
+            ),
             ("must=1&must=2", "/must", "more than once"),
             ("", "/must", "it is missing; add must=…"),
         ] {
@@ -136,13 +156,19 @@ mod tests {
             let problem = error.problem();
             assert_eq!(problem.errors[0].pointer, pointer, "{problem:?}");
             assert!(problem.detail.contains(words), "{query}: {problem:?}");
-            assert!(problem.detail.contains(&pointer[1..]), "{query}: {problem:?}");
+            assert!(
+                problem.detail.contains(&pointer[1..]),
+                "{query}: {problem:?}"
+            );
             for serdes in ["string", "target type", "field `", "variant"] {
                 assert!(!problem.detail.contains(serdes), "{query}: {problem:?}");
             }
         }
         let error = read::<Nothing>("x=1").unwrap_err();
-        assert!(error.problem().detail.contains("no parameters"), "{error:?}");
+        assert!(
+            error.problem().detail.contains("no parameters"),
+            "{error:?}"
+        );
     }
 
     #[test]

@@ -270,7 +270,11 @@ pub(super) struct DeliveriesQuery {
 #[utoipa::path(
     get, path = "/v1/webhooks/{id}/deliveries", tag = "webhooks", operation_id = "listDeliveries",
     params(("id" = String, Path, description = "The webhook's id"), DeliveriesQuery),
-    responses((status = 200, description = "The deliveries, newest first", body = Deliveries), Problems)
+    responses(
+        (status = 200, description = "The deliveries, newest first", body = Deliveries),
+        (status = 422, description = "A parameter is wrong (`invalid-params`)", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
+        Problems
+    )
 )]
 pub(super) async fn deliveries(
     State(app): State<App>,

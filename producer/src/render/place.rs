@@ -154,7 +154,10 @@ mod tests {
     #[test]
     fn subtitles_lie_beside_the_film_under_its_name() {
         for (film, srt) in [
-            ("media/videos/two/480p15/A.mp4", "media/videos/two/480p15/A.srt"),
+            (
+                "media/videos/two/480p15/A.mp4",
+                "media/videos/two/480p15/A.srt",
+            ),
             ("out/x.y.webm", "out/x.y.srt"),
         ] {
             assert_eq!(subtitles(Path::new(film)), PathBuf::from(srt));

@@ -229,7 +229,11 @@ impl Sweeper {
         };
         let mut verdicts = HashMap::new();
         let mut of_tenants: HashMap<TenantId, u64> = HashMap::new();
-        let begin = if dry_run { None } else { self.stopped_at().await? };
+        let begin = if dry_run {
+            None
+        } else {
+            self.stopped_at().await?
+        };
         let first = begin.as_ref().map_or(0, |(folder, _)| *folder);
         for (n, folder) in FOLDERS.into_iter().enumerate().skip(first) {
             let mut after = match &begin {

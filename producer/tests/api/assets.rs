@@ -365,18 +365,34 @@ async fn a_sweep_that_stops_is_gone_on_with_by_the_next_one_until_all_was_looked
     let mut taken = Vec::new();
     for (looked, more) in [(10, true), (10, true), (6, false)] {
         let report = bounded(10).run(false).await.unwrap();
-        assert_eq!((report.looked_at, report.more), (looked, more), "{report:?}");
+        assert_eq!(
+            (report.looked_at, report.more),
+            (looked, more),
+            "{report:?}"
+        );
         taken.extend(report.files.into_iter().map(|file| file.key));
     }
-    assert_eq!(taken.len(), 25, "and not the file that came with {}", kept.id);
+    assert_eq!(
+        taken.len(),
+        25,
+        "and not the file that came with {}",
+        kept.id
+    );
     assert!(taken.is_sorted());
     // At a folder's end as well: what comes to lie behind is met by the next.
-    std::fs::write(videos.join("job_0198f2b4c5d67e8f9a0b1c2d3e4f5099.mp4"), b"x").unwrap();
+    std::fs::write(
+        videos.join("job_0198f2b4c5d67e8f9a0b1c2d3e4f5099.mp4"),
+        b"x",
+    )
+    .unwrap();
     tokio::time::sleep(Duration::from_millis(5)).await;
     let report = bounded(1).run(false).await.unwrap();
     assert_eq!((report.removed, report.more), (1, true));
     let report = bounded(1).run(false).await.unwrap();
-    assert_eq!((report.looked_at, report.removed, report.more), (1, 0, false));
+    assert_eq!(
+        (report.looked_at, report.removed, report.more),
+        (1, 0, false)
+    );
     let note: Option<String> = api
         .queue
         .query(redis::cmd("GET").arg(api.queue.keys().sweep_at()))

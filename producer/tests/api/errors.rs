@@ -90,7 +90,10 @@ async fn send(api: &Api, method: &Method, path: &str, wrong: Wrong) -> StatusCod
 fn filled(template: &str) -> String {
     template
         .replace("/jobs/{id}", "/jobs/job_0198f7c1d2e37b6a9c1f2e3d4c5b6a79")
-        .replace("/webhooks/{id}", "/webhooks/wh_0198f7c1d2e37b6a9c1f2e3d4c5b6a79")
+        .replace(
+            "/webhooks/{id}",
+            "/webhooks/wh_0198f7c1d2e37b6a9c1f2e3d4c5b6a79",
+        )
         .replace("{delivery}", "msg_x")
         .replace("{tenant}", "nobody")
         .replace("{name}", "video.mp4")
@@ -135,7 +138,10 @@ async fn whatever_is_wrong_on_whatever_route_the_answer_is_a_problem_that_is_doc
             let response = request.send().await.unwrap();
             let allowed = response.headers()["allow"].to_str().unwrap().to_lowercase();
             for name in operations.keys() {
-                assert!(allowed.split(',').any(|one| one == name), "{template}: {allowed}");
+                assert!(
+                    allowed.split(',').any(|one| one == name),
+                    "{template}: {allowed}"
+                );
             }
             problem(response, 405, "method-not-allowed").await;
         }

@@ -376,8 +376,18 @@ async fn a_rotated_key_lives_as_long_as_the_old_one_was_made_for_unless_told_oth
     let bench = Bench::new().await;
     bench.good(&["tenants", "create", "acme"]).await;
     let days = |made: &Value| {
-        let time = |name: &str| made["record"][name].as_str()?.parse::<jiff::Timestamp>().ok();
-        Some(time("expires_at")?.duration_since(time("created_at")?).as_hours() / 24)
+        let time = |name: &str| {
+            made["record"][name]
+                .as_str()?
+                .parse::<jiff::Timestamp>()
+                .ok()
+        };
+        Some(
+            time("expires_at")?
+                .duration_since(time("created_at")?)
+                .as_hours()
+                / 24,
+        )
     };
     for (made_for, asked, lives) in [
         (Some("90d"), None, Some(90)),
@@ -391,7 +401,11 @@ async fn a_rotated_key_lives_as_long_as_the_old_one_was_made_for_unless_told_oth
         let mut rotate = vec!["keys", "rotate", old["record"]["id"].as_str().unwrap()];
         rotate.extend(asked.iter().flat_map(|time| ["--expires", time]));
         let (code, new) = bench.json(&rotate).await;
-        assert_eq!((code, days(&new)), (0, lives), "{made_for:?} {asked:?}: {new}");
+        assert_eq!(
+            (code, days(&new)),
+            (0, lives),
+            "{made_for:?} {asked:?}: {new}"
+        );
     }
 }
 
@@ -400,21 +414,29 @@ async fn settings_of_a_tenant_that_nobody_knows_are_kept_and_that_is_said() {
     let bench = Bench::new().await;
     let set = ["tenants", "set", "acmee", "--weight", "2"];
     let text = bench.good(&set).await;
-    assert_eq!(line(&text, "weight"), "weight default → 2");
+    assert_eq!(line(&text, "weight"), "weight default → 2.0");
     assert!(text.contains("note: acmee was not known"), "{text}");
     let text = bench.good(&set).await;
     assert!(!text.contains("note:"), "now it is: {text}");
-    let text = bench.good(&["tenants", "limits", "beta", "frames=900"]).await;
+    let text = bench
+        .good(&["tenants", "limits", "beta", "frames=900"])
+        .await;
     assert!(text.contains("note: beta was not known"), "{text}");
     let text = bench.good(&["tenants", "limits", "nobody"]).await;
     assert!(!text.contains("note:"), "nothing was set: {text}");
     bench.good(&["tenants", "create", "made"]).await;
-    let (_, document) = bench.json(&["tenants", "set", "made", "--weight", "2"]).await;
+    let (_, document) = bench
+        .json(&["tenants", "set", "made", "--weight", "2"])
+        .await;
     assert_eq!(document["known"], true);
     // A key for `default` needs a tenant of that name, like any other.
     let said = bench.admin(&["keys", "create", "default"]).await;
     assert_eq!(said.code, Some(1));
-    assert!(said.err.contains("manimq admin tenants create default"), "{}", said.err);
+    assert!(
+        said.err.contains("manimq admin tenants create default"),
+        "{}",
+        said.err
+    );
 }
 
 #[tokio::test]
@@ -556,7 +578,10 @@ async fn a_wrong_quota_is_refused_by_name_and_changes_nothing() {
         (&["--queued-max", "99999999999"], "too large a number"),
         (&["--weight", "heavy"], "not a number; or write `default`"),
         (&["--quality-max", "ultra"], "\"ultra\" is not one of low"),
-        (&["--code", "perhaps"], "neither true nor false; or write `default`"),
+        (
+            &["--code", "perhaps"],
+            "neither true nor false; or write `default`",
+        ),
         (&[], "--running-max"),
     ] {
         let said = bench

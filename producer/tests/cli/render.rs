@@ -197,7 +197,10 @@ async fn subtitles_are_saved_beside_the_film() {
         let mut poster = artifacts[0].clone();
         poster["name"] = json!("poster.jpg");
         poster["role"] = json!("poster");
-        artifacts.as_array_mut().unwrap().extend([poster, subtitles]);
+        artifacts
+            .as_array_mut()
+            .unwrap()
+            .extend([poster, subtitles]);
         let more = json!({"artifacts": artifacts});
         answer(200, &job(JOB, "MyScene", "succeeded", more))
     };
@@ -206,7 +209,11 @@ async fn subtitles_are_saved_beside_the_film() {
     let said = run(&mut render(folder.path(), &fake, &["-ql", "scene.py"])).await;
     assert_eq!(said.code, Some(0), "{}", said.err);
     let saved = files(&folder.path().join("media/videos/scene"));
-    assert_eq!(saved.len(), 2, "the film and its subtitles, no poster: {saved:?}");
+    assert_eq!(
+        saved.len(),
+        2,
+        "the film and its subtitles, no poster: {saved:?}"
+    );
     assert!(saved[0].ends_with("MyScene.mp4") && saved[1].ends_with("MyScene.srt"));
     assert_eq!(said.out.lines().count(), 1, "{}", said.out);
 }
@@ -430,7 +437,7 @@ async fn a_scene_that_the_servers_model_wrote_is_mended_three_times_at_most() {
     let said = ask(&["prompt", "--code", "leaves"]).await;
     assert_eq!(said.code, Some(1), "{}", said.err);
     let sent = &fake.calls("POST /v1/jobs")[0].body;
-    assert_eq!(sent["input"]["code"], "first");
+    assert_eq!(sent["input"]["code"], "prefer");
     let repairs = fake.calls(&format!("POST /v1/jobs/{JOB}/rerun"));
     assert_eq!(repairs.len(), 3);
     assert!(repairs.iter().all(|call| call.body["repair"] == true));

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use super::Lane;
 use super::files::{JobFile, check_files};
+use super::objects;
 use super::text::text_enum;
 use crate::ids::JobId;
 /// Wall-clock limit of one render when the job names none, in seconds.
@@ -163,7 +164,7 @@ text_enum! {
         /// If no template fits; so it is if nothing is said.
         IfNeeded = "if_needed",
         /// Before templates are tried.
-        First = "first",
+        Prefer = "prefer",
     }
 }
 
@@ -206,7 +207,11 @@ pub enum JobInput {
         file_name: Option<String>,
         /// Files that the scene finds in its working directory, by content that was sent before.
         /// To send contents, submit a form: the job as its part `job`, each file as a part `files`.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[serde(
+            default,
+            skip_serializing_if = "Vec::is_empty",
+            deserialize_with = "objects::objects"
+        )]
         files: Vec<JobFile>,
         /// One Python file, at most 256 KiB of UTF-8.
         source: String,
@@ -349,7 +354,7 @@ const fn default_cache() -> CacheMode {
 #[serde(deny_unknown_fields)]
 pub struct JobRequest {
     /// What the result should be.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "objects::object")]
     pub output: OutputSpec,
     /// Priority class within the tenant.
     #[serde(default = "default_lane")]
@@ -375,6 +380,7 @@ pub struct JobRequest {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
     /// What to render.
+    #[serde(deserialize_with = "objects::object")]
     pub input: JobInput,
 }
 
