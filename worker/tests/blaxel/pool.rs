@@ -1,5 +1,6 @@
 //! The whole way: a job in a real queue, rendered in the counterpart, stored, settled.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use manimq_shared::job::{FailureClass, Status};
@@ -49,25 +50,18 @@ async fn for_a_sandbox_that_breaks_again_and_again_nobody_is_charged_and_nothing
     // All processes are gone as soon as one of its attempts runs; a connection is left alone.
     let id = bench.submit().await;
     let jobs = crate::cloud::Cloud::inside(&site.machine).join("jobs");
-    let attempts = || {
-        let folders = std::fs::read_dir(&jobs).into_iter().flatten().flatten();
-        folders
-            .filter(|folder| {
-                folder
-                    .file_name()
-                    .to_string_lossy()
-                    .starts_with(&id.to_string())
-            })
-            .filter(|folder| folder.path().join("claim").exists())
-            .count()
-    };
+    let mut broken = BTreeSet::new();
     let breaking = async {
-        let mut broken = 0;
         loop {
             tokio::time::sleep(Duration::from_millis(5)).await;
-            if attempts() > broken {
-                broken = attempts();
-                site.machine.processes.forget_all();
+            let folders = std::fs::read_dir(&jobs).into_iter().flatten().flatten();
+            for folder in folders {
+                let name = folder.file_name().to_string_lossy().into_owned();
+                let runs =
+                    name.starts_with(&id.to_string()) && folder.path().join("claim").exists();
+                if runs && broken.insert(name) {
+                    site.machine.processes.forget_all();
+                }
             }
         }
     };

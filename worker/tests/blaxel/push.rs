@@ -141,8 +141,10 @@ async fn a_large_result_goes_through_the_worker_without_ever_being_whole_in_its_
     assert!(film.bytes > 60 << 20, "{}", film.bytes);
     assert!(grown < film.bytes / 3, "{grown} of {}", film.bytes);
     assert!(site.cloud.count("read") as u64 >= film.bytes.div_ceil(8 << 20));
-    let object = &crate::cloud::lock(&stored)[&film.key];
-    assert_eq!((object.bytes, &object.sha256), (film.bytes, &film.sha256));
+    {
+        let object = &crate::cloud::lock(&stored)[&film.key];
+        assert_eq!((object.bytes, &object.sha256), (film.bytes, &film.sha256));
+    }
     // SAFETY: a system call on a number; the process is ours and not yet waited for.
     unsafe { libc::kill(i32::try_from(pid).expect("a number"), libc::SIGTERM) };
     let ended = tokio::time::timeout(Duration::from_secs(60), worker.wait()).await;

@@ -59,17 +59,17 @@ fn only() -> Option<String> {
 /// Each position with each fault; or each with one of them, and at most `sample` positions.
 fn plan(positions: &[Position], sample: usize) -> Vec<(Position, What)> {
     let step = positions.len().div_ceil(sample).max(1);
-    let all = positions.iter().enumerate();
+    let all = positions.iter();
     if is_whole() || only().is_some() {
         let wanted = only().unwrap_or_default();
         return all
-            .flat_map(|(_, at)| FAULTS.iter().map(|what| (at.clone(), what.clone())))
+            .flat_map(|at| FAULTS.iter().map(|what| (at.clone(), what.clone())))
             .filter(|(at, what)| label(at, what).contains(&wanted))
             .collect();
     }
     all.step_by(step)
         .enumerate()
-        .map(|(n, (_, at))| (at.clone(), FAULTS[n % FAULTS.len()].clone()))
+        .map(|(n, at)| (at.clone(), FAULTS[n % FAULTS.len()].clone()))
         .collect()
 }
 

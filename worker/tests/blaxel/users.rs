@@ -135,7 +135,7 @@ async fn without_root_nobody_of_the_same_user_looks_into_the_keeper_or_its_job_s
     let request = constructing("import time\nself.wait(0.2)\ntime.sleep(3)");
     let ((rendered, _), said) = tokio::join!(render(&mut sandbox, request), looking);
     rendered.expect("a film");
-    let user = rustix::fs::stat(&Cloud::inside(&site.machine))
+    let user = rustix::fs::stat(Cloud::inside(&site.machine))
         .expect("a folder")
         .st_uid;
     assert!(
