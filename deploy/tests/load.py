@@ -1,5 +1,6 @@
 """A mixed load: what a day brings, in half a minute."""
 
+import json
 import signal
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +18,30 @@ LONG = HEAD + "        for _ in range(400):\n            self.play(Rotate(Square
 ENDED = ("succeeded", "failed", "canceled", "expired")
 
 
+class Model(BaseHTTPRequestHandler):
+    """In place of a language model: of "www" it makes a card, of all else nothing that can be used."""
+
+    def do_POST(self):
+        question = json.loads(self.rfile.read(int(self.headers["content-length"])))["messages"]
+        said = [turn["content"] for turn in question]
+        if said[0].startswith("You choose"):
+            text = json.dumps({"templates": ["title-card"] if "www" in said[1] else []})
+        elif said[0].startswith("You fill"):
+            text = json.dumps({"parts": [{"title": "www"}]})
+        else:
+            text = "No."
+        answer = json.dumps({"choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
+                             "usage": {"total_tokens": 100}}).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_):
+        pass
+
+
 class Load:
     """Submits jobs of several tenants; `jobs` are those whose end counts."""
 
@@ -25,6 +50,8 @@ class Load:
         self.keys = {"default": stack.key}
         self.jobs: list[tuple[str, str]] = []
         self.number = 0
+        self.model = ThreadingHTTPServer(("127.0.0.1", stack.ports["model"]), Model)
+        threading.Thread(target=self.model.serve_forever, daemon=True).start()
 
     def tenant(self, name: str, *quotas: str):
         self.stack.admin("tenants", "create", name)
@@ -45,8 +72,9 @@ class Load:
         return job
 
     def prompts(self):
-        """Sentences: one that fits a template, one that becomes a card, one that is refused."""
-        for prompt, more, expect in ("bubble sort 3 1 2", {}, 202), ("zzz qqq", {"fallback": "explainer"}, 202), ("zzz qqq", {}, 422):
+        """Sentences: one that fits a template, one that the model knows, one that becomes a card, one that is refused."""
+        for prompt, more, expect in (("bubble sort 3 1 2", {}, 202), ("zzz www", {}, 202), ("zzz qqq", {"fallback": "explainer"}, 202),
+                                     ("zzz qqq", {}, 422)):
             body = {"input": {"kind": "prompt", "prompt": prompt, **more}, "output": {"quality": "low", "format": "png"}}
             status, job = fetch(f"{self.stack.api}/v1/jobs", body, self.keys["default"])
             if status != expect:

@@ -83,7 +83,7 @@ class Stack:
         self.folder = tempfile.TemporaryDirectory(prefix="manimq-live-", ignore_cleanup_errors=True)
         self.work = Path(self.folder.name)
         self.processes: dict[str, subprocess.Popen] = {}
-        self.ports = {name: free_port() for name in ("redis", "exporter", "api", "api_metrics", "worker", "prometheus")}
+        self.ports = {name: free_port() for name in ("redis", "exporter", "api", "api_metrics", "worker", "prometheus", "model")}
         self.settings: dict[str, dict[str, str]] = {}
         self.began = time.time()
 
@@ -194,6 +194,9 @@ class Stack:
             "MANIMQ_SCENE_POLICY": "off",  # so that a scene gets as far as the sandbox's walls
             "MANIMQ_WEBHOOK_ALLOW": "127.0.0.0/8",
             "MANIMQ_CANARY": "10s",
+            # Whoever makes a load starts it, or nobody answers there.
+            "MANIMQ_LLM_URL": f"http://127.0.0.1:{self.ports['model']}/v1",
+            "MANIMQ_LLM_MODEL": "stand-in",
         }, self.work / "api")
         self.ready("api", f"{self.api}/healthz")
 

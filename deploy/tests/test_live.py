@@ -157,6 +157,12 @@ class Live(unittest.TestCase):
             self.assertIn("NOPERM", done.stdout + done.stderr, command)
         self.stack.redis("acl", "log", "reset")
 
+    def test_an_operator_changes_limits_of_redis_but_not_where_it_writes(self):
+        url = self.stack.settings["operator"]["REDIS_URL"]
+        for command, answer in (("maxmemory", "1gb"), "OK"), (("dir", "/tmp"), "protected"), (("dbfilename", "x"), "protected"):
+            done = self.stack.run(["redis-cli", "-u", url, "--no-auth-warning", "config", "set", *command])
+            self.assertIn(answer, done.stdout + done.stderr, command)
+
     def test_our_numbers_and_those_of_the_redis_exporter_agree(self):
         ours = 'sum(max by (lane, state) (manimq_queue_jobs{state="running"}))'
         theirs = 'sum(redis_key_size{key="{mq:0}:lease"})'

@@ -78,12 +78,15 @@ queue = Dashboard(
         Row("Who gets what", [
             table("Tenants", "Those with most jobs, or those that the operator listed; all others together are `other`.",
                   "short", [("Waiting", f"max by (tenant) ({WAITING})"), ("Running", f"max by (tenant) ({RUNNING})")],
-                  sort="Waiting"),
+                  sort="Waiting", width=6),
             graph("Share of running jobs", "Whose jobs hold the slots. While all have work, by weight.", "percentunit",
                   [Target(f"max by (tenant) ({RUNNING}) / scalar(sum(max by (tenant) ({RUNNING})) > 0)", "{{tenant}}")],
-                  stack=True, maximum=1),
+                  stack=True, maximum=1, width=6),
             graph("Waiting by tenant", "Whose jobs make the backlog.", "short",
-                  [Target(f"max by (tenant) ({WAITING})", "{{tenant}}")], stack=True),
+                  [Target(f"max by (tenant) ({WAITING})", "{{tenant}}")], stack=True, width=6),
+            graph("Failures by tenant, per minute", "Whose jobs fail, by faults of theirs and of ours; Tenant says of one by what.",
+                  "cpm", [Target("60 * " + total("manimq_tenant_jobs_finished_total", "tenant", status="failed"), "{{tenant}}")],
+                  stack=True, width=6),
         ]),
         Row("The same seen by Redis itself", [
             graph("Running: ours and Redis'", "Our gauge, the leases and the pending entries of the streams must agree, save "

@@ -28,7 +28,7 @@ use url::Url;
 
 pub use self::args::LlmArgs;
 pub(crate) use self::args::TIMEOUT_S_MAX;
-use self::breaker::Breaker;
+use self::breaker::{Breaker, Breakers};
 use self::budget::Budget;
 pub(crate) use self::choose::{Chosen, choose};
 pub(crate) use self::talk::{Asker, NoUse};
@@ -70,6 +70,8 @@ struct Inner {
     http: reqwest::Client,
     calls: Places<TenantId>,
     breaker: Breaker,
+    /// Of answers that come too late.
+    slow: Breakers,
     budget: Budget,
     /// Whether the endpoint refuses what not all know: then only the least is sent.
     plain: AtomicBool,
@@ -209,6 +211,7 @@ impl Llm {
         Ok(Self(Arc::new(Inner {
             budget: Budget::new(config.tokens_per_hour),
             breaker: Breaker::new(config.rest_min),
+            slow: Breakers::new(config.rest_min),
             calls: Places::new(CALLS_MAX, None),
             plain: AtomicBool::new(false),
             endpoint,
@@ -281,7 +284,8 @@ impl Llm {
         let most = estimate + u64::from(question.tokens_max);
         let reserved = inner.budget.reserve(&asker.tenant, most, began);
         let reserved = reserved.ok_or(LlmError::Budget)?;
-        if let Some(rest) = inner.breaker.rests(began) {
+        let slow = inner.slow.rests(&asker.tenant, began);
+        if let Some(rest) = slow.or_else(|| inner.breaker.rests(began)) {
             reserved.used(0);
             return Err(LlmError::Resting(rest));
         }
@@ -311,17 +315,18 @@ impl Llm {
         match called {
             Ok((text, _)) => {
                 inner.breaker.works();
+                inner.slow.works(&asker.tenant);
                 Ok(text)
             }
             Err(failed) => {
-                self.note(&failed);
+                self.note(&failed, &asker.tenant);
                 Err(failed.error)
             }
         }
     }
 
     /// Tells the breaker, and the log where the operator must do something.
-    fn note(&self, failed: &Failed) {
+    fn note(&self, failed: &Failed, tenant: &TenantId) {
         let error = &failed.error;
         if !failed.counts {
             // It answered, if not with what was wanted.
@@ -331,7 +336,12 @@ impl Llm {
             tracing::debug!(%error, "the language model did not help");
             return;
         }
-        let rest = self.0.breaker.failed(Instant::now(), failed.retry_after);
+        let now = Instant::now();
+        let rest = if *error == LlmError::Late {
+            self.0.slow.failed(tenant, now)
+        } else {
+            self.0.breaker.failed(now, failed.retry_after)
+        };
         if let Some(rest) = rest {
             tracing::warn!(
                 rest_s = rest.as_secs(),

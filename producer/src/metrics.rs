@@ -79,6 +79,12 @@ impl LlmMetrics {
         }
         for purpose in ["choose", "write", "mend"] {
             metrics.tokens.with_label_values(&[purpose]);
+            for result in ["taken", "none_fits", "unusable", "no_answer"] {
+                // Whether a template fits is asked by one of them only.
+                if result != "none_fits" || purpose == "choose" {
+                    metrics.proposals.with_label_values(&[purpose, result]);
+                }
+            }
         }
         metrics
     }

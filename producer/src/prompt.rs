@@ -125,7 +125,7 @@ impl PromptArgs {
                 let shown: String = prompt.trim().chars().take(60).collect();
                 let fallback = self.explainer.then_some(Fallback::Explainer);
                 let code = match (self.code, self.no_code) {
-                    (true, _) => Some(CodeUse::First),
+                    (true, _) => Some(CodeUse::Prefer),
                     (_, true) => Some(CodeUse::Never),
                     _ => None,
                 };

@@ -343,7 +343,7 @@ async fn ready_only_while_a_job_would_run() {
 
 #[tokio::test]
 async fn what_no_template_fits_becomes_code_and_a_film_for_those_alone_who_may_send_code() {
-    const SECRET: &str = "sk-nobody-may-see-this-0123456789";
+    const SECRET: &str = "nobody-may-see-this-word";
     const WRITTEN: &str = "from manim import *\n\nclass Leaf(Scene):\n    def construct(self):\n        self.play(Create(Circel(color=GREEN)))\n";
     let nothing_fits = || fenced(&json!({"templates": []}));
     let hostile = format!("import socket\n{WRITTEN}");
@@ -357,7 +357,7 @@ async fn what_no_template_fits_becomes_code_and_a_film_for_those_alone_who_may_s
         // It repeats the key, as some do.
         Say::Status(
             401,
-            "{\"error\": \"no such key: sk-nobody-may-see-this-0123456789\"}",
+            "{\"error\": \"no such key: nobody-may-see-this-word\"}",
             None,
         ),
     ])

@@ -183,7 +183,7 @@ definitions! {
     LLM_PROPOSALS: Kind::Counter, Api, "manimq_llm_proposals_total", ["purpose", "result"],
         "What prompts got of the language model: taken, none_fits (no template, it says), unusable (its answers never held), no_answer.";
     LLM_BREAKER_OPEN: Kind::Gauge, Api, "manimq_llm_breaker_open", [],
-        "1 while the language model is left alone because it failed, in this process.";
+        "1 while the language model is left alone because it failed, in this process; one that is only too slow is left alone tenant by tenant, and not told here.";
     WEBHOOK_PENDING: Kind::Gauge, Api, "manimq_webhook_pending", [],
         "Webhook calls that are still to be made. Every API process tells the same: use max, not sum.";
     WEBHOOK_OLDEST_AGE: Kind::Gauge, Api, "manimq_webhook_oldest_age_seconds", [],

@@ -76,7 +76,7 @@ pub(super) async fn understand(
     let asker = llm.map(|llm| Asker::new(llm, caller.tenant.clone()));
     let mut code = asked.code;
     let mut trouble = None;
-    if code == CodeUse::First {
+    if code == CodeUse::Prefer {
         let Some(asker) = &asker else {
             let detail = if app.parts().llm.is_some() {
                 "no language model is asked for the jobs of a batch; submit this one alone"

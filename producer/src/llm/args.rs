@@ -190,7 +190,7 @@ mod tests {
         LlmArgs {
             llm_url: Some("https://models.example/v1".into()),
             llm_model: Some("m".into()),
-            llm_key: Some("sk-very-secret".into()),
+            llm_key: Some("very-secret".into()),
             llm_key_file: None,
             llm_timeout_s: 25,
             llm_tokens_per_hour: 500_000,
@@ -239,11 +239,11 @@ mod tests {
         assert!(args.config(Duration::ZERO).unwrap().is_none());
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
-        std::fs::write(&path, "sk-from-file\n").unwrap();
+        std::fs::write(&path, "word-from-file\n").unwrap();
         (args.llm_url, args.llm_key) = (Some("http://127.0.0.1:1/v1/".into()), None);
         args.llm_key_file = Some(path);
         let config = args.config(Duration::ZERO).unwrap().unwrap();
-        assert_eq!(config.key.as_ref().unwrap().expose_secret(), "sk-from-file");
-        assert!(!format!("{config:?}").contains("sk-from-file"));
+        assert_eq!(config.key.as_ref().unwrap().expose_secret(), "word-from-file");
+        assert!(!format!("{config:?}").contains("word-from-file"));
     }
 }

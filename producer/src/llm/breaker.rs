@@ -1,9 +1,13 @@
 //! Leaves alone who fails: after a few failures in a row nothing is sent for a time that doubles,
 //! then one call tries again. Who says when it wants to be asked again is believed.
+//!
+//! Answers that come too late count for the tenant alone that asked: a prompt can be made to have a long one.
 
+use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use manimq_shared::ids::TenantId;
 use tokio::time::Instant;
 
 /// Failures in a row that open it.
@@ -71,9 +75,71 @@ impl Breaker {
     }
 }
 
+/// Tenants of which something is remembered.
+const TENANTS_MAX: usize = 1000;
+
+/// A breaker for each tenant.
+pub(super) struct Breakers {
+    rest_min: Duration,
+    of: Mutex<HashMap<TenantId, Breaker>>,
+}
+
+impl Breakers {
+    /// As [`Breaker::new`].
+    pub fn new(rest_min: Duration) -> Self {
+        Self {
+            rest_min,
+            of: Mutex::default(),
+        }
+    }
+
+    fn of(&self) -> std::sync::MutexGuard<'_, HashMap<TenantId, Breaker>> {
+        self.of.lock().expect("no panic while locked")
+    }
+
+    /// As [`Breaker::rests`].
+    pub fn rests(&self, tenant: &TenantId, now: Instant) -> Option<Duration> {
+        self.of().get(tenant)?.rests(now)
+    }
+
+    pub fn works(&self, tenant: &TenantId) {
+        self.of().remove(tenant);
+    }
+
+    /// As [`Breaker::failed`].
+    pub fn failed(&self, tenant: &TenantId, now: Instant) -> Option<Duration> {
+        let mut of = self.of();
+        if of.len() >= TENANTS_MAX && !of.contains_key(tenant) {
+            // They learn it again.
+            of.clear();
+        }
+        let breaker = of.entry(tenant.clone());
+        let breaker = breaker.or_insert_with(|| Breaker::new(self.rest_min));
+        breaker.failed(now, None)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_one_tenant_meets_is_no_others_and_no_number_of_tenants_takes_much_memory() {
+        let breakers = Breakers::new(Duration::from_secs(10));
+        let now = Instant::now();
+        let [a, b]: [TenantId; 2] = ["a", "b"].map(|name| name.parse().unwrap());
+        for _ in 0..3 {
+            breakers.failed(&a, now);
+        }
+        assert!(breakers.rests(&a, now).is_some());
+        assert_eq!(breakers.rests(&b, now), None);
+        breakers.works(&a);
+        assert_eq!(breakers.rests(&a, now), None);
+        for n in 0..3 * TENANTS_MAX {
+            breakers.failed(&format!("t{n}").parse().unwrap(), now);
+        }
+        assert!(breakers.of().len() <= TENANTS_MAX);
+    }
 
     #[test]
     fn three_failures_open_it_for_longer_each_time_and_one_success_closes_it() {

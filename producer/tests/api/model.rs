@@ -12,7 +12,7 @@ use crate::keys::{key, post};
 use crate::scripted::{Endpoint, Say, code, fenced, status, text};
 use crate::support::{Api, Setup, problem};
 
-const KEY: &str = "sk-test-0123456789abcdef";
+const KEY: &str = "a-word-that-is-the-key";
 /// A prompt that fits no template.
 const UNCLEAR: &str = "photosynthesis";
 const SCENE: &str = "from manim import *\n\nclass Leaf(Scene):\n    def construct(self):\n        self.play(Create(Circle(color=GREEN)))\n";
@@ -120,7 +120,7 @@ async fn answers_that_do_not_hold_are_sent_back_with_the_reason_and_then_given_u
         text("I would rather talk about something else."),
         chosen(&["photosynthesis-3d"]),
         chosen(&["sorting"]),
-        filled(json!([{"array": [3, 1], "algorithm": "magic"}])),
+        filled(json!([{"array": vec![1; 99], "algorithm": "magic"}])),
         filled(json!([])),
         filled(json!([{"array": [3, 1]}])),
     ])
@@ -134,6 +134,7 @@ async fn answers_that_do_not_hold_are_sent_back_with_the_reason_and_then_given_u
         (1, "no JSON object"),
         (2, "there is no template \"photosynthesis-3d\""),
         (4, "/algorithm"),
+        (4, "/array"),
         (5, "0 parts"),
     ] {
         let said = asked[n].said();
@@ -221,6 +222,24 @@ async fn an_endpoint_that_fails_is_left_alone_until_it_works_again() {
         (answer.status() == StatusCode::OK).then_some(())
     })
     .await;
+    assert_eq!(api.gauge("manimq_llm_breaker_open").await, 0.0);
+}
+
+#[tokio::test]
+async fn slow_answers_to_one_tenants_prompts_cost_the_others_nothing() {
+    let answers = [chosen(&["title-card"]), filled(json!([{"title": "T"}]))];
+    let endpoint = Endpoint::start((0..3).map(|_| Say::Nothing).chain(answers)).await;
+    let api = api(&endpoint, &["--llm-timeout-s=2"]).await;
+    let slow = key(&api, "slow", Scopes::USUAL).await;
+    let other = key(&api, "other", Scopes::USUAL).await;
+    let body = json!({"prompt": UNCLEAR});
+    for _ in 0..3 {
+        let refused = post(&api, "/v1/plan", &slow, &body).await;
+        let refused = problem(refused, 422, "prompt-ambiguous").await;
+        assert!(refused.detail.contains("in time"), "{}", refused.detail);
+    }
+    let planned = post(&api, "/v1/plan", &other, &body).await;
+    assert_eq!(planned.status(), StatusCode::OK);
     assert_eq!(api.gauge("manimq_llm_breaker_open").await, 0.0);
 }
 
@@ -399,7 +418,7 @@ async fn who_may_not_send_code_gets_none_however_it_is_asked_for() {
     let tenant = "barred".parse().unwrap();
     api.queue.set_quotas(&tenant, &quotas).await.unwrap();
     let mut first = job(UNCLEAR);
-    first["input"]["code"] = json!("first");
+    first["input"]["code"] = json!("prefer");
     for (key, refusal) in [(&weak, "capability-missing"), (&barred, "not-allowed")] {
         endpoint.then([chosen(&[])]);
         let answer = post(&api, "/v1/jobs", key, &job(UNCLEAR)).await;
@@ -534,7 +553,7 @@ async fn a_repeated_submit_gets_its_job_and_asks_the_model_nothing() {
 async fn without_a_model_a_prompt_that_wants_code_says_what_is_missing() {
     let api = Api::start().await;
     let mut first = job(UNCLEAR);
-    first["input"]["code"] = json!("first");
+    first["input"]["code"] = json!("prefer");
     let refused = problem(api.post("/v1/jobs", &first).await, 422, "invalid-params").await;
     assert_eq!(refused.errors[0].pointer, "/input/code");
     assert!(refused.detail.contains("MANIMQ_LLM_URL"));

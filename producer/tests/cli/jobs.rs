@@ -636,7 +636,7 @@ async fn doctor_finds_what_is_wrong_and_prints_how_to_mend_it() {
             .env("REDIS_URL", redis.url())
             .env("MANIMQ_LLM_URL", url)
             .env("MANIMQ_LLM_MODEL", "scripted")
-            .env("MANIMQ_LLM_KEY", "sk-very-secret");
+            .env("MANIMQ_LLM_KEY", "very-secret");
         run(&mut command).await
     };
     let endpoint = Endpoint::start([text("yes")]).await;

@@ -437,7 +437,7 @@ async fn a_scene_that_the_servers_model_wrote_is_mended_three_times_at_most() {
     let said = ask(&["prompt", "--code", "leaves"]).await;
     assert_eq!(said.code, Some(1), "{}", said.err);
     let sent = &fake.calls("POST /v1/jobs")[0].body;
-    assert_eq!(sent["input"]["code"], "first");
+    assert_eq!(sent["input"]["code"], "prefer");
     let repairs = fake.calls(&format!("POST /v1/jobs/{JOB}/rerun"));
     assert_eq!(repairs.len(), 3);
     assert!(repairs.iter().all(|call| call.body["repair"] == true));

@@ -65,7 +65,7 @@ fn the_stand_in_runs() {
         args[at + 1].to_owned()
     };
     assert_eq!(args[0], "run");
-    for secret in ["MANIMQ_API_KEY", "MANIMQ_STORAGE_SECRET"] {
+    for secret in ["MANIMQ_API_KEY", "MANIMQ_STORAGE_SECRET", "MANIMQ_LLM_KEY"] {
         assert!(
             std::env::var_os(secret).is_none(),
             "{secret} is not for workers"

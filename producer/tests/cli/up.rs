@@ -170,10 +170,15 @@ async fn the_sample_is_rendered_on_the_first_start_only() {
 
 #[tokio::test]
 async fn a_tenants_key_in_the_shell_is_the_clients_and_does_not_stop_the_server() {
+    manimq_shared::tls::choose_cryptography();
     let place = Place::new();
     let key = format!("mqk_0123456789abcdef_{}", "0".repeat(48));
     let mut command = place.up(Manner::Good, &["--no-sample"]);
-    let mut live = Live::start(command.env("MANIMQ_API_KEY", &key));
+    let mut live = Live::start(
+        command
+            .env("MANIMQ_API_KEY", &key)
+            .env("MANIMQ_LLM_KEY", &key),
+    );
     let here = place.ready(&mut live).await;
     // It is nobody's key, and the server did not take it for its own.
     let asked = format!("{}/openapi.json", here["api"].as_str().unwrap());

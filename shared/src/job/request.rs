@@ -164,7 +164,7 @@ text_enum! {
         /// If no template fits; so it is if nothing is said.
         IfNeeded = "if_needed",
         /// Before templates are tried.
-        First = "first",
+        Prefer = "prefer",
     }
 }
 

@@ -26,6 +26,7 @@ from . import RENDERER_VERSION, collect, guard, linux, tex, walls
 from .protocol import send
 
 _CONTROL = 3
+_THREADS_GONE_S = 10.0
 
 
 def main(control_fd: int, job_filter_fd: int, tex_filter_fd: int, doors: list[int], level: str, *places: str) -> None:
@@ -43,7 +44,7 @@ def main(control_fd: int, job_filter_fd: int, tex_filter_fd: int, doors: list[in
         programs = tex.Programs.find()
         sample = _warm_up()
         zygote = guard.Zygote(filters, programs, _statm_bytes(0), sample)
-        threads = len(os.listdir("/proc/self/task"))
+        threads = _threads()
         if threads != 1:
             raise RuntimeError(f"the zygote has {threads} threads after warming up; it must have one")
         send(control, _ready(programs, threads, time.monotonic() - began))
@@ -166,6 +167,18 @@ def _ready(programs: tex.Programs, threads: int, seconds: float) -> dict[str, An
         "warm_up_s": seconds,
         "python_executable": sys.executable,
     }
+
+
+def _threads() -> int:
+    """How many there are when those that have just ended are gone.
+
+    Who waited for a thread's end may go on before the kernel has taken it away; on a busy
+    machine that is a while.
+    """
+    until = time.monotonic() + _THREADS_GONE_S
+    while (count := len(os.listdir("/proc/self/task"))) > 1 and time.monotonic() < until:
+        time.sleep(0.005)
+    return count
 
 
 def _statm_bytes(column: int) -> int:

@@ -124,11 +124,17 @@ impl BlaxelSandbox {
         self.renders
     }
 
-    /// Gives the session up, and what runs of it.
+    /// Gives the session up, and what runs and lies there of it, as far as the sandbox answers.
     async fn lose(&mut self) {
         if let Some(session) = self.session.take() {
             self.place.lost(&session.opened);
             session.keeper.end().await;
+            if let Some(Remains { folder, process }) = &session.remains {
+                let data = &session.opened.data;
+                let removing =
+                    async { tokio::join!(data.remove(folder), data.remove_logs(process)) };
+                let _ = tokio::time::timeout(TIDY_TIMEOUT / 6, removing).await;
+            }
         }
     }
 

@@ -113,7 +113,7 @@ async fn a_disk_that_fills_up_is_noticed_before_and_costs_no_scene_its_film() {
         std::fs::create_dir_all(folder).expect("a folder");
     }
     leave(170 * MIB, &inside, "jobs/job_of_a_dead_worker/result-0");
-    leave(30 * MIB, &inside, "tex/tenant/picture");
+    leave(30 * MIB + MIB / 2, &inside, "tex/tenant/picture");
     let hours = SystemTime::now() - Duration::from_secs(4 * 3600);
     let folder = std::fs::File::open(&old).expect("a folder");
     folder.set_modified(hours).expect("set");
@@ -128,7 +128,7 @@ async fn a_disk_that_fills_up_is_noticed_before_and_costs_no_scene_its_film() {
         .expect("a film");
 
     // What is somebody else's stays, and no job is begun until there is room.
-    leave(40 * MIB, &inside, "ballast");
+    leave(40 * MIB + MIB / 2, &inside, "ballast");
     lost(render(&mut sandbox, constructing(SHORT)).await.0);
     let said = sandbox
         .reset()

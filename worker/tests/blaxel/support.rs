@@ -74,6 +74,9 @@ impl Site {
     }
 
     pub async fn of(nature: Nature, change: impl FnOnce(&mut PlaceConfig)) -> Self {
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .try_init();
         let cloud = Cloud::start().await;
         let machine = cloud.deploy_with(NAME, nature);
         let mut config = config(&cloud, &machine);

@@ -51,19 +51,30 @@ fn positions(calls: Vec<String>) -> Vec<Position> {
         .collect()
 }
 
+/// Only those whose label has this in it (`start 1 Reset`): to see one again.
+fn only() -> Option<String> {
+    std::env::var("MANIMQ_TEST_FAULT").ok()
+}
+
 /// Each position with each fault; or each with one of them, and at most `sample` positions.
 fn plan(positions: &[Position], sample: usize) -> Vec<(Position, What)> {
     let step = positions.len().div_ceil(sample).max(1);
     let all = positions.iter().enumerate();
-    if is_whole() {
+    if is_whole() || only().is_some() {
+        let wanted = only().unwrap_or_default();
         return all
             .flat_map(|(_, at)| FAULTS.iter().map(|what| (at.clone(), what.clone())))
+            .filter(|(at, what)| label(at, what).contains(&wanted))
             .collect();
     }
     all.step_by(step)
         .enumerate()
         .map(|(n, (_, at))| (at.clone(), FAULTS[n % FAULTS.len()].clone()))
         .collect()
+}
+
+fn label((call, after): &Position, what: &What) -> String {
+    format!("{call} {after} {what:?}")
 }
 
 /// What is told in the end.
@@ -175,9 +186,9 @@ async fn close(site: Site, bench: Bench) {
 async fn one_by_one(send_from: SendFrom, plan: &[(Position, What)]) -> Figures {
     let (site, bench) = warm(send_from).await;
     let mut figures = Figures::default();
-    for ((call, after), fault) in plan.iter().cloned() {
-        let label = format!("{call} {after} {fault:?}");
-        site.cloud.fail(Fault::at(&call, after, fault));
+    for (at, fault) in plan {
+        let label = label(at, fault);
+        site.cloud.fail(Fault::at(&at.0, at.1, fault.clone()));
         let begun = Instant::now();
         let job = tokio::time::timeout(WITHIN, one_job(&bench)).await;
         let record = job.unwrap_or_else(|_| panic!("{label}: not within {WITHIN:?}"));
@@ -242,7 +253,7 @@ async fn a_connection_survives_any_fault_from_the_first_request_to_the_last() {
     // Those of the job have a test of their own.
     let all: Vec<Position> = [&all[..connecting.len()], &all[first..]].concat();
     let lives = plan(&all, 4).into_iter().map(async |(at, what)| {
-        let label = format!("{} {} {what:?}", at.0, at.1);
+        let label = label(&at, &what);
         let lived = tokio::time::timeout(2 * WITHIN, live(Some((at, what)))).await;
         let (_, took, reached) = lived.unwrap_or_else(|_| panic!("{label}: too long"));
         assert!(took < WITHIN, "{label}: {took:?}");

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from manim import FadeIn, FadeOut, RoundedRectangle, VGroup
 from pygments import lex
-from pygments.lexers import find_lexer_class_by_name
+from pygments.lexers import find_lexer_class_by_name, get_all_lexers
 from pygments.lexers.special import TextLexer
 from pygments.token import Comment, Keyword, Name, Number, Operator, String
-from pygments.util import ClassNotFound
 
 from .. import kit
 
+_LANGUAGES = frozenset(alias.lower() for _, aliases, _, _ in get_all_lexers(plugins=False) for alias in aliases)
+"""Asked for another, Pygments would look through all packages for plugins."""
 _LINES_MAX, _COLUMNS_MAX = 40, 110
 _SIZE_MAX = 30.0
 _UNIT_MIN = 0.105
@@ -143,10 +144,8 @@ class Template(kit.TemplateScene):
     def _colours(self, lines: list[str]) -> list[list[str]]:
         """A colour for each letter."""
         theme = self.theme
-        try:
-            lexer = find_lexer_class_by_name(str(self.p.get("language") or "python")[:30].lower())(stripnl=False)
-        except ClassNotFound:
-            lexer = TextLexer(stripnl=False)
+        language = str(self.p.get("language") or "python").lower()
+        lexer = (find_lexer_class_by_name(language) if language in _LANGUAGES else TextLexer)(stripnl=False)
         kinds = (
             (Comment, theme.muted), (String, theme.green), (Keyword, theme.violet), (Number, theme.amber), (Operator.Word, theme.violet),
             (Name.Function, theme.blue), (Name.Class, theme.blue), (Name.Builtin, theme.teal), (Name.Decorator, theme.amber), (Operator, theme.red),

@@ -158,9 +158,9 @@ class Template(kit.TemplateScene):
     def _derivative(self, slope_text: VGroup, smooth: bool) -> None:
         theme, f, plot = self.theme, self.f, self.plot
         tree = kit.derivative(f.ast)
-        graph = plot.curve(
-            kit.Formula.of_ast(tree) if tree is not None else np.vectorize(self._numeric_slope), theme.violet, width=3
-        )
+        slope = kit.Formula.of_ast(tree) if tree is not None else np.vectorize(self._numeric_slope)
+        # 1/x has values where ln x has none, and so no slope.
+        graph = plot.curve(lambda x: np.where(np.isfinite(f(x)), slope(x), np.nan), theme.violet, width=3)
         more = [Create(each) for each in graph]
         if tree is not None and smooth:
             formula = self.tex(rf"f'(x) = {kit.latex_of(tree)}", color=theme.violet)
@@ -171,7 +171,7 @@ class Template(kit.TemplateScene):
         self.wait(0.9)
 
     def _numeric_slope(self, x: float) -> float:
-        h = 1e-4 * max(1.0, abs(x))
+        h = 1e-6 * max(1.0, abs(x))
         left, right = (self.f(x) - self.f(x - h)) / h, (self.f(x + h) - self.f(x)) / h
         # At a corner there is no slope, not one in between.
-        return (left + right) / 2 if abs(right - left) < 0.05 * max(1.0, abs(left), abs(right)) else math.nan
+        return (left + right) / 2 if abs(right - left) < 1e-3 * max(1.0, abs(left), abs(right)) else math.nan

@@ -68,15 +68,20 @@ class Template(kit.TemplateScene):
     def _boxes(self, count: int) -> tuple[kit.Box, kit.Box]:
         """Where the formulas stand, and where the plot: beside it if there are many and room."""
         stage = self.stage
+        self.per_row = 1
         if count > 1 and not stage.tall and stage.width > 9:
             room, key = stage.columns(0.72, 0.28, gap=0.5)
             return key.inset(0, max(0.0, key.height / 2 - 0.75 * count)), room
-        row = 0.72 * count
-        key, room = stage.rows(row, stage.height - row, gap=0.1)
+        self.per_row = 2 if count > 2 and not stage.tall else 1
+        rows = -(-count // self.per_row)
+        # The graphs get most of the room.
+        tall = min(0.72 * rows, 0.36 * stage.height)
+        key, room = stage.rows(tall, stage.height - tall, gap=0.1)
         return key, room
 
     def _legend(self, functions: list[kit.Formula], box: kit.Box) -> list[VGroup]:
-        cells = box.rows(*[1] * len(functions), gap=0.12)
+        rows = box.rows(*[1] * -(-len(functions) // self.per_row), gap=0.12)
+        cells = [cell for row in rows for cell in (row.columns(1, 1) if self.per_row == 2 else [row])][: len(functions)]
         labels = [self.tex(f"{'fghk'[i]}(x) = {f.latex}", color=self.theme.colour(i)) for i, f in enumerate(functions)]
         least = min(
             min(1.0, cell.width / each.width, cell.height / each.height)

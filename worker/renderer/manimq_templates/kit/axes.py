@@ -240,12 +240,23 @@ class Plot(VGroup):
                 pieces.append([clipped[0]])
             pieces[-1].append(clipped[1])
         # (-1)^(-1) is a point of x^x, and a point is no line.
-        return [np.array(each) for each in pieces if each[0] != each[-1] or len(each) > 2]
+        return [np.array(each) for each in pieces if len(set(each)) > 1]
 
     def _samples(self, f: Callable[[np.ndarray], np.ndarray], low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
-        """Points of the graph, closer where it bends or ends."""
+        """Points of the graph, closer where it bends, and the points at which it begins and ends."""
         x = np.linspace(low, high, _SAMPLES)
-        y = np.asarray(f(x), dtype=float)
+        x, y = self._refined(f, x, np.asarray(f(x), dtype=float))
+        there = np.isfinite(y)
+        mixed = np.flatnonzero(there[:-1] != there[1:])
+        if len(mixed) and len(mixed) < _SAMPLES:
+            edges = np.array([_domain_edge(f, float(x[i]), float(x[i + 1]), starts=bool(there[i + 1])) for i in mixed])
+            x, y = np.insert(x, mixed + 1, edges[:, 0]), np.insert(y, mixed + 1, edges[:, 1])
+            # ln x falls without end on its last step.
+            x, y = self._refined(f, x, y)
+        return x, y
+
+    def _refined(self, f: Callable[[np.ndarray], np.ndarray], x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Steps are halved until each is as good as straight."""
         rough = np.arange(len(x) - 1)
         for _ in range(_HALVINGS):
             start, end = (x[rough], y[rough]), (x[rough + 1], y[rough + 1])

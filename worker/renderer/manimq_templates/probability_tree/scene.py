@@ -10,7 +10,6 @@ from typing import Any
 from manim import Dot, FadeIn, Line, VGroup
 
 from .. import kit
-from ..kit.short import short
 
 _LEAVES_MAX = 12
 
@@ -175,7 +174,10 @@ class Template(kit.TemplateScene):
         x0 = left + node.depth * step + (self.name_width + 0.2 if node.depth else 0.0)
         x1 = left + child.depth * step - 0.08
         # A name too long for its place is cut rather than too small to read.
-        name = short(self, kit.clean(child.outcome) or "–", "small", room - 0.12, color=colour, weight="MEDIUM", height=self.size, align="left")
+        name = self.text(
+            kit.clean(child.outcome) or "–", "small", color=colour, weight="MEDIUM", width=room - 0.12, height=self.size, align="left",
+            lines_max=1, least=0.52,
+        )  # fmt: skip
         name.move_to([x1 + 0.14 + name.width / 2, child.y, 0])
         dot = Dot([x1, child.y, 0], radius=min(0.07, self.size / 4), color=colour)
         line = Line([x0, node.y, 0], [x1, child.y, 0], color=theme.muted, stroke_width=2.5)
