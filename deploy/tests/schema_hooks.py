@@ -1,6 +1,7 @@
 """What test_api.py changes in the requests of schemathesis before they are sent."""
 
 import os
+import re
 
 import schemathesis
 
@@ -17,8 +18,18 @@ def whole(value):
     return value
 
 
+def shortened(wait) -> int | None:
+    """No worker is there, so nothing ends: a wait of a minute would only be a minute."""
+    return 0 if str(wait).isdigit() and 0 < int(wait) <= 60 else None
+
+
 @schemathesis.hook
 def before_call(context, case, kwargs):
+    if case.query and shortened(case.query.get("wait")) is not None:
+        case.query = {**case.query, "wait": shortened(case.query["wait"])}
+    prefer = re.fullmatch(r"wait=(\d+)", str((case.headers or {}).get("Prefer")))
+    if prefer and shortened(prefer[1]) is not None:
+        case.headers["Prefer"] = f"wait={shortened(prefer[1])}"
     body = case.body
     if isinstance(body, (dict, list)):
         body = whole(body)

@@ -576,7 +576,6 @@ struct KeyBody {
     #[serde(default)]
     name: String,
     /// What it may be used for: `render`, `code`, `admin`. Without it: `render` and `code`.
-    #[schema(value_type = Option<Vec<String>>)]
     scopes: Option<Vec<Scope>>,
     /// After how many seconds it stops working. Without it: never.
     #[schema(minimum = 1)]

@@ -36,6 +36,7 @@ const BATCH_FILES_MAX: usize = 1024;
     responses(
         (status = 200, description = "What became of each", body = BatchAnswer),
         (status = 403, description = "`all_or_nothing`: the tenant's quotas do not allow one of the jobs", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`all_or_nothing`: one asks for another version of a template (`template-version-gone`)", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
         (status = 412, description = "`all_or_nothing`: one asks for an earlier result that is not there", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
         (status = 413, description = "The body is too large", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
         (status = 415, description = "Not `application/json`", body = manimq_shared::api::Problem, content_type = "application/problem+json"),

@@ -64,6 +64,7 @@ const LOG_BYTES_MAX: usize = 8 * 1024 * 1024;
                     ("RateLimit" = String, description = "What is left of them"),
                     ("Idempotency-Replayed" = String, description = "`true` if this is an earlier submit's job"))),
         (status = 403, description = "The tenant's quotas do not allow such a job (`not-allowed`), or the key's scopes do not (`capability-missing`)", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Another version of the template is wanted than there is (`template-version-gone`)", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
         (status = 412, description = "`cache` is `only` and there is no earlier result (`not-cached`)", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
         (status = 413, description = "The source or the body is too large", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
         (status = 415, description = "Neither `application/json` nor `multipart/form-data`", body = manimq_shared::api::Problem, content_type = "application/problem+json"),

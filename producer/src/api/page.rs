@@ -10,8 +10,8 @@ const PAGE: &str = r#"<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>manimq</title>
 <style>body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:3rem auto;padding:0 1rem;color-scheme:light dark}
-pre{overflow-x:auto;padding:.8rem;border:1px solid #8886;border-radius:.4rem}td{padding:.1rem 1rem .1rem 0;vertical-align:top;overflow-wrap:anywhere}td:first-child{min-width:13rem}
-@media (max-width:40rem){body{margin:1rem auto}td,td:first-child{display:block;min-width:0;padding:0}td:first-child{padding-top:.6rem}}</style>
+pre{overflow-x:auto;padding:.8rem;border:1px solid #8886;border-radius:.4rem}td{padding:.1rem 1rem .1rem 0;vertical-align:top;overflow-wrap:anywhere}td:first-child{white-space:nowrap}
+@media (max-width:40rem){body{margin:1rem auto}td,td:first-child{display:block;white-space:normal;padding:0}td:first-child{padding-top:.6rem}}</style>
 <h1>manimq</h1>
 <p>This server renders <a href="https://www.manim.community">Manim</a> animations. From a shell:</p>
 <pre>manimq render -ql scene.py MyScene</pre>

@@ -37,6 +37,7 @@ const REPAIR_RETRY_S: u64 = 10;
             headers(("Location" = String, description = "The new job"), ("ETag" = String, description = "Its revision"))),
         (status = 403, description = "The tenant's quotas do not allow such a job (`not-allowed`), or the key's scopes do not (`capability-missing`)", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
         (status = 409, description = "`repair`: it is not to be mended, was mended three times, or the model found no repair", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Another version of the template is wanted than there is (`template-version-gone`)", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
         (status = 412, description = "`cache` is `only` and there is no earlier result (`not-cached`)", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
         (status = 413, description = "The body is too large", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
         (status = 415, description = "Not `application/json`", body = manimq_shared::api::Problem, content_type = "application/problem+json"),

@@ -243,7 +243,10 @@ mod tests {
         (args.llm_url, args.llm_key) = (Some("http://127.0.0.1:1/v1/".into()), None);
         args.llm_key_file = Some(path);
         let config = args.config(Duration::ZERO).unwrap().unwrap();
-        assert_eq!(config.key.as_ref().unwrap().expose_secret(), "word-from-file");
+        assert_eq!(
+            config.key.as_ref().unwrap().expose_secret(),
+            "word-from-file"
+        );
         assert!(!format!("{config:?}").contains("word-from-file"));
     }
 }
