@@ -314,24 +314,24 @@ impl Llm {
         counter.inc_by(tokens.min(most.saturating_mul(4)));
         match called {
             Ok((text, _)) => {
-                inner.breaker.works();
-                inner.slow.works(&asker.tenant);
+                inner.breaker.works(began);
+                inner.slow.works(&asker.tenant, began);
                 Ok(text)
             }
             Err(failed) => {
-                self.note(&failed, &asker.tenant);
+                self.note(&failed, &asker.tenant, began);
                 Err(failed.error)
             }
         }
     }
 
     /// Tells the breaker, and the log where the operator must do something.
-    fn note(&self, failed: &Failed, tenant: &TenantId) {
+    fn note(&self, failed: &Failed, tenant: &TenantId, began: Instant) {
         let error = &failed.error;
         if !failed.counts {
             // It answered, if not with what was wanted.
             if !matches!(error, LlmError::Late) {
-                self.0.breaker.works();
+                self.0.breaker.works(began);
             }
             tracing::debug!(%error, "the language model did not help");
             return;

@@ -27,12 +27,13 @@ use crate::api::{App, webhook_body};
 
 /// Pauses between the tries of a delivery (Standard Webhooks, "deliverability"); the first is made
 /// at once, the last fails for good.
-const PAUSES: [Duration; 6] = [
+const PAUSES: [Duration; 7] = [
     Duration::from_secs(5),
     Duration::from_mins(5),
     Duration::from_mins(30),
     Duration::from_hours(2),
     Duration::from_hours(5),
+    Duration::from_hours(10),
     Duration::from_hours(10),
 ];
 /// Each pause is longer or shorter by up to this share, so that what failed together does not come
@@ -377,9 +378,9 @@ mod tests {
     }
 
     #[test]
-    fn a_call_is_tried_seven_times_in_28_hours_and_then_given_up() {
+    fn a_call_that_fails_is_repeated_seven_times_in_28_hours_and_then_given_up() {
         let mut total = Duration::ZERO;
-        for attempts in 0..6 {
+        for attempts in 0..7 {
             let (Attempted::Retry(pause), None) = judge(&delivery(attempts), &answer(500), 0.0)
             else {
                 panic!("attempt {attempts}");
@@ -388,9 +389,9 @@ mod tests {
         }
         assert_eq!(
             total,
-            Duration::from_secs(5 + 60 * (5 + 30 + 120 + 300 + 600))
+            Duration::from_secs(5 + 60 * (5 + 30 + 120 + 300 + 600 + 600))
         );
-        assert_eq!(judge(&delivery(6), &answer(500), 0.0).0, Attempted::Failed);
+        assert_eq!(judge(&delivery(7), &answer(500), 0.0).0, Attempted::Failed);
     }
 
     #[test]

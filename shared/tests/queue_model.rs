@@ -2,7 +2,7 @@
 //! contradicts itself after any step.
 //!
 //! The model knows no streams, sets or batches: it picks one job at a time by the rules as written
-//! in DESIGN §5–§6. `MANIMQ_SOAK_STEPS` sets the number of steps (default 10,000).
+//! in ARCHITECTURE.md. `MANIMQ_SOAK_STEPS` sets the number of steps (default 10,000).
 
 use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;

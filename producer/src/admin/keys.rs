@@ -209,14 +209,7 @@ pub(crate) async fn rotate(
     overlap: Duration,
     expires: Option<Duration>,
 ) -> Result<MadeKeyView, Refusal> {
-    let life = match expires {
-        Some(life) => Some(life),
-        None => queue.key(id).await?.and_then(|old| {
-            let life = old.expires_at?.duration_since(old.created_at);
-            Duration::try_from(life).ok()
-        }),
-    };
-    match queue.rotate_key(id, overlap, life).await? {
+    match queue.rotate_key(id, overlap, expires).await? {
         KeyRotated::Made(key) => shown_once(queue, &key).await,
         KeyRotated::NoKey => Err(no_key(id)),
         KeyRotated::Dead => Err(Refusal::Conflict {

@@ -24,7 +24,7 @@ const REPAIR_RETRY_S: u64 = 10;
 /// result, unless `cache` is `refresh`. The new job counts against the quotas.
 ///
 /// With `repair`, of a job whose code a language model wrote and that failed by it, the model mends the code first; a
-/// job has one repair, which later calls get, too.
+/// job has one repair, which calls of the next day get, too.
 #[utoipa::path(
     post, path = "/v1/jobs/{id}/rerun", tag = "jobs", operation_id = "rerunJob",
     request_body(content = Option<RerunRequest>, content_type = "application/json"),
@@ -80,7 +80,7 @@ pub(super) async fn rerun(
             Some(check::planned(&template.id, params)?)
         }
         _ if change.repair => {
-            // A job has one repair, whoever asks for it and however often.
+            // A job has one repair a day, whoever asks for it and however often: the key is kept that long.
             idempotency = Some((format!("repair {id}"), String::new()));
             if let Some(before) = admit::earlier(&app, &tenant, idempotency.as_ref()).await? {
                 return jobs::answered(&app, &tenant, before, &headers).await;

@@ -23,6 +23,7 @@ pub(super) struct Breaker {
 #[derive(Default)]
 struct State {
     failures: u32,
+    failed_at: Option<Instant>,
     until: Option<Instant>,
 }
 
@@ -56,14 +57,19 @@ impl Breaker {
         None
     }
 
-    pub fn works(&self) {
-        *self.state() = State::default();
+    /// A call worked that began at `asked`. One from before the last failure says nothing about it.
+    pub fn works(&self, asked: Instant) {
+        let mut state = self.state();
+        if state.failed_at.is_none_or(|at| asked >= at) {
+            *state = State::default();
+        }
     }
 
     /// Notes a failure. The rest that follows from it, if one does.
     pub fn failed(&self, now: Instant, retry_after: Option<Duration>) -> Option<Duration> {
         let mut state = self.state();
         state.failures = state.failures.saturating_add(1);
+        state.failed_at = Some(now);
         let doublings = state.failures.checked_sub(FAILURES_MAX);
         let rest = match (retry_after, doublings) {
             (Some(told), _) => Some(told.min(REST_MAX)),
@@ -102,8 +108,11 @@ impl Breakers {
         self.of().get(tenant)?.rests(now)
     }
 
-    pub fn works(&self, tenant: &TenantId) {
-        self.of().remove(tenant);
+    /// As [`Breaker::works`].
+    pub fn works(&self, tenant: &TenantId, asked: Instant) {
+        if let Some(breaker) = self.of().get(tenant) {
+            breaker.works(asked);
+        }
     }
 
     /// As [`Breaker::failed`].
@@ -133,7 +142,7 @@ mod tests {
         }
         assert!(breakers.rests(&a, now).is_some());
         assert_eq!(breakers.rests(&b, now), None);
-        breakers.works(&a);
+        breakers.works(&a, now);
         assert_eq!(breakers.rests(&a, now), None);
         for n in 0..3 * TENANTS_MAX {
             breakers.failed(&format!("t{n}").parse().unwrap(), now);
@@ -157,11 +166,14 @@ mod tests {
             assert!(breaker.rests(now).is_some(), "the others wait for it");
             assert!(breaker.is_open());
         }
-        breaker.works();
+        breaker.works(now);
         assert!(!breaker.is_open());
         breaker.failed(now, None);
         assert_eq!(breaker.rests(now), None);
         breaker.failed(now, Some(Duration::from_secs(7)));
+        assert_eq!(breaker.rests(now), Some(Duration::from_secs(7)));
+        // An answer that was on its way by then ends no rest.
+        breaker.works(now - Duration::from_secs(1));
         assert_eq!(breaker.rests(now), Some(Duration::from_secs(7)));
         breaker.failed(now, Some(Duration::MAX));
         assert_eq!(breaker.rests(now), Some(REST_MAX));

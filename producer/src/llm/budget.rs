@@ -12,6 +12,8 @@ use manimq_shared::ids::TenantId;
 use tokio::time::Instant;
 
 const HOUR: Duration = Duration::from_secs(3600);
+/// What one film may take: each tenant's part is at least that, as long as the hour has some left.
+const FILM_TOKENS: u64 = 10_000;
 
 pub(super) struct Budget {
     tokens: u64,
@@ -59,7 +61,9 @@ impl Budget {
         let asked = hour.by.len() + usize::from(own.is_none());
         let part = match asked {
             1 => self.tokens / 5 * 4,
-            several => self.tokens / several as u64,
+            several => {
+                (self.tokens / several as u64).max(FILM_TOKENS.min(self.tokens / 5 * 4))
+            }
         };
         let own = own.unwrap_or(0).saturating_add(tokens);
         if own > part || hour.used.saturating_add(tokens) > self.tokens {
@@ -127,6 +131,13 @@ mod tests {
             reserved.expect("the last fifth is for others").used(10);
         }
         assert!(budget.reserve(&greedy, 1, now).is_none());
+        // However many they are, each has enough for a film while there is some.
+        let budget = Budget::new(500_000);
+        for n in 0..200 {
+            let reserved = budget.reserve(&tenant(&format!("t{n}")), 5000, now);
+            reserved.expect("most of the hour is left").used(2000);
+        }
+        let budget = Budget::new(100);
         // What is counted later of an hour that is over changes nothing.
         let late = now + HOUR;
         let old = budget.reserve(&greedy, 10, late).unwrap();

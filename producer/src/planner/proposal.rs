@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::text::Text;
 use super::{Ambiguous, Evidence, Plan, PlannedBy, Wishes, wish};
-use crate::templates::Template;
+use crate::templates::{self, Template};
 
 /// Most pieces of evidence.
 const EVIDENCE_MAX: usize = 50;
@@ -33,8 +33,16 @@ pub fn proposed(
     }
     evidence.sort_by_key(|evidence| (evidence.start, evidence.end));
     evidence.dedup();
+    // What the template does not take (a title that is too long for it) is left out, as the planner does.
     for (name, value) in common {
-        params.entry(name).or_insert(value);
+        if params.contains_key(&name) {
+            continue;
+        }
+        params.insert(name.clone(), value);
+        if templates::resolve(template, &params, "").is_err() {
+            params.remove(&name);
+            evidence.retain(|evidence| evidence.kind != name);
+        }
     }
     let others = refused.candidates.iter();
     let others = others.filter(|other| other.template != template.id && other.confidence > 0.0);

@@ -147,3 +147,68 @@ fn reason(error: &reqwest::Error) -> String {
         format!("no answer: {innermost}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use manimq_shared::ids::{TenantId, WebhookId};
+    use manimq_shared::webhook::{WebhookEvent, WebhookSettings};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A name may lead elsewhere a moment after it was judged: what was judged is what is called.
+    #[tokio::test]
+    async fn a_call_goes_to_the_addresses_that_were_judged_wherever_the_name_leads_by_then() {
+        let judged = TcpListener::bind("127.0.0.2:0").await.unwrap();
+        let address = judged.local_addr().unwrap();
+        // Where the names lead if somebody looks them up: the first to this machine, the second nowhere.
+        let elsewhere = TcpListener::bind(("127.0.0.1", address.port())).await;
+        for name in ["localhost", "never.invalid"] {
+            let url = format!("http://{name}:{}/hook", address.port());
+            let delivery = DueDelivery {
+                id: "1".into(),
+                tenant: TenantId::default(),
+                webhook: WebhookId::generate(),
+                settings: WebhookSettings {
+                    url: url.clone(),
+                    events: vec![WebhookEvent::Test],
+                    description: String::new(),
+                    created_at: Timestamp::now(),
+                    secrets: Vec::new(),
+                    revision: 0,
+                },
+                job: None,
+                event: WebhookEvent::Test,
+                at: Timestamp::now(),
+                attempts: 0,
+                log: Vec::new(),
+            };
+            let targets = Targets {
+                allowed: Vec::new(),
+                tls: manimq_shared::tls::client_config(None).unwrap(),
+            };
+            let target = Target {
+                url: url.parse().unwrap(),
+                name: Some(name.to_owned()),
+                addresses: vec![address],
+            };
+            let taken = async {
+                let (mut stream, _) = judged.accept().await.unwrap();
+                let mut request = [0; 1024];
+                let n = stream.read(&mut request).await.unwrap();
+                let answer = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
+                stream.write_all(answer).await.unwrap();
+                String::from_utf8_lossy(&request[..n]).into_owned()
+            };
+            let sent = send(&targets, target, &delivery, Timestamp::now(), Vec::new());
+            let both = async { tokio::join!(taken, sent) };
+            let (request, answer) = tokio::time::timeout(TIMEOUT * 2, both)
+                .await
+                .expect("somebody else was called");
+            assert_eq!(answer.unwrap().status, Some(204));
+            assert!(request.contains(&format!("host: {name}:")), "{request}");
+        }
+        drop(elsewhere);
+    }
+}

@@ -189,7 +189,7 @@ async fn a_slow_an_endless_and_a_redirecting_endpoint_are_as_if_there_were_none(
         ),
     ])
     .await;
-    let api = api(&endpoint, &["--llm-timeout-s=1"]).await;
+    let api = api(&endpoint, &["--llm-timeout-s=4"]).await;
     for words in ["in time", "larger than 1 MiB", "HTTP 307"] {
         let began = Instant::now();
         let refused = problem(plan(&api, UNCLEAR).await, 422, "prompt-ambiguous").await;
@@ -212,7 +212,10 @@ async fn an_endpoint_that_fails_is_left_alone_until_it_works_again() {
     }
     assert_eq!(api.gauge("manimq_llm_breaker_open").await, 1.0);
     let refused = problem(plan(&api, UNCLEAR).await, 422, "prompt-ambiguous").await;
-    if refused.detail.contains("left alone") {
+    // Unless this machine took longer than the rest for it.
+    if !refused.detail.contains("left alone") {
+        assert_eq!(endpoint.asked().len(), 4, "one question tried again");
+    } else {
         assert_eq!(endpoint.asked().len(), 3, "nothing was sent");
     }
     // After its rest one question tries again.
@@ -229,7 +232,7 @@ async fn an_endpoint_that_fails_is_left_alone_until_it_works_again() {
 async fn slow_answers_to_one_tenants_prompts_cost_the_others_nothing() {
     let answers = [chosen(&["title-card"]), filled(json!([{"title": "T"}]))];
     let endpoint = Endpoint::start((0..3).map(|_| Say::Nothing).chain(answers)).await;
-    let api = api(&endpoint, &["--llm-timeout-s=2"]).await;
+    let api = api(&endpoint, &["--llm-timeout-s=4"]).await;
     let slow = key(&api, "slow", Scopes::USUAL).await;
     let other = key(&api, "other", Scopes::USUAL).await;
     let body = json!({"prompt": UNCLEAR});

@@ -23,7 +23,7 @@ use tokio_rustls::TlsAcceptor;
 /// The name of the bucket.
 pub const BUCKET: &str = "films";
 /// Who may use it.
-pub const KEY_ID: &str = "AKIATESTTESTTEST";
+pub const KEY_ID: &str = "TESTTESTTESTTEST";
 /// The secret; it must never be seen anywhere.
 pub const SECRET: &str = "wJalrXUtnFEMI0K7MDENG0bPxRfiCYSECRETKEY";
 

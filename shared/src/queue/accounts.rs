@@ -546,7 +546,8 @@ impl Queue {
         }
     }
 
-    /// Makes a second key like one that lives; the old one works for `overlap` yet.
+    /// Makes a second key like one that lives; the old one works for `overlap` yet. Without `life` the new one
+    /// lives as long as the old one was made for.
     ///
     /// # Errors
     /// As [`Self::create_key`].

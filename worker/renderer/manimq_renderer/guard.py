@@ -276,7 +276,9 @@ class Guard:
             (self._desk.deadline(), self._progress_due, self._chase.due, self._watch_due, self._measure_due),
         )
         self._loop.turn(min(due) - now)
-        self._keep_time(clock.now())
+        woke = clock.now()
+        self._keep_time(woke)
+        clock.waited(woke, 0.0)
 
     def _keep_time(self, now: float) -> None:
         if self._job_dead:
@@ -312,6 +314,7 @@ class Guard:
         self._desk.check(lambda folder: watch.too_much(folder, walls.TEX_DISK_BYTES_MAX, walls.TEX_FILES_MAX))
         self._chase.watch(self._spec.limits.disk_files)
         # A folder of thousands takes a while: never more than a small part of the time.
+        clock.waited(began, 0.0)
         now = clock.now()
         self._watch_due = now + max(watch.EVERY_S, 10 * (now - began))
 

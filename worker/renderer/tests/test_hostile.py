@@ -21,6 +21,8 @@ class Hostile(unittest.TestCase):
         results = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         self.assertEqual(done.returncode, 0, done.stderr[-2000:])
         self.assertEqual(len(results), ROUNDS * len(catalogue.ids()))
+        drawn = sum(not each["error"] for each in results)
+        self.assertGreater(drawn, 0, "all were refused")
         for each in results:
             with self.subTest(template=each["template"], which=each["which"], turn=each["turn"]):
                 self.assertEqual(each["source"], f"{each['template'].replace('-', '_')}/scene.py")

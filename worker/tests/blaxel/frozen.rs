@@ -107,6 +107,7 @@ async fn a_sandbox_that_does_not_wake_up_is_lost_within_its_bound_and_connected_
 {
     // Over a minute of waiting.
     if std::env::var_os("MANIMQ_SOAK_BLAXEL").is_none() {
+        println!("only with MANIMQ_SOAK_BLAXEL=1: a sandbox that does not wake up");
         return;
     }
     let site = Site::new().await;

@@ -113,6 +113,8 @@ impl Figures {
             self.took[self.took.len() / 2].as_secs_f64(),
             self.took[self.took.len() - 1].as_secs_f64(),
         );
+        let missed = self.not_reached * 2;
+        assert!(missed <= self.runs, "{what}: most faults were not reached");
     }
 }
 

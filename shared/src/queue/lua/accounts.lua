@@ -45,7 +45,7 @@ end
 local function put_key(base, now, id, tenant_name, hash, name, scopes, expires)
   local key, forever = secret_key(base, id), expires == 0
   call('HSET', key, 'tenant', tenant_name, 'hash', hash, 'name', name, 'scopes', scopes, 'created', int(now),
-    'expires', forever and '' or int(expires), 'revoked', '', 'used', '')
+    'expires', forever and '' or int(expires), 'life', forever and '0' or int(expires - now), 'revoked', '', 'used', '')
   if not forever then call('PEXPIRE', key, int(expires - now + DEAD_KEY_KEEP_MS)) end
   call('SADD', ring_key(base, tenant_name), id)
   call('ZADD', base .. ':live', forever and '+inf' or int(expires), id)
@@ -164,7 +164,7 @@ end)
 -- key_rotate: a second key like the first, which ends after a while.
 -- KEYS  1 base of the accounts
 -- ARGV  1 id of the old key  2 id of the new one  3 its SHA-256, hex  4 for how long both live, ms
---       5 life of the new key, ms, 0 for ever
+--       5 life of the new key, ms, 0 for what the old one was made for
 -- Returns  'ok' | 'missing' (no such key) | 'dead' (the old key is) | 'full' | 'taken' (the new id)
 -- The old key never lives longer than it would have.
 
@@ -175,6 +175,11 @@ transition('key_rotate', {}, function(keys, args)
   if not is_live(v, now) then return 'dead' end
   if call('EXISTS', secret_key(base, args[2])) == 1 then return 'taken' end
   if not has_room(base, v[1], now) then return 'full' end
+  if life == 0 then
+    -- A record of an older version does not tell it; its end may have been moved by a rotation since.
+    local made_for = call('HGET', secret_key(base, args[1]), 'life')
+    life = tonumber(made_for) or (v[6] ~= '' and tonumber(v[6]) - tonumber(v[5])) or 0
+  end
   put_key(base, now, args[2], v[1], args[3], v[3], v[4], life == 0 and 0 or now + life)
   local ends = now + tonumber(args[4])
   if v[6] ~= '' then ends = min(ends, tonumber(v[6])) end

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use manimq_shared::job::FailureClass;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::OnceCell;
@@ -358,7 +359,7 @@ impl Job<'_> {
                 let artifacts = std::mem::take(&mut self.artifacts);
                 Ok(finished(done, artifacts, self.request))
             }
-            (None, Some(Err(_))) if self.disk_was_full => {
+            (None, Some(Err(failure))) if self.disk_was_full && fits_full_disk(&failure) => {
                 Err(lost("the sandbox's disk was full while it ran"))
             }
             (None, Some(Err(failure))) => Err(failure.into()),
@@ -391,4 +392,17 @@ fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
         *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16).ok()?;
     }
     Some(bytes)
+}
+
+/// Whether a full disk could be why a scene failed. It makes nothing slow, large or forbidden: who reaches one of
+/// its own limits beside it pays for that.
+fn fits_full_disk(failure: &RenderFailure) -> bool {
+    !matches!(
+        failure.class,
+        FailureClass::Timeout
+            | FailureClass::Stalled
+            | FailureClass::OutOfMemory
+            | FailureClass::SandboxDenied
+            | FailureClass::OutputLimit
+    )
 }
