@@ -244,7 +244,8 @@ async fn a_fault_on_the_way_to_the_bucket_costs_a_repetition_and_never_a_wrong_f
 async fn a_bucket_that_goes_away_in_mid_upload_costs_an_attempt_and_leaves_no_half_file() {
     let bucket = Bucket::start().await;
     let system = System::start_with(bucket.environment()).await;
-    bucket.spoil(&[Fault::Slow(2_000)]);
+    // Film and poster go side by side; neither has arrived when the bucket goes.
+    bucket.spoil(&[Fault::Slow(400), Fault::Slow(400)]);
     let job = system.submit(body()).await;
     wait_for("it is being stored", LIMIT, async || bucket.spoilt()).await;
     bucket.go_away(true);

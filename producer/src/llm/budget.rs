@@ -61,9 +61,7 @@ impl Budget {
         let asked = hour.by.len() + usize::from(own.is_none());
         let part = match asked {
             1 => self.tokens / 5 * 4,
-            several => {
-                (self.tokens / several as u64).max(FILM_TOKENS.min(self.tokens / 5 * 4))
-            }
+            several => (self.tokens / several as u64).max(FILM_TOKENS.min(self.tokens / 5 * 4)),
         };
         let own = own.unwrap_or(0).saturating_add(tokens);
         if own > part || hour.used.saturating_add(tokens) > self.tokens {

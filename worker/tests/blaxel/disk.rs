@@ -99,7 +99,8 @@ async fn a_disk_that_fills_up_is_noticed_before_and_costs_no_scene_its_film() {
         .0
         .expect("a film");
     // One that has a limit below what there is, is told of its limit.
-    let mut request = constructing(filling);
+    let beyond = "with open('big', 'wb') as file:\n    file.write(bytes(100 << 20))\nimport time\ntime.sleep(60)";
+    let mut request = constructing(beyond);
     request.limits.disk_bytes = 64 * MIB;
     let failed = render(&mut sandbox, request).await.0;
     assert!(matches!(failed, Err(RenderError::Failed(_))), "{failed:?}");

@@ -105,7 +105,7 @@ class Template(kit.TemplateScene):
                 width=room.width * share - 0.2,
                 height=tall,
                 align="left" if side_by_side else "center",
-                lines_max=5,
+                lines_max=5, least=0.5,
             )
             sentences.append(words)
             formula = self.tex(latex, color=theme.amber) if latex else VGroup()
