@@ -17,7 +17,7 @@ const WITHIN: Duration = Duration::from_secs(100);
 async fn drawing(site: &Site, bench: &Bench) -> JobId {
     let id = bench
         .submit_lines(
-            "self.play(Create(Square()), run_time=4)",
+            "import time\nfor n in range(20):\n    self.play(Create(Square()), run_time=0.2)\n    time.sleep(0.3)",
             serde_json::Value::Null,
         )
         .await;

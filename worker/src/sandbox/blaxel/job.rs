@@ -394,8 +394,8 @@ fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-/// Whether a full disk could be why a scene failed. It makes nothing slow, large or forbidden: who reaches one of
-/// its own limits beside it pays for that.
+/// Whether a full disk could be why a scene failed. It makes nothing slow, large or forbidden: a scene that ran into
+/// such a limit beside it pays for that. (A write that finds no room is told as `output_limit`.)
 fn fits_full_disk(failure: &RenderFailure) -> bool {
     !matches!(
         failure.class,
@@ -403,6 +403,5 @@ fn fits_full_disk(failure: &RenderFailure) -> bool {
             | FailureClass::Stalled
             | FailureClass::OutOfMemory
             | FailureClass::SandboxDenied
-            | FailureClass::OutputLimit
     )
 }
