@@ -11,7 +11,7 @@ use crate::bench::Bench;
 use crate::support::*;
 
 /// From a loss until the attempt has ended: no call is waited for longer than 45 s.
-const WITHIN: Duration = Duration::from_secs(100);
+const WITHIN: Duration = Duration::from_secs(300);
 
 /// Submits a job and waits until it is drawn.
 async fn drawing(site: &Site, bench: &Bench) -> JobId {

@@ -187,7 +187,7 @@ pub fn log_of(events: &[RenderEvent]) -> String {
 }
 
 pub async fn eventually(what: &str, mut is: impl FnMut() -> bool) {
-    let until = Instant::now() + Duration::from_secs(30);
+    let until = Instant::now() + Duration::from_secs(120);
     while !is() {
         assert!(Instant::now() < until, "never: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
