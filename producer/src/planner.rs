@@ -213,7 +213,11 @@ fn single(prompt: &str) -> Result<Plan, Ambiguous> {
         by: PlannedBy::Planner,
         template: first.template.id.clone(),
         version: first.template.version.clone(),
-        params: completed(first.template, first.filled),
+        params: fill::completed(
+            first.template,
+            entry(&first.template.id),
+            first.filled.params,
+        ),
         output,
         confidence,
         evidence,
@@ -272,25 +276,6 @@ fn judge(text: &Text, common: &Map<String, Value>) -> Vec<Judged> {
             .then_with(|| a.template.id.cmp(&b.template.id))
     });
     judged
-}
-
-/// Parameters with what is missing taken from the usual ones.
-fn completed(template: &Template, filled: fill::Filled) -> Map<String, Value> {
-    let mut params = filled.params;
-    let example = || {
-        template
-            .examples
-            .first()
-            .map(|example| example.params.clone())
-    };
-    if !filled.missing.is_empty()
-        && let Some(usual) = entry(&template.id).usual.clone().or_else(example)
-    {
-        for (name, value) in usual {
-            params.entry(name).or_insert(value);
-        }
-    }
-    params
 }
 
 fn confidence(score: f64, second: f64) -> f64 {

@@ -349,13 +349,14 @@ mod tests {
 
     use super::*;
 
-    fn delivery(attempts: u32) -> DueDelivery {
+    /// A test's delivery to `url`.
+    pub(super) fn delivery_to(url: &str, attempts: u32) -> DueDelivery {
         DueDelivery {
             id: "1_0_wh".into(),
             tenant: "acme".parse().unwrap(),
             webhook: WebhookId::generate(),
             settings: WebhookSettings {
-                url: "https://example.com".into(),
+                url: url.into(),
                 events: Vec::new(),
                 description: String::new(),
                 created_at: Timestamp::now(),
@@ -368,6 +369,10 @@ mod tests {
             attempts,
             log: Vec::new(),
         }
+    }
+
+    fn delivery(attempts: u32) -> DueDelivery {
+        delivery_to("https://example.com", attempts)
     }
 
     fn answer(status: u16) -> Answer {

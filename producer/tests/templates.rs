@@ -224,6 +224,17 @@ mod any_text {
     use super::*;
     use proptest::prelude::*;
 
+    /// How many texts each test tries: `MANIMQ_FUZZ_TEXTS`.
+    fn texts() -> ProptestConfig {
+        let cases = std::env::var("MANIMQ_FUZZ_TEXTS").ok();
+        let cases = cases.and_then(|cases| cases.parse().ok()).unwrap_or(6000);
+        ProptestConfig {
+            cases,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        }
+    }
+
     fn text() -> impl Strategy<Value = String> {
         let piece = prop_oneof![
             3 => proptest::sample::select(HOSTILE).prop_map(str::to_owned),
@@ -239,7 +250,7 @@ mod any_text {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 6000, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(texts())]
 
         /// Nothing is rendered here: what a scene would get is looked at.
         #[test]

@@ -343,6 +343,17 @@ pub enum RenderEvent {
     },
 }
 
+impl RenderEvent {
+    /// What the scene wrote, if it is that.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Log { text, .. } => Some(text),
+            Self::Started | Self::Progress(_) => None,
+        }
+    }
+}
+
 /// How far a render is. `*_total` is `None` while it cannot be known.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Progress {

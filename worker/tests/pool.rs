@@ -1,5 +1,7 @@
 //! The pool against a real Redis, with scripted sandboxes and a stand-in for the upload routes.
 
+mod common;
+
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
@@ -9,14 +11,12 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::{post, put};
-use clap::Parser;
 use manimq_shared::api::{UploadGrant, UploadGrants, UploadRequest};
 use manimq_shared::ids::{JobId, TenantId, WorkerId};
 use manimq_shared::job::{AttemptOutcome, FailureClass, JobPayload, JobRecord, JobRequest, Status};
 use manimq_shared::queue::{Enqueued, LEASE, NewJob, Queue};
 use manimq_shared::testing::Redis;
 use manimq_worker::board::{Board, SlotState};
-use manimq_worker::config::RunArgs;
 use manimq_worker::layout::{LayoutKind, LayoutWarning};
 use manimq_worker::leases::{Leases, keep};
 use manimq_worker::metrics::WorkerMetrics;
@@ -30,12 +30,6 @@ static REDIS: LazyLock<Redis> = LazyLock::new(Redis::start);
 
 /// What the stand-in for the API received, by object key.
 type Stored = Arc<Mutex<HashMap<String, Vec<u8>>>>;
-
-#[derive(Parser)]
-struct Cli {
-    #[command(flatten)]
-    args: RunArgs,
-}
 
 /// A queue of its own, the upload routes, and any number of workers.
 struct Bench {
@@ -124,22 +118,7 @@ impl Bench {
         C: Fn(usize) -> F + Clone + Send + 'static,
         F: Future<Output = Result<FakeSandbox, ConnectError>> + Send + 'static,
     {
-        let flags = [
-            "worker",
-            "--redis-url",
-            &REDIS.url(),
-            "--redis-prefix",
-            &self.prefix,
-            "--api-url",
-            &self.api,
-            "--slots",
-            "1",
-            "--metrics-listen",
-            "127.0.0.1:0",
-            "--drain-timeout",
-            "100ms",
-        ];
-        let args = Cli::parse_from(flags.iter().chain(more)).args;
+        let args = common::one_slot(&REDIS.url(), &self.prefix, &self.api, more);
         let stop = CancellationToken::new();
         let hurry = CancellationToken::new();
         let task = tokio::spawn(run_with(args, connect, stop.clone(), hurry));

@@ -58,26 +58,16 @@ pub(crate) async fn mend(
     error: &JobError,
     repairs: u32,
 ) -> Result<Written, NoUse> {
-    asker.counted(
-        "mend",
-        try_mend(asker, prompt, source, error, repairs).await,
-    )
-}
-
-async fn try_mend(
-    asker: &Asker,
-    prompt: &str,
-    source: &str,
-    error: &JobError,
-    repairs: u32,
-) -> Result<Written, NoUse> {
-    let left = REPAIRS_MAX.checked_sub(repairs).filter(|left| *left > 0);
-    let left = left.ok_or(NoUse::Unusable)?;
-    let text = format!("The sentence: {}", quoted(prompt));
-    let mut talk = Talk::new(asker, "mend", WRITE, text, SCENE_TOKENS_MAX).with_repairs(left);
-    let shown: String = source.chars().take(SHOWN_CHARS_MAX).collect();
-    talk.send_back(&format!("```python\n{shown}\n```"), &told(error))?;
-    until_accepted(talk, repairs).await
+    let mended = async {
+        let left = REPAIRS_MAX.checked_sub(repairs).filter(|left| *left > 0);
+        let left = left.ok_or(NoUse::Unusable)?;
+        let text = format!("The sentence: {}", quoted(prompt));
+        let mut talk = Talk::new(asker, "mend", WRITE, text, SCENE_TOKENS_MAX).with_repairs(left);
+        let shown: String = source.chars().take(SHOWN_CHARS_MAX).collect();
+        talk.send_back(&format!("```python\n{shown}\n```"), &told(error))?;
+        until_accepted(talk, repairs).await
+    };
+    asker.counted("mend", mended.await)
 }
 
 /// What the model is told of a render that failed.

@@ -75,22 +75,41 @@ pub(super) fn fill(
             filled.evidence.push(Evidence::new(name, at, text));
         }
     }
-    drop_refused(template, &mut filled);
-    filled.missing = template
-        .required()
-        .filter(|name| !filled.params.contains_key(*name))
-        .map(str::to_owned)
-        .collect();
+    drop_refused(template, entry, &mut filled);
+    filled.missing = missing(template, &filled.params);
     filled
 }
 
-/// Leaves out what the template would refuse.
-fn drop_refused(template: &Template, filled: &mut Filled) {
+fn missing(template: &Template, params: &Map<String, Value>) -> Vec<String> {
+    let required = template.required();
+    let open = required.filter(|name| !params.contains_key(*name));
+    open.map(str::to_owned).collect()
+}
+
+/// Parameters with what is missing taken from the usual ones.
+pub(super) fn completed(
+    template: &Template,
+    entry: &Entry,
+    mut params: Map<String, Value>,
+) -> Map<String, Value> {
+    if missing(template, &params).is_empty() {
+        return params;
+    }
+    let example = template.examples.first().map(|example| &example.params);
+    for (name, value) in entry.usual.as_ref().or(example).into_iter().flatten() {
+        params.entry(name).or_insert_with(|| value.clone());
+    }
+    params
+}
+
+/// Leaves out what the template would refuse once nothing is missing: before that it does not look at all.
+fn drop_refused(template: &Template, entry: &Entry, filled: &mut Filled) {
     // Each round takes at least one away.
-    for _ in 0..8 {
-        let Err(errors) = templates::resolve(template, &filled.params, "") else {
-            return;
-        };
+    while let Err(errors) = templates::resolve(
+        template,
+        &completed(template, entry, filled.params.clone()),
+        "",
+    ) {
         let wrong: HashSet<String> = errors
             .iter()
             .filter_map(|error| error.pointer.split('/').nth(1).map(str::to_owned))
@@ -98,6 +117,9 @@ fn drop_refused(template: &Template, filled: &mut Filled) {
         let before = filled.params.len();
         filled.params.retain(|name, _| !wrong.contains(name));
         if filled.params.len() == before {
+            // Not with what is usual, either: that alone is known to be taken.
+            filled.params.clear();
+            filled.evidence.clear();
             return;
         }
         filled

@@ -195,6 +195,8 @@ fn a_plan_can_always_be_rendered_and_is_found_quickly() {
             "1 2 3 4 5 6 7 8 9 ".repeat(120).as_str(),
             "İİİ x² 🎬 plot",
             "a:b:c;;;;",
+            // A range the wrong way round beside a function that is missing.
+            "plot 4,π(A",
             "```",
         ]
         .map(str::to_owned),

@@ -150,11 +150,10 @@ fn reason(error: &reqwest::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use manimq_shared::ids::{TenantId, WebhookId};
-    use manimq_shared::webhook::{WebhookEvent, WebhookSettings};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
+    use super::super::tests::delivery_to;
     use super::*;
 
     /// A name may lead elsewhere a moment after it was judged: what was judged is what is called.
@@ -166,24 +165,7 @@ mod tests {
         let elsewhere = TcpListener::bind(("127.0.0.1", address.port())).await;
         for name in ["localhost", "never.invalid"] {
             let url = format!("http://{name}:{}/hook", address.port());
-            let delivery = DueDelivery {
-                id: "1".into(),
-                tenant: TenantId::default(),
-                webhook: WebhookId::generate(),
-                settings: WebhookSettings {
-                    url: url.clone(),
-                    events: vec![WebhookEvent::Test],
-                    description: String::new(),
-                    created_at: Timestamp::now(),
-                    secrets: Vec::new(),
-                    revision: 0,
-                },
-                job: None,
-                event: WebhookEvent::Test,
-                at: Timestamp::now(),
-                attempts: 0,
-                log: Vec::new(),
-            };
+            let delivery = delivery_to(&url, 0);
             let targets = Targets {
                 allowed: Vec::new(),
                 tls: manimq_shared::tls::client_config(None).unwrap(),

@@ -1,7 +1,7 @@
 //! Starts the programs on free ports, and takes them down again.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use manimq_shared::api::JobView;
@@ -423,33 +423,32 @@ impl System {
     /// `manimq` at this server, in an empty folder: its status, and all that it printed.
     pub async fn manimq(&self, arguments: &[&str]) -> (Option<i32>, String) {
         let folder = tempfile::tempdir().unwrap();
-        let output = tokio::process::Command::new(program("manimq"))
-            .args(arguments)
-            .env("MANIMQ_SERVER", &self.url)
-            .env_remove("MANIMQ_API_KEY")
-            .current_dir(folder.path())
-            .stdin(Stdio::null())
-            .output()
-            .await
-            .unwrap();
-        let said = [output.stdout, output.stderr].concat();
-        let said = String::from_utf8_lossy(&said).into_owned();
-        (output.status.code(), said)
+        let mut command = Command::new(program("manimq"));
+        command.args(arguments).current_dir(folder.path());
+        let (status, said) = self.run(command).await;
+        (status.code(), said)
     }
 
     /// What `deploy/e2e` says of a prompt: its status, and all that it printed.
     pub async fn e2e(&self, prompt: &str) -> (bool, String) {
-        let output = tokio::process::Command::new(workspace().join("deploy/e2e"))
-            .arg(prompt)
+        let mut command = Command::new(workspace().join("deploy/e2e"));
+        command.arg(prompt);
+        let (status, said) = self.run(command).await;
+        (status.success(), said)
+    }
+
+    /// A client program at this server, and all that it printed.
+    async fn run(&self, mut command: Command) -> (ExitStatus, String) {
+        command
             .env("MANIMQ_SERVER", &self.url)
             .env_remove("MANIMQ_API_KEY")
-            .stdin(Stdio::null())
+            .stdin(Stdio::null());
+        let output = tokio::process::Command::from(command)
             .output()
             .await
             .unwrap();
         let said = [output.stdout, output.stderr].concat();
-        let said = String::from_utf8_lossy(&said).into_owned();
-        (output.status.success(), said)
+        (output.status, String::from_utf8_lossy(&said).into_owned())
     }
 
     /// The API's address.

@@ -11,7 +11,6 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post, put};
 use bytes::Bytes;
-use clap::Parser;
 use futures_util::StreamExt as _;
 use manimq_shared::api::{
     AssetGrant, AssetGrants, AssetRequest, UploadGrant, UploadGrants, UploadRequest,
@@ -20,7 +19,6 @@ use manimq_shared::ids::{JobId, TenantId, WorkerId};
 use manimq_shared::job::{FailureClass, JobPayload, JobRecord, JobRequest};
 use manimq_shared::queue::{NewJob, Queue};
 use manimq_shared::testing::Redis;
-use manimq_worker::config::RunArgs;
 use manimq_worker::run::run_with;
 use manimq_worker::sandbox::blaxel::BlaxelSandbox;
 use manimq_worker::sandbox::{
@@ -35,12 +33,6 @@ use crate::cloud::lock;
 use crate::support::*;
 
 static REDIS: LazyLock<Redis> = LazyLock::new(Redis::start);
-
-#[derive(Parser)]
-struct Cli {
-    #[command(flatten)]
-    args: RunArgs,
-}
 
 /// What the store has got under each key: how often, how long, and its hash.
 pub type Stored = Arc<Mutex<BTreeMap<String, Object>>>;
@@ -214,23 +206,7 @@ impl Bench {
     pub async fn start(site: &Site) -> Self {
         let prefix = prefix();
         let (queue, stored, api) = service(&prefix).await;
-        let redis = redis_url();
-        let flags = [
-            "worker",
-            "--redis-url",
-            &redis,
-            "--redis-prefix",
-            &prefix,
-            "--api-url",
-            &api,
-            "--slots",
-            "1",
-            "--metrics-listen",
-            "127.0.0.1:0",
-            "--drain-timeout",
-            "100ms",
-        ];
-        let args = Cli::parse_from(flags).args;
+        let args = crate::common::one_slot(&redis_url(), &prefix, &api, &[]);
         let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
         let place = site.place.clone();
         let ready = Arc::new(AtomicU32::new(0));

@@ -4,6 +4,8 @@
 mod bench;
 mod client;
 mod cloud;
+#[path = "../common/mod.rs"]
+mod common;
 mod control;
 mod disk;
 mod faults;

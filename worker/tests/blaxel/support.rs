@@ -177,13 +177,7 @@ pub async fn render(
 
 /// The text of a render's log.
 pub fn log_of(events: &[RenderEvent]) -> String {
-    events
-        .iter()
-        .filter_map(|event| match event {
-            RenderEvent::Log { text, .. } => Some(text.as_str()),
-            RenderEvent::Started | RenderEvent::Progress(_) => None,
-        })
-        .collect()
+    events.iter().filter_map(RenderEvent::text).collect()
 }
 
 pub async fn eventually(what: &str, mut is: impl FnMut() -> bool) {

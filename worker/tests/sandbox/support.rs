@@ -432,11 +432,5 @@ pub fn tell(what: &str) {
 
 /// The text of a render's log.
 pub fn log_of(events: &[RenderEvent]) -> String {
-    events
-        .iter()
-        .filter_map(|event| match event {
-            RenderEvent::Log { text, .. } => Some(text.as_str()),
-            RenderEvent::Started | RenderEvent::Progress(_) => None,
-        })
-        .collect()
+    events.iter().filter_map(RenderEvent::text).collect()
 }
