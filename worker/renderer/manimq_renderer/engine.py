@@ -1,6 +1,6 @@
 """How frames become a file: Manim's own writer, or one continuous stream.
 
-Both draw with Manim's renderer, untouched; they differ after a frame is drawn.
+Both draw with Manim's renderer, the same frames (``fast_paths.py``); they differ after a frame is drawn.
 
 * ``ManimWriter``: the command's own encoder settings, pieces and joining. The
   file decodes to the command's frames, bit for bit.

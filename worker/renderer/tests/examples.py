@@ -36,7 +36,7 @@ from manim import config  # noqa: E402
 from manim.manager import Manager  # noqa: E402
 from manim.scene.video_segment_encoder import VideoSegmentEncoder  # noqa: E402
 
-from manimq_renderer import engine, scene, stream  # noqa: E402
+from manimq_renderer import engine, fast_paths, scene, stream  # noqa: E402
 
 SECONDS_MAX = 240
 """Longest render of one example by one of the two."""
@@ -151,6 +151,7 @@ def _command(example: dict[str, Any], file: Path) -> None:
 def _stream(example: dict[str, Any], file: Path) -> None:
     if example["still"]:
         return  # nothing is encoded: the picture itself is compared
+    fast_paths.install()
     engine.install("fast", lambda event: None)
     config.notify_outdated_version = False
     config.progress_bar = "none"

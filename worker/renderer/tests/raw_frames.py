@@ -24,7 +24,7 @@ from manim import config  # noqa: E402
 from manim.manager import Manager  # noqa: E402
 from manim.scene.video_segment_encoder import VideoSegmentEncoder  # noqa: E402
 
-from manimq_renderer import engine, scene, split, stream  # noqa: E402
+from manimq_renderer import engine, fast_paths, scene, split, stream  # noqa: E402
 
 
 def main(path: str, which: str, fps: str, kind: str, name: str | None = None) -> None:
@@ -56,6 +56,7 @@ def main(path: str, which: str, fps: str, kind: str, name: str | None = None) ->
             split._LOOK_AFTER = (4, 0.0)
             splitter.read_source(Path(path).read_text(encoding="utf-8"))
             keep_sums_of_pieces(sums)
+        fast_paths.install()
         engine.install("fast", lambda event: None, splitter)
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
