@@ -231,6 +231,41 @@ async fn a_cancel_ends_a_running_render_within_moments() {
 }
 
 #[tokio::test]
+async fn a_film_that_takes_long_shows_a_still_while_it_is_drawn_and_a_better_one_after() {
+    let system = System::start().await;
+    let job = system
+        .submit(json!({"input": {"kind": "code", "source": LONG}, "output": {"quality": "medium"}}))
+        .await;
+    let mut shown = None;
+    wait_for("a still is shown", Duration::from_secs(60), async || {
+        let seen = system.read(job.id).await;
+        assert!(!seen.status.is_terminal(), "no still before the end");
+        shown = seen.progress.poster;
+        shown.is_some()
+    })
+    .await;
+    let url = shown.and_then(|poster| poster.url).expect("a URL");
+    let still = system.http().get(&url).send().await.unwrap();
+    assert_eq!(still.status(), 200);
+    let still = still.bytes().await.unwrap();
+    assert!(system.read(job.id).await.finished_at.is_none(), "it runs");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("still.jpg");
+    std::fs::write(&file, &still).unwrap();
+    let seen = probe(&file);
+    assert_eq!((seen.width, seen.height), (640, 360));
+
+    let done = system.ended(job.id).await;
+    assert_eq!(done.status, Status::Succeeded, "{:?}", done.error);
+    assert_eq!(done.progress.poster, None);
+    let names: Vec<&str> = done.artifacts.iter().map(|a| a.name.as_str()).collect();
+    assert_eq!(names, ["video.mp4", "poster.jpg"]);
+    assert_eq!(system.stored_files(), 2, "the early one is gone");
+    let told = system.events(job.id).await;
+    assert!(told.contains("preview.jpg?"), "its URL was an event");
+}
+
+#[tokio::test]
 async fn a_scene_that_fails_says_where_and_is_not_tried_again() {
     let system = System::start().await;
     let source = "from manim import *\n\nclass Bad(Scene):\n    def construct(self):\n        print('hello from the scene')\n        self.play(Create(Square().shift(1 / 0)))\n";

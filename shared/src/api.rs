@@ -424,8 +424,11 @@ pub struct UploadRequest {
     pub epoch: Epoch,
     /// The attempt's secret.
     pub lease_token: LeaseToken,
-    /// The files, at most 16.
+    /// The files, at most 16. None only if something is discarded.
     pub files: Vec<UploadFile>,
+    /// Names of files that this attempt has stored and no longer wants.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub discard: Vec<String>,
 }
 
 /// One file that a worker wants to store.

@@ -148,6 +148,28 @@ pub struct Progress {
     /// Expected seconds until the end of the render, once known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eta_s: Option<f64>,
+    /// A picture of the film, while it is still being drawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub poster: Option<EarlyPoster>,
+}
+
+/// Name of the file that an [`EarlyPoster`] tells of, of its attempt.
+pub const EARLY_POSTER: &str = "preview.jpg";
+
+/// A picture of a film that is still being drawn: one a second or more into drawing, small, and only until the job
+/// ends. The result has a better one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EarlyPoster {
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// The attempt that made it.
+    #[schema(value_type = u64)]
+    pub epoch: Epoch,
+    /// A signed URL of the JPEG, added by the API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
 }
 
 text_enum! {

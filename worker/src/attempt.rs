@@ -20,23 +20,18 @@ use crate::board::Board;
 use crate::ceilings::Ceilings;
 use crate::convert;
 use crate::cores::{Cores, Taken};
+use crate::forward::{Early, forward, send};
 use crate::layout;
 use crate::leases::{Held, Leases, Verdict};
 use crate::metrics::WorkerMetrics;
 use crate::sandbox::formulas::FormulaStore;
-use crate::sandbox::{
-    EventReceiver, EventSender, Files, Limits, RenderError, RenderEvent, RenderRequest, Rendered,
-    Sandbox,
-};
+use crate::sandbox::{EventSender, Files, Limits, RenderError, RenderRequest, Rendered, Sandbox};
 use crate::spans::{Spans, trace_of};
 use crate::upload::{Upload, UploadError, Uploader};
 
 /// How long an answer of Redis is waited for when a finished attempt is to be settled: a
 /// restarted Redis must not cost a finished render.
 const SETTLE_FOR: Duration = Duration::from_secs(120);
-/// Most of a job's output that goes into Redis, where it lives as long as the job's record: a
-/// tenant whose scenes print and fail must not fill it.
-const LOG_BYTES_MAX: usize = 64 * 1024;
 /// Events of a render that may wait to be read.
 const EVENTS: usize = 64;
 
@@ -83,14 +78,18 @@ pub async fn run<S: Sandbox>(context: &Context, sandbox: &mut S, claim: Claim) {
     let spans = Spans::begin(&context.traces, &claim);
     let held = context.leases.hold(claim.job, claim.epoch);
     let request = claim.payload.as_ref().ok().map(|payload| &payload.request);
+    let early = Early::default();
     let outcome = match &claim.payload {
-        Ok(payload) => render(context, sandbox, &claim, &held, &spans, payload).await,
+        Ok(payload) => render(context, sandbox, &claim, &held, &spans, payload, &early).await,
         Err(error) => {
             tracing::error!(error = %error, "cannot read the job");
             let text = "what Redis holds of this job cannot be read by this worker";
             Outcome::Failed(failed(JobError::new(FailureClass::Internal, text)))
         }
     };
+    if !matches!(outcome, Outcome::Lost) {
+        early.remove(context, &claim).await;
+    }
     let settling = SystemTime::now();
     let settled = settle(context, &claim, &held, &outcome).await;
     drop(held);
@@ -239,6 +238,7 @@ async fn render<S: Sandbox>(
     held: &Held,
     spans: &Spans,
     payload: &JobPayload,
+    early: &Early,
 ) -> Outcome {
     // Given back before the result is stored.
     let cores = context.cores.take();
@@ -265,7 +265,7 @@ async fn render<S: Sandbox>(
         };
         tokio::select! {
             biased;
-            (result, ()) = async { tokio::join!(sandbox.render(request, sender), forward(held, receiver)) } => result,
+            (result, ()) = async { tokio::join!(sandbox.render(request, sender), forward(context, claim, held, receiver, early)) } => result,
             () = killer => unreachable!("the killer never ends"),
         }
     };
@@ -291,7 +291,7 @@ async fn render<S: Sandbox>(
             if payload.request.strict && !rendered.layout.is_empty() {
                 return Outcome::Failed(refused(claim, rendered));
             }
-            publish(context, claim, held, spans, rendered).await
+            publish(context, claim, held, spans, rendered, early).await
         }
         Err(RenderError::Failed(failure)) => Outcome::Failed(convert::failure(&failure)),
         Err(RenderError::Interrupted) => match held.verdict() {
@@ -439,50 +439,13 @@ fn limits(timeout_s: u32, ceilings: &RenderLimits, cores: u32) -> Limits {
     }
 }
 
-/// Passes a render's events on to the job's stream until the render is over.
-async fn forward(held: &Held, mut events: EventReceiver) {
-    let mut kept = 0;
-    while let Some(event) = events.recv().await {
-        match event {
-            RenderEvent::Started => {
-                let progress = Progress {
-                    stage: Some(Stage::Preparing),
-                    ..Progress::default()
-                };
-                send(held, EventKind::Progress, &progress);
-            }
-            RenderEvent::Progress(progress) => {
-                send(held, EventKind::Progress, &convert::progress(&progress));
-            }
-            RenderEvent::Log { text, truncated } => {
-                if kept > LOG_BYTES_MAX {
-                    continue;
-                }
-                kept += text.len();
-                send(held, EventKind::Log, &serde_json::json!({ "text": text }));
-                if truncated || kept > LOG_BYTES_MAX {
-                    kept = usize::MAX;
-                    let text = "(the rest of the output is not kept)\n";
-                    send(held, EventKind::Log, &serde_json::json!({ "text": text }));
-                }
-            }
-        }
-    }
-}
-
-fn send(held: &Held, kind: EventKind, data: &impl serde::Serialize) {
-    match serde_json::to_string(data) {
-        Ok(text) => held.event(kind, text),
-        Err(error) => tracing::error!(error = %error, "an event cannot be written as JSON"),
-    }
-}
-
 async fn publish(
     context: &Context,
     claim: &Claim,
     held: &Held,
     spans: &Spans,
     rendered: Rendered,
+    early: &Early,
 ) -> Outcome {
     let progress = Progress {
         stage: Some(Stage::Uploading),
@@ -491,6 +454,7 @@ async fn publish(
         frames_total: Some(rendered.usage.frames),
         animation: rendered.usage.animations,
         animations_total: Some(rendered.usage.animations),
+        poster: early.poster(),
         ..Progress::default()
     };
     send(held, EventKind::Progress, &progress);

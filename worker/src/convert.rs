@@ -65,6 +65,7 @@ pub fn progress(progress: &Progress) -> job::Progress {
         animation_frames: progress.animation_frames,
         animation_frames_total: progress.animation_frames_total,
         eta_s: progress.eta_s,
+        poster: None,
     }
 }
 

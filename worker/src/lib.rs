@@ -9,6 +9,7 @@ pub mod ceilings;
 pub mod config;
 pub mod convert;
 pub mod cores;
+mod forward;
 pub mod layout;
 pub mod leases;
 pub mod metrics;

@@ -334,6 +334,8 @@ pub enum RenderEvent {
     Started,
     /// How far it is; at most about five a second, and always the last one.
     Progress(Progress),
+    /// A still, while the film is still being drawn; once at most.
+    Still(Still),
     /// Lines that the scene wrote, made harmless: control characters are escaped.
     Log {
         /// One or more whole lines, or a piece of a long one.
@@ -349,8 +351,42 @@ impl RenderEvent {
     pub fn text(&self) -> Option<&str> {
         match self {
             Self::Log { text, .. } => Some(text),
-            Self::Started | Self::Progress(_) => None,
+            Self::Started | Self::Progress(_) | Self::Still(_) => None,
         }
+    }
+}
+
+/// Largest JPEG of a [`Still`]. Mirrors `EARLY_BYTES_MAX` in `collect.py`.
+const STILL_BYTES_MAX: usize = 48 * 1024;
+/// Most pixels of its width and height.
+const STILL_SIDE_MAX: u32 = 4096;
+
+/// A small picture of a film that is still being drawn. A process behind walls has decoded it;
+/// nobody else should.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Still {
+    /// The file.
+    pub jpeg: Vec<u8>,
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+}
+
+impl Still {
+    /// What was told of one, in base64; `None` if it cannot be.
+    pub(crate) fn told(jpeg: &str, width: u32, height: u32) -> Option<Self> {
+        use base64::Engine as _;
+        let jpeg = base64::engine::general_purpose::STANDARD
+            .decode(jpeg)
+            .ok()?;
+        let sides = 1..=STILL_SIDE_MAX;
+        (jpeg.len() <= STILL_BYTES_MAX && sides.contains(&width) && sides.contains(&height))
+            .then_some(Self {
+                jpeg,
+                width,
+                height,
+            })
     }
 }
 

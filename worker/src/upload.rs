@@ -25,6 +25,8 @@ use crate::sandbox::blaxel::output::{Pushed, RemoteFile};
 
 /// Longest wait for the answer to a request without a body.
 const GRANT_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest wait for files to be removed: the end of a job waits with it.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 /// Slowest upload that is waited for, bytes a second.
 const RATE_MIN: u64 = 1_000_000;
 /// Longest wait for a bucket's word on what it has.
@@ -151,6 +153,25 @@ impl Uploader {
             })
     }
 
+    /// Has files removed that this attempt has stored and no longer wants. They belong to no result, so should it not
+    /// work, the sweep of files without a job takes them.
+    pub async fn discard(&self, job: JobId, epoch: Epoch, lease_token: &LeaseToken, name: &str) {
+        let request = UploadRequest {
+            job,
+            epoch,
+            lease_token: lease_token.clone(),
+            files: Vec::new(),
+            discard: vec![name.to_owned()],
+        };
+        let asked = tokio::time::timeout(DISCARD_TIMEOUT, self.grants(&request)).await;
+        if let Ok(Err(error)) = asked {
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "{name} of {job} is left to the sweep"
+            );
+        }
+    }
+
     async fn store_all(
         &self,
         job: JobId,
@@ -184,6 +205,7 @@ impl Uploader {
             epoch,
             lease_token: lease_token.clone(),
             files,
+            discard: Vec::new(),
         };
         let grants = (|| self.grants(&request))
             .retry(backoff())

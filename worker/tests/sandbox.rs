@@ -28,6 +28,8 @@ mod progress;
 mod renderer;
 #[path = "sandbox/soak.rs"]
 mod soak;
+#[path = "sandbox/stills.rs"]
+mod stills;
 #[path = "sandbox/support.rs"]
 mod support;
 #[path = "sandbox/tex.rs"]

@@ -16,6 +16,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::{Stream, stream};
 use manimq_shared::ids::{JobId, TenantId};
+use manimq_shared::job::Progress;
 use manimq_shared::queue::{EventKind, JobEvent, Watch};
 use serde::Deserialize;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -250,14 +251,32 @@ impl Follower {
                 }
             };
             if last_of_its_kind {
+                let data = if event.kind == EventKind::Progress {
+                    self.with_poster(event.data)
+                } else {
+                    event.data
+                };
                 self.pending.push_back(
                     Event::default()
                         .id(&event.id)
                         .event(event.kind.as_str())
-                        .data(event.data),
+                        .data(data),
                 );
             }
         }
+    }
+
+    /// Progress as the worker told it, with the URL of an early still.
+    fn with_poster(&self, data: String) -> String {
+        if !data.contains("\"poster\"") {
+            return data;
+        }
+        let Ok(mut progress) = serde_json::from_str::<Progress>(&data) else {
+            return data;
+        };
+        let poster = progress.poster.take();
+        progress.poster = poster.and_then(|told| view::early_poster(&self.app, self.id, told));
+        serde_json::to_string(&progress).unwrap_or(data)
     }
 
     /// At the end of what there is: the past is over, and a job that is gone has no future.

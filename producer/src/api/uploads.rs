@@ -27,8 +27,12 @@ pub(super) async fn grant(
 }
 
 async fn grants(app: &App, request: &UploadRequest) -> Result<UploadGrants, ApiError> {
-    let names = check(app, request)?;
+    let (names, discarded) = check(app, request)?;
     require_lease(app, request.job, request.epoch, &request.lease_token).await?;
+    for name in discarded {
+        let key = ArtifactKey::new(request.job, request.epoch, name);
+        app.store().remove(&key).await?;
+    }
     let mut grants = Vec::with_capacity(names.len());
     for (file, name) in request.files.iter().zip(names) {
         let key = ArtifactKey::new(request.job, request.epoch, name);
@@ -78,12 +82,16 @@ pub(super) async fn require_lease(
     ))
 }
 
-/// The files' names, if everything about the request is right.
-fn check(app: &App, request: &UploadRequest) -> Result<Vec<ArtifactName>, ApiError> {
+/// The names of the files to store and of those to remove, if everything about the request is right.
+fn check(
+    app: &App,
+    request: &UploadRequest,
+) -> Result<(Vec<ArtifactName>, Vec<ArtifactName>), ApiError> {
     let limits = app.limits();
     let mut errors = Vec::new();
     let mut wrong = |pointer: String, detail: String| errors.push(FieldError { pointer, detail });
-    if request.files.is_empty() || request.files.len() > FILES_MAX {
+    let nothing = request.files.is_empty() && request.discard.is_empty();
+    if nothing || request.files.len() > FILES_MAX {
         wrong(
             "/files".into(),
             format!(
@@ -139,6 +147,22 @@ fn check(app: &App, request: &UploadRequest) -> Result<Vec<ArtifactName>, ApiErr
             ),
         );
     }
+    let mut discarded = Vec::new();
+    if request.discard.len() > FILES_MAX {
+        wrong(
+            "/discard".into(),
+            format!(
+                "{} names, at most {FILES_MAX} may be discarded",
+                request.discard.len()
+            ),
+        );
+    }
+    for (i, name) in request.discard.iter().enumerate().take(FILES_MAX) {
+        match name.parse::<ArtifactName>() {
+            Ok(name) => discarded.push(name),
+            Err(error) => wrong(format!("/discard/{i}"), format!("{error}")),
+        }
+    }
     if mains > 1 {
         wrong(
             "/files".into(),
@@ -146,7 +170,7 @@ fn check(app: &App, request: &UploadRequest) -> Result<Vec<ArtifactName>, ApiErr
         );
     }
     if errors.is_empty() {
-        Ok(names)
+        Ok((names, discarded))
     } else {
         Err(ApiError::invalid(errors))
     }

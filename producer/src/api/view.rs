@@ -2,7 +2,10 @@
 
 use jiff::Timestamp;
 use manimq_shared::api::{ArtifactView, InputView, JobView, Links, QueueView, ResolvedView};
-use manimq_shared::job::{JobInput, JobRecord, Progress, Stage, Status, StoredArtifact};
+use manimq_shared::ids::JobId;
+use manimq_shared::job::{
+    EARLY_POSTER, EarlyPoster, JobInput, JobRecord, Progress, Stage, Status, StoredArtifact,
+};
 use manimq_shared::queue::ListedJob;
 use manimq_shared::storage::ArtifactKey;
 
@@ -59,7 +62,7 @@ pub(super) fn job(app: &App, record: &JobRecord) -> JobView {
             not_before: record.not_before,
             expected_wait_s: record.expected_wait.map(|wait| wait.as_secs()),
         }),
-        progress: progress(record),
+        progress: progress(app, record),
         attempts: record.attempts.clone(),
         artifacts,
         warnings: result.map(|r| r.warnings.clone()).unwrap_or_default(),
@@ -111,7 +114,7 @@ pub(super) fn listed(app: &App, listed: &ListedJob) -> JobView {
 }
 
 /// How far it is; of a job that succeeded, all of it.
-fn progress(record: &JobRecord) -> Progress {
+fn progress(app: &App, record: &JobRecord) -> Progress {
     match &record.result {
         Some(result) if record.status == Status::Succeeded => Progress {
             stage: Some(Stage::Uploading),
@@ -122,8 +125,35 @@ fn progress(record: &JobRecord) -> Progress {
             animations_total: Some(result.usage.animations),
             ..Progress::default()
         },
-        _ => record.progress.clone(),
+        _ => {
+            let mut progress = record.progress.clone();
+            let drawn = record.status == Status::Running && record.cancel_requested_at.is_none();
+            let attempt = record.attempts.last().map(|attempt| attempt.epoch);
+            let poster = progress.poster.take();
+            let poster = poster.filter(|told| drawn && Some(told.epoch) == attempt);
+            let renders = record.rendered_by.unwrap_or(record.id);
+            progress.poster = poster.and_then(|poster| early_poster(app, renders, poster));
+            progress
+        }
     }
+}
+
+/// What a worker told of the still of a film that it draws, with the URL. Its key is of our making: a worker can
+/// make nobody read another job's files.
+pub(super) fn early_poster(app: &App, job: JobId, poster: EarlyPoster) -> Option<EarlyPoster> {
+    let key = ArtifactKey::new(job, poster.epoch, EARLY_POSTER.parse().ok()?);
+    let store = app.store();
+    let file_name = format!("{job}-{EARLY_POSTER}");
+    let url = store.get_url(
+        &app.parts().public_url,
+        key,
+        file_name,
+        store.get_expiry_s(),
+    );
+    Some(EarlyPoster {
+        url: Some(url),
+        ..poster
+    })
 }
 
 /// What is being done, or what was done last.

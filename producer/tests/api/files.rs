@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use manimq_shared::job::JobResult;
+use manimq_shared::job::{EARLY_POSTER, JobResult};
+use manimq_shared::queue::EventKind;
 use manimq_shared::storage::{ArtifactKey, GetTerms, PutTerms, Signer, StorageSecret};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
@@ -163,6 +164,79 @@ async fn the_first_attempt_has_the_plain_key_and_a_later_one_its_number() {
         .ask_leave(&Worker::upload_request(&second, files))
         .await;
     problem(ended, 409, "lease-lost").await;
+}
+
+#[tokio::test]
+async fn a_still_is_shown_while_its_job_runs_and_is_gone_when_the_worker_drops_it() {
+    let api = Api::start().await;
+    let job = api.submit().await;
+    let worker = api.worker();
+    let claim = worker.claim().await;
+    worker.store(&claim, &[(EARLY_POSTER, b"still")]).await;
+    // Whatever else a worker says of it, its URL is of the API's making.
+    let poster = json!({"width": 427, "height": 240, "epoch": 1, "url": "https://example.com/x"});
+    let told = json!({"stage": "rendering", "frames_done": 9, "poster": poster});
+    worker.tell(&claim, &[(EventKind::Progress, told)]).await;
+    let shown = api.job(job.id).await.progress.poster.expect("a still");
+    assert_eq!((shown.width, shown.height), (427, 240));
+    let url = shown.url.expect("a URL");
+    let still = api.get(&url).await;
+    assert_eq!(still.status(), StatusCode::OK);
+    assert_eq!(still.headers()["content-type"], "image/jpeg");
+    assert_eq!(still.bytes().await.unwrap().as_ref(), b"still");
+
+    // Nobody else drops it, and nothing else is dropped with it.
+    let mut request = Worker::upload_request(&claim, &[]);
+    let nothing = worker.ask_leave(&request).await;
+    problem(nothing, 422, "invalid-params").await;
+    request.discard = vec!["../x".into()];
+    problem(worker.ask_leave(&request).await, 422, "invalid-params").await;
+    request.discard = vec![EARLY_POSTER.into()];
+    request.lease_token = manimq_shared::ids::LeaseToken::generate();
+    problem(worker.ask_leave(&request).await, 409, "lease-lost").await;
+    assert_eq!(api.get(&url).await.status(), StatusCode::OK);
+    request.lease_token = claim.token.clone();
+    worker.store(&claim, &[("poster.jpg", b"better")]).await;
+    assert_eq!(worker.ask_leave(&request).await.status(), StatusCode::OK);
+    assert_eq!(api.get(&url).await.status(), StatusCode::NOT_FOUND);
+    assert_eq!(api.stored_files(), [format!("{}.poster.jpg", job.id)]);
+    // Twice is no error: the answer to the first may have been lost.
+    assert_eq!(worker.ask_leave(&request).await.status(), StatusCode::OK);
+
+    worker.succeed(&claim, &[("video.mp4", b"film")]).await;
+    let ended = api.job(job.id).await;
+    assert_eq!((ended.progress.poster, ended.artifacts.len()), (None, 1));
+}
+
+#[tokio::test]
+async fn a_still_is_not_shown_of_a_job_that_is_canceled_or_runs_again() {
+    let api = Api::start().await;
+    let told = json!({"stage": "rendering", "poster": {"width": 4, "height": 2, "epoch": 1}});
+    let events = [(EventKind::Progress, told)];
+    let job = api.submit().await;
+    let worker = api.worker();
+    let claim = worker.claim().await;
+    worker.tell(&claim, &events).await;
+    assert!(api.job(job.id).await.progress.poster.is_some());
+    let path = format!("/v1/jobs/{}/cancel", job.id);
+    assert_eq!(api.post(&path, &json!({})).await.status(), 202);
+    assert_eq!(api.job(job.id).await.progress.poster, None);
+    worker.finish_canceled(&claim).await;
+    assert_eq!(api.job(job.id).await.progress.poster, None);
+
+    let job = api.submit().await;
+    let claim = worker.claim().await;
+    worker.tell(&claim, &events).await;
+    let released = api.queue.release(claim.job, claim.epoch, "a test").await;
+    released.unwrap();
+    assert_eq!(api.job(job.id).await.progress.poster, None);
+    let second = worker.claim().await;
+    assert_eq!((second.job, second.epoch.0), (job.id, 2));
+    assert_eq!(
+        api.job(job.id).await.progress.poster,
+        None,
+        "of another attempt"
+    );
 }
 
 #[tokio::test]

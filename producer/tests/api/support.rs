@@ -380,6 +380,7 @@ impl Worker {
         let mime = |name: &str| match name.rsplit('.').next().unwrap() {
             "mp4" => "video/mp4",
             "png" => "image/png",
+            "jpg" => "image/jpeg",
             "txt" => "text/plain",
             other => panic!("no type for {other}"),
         };
@@ -396,6 +397,7 @@ impl Worker {
                     sha256: sha256(content),
                 })
                 .collect(),
+            discard: Vec::new(),
         }
     }
 

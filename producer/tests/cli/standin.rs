@@ -182,6 +182,7 @@ async fn upload(api: &str, claim: &Claim) -> Option<String> {
             bytes: FILM.len() as u64,
             sha256: hex::encode(Sha256::digest(FILM)),
         }],
+        discard: Vec::new(),
     };
     let answer = http
         .post(format!("{api}/internal/v1/uploads"))

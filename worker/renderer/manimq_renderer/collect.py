@@ -63,6 +63,10 @@ def section_path(number: int, kind: str) -> str:
 POSTER = "out/poster.jpg"
 SUBTITLES = "out/subtitles.srt"
 EXTRA_BYTES_MAX = 1024 * 1024
+EARLY = ".manimq-still.jpg"
+"""Where a job that still draws leaves its early still: not among its results."""
+EARLY_BYTES_MAX = 48 * 1024
+"""In base64 it fits into a message to the worker."""
 _POSTER_SIDE_MAX = 2048
 _NOT_IN_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
@@ -159,17 +163,56 @@ def _read_video(file: BinaryIO, kind: str) -> Media:
         return Media(frames, stream.codec_context.width, stream.codec_context.height, fps, frames / fps)
 
 
-def _probe_poster(directory: int) -> dict[str, int] | None:
-    """Decode the still, if there is one; a broken one is none."""
+def read_early(directory: int) -> bytes | None:
+    """Copy the early still of a job that lives: what it writes there later is of no consequence."""
+    try:
+        fd = open_output(directory, EARLY, EARLY_BYTES_MAX)
+    except Refused:
+        return None
+    try:
+        jpeg = os.pread(fd, EARLY_BYTES_MAX + 1, 0)
+    finally:
+        os.close(fd)
+    return jpeg if jpeg.startswith(b"\xff\xd8") and len(jpeg) <= EARLY_BYTES_MAX else None
+
+
+def run_still(jpeg: bytes, reply: int, sample: Sample, filters: walls.Filters, address_space_bytes: int) -> None:
+    """Body of the forked reader of an early still: says its size if it can be decoded. Never returns."""
+    status = 1
+    try:
+        null = os.open("/dev/null", os.O_RDWR)
+        reply = os.dup2(reply, 100)
+        for target in (0, 1, 2):
+            os.dup2(null, target)
+        os.dup2(reply, 3)
+        linux.close_all_from(4)
+        sample.look_at_still()
+        walls.confine_probe(filters, address_space_bytes)
+        width, height = _size_of_still(io.BytesIO(jpeg))
+        os.write(3, json.dumps([width, height]).encode())
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _size_of_still(file: BinaryIO) -> tuple[int, int]:
+    """Decode a JPEG, whole."""
     from PIL import Image
 
+    with Image.open(file, formats=["JPEG"]) as image:
+        if max(image.size) > _POSTER_SIDE_MAX:
+            raise ValueError(f"{image.width}×{image.height} pixels")
+        image.load()
+        return image.width, image.height
+
+
+def _probe_poster(directory: int) -> dict[str, int] | None:
+    """Decode the still, if there is one; a broken one is none."""
     try:
         fd = os.open(POSTER, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, dir_fd=directory)
-        with os.fdopen(fd, "rb") as file, Image.open(file, formats=["JPEG"]) as image:
-            if max(image.size) > _POSTER_SIDE_MAX:
-                return None
-            image.load()
-            return {"inode": os.fstat(fd).st_ino, "width": image.width, "height": image.height}
+        with os.fdopen(fd, "rb") as file:
+            width, height = _size_of_still(file)
+            return {"inode": os.fstat(fd).st_ino, "width": width, "height": height}
     except Exception:  # noqa: BLE001 - whatever a hostile file provokes
         return None
 
@@ -221,11 +264,12 @@ class Sample:
 
     def look(self) -> None:
         """Read both as a job's are read."""
-        from PIL import Image
-
         _read_video(io.BytesIO(self.film), "mp4")
-        with Image.open(io.BytesIO(self.still), formats=["JPEG"]) as image:
-            image.load()
+        self.look_at_still()
+
+    def look_at_still(self) -> None:
+        """Read the still alone."""
+        _size_of_still(io.BytesIO(self.still))
 
 
 _LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY

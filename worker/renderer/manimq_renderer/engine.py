@@ -28,7 +28,7 @@ from manim.renderer.cairo_renderer import CairoRenderer
 from manim.scene.scene_file_writer import SceneFileWriter
 from manim.utils.color import color_to_int_rgba
 
-from .poster import Poster
+from .poster import Early, Poster
 from .split import Splitter, join
 from .stream import Stream
 
@@ -173,6 +173,7 @@ class ManimWriter(SceneFileWriter):
 
     meter: Meter
     scene: Scene
+    early: Early
 
     def __init__(self, settings: Any) -> None:
         super().__init__(settings)
@@ -184,6 +185,7 @@ class ManimWriter(SceneFileWriter):
         super().begin_animation(allow_write, **kwargs)
 
     def write_frame(self, pixels: Any, *, repeat: int = 1) -> None:
+        self.early.look(self.poster, pixels)
         super().write_frame(pixels, repeat=repeat)
         self.meter.add(repeat)
 
@@ -241,6 +243,7 @@ class StreamWriter(ManimWriter):
 
     def write_frame(self, pixels: Any, *, repeat: int = 1) -> None:
         if self._open and self._encoder is not None:
+            self.early.look(self.poster, pixels)  # the stream may change it from here on
             self._encoder.put(pixels, repeat)
             self.meter.add(repeat)
 
@@ -361,6 +364,7 @@ class SplitWriter(StreamWriter):
     def encode(self, pixels: Any, repeat: int) -> None:
         """A picture of the piece."""
         assert self._encoder is not None
+        self.early.look(self.poster, pixels)
         self._encoder.put(pixels, repeat)
         self.meter.drew(repeat)
 
@@ -445,6 +449,7 @@ def install(encoder: str, report: Report, splitter: Splitter | None = None, sect
         self.file_writer = writer_class(settings)
         self.file_writer.meter = meter
         self.file_writer.scene = scene
+        self.file_writer.early = Early(report)
         if writer_class is SplitWriter:
             self.file_writer.splitter = splitter
 

@@ -44,6 +44,7 @@ from .protocol import (
     try_send,
 )
 from .result import Message, Result, film_path, too_many_frames
+from .still import EarlyStill
 from .tex_desk import RUNS_MAX, Client, Desk, Shelf
 
 GRACE_S = 2.0
@@ -72,6 +73,7 @@ class Guard:
     _desk: Desk
     _probe: Probe
     _chase: Chase
+    _still: EarlyStill
 
     def __init__(self, zygote: Zygote, source: int, log: int, channel: socket.socket) -> None:
         self._zygote = zygote
@@ -139,6 +141,15 @@ class Guard:
         self._desk = Desk(self._loop, self._zygote.programs, self._start_tex, shelf)
         self._chase = Chase(
             self._loop, self._desk, self._progress, self._fork_scout, self._source, self._progress_changed
+        )
+        zygote = self._zygote
+        self._still = EarlyStill(
+            self._loop,
+            self._fork_apart,
+            lambda jpeg, answer: collect.run_still(
+                jpeg, answer, zygote.sample, zygote.filters, zygote.address_space_bytes
+            ),
+            lambda message: try_send(channel, message),
         )
         return True
 
@@ -273,7 +284,10 @@ class Guard:
             due = [self._kill_at if self._asked_for_stack else self._kill_at - GRACE_S / 4]
         due += filter(
             None,
-            (self._desk.deadline(), self._progress_due, self._chase.due, self._watch_due, self._measure_due),
+            (
+                self._desk.deadline(), self._progress_due, self._chase.due, self._still.due,
+                self._watch_due, self._measure_due,
+            ),
         )
         self._loop.turn(min(due) - now)
         woke = clock.now()
@@ -288,6 +302,8 @@ class Guard:
             self._send_progress()
         if self._chase.due is not None and now >= self._chase.due:
             self._chase.start()
+        if self._still.due is not None and now >= self._still.due:
+            self._still.end()
         if self._watch_due is not None and now >= self._watch_due:
             self._watch()
         if self._measure_due is not None and now >= self._measure_due:
@@ -385,6 +401,7 @@ class Guard:
         _, status, usage = os.wait4(self._job_pid, 0)
         self._spent_s += usage.ru_utime + usage.ru_stime
         self._memory_seen = max(self._memory_seen, usage.ru_maxrss * 1024)
+        self._still.end()
         if self._ending.stop is None and self._may_try_again(status):
             self._start_again()
             return
@@ -479,6 +496,9 @@ class Guard:
             return self._desk.ask(self._client, event)
         elif kind == "tex_soon":
             return self._desk.foresee(event)
+        elif kind == "still":
+            if self._spec.format != "png" and self._kill_at is None:
+                self._still.take(self._job_dir)
         elif kind == "stopped_at":
             self._take_place(event)
         elif kind == "failed":

@@ -44,7 +44,7 @@ use super::formulas::FormulaKey;
 use super::{
     ConnectError, Content, Encoder, EventSender, FailureClass, Limits, OutputFormat, OutputSpec,
     RecycleCause, Recycled, RenderError, RenderEvent, RenderFailure, RenderRequest, Rendered,
-    RenderedFile, Sandbox, Usage, Versions,
+    RenderedFile, Sandbox, Still, Usage, Versions,
 };
 
 /// From starting bubblewrap to a warm zygote. 1 to 2 s on a quiet machine.
@@ -1005,6 +1005,15 @@ impl Job {
             GuardMessage::Progress(progress) => {
                 self.progress = Some(RenderEvent::Progress(progress));
                 self.text.offer(&mut self.progress, events);
+            }
+            GuardMessage::Still {
+                jpeg,
+                width,
+                height,
+            } => {
+                if let Some(still) = Still::told(&jpeg, width, height) {
+                    let _ = events.offer(RenderEvent::Still(still));
+                }
             }
             GuardMessage::Artifact(artifact) => {
                 let fd = fds

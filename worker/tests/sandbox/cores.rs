@@ -22,7 +22,7 @@ def drawing(): pass
 ";
 
 /// A scene that is slow to draw, with `top` at the top of its file.
-fn slow_to_draw(top: &str, lines: &str) -> RenderRequest {
+pub fn slow_to_draw(top: &str, lines: &str) -> RenderRequest {
     let mut request = constructing(lines);
     let (import, scene) = request.source.split_once('\n').expect("two lines");
     request.source = format!("{import}\n{}\n{top}\n{scene}", SLOW.trim()).into();

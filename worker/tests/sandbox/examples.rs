@@ -2,14 +2,15 @@
 //! installed package, come out as from the `manim` command.
 //!
 //! Stills and films of `encoder: manim` decode to equal frames; films of
-//! `encoder: fast` are equal before they are encoded (`tests/examples.py`), and look alike after.
+//! `encoder: fast` are equal before they are encoded (`tests/examples.py`, outside of the
+//! sandbox), look alike after, and come out of the sandbox as they were made outside.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use manimq_worker::sandbox::{OutputFormat, RenderError};
+use manimq_worker::sandbox::{Encoder, OutputFormat, RenderError, RenderRequest};
 
 use crate::support::*;
 
@@ -76,18 +77,39 @@ fn examples() -> Vec<Example> {
         .collect()
 }
 
-/// Why an example's result is not that of the command.
-fn difference(example: &Example, made: &Made, folder: &Path) -> Option<String> {
+/// What is looked at besides equality.
+#[derive(Default)]
+struct Counts {
+    films: usize,
+    stills: usize,
+    both_fail: usize,
+    /// How alike the fast films look.
+    alike: Vec<f64>,
+}
+
+fn request(example: &Example, encoder: Encoder) -> RenderRequest {
     let mut request = request_for(&example.source);
     request.scene = Some(example.name.clone());
     request.output.seed = Some(0);
+    request.output.encoder = encoder;
     request.limits.wall = Duration::from_secs(240);
     if example.still {
         request.output.format = OutputFormat::Png;
     }
-    let result = render(request);
+    request
+}
+
+/// Why an example's result is not that of the command.
+fn difference(
+    example: &Example,
+    made: &Made,
+    folder: &Path,
+    counts: &mut Counts,
+) -> Option<String> {
+    let result = render(request(example, Encoder::Manim));
     if !made.bare.is_empty() {
         // What the command cannot render either, we must not pretend to.
+        counts.both_fail += 1;
         return match result {
             Err(RenderError::Failed(_)) => None,
             other => Some(format!("the command fails, and we give {other:?}")),
@@ -117,14 +139,41 @@ fn difference(example: &Example, made: &Made, folder: &Path) -> Option<String> {
             theirs.len()
         ));
     }
-    if !example.still {
-        let fast = find_film(&folder.join(format!("{}/fast", made.number))).expect("a film");
-        let likeness = ssim(&fast, &bare);
-        if likeness < SSIM_MIN && !LESS_ALIKE.iter().any(|(name, _)| *name == example.name) {
-            return Some(format!("the fast film's SSIM is {likeness}"));
-        }
+    if example.still {
+        counts.stills += 1;
+        return None;
     }
-    None
+    counts.films += 1;
+    fast_difference(example, made, folder, &bare, counts)
+}
+
+/// The same for the film of `encoder: fast`, whose frames before encoding were found equal.
+fn fast_difference(
+    example: &Example,
+    made: &Made,
+    folder: &Path,
+    bare: &Path,
+    counts: &mut Counts,
+) -> Option<String> {
+    let rendered = match render(request(example, Encoder::Fast)) {
+        Ok(rendered) => rendered,
+        Err(error) => return Some(format!("the fast render fails: {error}")),
+    };
+    let place = tempfile::tempdir().expect("a folder");
+    let fast = save(&rendered, place.path());
+    let outside = find_film(&folder.join(format!("{}/fast", made.number))).expect("a film");
+    let (ours, theirs) = (frame_sums(&fast), frame_sums(&outside));
+    if ours.len() != made.frames || ours != theirs {
+        return Some(format!(
+            "the fast film has {} decoded frames, outside of the sandbox {}, and they differ",
+            ours.len(),
+            theirs.len()
+        ));
+    }
+    let likeness = ssim(&fast, bare);
+    counts.alike.push(likeness);
+    let alike = likeness >= SSIM_MIN || LESS_ALIKE.iter().any(|(name, _)| *name == example.name);
+    (!alike).then(|| format!("the fast film's SSIM is {likeness}"))
 }
 
 fn are_as_from_the_command(wanted: impl Fn(usize) -> bool) {
@@ -140,17 +189,17 @@ fn are_as_from_the_command(wanted: impl Fn(usize) -> bool) {
         .spawn()
         .expect("python starts");
     let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-    let (mut count, mut both_fail) = (0, 0);
+    let (mut count, mut excepted, mut counts) = (0, 0, Counts::default());
     let mut wrong = Vec::new();
     for line in lines {
         let made: Made = serde_json::from_str(&line.expect("a line")).expect("a result");
         let example = &all[made.number];
         count += 1;
-        both_fail += usize::from(!made.bare.is_empty());
         if EXCEPTIONS.iter().any(|(name, _)| *name == example.name) {
+            excepted += 1;
             continue;
         }
-        if let Some(what) = difference(example, &made, folder.path()) {
+        if let Some(what) = difference(example, &made, folder.path(), &mut counts) {
             let what = format!("{} ({}): {what}", example.name, example.file);
             // At once: all of them take most of an hour.
             tell(&what);
@@ -161,9 +210,18 @@ fn are_as_from_the_command(wanted: impl Fn(usize) -> bool) {
     }
     assert!(child.wait().expect("ended").success());
     assert_eq!(count, chosen.len());
+    let mut alike = counts.alike;
+    alike.sort_by(f64::total_cmp);
     tell(&format!(
-        "{count} examples, {both_fail} that the command cannot render here either, {} wrong",
-        wrong.len()
+        "{count} examples: {} films and {} stills equal, {} that the command cannot render here \
+         either, {excepted} excepted, {} wrong; SSIM of {} fast films: least {:?}, median {:?}",
+        counts.films,
+        counts.stills,
+        counts.both_fail,
+        wrong.len(),
+        alike.len(),
+        alike.first(),
+        alike.get(alike.len() / 2),
     ));
     assert!(wrong.is_empty(), "{wrong:#?}");
 }

@@ -394,7 +394,7 @@ fn progress_comes_while_it_renders_and_ends_with_all_frames() {
         .iter()
         .filter_map(|event| match event {
             RenderEvent::Progress(progress) => Some(progress),
-            RenderEvent::Started | RenderEvent::Log { .. } => None,
+            RenderEvent::Started | RenderEvent::Still(_) | RenderEvent::Log { .. } => None,
         })
         .collect();
     assert!(progress.len() >= 3, "{progress:#?}");

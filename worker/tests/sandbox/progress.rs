@@ -37,7 +37,7 @@ fn progress_of(events: &[RenderEvent]) -> Vec<Progress> {
         .iter()
         .filter_map(|event| match event {
             RenderEvent::Progress(progress) => Some(progress.clone()),
-            RenderEvent::Started | RenderEvent::Log { .. } => None,
+            RenderEvent::Started | RenderEvent::Still(_) | RenderEvent::Log { .. } => None,
         })
         .collect()
 }

@@ -24,7 +24,7 @@ use crate::sandbox::local::wire::{ArtifactMessage, DoneMessage};
 use crate::sandbox::local::{self, finished, job_message, wrote_too_much};
 use crate::sandbox::{
     Content, EventSender, Progress, RenderError, RenderEvent, RenderFailure, RenderRequest,
-    Rendered, RenderedFile,
+    Rendered, RenderedFile, Still,
 };
 
 /// How much longer than the guard's own timers a job is waited for: its end, the copy of its
@@ -57,6 +57,11 @@ enum Said {
     Started,
     Again,
     Progress(Progress),
+    Still {
+        jpeg: String,
+        width: u32,
+        height: u32,
+    },
     Text {
         bytes: String,
     },
@@ -283,6 +288,15 @@ impl Job<'_> {
             Said::Progress(progress) => {
                 self.progress = Some(RenderEvent::Progress(progress));
                 self.text.offer(&mut self.progress, events);
+            }
+            Said::Still {
+                jpeg,
+                width,
+                height,
+            } => {
+                if let Some(still) = Still::told(&jpeg, width, height) {
+                    let _ = events.offer(RenderEvent::Still(still));
+                }
             }
             Said::Text { bytes } => self.text.push(&STANDARD.decode(bytes).unwrap_or_default()),
             Said::Artifact(artifact) => {

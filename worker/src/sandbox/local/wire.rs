@@ -84,6 +84,12 @@ pub(super) enum GuardMessage {
     /// The job runs again from its start; the message's descriptor is the pipe of what it writes now.
     Again,
     Progress(Progress),
+    /// A still of the film that is being drawn: a JPEG in base64.
+    Still {
+        jpeg: String,
+        width: u32,
+        height: u32,
+    },
     /// With the open file as the message's one descriptor.
     Artifact(ArtifactMessage),
     Failed(RenderFailure),
