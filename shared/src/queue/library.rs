@@ -136,20 +136,17 @@ pub static NEXT_LIBRARY: LazyLock<Library> = LazyLock::new(|| {
     for (now, then) in [
         ("I4BI4I4BI4BBB'", "I4BI4I4BI4BBBI4'"),
         (
-            "29, 30, 31, 32, 33, 34, 35, 35",
-            "29, 30, 31, 32, 33, 34, 35, 36",
-        ),
-        (
-            "local TN, IK, RK = 37, 38, 39",
-            "local TN, IK, RK = 38, 39, 40",
+            "TN, IK, RK, KEY = 33, 34, 35, 36",
+            "TN, IK, RK, KEY, NEW = 33, 34, 35, 37, 36",
         ),
         (
             "local job = { struct_unpack(HEAD, v) }\n",
-            "local job = { struct_unpack(HEAD, v) }\n  if job[1] < 140 then job[36] = 0 end\n",
+            "local job = { struct_unpack(HEAD, v) }\n  if job[1] < 140 then job[NEW] = 0 end\n",
         ),
         (
-            "return struct_pack(HEAD, spread(job, 1, HEAD_FIELDS)) end",
-            "return sub(struct_pack(HEAD, spread(job, 1, HEAD_FIELDS)), 1, job[1]) end",
+            "local function put_job(job) ",
+            "local function put_job(job) \
+             if job[1] >= 140 then call('SETRANGE', job[KEY], '136', struct_pack('<I4', job[NEW])) end ",
         ),
     ] {
         assert!(body.contains(now), "{now}");

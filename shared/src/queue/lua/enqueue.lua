@@ -68,7 +68,7 @@ local function refusal(S, t, key, free)
   end
   if not free and a[RENDER_S] >= 0 and metered(S, t) >= a[RENDER_S] * 1000 then
     local used = floor(metered(S, t) / 1000)
-    return { 'limited', 'render_seconds_per_day', a[RENDER_S], used, (floor(now / DAY_MS) + 1) * DAY_MS - now }
+    return { 'limited', 'render_seconds_per_day', a[RENDER_S], used, (S.day + 1) * DAY_MS - now }
   end
   return nil, tats
 end
@@ -114,7 +114,7 @@ local function answer(S, t, id, other_id, other, left_ms)
   local rendered_by = has(other, FOLLOWS) and short_id(other[WK]) or other_id
   job[WK] = raw_id(rendered_by)
   job[ST], job[SA], job[FI], job[RD] = SUCCEEDED, S.now, S.now, other[RD]
-  keep(S, id, job, SUCCEEDED, floor(left_ms / 1000))
+  keep(S, id, job, floor(left_ms / 1000))
   save_job(job)
   local result = call('GET', result_key(base, other_id))
   if result then call('SET', result_key(base, id), result, 'PX', int(left_ms)) end
@@ -141,9 +141,9 @@ end
 -- sent ahead.
 local function judge(S, t, key, id, lane, delay, deadline, mode, render, idem, fingerprint)
   local base = S.base
-  local status = call('GETRANGE', key, '1', '1')
+  local status = string.byte(call('GETRANGE', key, '1', '1'))
   local reply, uq, as, tats
-  if status == '' then
+  if not status then
     reply = { 'no_payload' }
   elseif status ~= SENT_AHEAD then
     reply = { 'exists', id }
