@@ -18,11 +18,11 @@
 
 -- Redis offers these to functions that run, not to the text that is loaded. A local name is found in a
 -- fraction of the time that a field of a global takes, and each is used many times a call.
-local call, try_call, struct_pack, struct_unpack, spread, band, floor, ceil, max, min, match, sub, format
+local call, try_call, struct_pack, struct_unpack, spread, band, floor, ceil, max, min, match, sub, byte, format
 local function bind()
   call, try_call, struct_pack, struct_unpack = redis.call, redis.pcall, struct.pack, struct.unpack
   band, floor, ceil, max, min = bit.band, math.floor, math.ceil, math.max, math.min
-  match, sub, format, spread = string.match, string.sub, string.format, unpack
+  match, sub, byte, format, spread = string.match, string.sub, string.byte, string.format, unpack
 end
 
 local GROUP, CONSUMER = 'g', 'c'
@@ -99,18 +99,19 @@ local PLACES = { ':vt', ':over', ':held', ':gate' }
 -- idempotency key, the render key and the payload, written once by the producer. The first byte is the
 -- length of the head: a newer version may append fields to it, and an older one leaves those as they are.
 -- `record.rs` has the same list with what each field means. What an enqueue writes comes first, then what
--- a claim writes, then what other transitions write, so that none of them packs the rest.
+-- a claim writes, then what other transitions write, so that none of them packs the rest; last what never changes:
+-- what quotas may forbid (DEMANDS_AT is where, from 1), the payload's length, and those of the three strings.
 local HEAD_ENQUEUE = '<BBBI2I6I6I6I6'
 local HEAD_CLAIM = '<BBBBI2I6I6I6I6I4I2I4I6I4BBc16c16c8'
-local HEAD_WRITTEN = '<BBBBI2I6I6I6I6I4I2I4I6I4BBc16c16c8BBI6I6I4BI4I4'
-local HEAD = '<BBBBI2I6I6I6I6I4I2I4I6I4BBc16c16c8BBI6I6I4BI4I4BI4I4BI4BBB'
-local ST, LN, SL, FL, SQ, CA, NB, DL = 2, 3, 4, 5, 6, 7, 8, 9
-local EP, AT, RV, SA, CH, AO, AC, WK, LT, RD, CLAIM_FIELDS = 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 19
-local FA, CR, FI, CX, FO, FR, ED, GH, WRITTEN_FIELDS = 20, 21, 22, 23, 24, 25, 26, 27, 27
-local QU, TO, SO, KI, PL, TL, IL, KL, HEAD_FIELDS = 28, 29, 30, 31, 32, 33, 34, 35, 35
--- In a job that was loaded the strings behind the head are where their lengths were, and behind all fields is its
--- key: a table that grows is built anew.
-local TN, IK, RK, KEY = 33, 34, 35, 36
+local HEAD = '<BBBBI2I6I6I6I6I4I2I4I6I4BBc16c16c8BBI6I6I4BI4I4'
+local DEMANDS = '<BI4I4B'
+local DEMANDS_AT, LENGTHS_AT, LENGTHS_LAST = 120, 134, 136
+-- A job in Lua: its record's key, the three strings (false: none), then the fields from the head's length on. In this
+-- order, because a table that is made at once need not grow.
+local KEY, TN, IK, RK, HEAD_FROM = 1, 2, 3, 4, 5
+local ST, LN, SL, FL, SQ, CA, NB, DL = 6, 7, 8, 9, 10, 11, 12, 13
+local EP, AT, RV, SA, CH, AO, AC, WK, LT, RD, CLAIM_TO = 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 23
+local FA, CR, FI, CX, FO, FR, ED, GH, HEAD_TO = 24, 25, 26, 27, 28, 29, 30, 31, 31
 -- Last bytes of what a claim needs, of what mostly holds the head with its strings, and of what always does.
 local CLAIM_LAST, HEAD_LAST, STRINGS_LAST = '91', '219', '295'
 local NO_ID, NO_RENDERER = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0', '\0\0\0\0\0\0\0\0'
@@ -159,7 +160,7 @@ end
 -- Numbers as text: many times cheaper than what redis.call makes of a number.
 local function int(n) return format('%d', n) end
 
-local function hex(raw) return (string.gsub(raw, '.', function(c) return format('%02x', string.byte(c)) end)) end
+local function hex(raw) return (string.gsub(raw, '.', function(c) return format('%02x', byte(c)) end)) end
 local function worker_name(raw) return 'wk_' .. hex(raw) end
 
 -- Ids have two forms here: 22 characters in keys (see `JobId::short`), and 16 raw bytes in
@@ -171,9 +172,9 @@ local function raw_id(short)
     held, bits = held * 64 + string.find(ALPHABET, sub(short, i, i), 1, true) - 1, bits + 6
     if bits >= 8 then
       bits = bits - 8
-      local byte = floor(held / 2 ^ bits)
-      held = held - byte * 2 ^ bits
-      bytes[#bytes + 1] = string.char(byte)
+      local first = floor(held / 2 ^ bits)
+      held = held - first * 2 ^ bits
+      bytes[#bytes + 1] = string.char(first)
     end
   end
   return table.concat(bytes)
@@ -182,7 +183,7 @@ end
 local function short_id(raw)
   local digits, held, bits = {}, 0, 0
   for i = 1, #raw do
-    held, bits = held * 256 + string.byte(raw, i), bits + 8
+    held, bits = held * 256 + byte(raw, i), bits + 8
     while bits >= 6 do
       bits = bits - 6
       local digit = floor(held / 2 ^ bits)
@@ -344,11 +345,12 @@ local function belongs(S, t)
   local a = t.a
   if a[PAUSED] == 1 then return NOWHERE, 0 end
   local all = a[ENTERED + 1] + a[ENTERED + 2] + a[ENTERED + 3] + a[ENTERED + 4] - a[LEFT + 1] - a[LEFT + 2] - a[LEFT + 3] - a[LEFT + 4]
-  if all <= 0 or a[RUNNING] >= limit(t, RUNNING_MAX, DEFAULT_RUNNING_MAX) then return NOWHERE, 0 end
+  local most = a[RUNNING_MAX]
+  if all <= 0 or a[RUNNING] >= (most >= 0 and most or DEFAULT_RUNNING_MAX) then return NOWHERE, 0 end
   if a[RENDER_S] >= 0 and metered(S, t) >= a[RENDER_S] * 1000 then
     return GATE, (S.day + 1) * DAY_MS
   end
-  local s = shard(S)
+  local s = S.shard or shard(S)
   if s[STOPPED] > 0 then
     for lane = 2, 4 do
       if lane_paused(S, lane) then all = all - waiting(t, lane) end
@@ -356,8 +358,11 @@ local function belongs(S, t)
     if all <= 0 then return HELD, s[GENERATION] end
   end
   if elastic_room(S, t) <= 0 then return OVER, S.now end
+  local tag = a[TAG]
+  -- A tag that is ahead of all is no less than the least one, whatever that is.
+  if tag >= s[VIRTUAL] then return VT, tag end
   local least = least_tag(S, t)
-  return VT, a[TAG] > least and a[TAG] or least
+  return VT, tag > least and tag or least
 end
 
 -- Puts a tenant where it belongs. True if it became eligible by that. With `line`, a list for `add_members`, who
@@ -369,9 +374,9 @@ local function place(S, t, line)
   if where == was and (score == a[SCORE] or where == OVER) then return false end
   if was ~= where and was ~= NOWHERE then call('ZREM', S.base .. PLACES[was], t.name) end
   if where == VT and line then
-    line[#line + 1], line[#line + 2] = format('%.0f', score), t.name
+    line[#line + 1], line[#line + 2] = int(score), t.name
   elseif where ~= NOWHERE then
-    call('ZADD', S.base .. PLACES[where], format('%.0f', score), t.name)
+    call('ZADD', S.base .. PLACES[where], int(score), t.name)
   end
   a[PLACE], a[SCORE] = where, score
   if where > VT then set_shard(S, ASIDE, 1) end
@@ -533,23 +538,19 @@ end
 local function load_job(base, id)
   local key = base .. ':j' .. id
   local v = call('GETRANGE', key, '0', HEAD_LAST)
-  if v == '' then return nil end
-  local job = { struct_unpack(HEAD, v) }
-  if job[ST] == SENT_AHEAD then return nil end
-  local tenant_at = job[1] + 1
-  local idem_at = tenant_at + job[TL]
-  local render_at = idem_at + job[IL]
-  local last = render_at + job[KL] - 1
+  if v == '' or byte(v, 2) == SENT_AHEAD then return nil end
+  local tenant_at, tenant_length, idem_length, render_length = byte(v) + 1, byte(v, LENGTHS_AT, LENGTHS_LAST)
+  local idem_at = tenant_at + tenant_length
+  local render_at = idem_at + idem_length
+  local last = render_at + render_length - 1
   if last > #v then v = call('GETRANGE', key, '0', STRINGS_LAST) end
-  job[TN] = sub(v, tenant_at, idem_at - 1)
-  job[IK] = render_at > idem_at and sub(v, idem_at, render_at - 1)
-  job[RK] = last >= render_at and sub(v, render_at, last)
-  job[KEY] = key
+  local idem, render = idem_length > 0 and sub(v, idem_at, render_at - 1), render_length > 0 and sub(v, render_at, last)
+  local job = { key, sub(v, tenant_at, idem_at - 1), idem, render, struct_unpack(HEAD, v) }
   return job, v
 end
 
 -- Writes a job's head as it is; `save_job` as a new revision.
-local function put_job(job) call('SETRANGE', job[KEY], '0', struct_pack(HEAD_WRITTEN, spread(job, 1, WRITTEN_FIELDS))) end
+local function put_job(job) call('SETRANGE', job[KEY], '0', struct_pack(HEAD, spread(job, HEAD_FROM, HEAD_TO))) end
 
 local function save_job(job)
   job[RV] = job[RV] + 1
@@ -653,7 +654,7 @@ local function withdraw(S, t, id, job)
   end
 end
 
--- What a job leaves when it ended: how long it is kept, and the keys that point to it.
+-- What a job leaves when it ended: how long it is kept, and the keys that point to it. Returns the time as text.
 local function keep(S, id, job, seconds)
   local base, text = S.base, int(seconds)
   call('EXPIRE', job[KEY], text)
@@ -664,6 +665,7 @@ local function keep(S, id, job, seconds)
     clear_flag(job, HAS_PROGRESS)
   end
   if job[IK] then call('EXPIRE', base .. ':uq:' .. job[TN] .. ':' .. job[IK], min(seconds, IDEMPOTENCY_KEEP_S)) end
+  return text
 end
 
 -- The end of one job: status and what is kept of it. `result` is stored beside it.
@@ -674,9 +676,9 @@ local function settle(S, t, id, job, status, result)
     call('ZREM', S.base .. ':dl', id)
     job[DL] = 0
   end
-  keep(S, id, job, seconds)
+  local text = keep(S, id, job, seconds)
   if S.now - job[CA] > LONG_WAIT_MS then call('EXPIRE', list_key(S.base, job[TN], job[CA]), int(seconds), 'GT') end
-  if result and result ~= '' then call('SETEX', result_key(S.base, id), int(seconds), result) end
+  if result and result ~= '' then call('SETEX', result_key(S.base, id), text, result) end
   local ghost = has(job, GHOST)
   job[ST], job[SQ], job[NB], job[LT] = status, 0, 0, NO_ID
   job[FI] = ghost and job[CX] or S.now
