@@ -604,6 +604,30 @@ async fn nothing_accepted_is_lost_when_redis_restarts() {
 }
 
 #[tokio::test]
+async fn sorted_sets_that_are_filled_at_once_are_skip_lists_and_hold_nothing_but_their_members() {
+    let server = RedisServer::start();
+    let queue = Queue::connect(&server.config("mq")).await.unwrap();
+    let tenants: Vec<TenantId> = (0..20).map(|i| format!("t{i}").parse().unwrap()).collect();
+    for tenant in tenants.iter().chain(&tenants) {
+        submit(&queue, tenant).await;
+    }
+    let claimed = queue.claim(&worker(100), 20, LEASE).await.unwrap().claims;
+    assert_eq!(claimed.len(), 20);
+    // Each tenant still has a job that waits, and one that runs.
+    for set in ["vt", "lease"] {
+        let key = format!("{}:{set}", queue.keys().base());
+        let mut encoding = redis::cmd("OBJECT");
+        encoding.arg("ENCODING").arg(&key);
+        let encoding: String = queue.query(&encoding).await.unwrap();
+        assert_eq!(encoding, "skiplist", "{set}");
+        let members: usize = queue.query(redis::cmd("ZCARD").arg(&key)).await.unwrap();
+        assert_eq!(members, 20, "{set}");
+    }
+    let audit = queue.audit(false).await.unwrap();
+    assert_eq!(audit.violations, [""; 0]);
+}
+
+#[tokio::test]
 async fn a_payload_written_by_another_version_is_an_error_not_a_crash() {
     let (queue, tenant, worker) = (queue().await, TenantId::default(), worker(4));
     let id = submit(&queue, &tenant).await;

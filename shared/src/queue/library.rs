@@ -134,22 +134,15 @@ pub static TEST_LIBRARY: LazyLock<Library> = LazyLock::new(|| {
 pub static NEXT_LIBRARY: LazyLock<Library> = LazyLock::new(|| {
     let mut body = FILES.join("\n");
     for (now, then) in [
-        ("I4BI4I4BI4BBB'", "I4BI4I4BI4BBBI4'"),
         (
-            "29, 30, 31, 32, 33, 34, 35, 35",
-            "29, 30, 31, 32, 33, 34, 35, 36",
+            "  local job = { key, sub(v, tenant_at, idem_at - 1), idem, render, struct_unpack(HEAD, v) }\n",
+            "  local job = { key, sub(v, tenant_at, idem_at - 1), idem, render, struct_unpack(HEAD, v) }\n  \
+             job.appended = byte(v) >= 140 and struct_unpack('<I4', v, 137) or 0\n",
         ),
         (
-            "local TN, IK, RK = 37, 38, 39",
-            "local TN, IK, RK = 38, 39, 40",
-        ),
-        (
-            "local job = { struct_unpack(HEAD, v) }\n",
-            "local job = { struct_unpack(HEAD, v) }\n  if job[1] < 140 then job[36] = 0 end\n",
-        ),
-        (
-            "return struct_pack(HEAD, spread(job, 1, HEAD_FIELDS)) end",
-            "return sub(struct_pack(HEAD, spread(job, 1, HEAD_FIELDS)), 1, job[1]) end",
+            "local function put_job(job) ",
+            "local function put_job(job) if job[HEAD_FROM] >= 140 then \
+             call('SETRANGE', job[KEY], '136', struct_pack('<I4', job.appended)) end ",
         ),
     ] {
         assert!(body.contains(now), "{now}");

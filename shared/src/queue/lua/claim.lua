@@ -130,7 +130,7 @@ local function next_due(S, limit)
 end
 
 -- queued -> running for one job that was just read from its stream. Returns the head of its record.
-local function start(S, t, id, key, job, claimant)
+local function start(S, t, id, job, claimant)
   job[ST], job[EP], job[AT], job[WK], job[LT] = RUNS, job[EP] + 1, job[AT] + 1, claimant.raw, claimant.token
   job[SA], job[CH], job[RD], job[RV] = S.now, usual(S, t), claimant.renderer, job[RV] + 1
   job[AO], job[AC] = 0, 0
@@ -139,8 +139,8 @@ local function start(S, t, id, key, job, claimant)
     call('ZREM', S.base .. ':dl', id)
     job[DL] = 0
   end
-  local now = struct_pack(HEAD_CLAIM, spread(job, 1, CLAIM_FIELDS))
-  call('SETRANGE', key, '0', now)
+  local now = struct_pack(HEAD_CLAIM, spread(job, HEAD_FROM, CLAIM_TO))
+  call('SETRANGE', job[KEY], '0', now)
   t.a[RUNNING] = t.a[RUNNING] + 1
   if S.busy then S.busy = S.busy + 1 end
   local leased = S.leased
@@ -198,14 +198,14 @@ end
 
 -- Starts what was read from a lane, at most all of it; returns how many.
 local function start_all(S, t, lane, entries, claimant, claims, reply)
-  local base, a = S.base, t.a
+  local base, name, a = S.base, t.name, t.a
   for i = 1, #entries do
     local entry = entries[i]
     local number, fields = tonumber(match(entry[1], '^%d+')), entry[2]
     local id = fields and fields[2]
     local key = id and base .. ':j' .. id
     local record = id and call('GETRANGE', key, '0', claimant.last) or ''
-    local job = record ~= '' and { struct_unpack(HEAD_CLAIM, record) }
+    local job = record ~= '' and { key, name, false, false, struct_unpack(HEAD_CLAIM, record) }
     a[SERVED + lane] = number
     if not job or job[ST] ~= QUEUED or job[SQ] ~= number or job[SL] ~= lane then
       -- It never entered the lane's count, so it does not leave it either.
@@ -219,7 +219,7 @@ local function start_all(S, t, lane, entries, claimant, claims, reply)
       else
         claimant.token = claimant.tokens[8 + claims + 1]
         local o = claims * 3 + 1
-        reply[o + 1], reply[o + 2], reply[o + 3] = id, start(S, t, id, key, job, claimant), claimant.last == '-1' and record or ''
+        reply[o + 1], reply[o + 2], reply[o + 3] = id, start(S, t, id, job, claimant), claimant.last == '-1' and record or ''
         claims = claims + 1
       end
     end

@@ -23,8 +23,8 @@
 
 -- A result answers as long as it is kept for at least this much longer.
 local REUSE_LEFT_MS = 3600000
--- What a job may be forbidden: the quota's name, the field of the record with what is asked for, the quota.
-local DEMANDS = { { 'quality', QU, QUALITY_MAX }, { 'timeout', TO, TIMEOUT_MAX }, { 'source', SO, SOURCE_MAX }, { 'code', KI, CODE_MAX } }
+-- What a job may be forbidden, in the order of DEMANDS: the quota's name, the quota.
+local ALLOWANCES = { { 'quality', QUALITY_MAX }, { 'timeout', TIMEOUT_MAX }, { 'source', SOURCE_MAX }, { 'code', CODE_MAX } }
 
 local RATES = { { 'submits_per_minute', PER_MINUTE, TAT_MINUTE, MINUTE_MS }, { 'submits_per_day', PER_DAY, TAT_DAY, DAY_MS } }
 
@@ -36,18 +36,18 @@ local function arrival(tat, now, most, period_ms)
   return next_tat, next_tat - period_ms - now
 end
 
--- What the record of a new job says of it.
-local function sent_ahead(key) return { struct_unpack(HEAD, call('GETRANGE', key, '0', HEAD_LAST)) } end
+-- What a new job asks for, by its record.
+local function demands(key) return { struct_unpack(DEMANDS, call('GETRANGE', key, '0', LENGTHS_LAST), DEMANDS_AT) } end
 
 -- Why one more job must be refused, or nil; and the arrival times that acceptance uses up, or nil.
 -- A job that renders nothing (`free`) needs no place in the queue.
 local function refusal(S, t, key, free)
   local a, now, tats = t.a, S.now, nil
   if a[QUALITY_MAX] + a[TIMEOUT_MAX] + a[SOURCE_MAX] + a[CODE_MAX] > -4 then
-    local job = sent_ahead(key)
-    for _, demand in ipairs(DEMANDS) do
-      local most, asked = a[demand[3]], job[demand[2]]
-      if most >= 0 and asked > most then return { 'forbidden', demand[1], most, asked } end
+    local asked = demands(key)
+    for i = 1, #ALLOWANCES do
+      local most = a[ALLOWANCES[i][2]]
+      if most >= 0 and asked[i] > most then return { 'forbidden', ALLOWANCES[i][1], most, asked[i] } end
     end
   end
   local queued_max = limit(t, QUEUED_MAX, DEFAULT_QUEUED_MAX)
@@ -68,7 +68,7 @@ local function refusal(S, t, key, free)
   end
   if not free and a[RENDER_S] >= 0 and metered(S, t) >= a[RENDER_S] * 1000 then
     local used = floor(metered(S, t) / 1000)
-    return { 'limited', 'render_seconds_per_day', a[RENDER_S], used, (floor(now / DAY_MS) + 1) * DAY_MS - now }
+    return { 'limited', 'render_seconds_per_day', a[RENDER_S], used, (S.day + 1) * DAY_MS - now }
   end
   return nil, tats
 end
@@ -114,7 +114,7 @@ local function answer(S, t, id, other_id, other, left_ms)
   local rendered_by = has(other, FOLLOWS) and short_id(other[WK]) or other_id
   job[WK] = raw_id(rendered_by)
   job[ST], job[SA], job[FI], job[RD] = SUCCEEDED, S.now, S.now, other[RD]
-  keep(S, id, job, SUCCEEDED, floor(left_ms / 1000))
+  keep(S, id, job, floor(left_ms / 1000))
   save_job(job)
   local result = call('GET', result_key(base, other_id))
   if result then call('SET', result_key(base, id), result, 'PX', int(left_ms)) end
@@ -141,9 +141,9 @@ end
 -- sent ahead.
 local function judge(S, t, key, id, lane, delay, deadline, mode, render, idem, fingerprint)
   local base = S.base
-  local status = call('GETRANGE', key, '1', '1')
+  local status = byte(call('GETRANGE', key, '1', '1'))
   local reply, uq, as, tats
-  if status == '' then
+  if not status then
     reply = { 'no_payload' }
   elseif status ~= SENT_AHEAD then
     reply = { 'exists', id }

@@ -33,7 +33,7 @@ transition('erase', { 'allow-oom' }, function(keys, args)
   local events = has(job, HAS_EVENTS) and call('LLEN', events_key(base, id)) or 0
   local reply = { 'erased', call('GET', result_key(base, id)) or '', root, others_showing(base, root, id), events }
   if args[3] == '1' then
-    call('DEL', job.key, result_key(base, id), events_key(base, id), base .. ':a' .. id, base .. ':g' .. id)
+    call('DEL', job[KEY], result_key(base, id), events_key(base, id), base .. ':a' .. id, base .. ':g' .. id)
     if root ~= id then call('LREM', sharers_key(base, root), 1, id) end
     if job[IK] then
       local uq = base .. ':uq:' .. job[TN] .. ':' .. job[IK]

@@ -5,7 +5,11 @@
 -- Safe to repeat: the same epoch finishing twice gets the same answer and writes nothing.
 
 -- How an attempt's usual length is learnt: weight of the newest job, 1/8.
-local function learnt(old, used) return max(ESTIMATE_MIN_MS, min(ESTIMATE_MAX_MS, floor(old + (used - old) / 8))) end
+local function learnt(old, used)
+  local length = old + (used - old) / 8
+  length = length - length % 1
+  return length < ESTIMATE_MIN_MS and ESTIMATE_MIN_MS or length > ESTIMATE_MAX_MS and ESTIMATE_MAX_MS or length
+end
 
 local function learn(S, t, used)
   t.a[ESTIMATE] = learnt(usual(S, t), used)

@@ -13,15 +13,16 @@
 --
 -- Speed: a redis.call costs 0.4 to 2 us, more than most of what it does. So a job is one string whose
 -- head is overwritten in place, a tenant is one packed array, and what many jobs of a call need is
--- sent once with many arguments.
+-- sent once with many arguments. Next come calls of functions, 0.1 us each: what every job passes is written
+-- out, so `n - n % 1` is the floor of n. And strings: Redis' Lua reads each byte of a new one, 1 ns each.
 
 -- Redis offers these to functions that run, not to the text that is loaded. A local name is found in a
 -- fraction of the time that a field of a global takes, and each is used many times a call.
-local call, try_call, struct_pack, struct_unpack, spread, band, bor, bnot, floor, ceil, max, min, match, sub, format
+local call, try_call, struct_pack, struct_unpack, spread, band, floor, ceil, max, min, match, sub, byte, format
 local function bind()
   call, try_call, struct_pack, struct_unpack = redis.call, redis.pcall, struct.pack, struct.unpack
-  band, bor, bnot, floor, ceil, max, min = bit.band, bit.bor, bit.bnot, math.floor, math.ceil, math.max, math.min
-  match, sub, format, spread = string.match, string.sub, string.format, unpack
+  band, floor, ceil, max, min = bit.band, math.floor, math.ceil, math.max, math.min
+  match, sub, byte, format, spread = string.match, string.sub, string.byte, string.format, unpack
 end
 
 local GROUP, CONSUMER = 'g', 'c'
@@ -98,16 +99,19 @@ local PLACES = { ':vt', ':over', ':held', ':gate' }
 -- idempotency key, the render key and the payload, written once by the producer. The first byte is the
 -- length of the head: a newer version may append fields to it, and an older one leaves those as they are.
 -- `record.rs` has the same list with what each field means. What an enqueue writes comes first, then what
--- a claim writes, so that they need not pack the rest.
+-- a claim writes, then what other transitions write, so that none of them packs the rest; last what never changes:
+-- what quotas may forbid (DEMANDS_AT is where, from 1), the payload's length, and those of the three strings.
 local HEAD_ENQUEUE = '<BBBI2I6I6I6I6'
 local HEAD_CLAIM = '<BBBBI2I6I6I6I6I4I2I4I6I4BBc16c16c8'
-local HEAD = '<BBBBI2I6I6I6I6I4I2I4I6I4BBc16c16c8BBI6I6I4BI4I4BI4I4BI4BBB'
-local ST, LN, SL, FL, SQ, CA, NB, DL = 2, 3, 4, 5, 6, 7, 8, 9
-local EP, AT, RV, SA, CH, AO, AC, WK, LT, RD, CLAIM_FIELDS = 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 19
-local FA, CR, FI, CX, FO, FR, ED, GH = 20, 21, 22, 23, 24, 25, 26, 27
-local QU, TO, SO, KI, PL, TL, IL, KL, HEAD_FIELDS = 28, 29, 30, 31, 32, 33, 34, 35, 35
--- Behind the fields of the head: the strings that follow it.
-local TN, IK, RK = 37, 38, 39
+local HEAD = '<BBBBI2I6I6I6I6I4I2I4I6I4BBc16c16c8BBI6I6I4BI4I4'
+local DEMANDS = '<BI4I4B'
+local DEMANDS_AT, LENGTHS_AT, LENGTHS_LAST = 120, 134, 136
+-- A job in Lua: its record's key, the three strings (false: none), then the fields from the head's length on. In this
+-- order, because a table that is made at once need not grow.
+local KEY, TN, IK, RK, HEAD_FROM = 1, 2, 3, 4, 5
+local ST, LN, SL, FL, SQ, CA, NB, DL = 6, 7, 8, 9, 10, 11, 12, 13
+local EP, AT, RV, SA, CH, AO, AC, WK, LT, RD, CLAIM_TO = 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 23
+local FA, CR, FI, CX, FO, FR, ED, GH, HEAD_TO = 24, 25, 26, 27, 28, 29, 30, 31, 31
 -- Last bytes of what a claim needs, of what mostly holds the head with its strings, and of what always does.
 local CLAIM_LAST, HEAD_LAST, STRINGS_LAST = '91', '219', '295'
 local NO_ID, NO_RENDERER = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0', '\0\0\0\0\0\0\0\0'
@@ -115,7 +119,7 @@ local NO_ID, NO_RENDERER = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0', '\0\0\0\0\0\0\0\0
 -- Codes in a record. Never renumber.
 -- A record that a producer has sent ahead of its `enqueue` has status 255 and a short expiry.
 local QUEUED, RUNS, SUCCEEDED, FAILED, CANCELED, EXPIRED = 0, 1, 2, 3, 4, 5
-local SENT_AHEAD = '\255'
+local SENT_AHEAD = 255
 local STATUS = { [0] = 'queued', 'running', 'succeeded', 'failed', 'canceled', 'expired' }
 -- How an attempt ended.
 local BY_SUCCESS, BY_FAILURE, BY_CANCEL, BY_LOSS, BY_RELEASE = 1, 2, 3, 4, 5
@@ -124,14 +128,18 @@ local LOST_WORKER = 9
 local ANSWERS = { 'ok', 'canceled', 'failed', 'retry', 'released' }
 local TOLD_OK, TOLD_CANCELED, TOLD_FAILED, TOLD_RETRY, TOLD_RELEASED = 1, 2, 3, 4, 5
 
--- Flags of a record (powers of two), with functions because Lua 5.1 has no bit operators of its own.
+-- Flags of a record (powers of two), by arithmetic: Lua 5.1 has no bit operators of its own.
 -- Has: events, notes of attempts, progress, a start that is not among the events yet; waits for another's render; is waited for; was answered by an earlier result; is
 -- canceled for its owner but goes on for those who wait for it.
 local HAS_EVENTS, HAS_ATTEMPTS, HAS_PROGRESS, HAS_START = 1, 2, 4, 16
 local FOLLOWS, LEADS, CACHED, GHOST = 32, 64, 128, 256
-local function has(job, flag) return band(job[FL], flag) ~= 0 end
-local function set_flag(job, flag) job[FL] = bor(job[FL], flag) end
-local function clear_flag(job, flag) job[FL] = band(job[FL], bnot(flag)) end
+local function has(job, flag) return job[FL] % (2 * flag) >= flag end
+local function set_flag(job, flag)
+  if not has(job, flag) then job[FL] = job[FL] + flag end
+end
+local function clear_flag(job, flag)
+  if has(job, flag) then job[FL] = job[FL] - flag end
+end
 
 -- Registers one transition under the library's own prefix, so that two versions live side by side.
 -- `allow-oom` on all that end or carry on work: a full Redis must still be able to drain.
@@ -152,7 +160,7 @@ end
 -- Numbers as text: many times cheaper than what redis.call makes of a number.
 local function int(n) return format('%d', n) end
 
-local function hex(raw) return (string.gsub(raw, '.', function(c) return format('%02x', string.byte(c)) end)) end
+local function hex(raw) return (string.gsub(raw, '.', function(c) return format('%02x', byte(c)) end)) end
 local function worker_name(raw) return 'wk_' .. hex(raw) end
 
 -- Ids have two forms here: 22 characters in keys (see `JobId::short`), and 16 raw bytes in
@@ -164,9 +172,9 @@ local function raw_id(short)
     held, bits = held * 64 + string.find(ALPHABET, sub(short, i, i), 1, true) - 1, bits + 6
     if bits >= 8 then
       bits = bits - 8
-      local byte = floor(held / 2 ^ bits)
-      held = held - byte * 2 ^ bits
-      bytes[#bytes + 1] = string.char(byte)
+      local first = floor(held / 2 ^ bits)
+      held = held - first * 2 ^ bits
+      bytes[#bytes + 1] = string.char(first)
     end
   end
   return table.concat(bytes)
@@ -175,7 +183,7 @@ end
 local function short_id(raw)
   local digits, held, bits = {}, 0, 0
   for i = 1, #raw do
-    held, bits = held * 256 + string.byte(raw, i), bits + 8
+    held, bits = held * 256 + byte(raw, i), bits + 8
     while bits >= 6 do
       bits = bits - 6
       local digit = floor(held / 2 ^ bits)
@@ -205,7 +213,7 @@ local function list_key(base, tenant, ms) return base .. ':t:' .. tenant .. day_
 -- Begins a call.
 local function open(base)
   local now = now_ms(base)
-  return { base = base, now = now, stamp = int(now), tenants = {}, list = {}, counts = {}, ended = {}, leased = {}, hints = {}, ring = 0 }
+  return { base = base, now = now, stamp = int(now), day = floor(now / DAY_MS), tenants = {}, list = {}, counts = {}, ended = {}, leased = {}, hints = {}, ring = 0 }
 end
 
 -- The shard's own state, read once per call and only when needed; `flush` writes it back.
@@ -260,7 +268,11 @@ local function weight(t)
 end
 
 -- What a tenant is charged for milliseconds of a slot, in units of the virtual time: microseconds by weight.
-local function virtual(t, ms) return floor(ms * 1000 / weight(t) + 0.5) end
+local function virtual(t, ms)
+  local own = t.a[WEIGHT]
+  local charged = ms * 1000 / (own > 0 and own or DEFAULT_WEIGHT) + 0.5
+  return charged - charged % 1
+end
 
 local function count(S, field, by) S.counts[field] = (S.counts[field] or 0) + by end
 
@@ -300,20 +312,23 @@ local function elastic_room(S, t)
   if S.crowded < 2 then return DEFAULT_RUNNING_MAX end
   if not S.busy then S.busy = call('ZCARD', S.base .. ':lease') + #S.leased / 2 - #S.ended + shard(S)[AWAY] end
   local slots = shard(S)[SLOTS]
-  local common = slots < RESERVE_FROM and slots or floor(slots * ELASTIC_SHARE)
-  local part = slots * weight(t) / S.crowded
-  return max(max(1, common) - S.busy, max(1, ceil(part)) - t.a[RUNNING])
+  local common, part = slots, slots * weight(t) / S.crowded
+  if slots >= RESERVE_FROM then
+    common = slots * ELASTIC_SHARE
+    common = common - common % 1
+  end
+  local of_all, of_own = (common > 1 and common or 1) - S.busy, (part > 1 and part + -part % 1 or 1) - t.a[RUNNING]
+  return of_all > of_own and of_all or of_own
 end
 
 -- Render milliseconds that count for today (UTC).
 local function metered(S, t)
-  return t.a[METER_DAY] == floor(S.now / DAY_MS) and t.a[METER_MS] or 0
+  return t.a[METER_DAY] == S.day and t.a[METER_MS] or 0
 end
 
 local function meter(S, t, ms)
-  local day = floor(S.now / DAY_MS)
-  t.a[METER_MS] = (t.a[METER_DAY] == day and t.a[METER_MS] or 0) + ms
-  t.a[METER_DAY] = day
+  t.a[METER_MS] = metered(S, t) + ms
+  t.a[METER_DAY] = S.day
 end
 
 -- Jobs that wait in a lane's stream.
@@ -330,11 +345,12 @@ local function belongs(S, t)
   local a = t.a
   if a[PAUSED] == 1 then return NOWHERE, 0 end
   local all = a[ENTERED + 1] + a[ENTERED + 2] + a[ENTERED + 3] + a[ENTERED + 4] - a[LEFT + 1] - a[LEFT + 2] - a[LEFT + 3] - a[LEFT + 4]
-  if all <= 0 or a[RUNNING] >= limit(t, RUNNING_MAX, DEFAULT_RUNNING_MAX) then return NOWHERE, 0 end
+  local most = a[RUNNING_MAX]
+  if all <= 0 or a[RUNNING] >= (most >= 0 and most or DEFAULT_RUNNING_MAX) then return NOWHERE, 0 end
   if a[RENDER_S] >= 0 and metered(S, t) >= a[RENDER_S] * 1000 then
-    return GATE, (floor(S.now / DAY_MS) + 1) * DAY_MS
+    return GATE, (S.day + 1) * DAY_MS
   end
-  local s = shard(S)
+  local s = S.shard or shard(S)
   if s[STOPPED] > 0 then
     for lane = 2, 4 do
       if lane_paused(S, lane) then all = all - waiting(t, lane) end
@@ -342,20 +358,42 @@ local function belongs(S, t)
     if all <= 0 then return HELD, s[GENERATION] end
   end
   if elastic_room(S, t) <= 0 then return OVER, S.now end
-  return VT, max(a[TAG], least_tag(S, t))
+  local tag = a[TAG]
+  -- A tag that is ahead of all is no less than the least one, whatever that is.
+  if tag >= s[VIRTUAL] then return VT, tag end
+  local least = least_tag(S, t)
+  return VT, tag > least and tag or least
 end
 
--- Puts a tenant where it belongs. True if it became eligible by that.
-local function place(S, t)
+-- Puts a tenant where it belongs. True if it became eligible by that. With `line`, a list for `add_members`, who
+-- belongs into `vt` is only noted there.
+local function place(S, t, line)
   local a = t.a
   local where, score = belongs(S, t)
   local was = a[PLACE]
   if where == was and (score == a[SCORE] or where == OVER) then return false end
   if was ~= where and was ~= NOWHERE then call('ZREM', S.base .. PLACES[was], t.name) end
-  if where ~= NOWHERE then call('ZADD', S.base .. PLACES[where], format('%.0f', score), t.name) end
+  if where == VT and line then
+    line[#line + 1], line[#line + 2] = int(score), t.name
+  elseif where ~= NOWHERE then
+    call('ZADD', S.base .. PLACES[where], int(score), t.name)
+  end
   a[PLACE], a[SCORE] = where, score
   if where > VT then set_shard(S, ASIDE, 1) end
   return where == VT and was ~= VT
+end
+
+-- Adds to a sorted set: scores and members in turn. Redis keeps a small one as one text and walks through it for
+-- each member that is added; one long member makes a skip list of it, which it stays until it is empty.
+local MANY = 16
+local LONG_MEMBER = '-----------------------------------------------------------------'
+local function add_members(key, members)
+  if #members < 2 * MANY then
+    call('ZADD', key, spread(members))
+  else
+    call('ZADD', key, '0', LONG_MEMBER, spread(members))
+    call('ZREM', key, LONG_MEMBER)
+  end
 end
 
 -- Wakes up to n parked workers. Tokens stay in the list, so none is lost between
@@ -451,9 +489,10 @@ local function flush(S)
     S.ended = {}
   end
   if #S.leased > 0 then
-    call('ZADD', base .. ':lease', spread(S.leased))
+    add_members(base .. ':lease', S.leased)
     S.leased = {}
   end
+  local line, states = {}, {}
   for i = 1, #S.list do
     local t = S.list[i]
     for lane, entries in pairs(t.withdrawn or NOTHING) do call('XDEL', stream_key(base, t.name, lane), spread(entries)) end
@@ -470,12 +509,14 @@ local function flush(S)
     end
     local entered = false
     if t.listed then note_listed(S, t) end
-    if t.recheck or (t.pushed > 0 and t.a[PLACE] ~= VT) then entered = place(S, t) end
+    if t.recheck or (t.pushed > 0 and t.a[PLACE] ~= VT) then entered = place(S, t, line) end
     if t.a[PLACE] == VT then S.ring = S.ring + max(t.pushed, entered and 1 or 0) end
     if t.news then write_news(S, t) end
     local is = pack_state(t.a) .. t.rest
-    if is ~= t.was then call('SET', base .. ':t:' .. t.name, is) end
+    if is ~= t.was then states[#states + 1], states[#states + 2] = base .. ':t:' .. t.name, is end
   end
+  if #line > 0 then add_members(base .. ':vt', line) end
+  if #states > 0 then call('MSET', spread(states)) end
   S.tenants, S.list = {}, {}
   for field, by in pairs(S.counts) do
     if by ~= 0 then call('HINCRBY', base .. ':ct', field, int(by)) end
@@ -493,26 +534,23 @@ local function flush(S)
   end
 end
 
--- A job; nil if there is none.
+-- A job, and the front of its record as it is; nil if there is none.
 local function load_job(base, id)
   local key = base .. ':j' .. id
   local v = call('GETRANGE', key, '0', HEAD_LAST)
-  if v == '' or sub(v, 2, 2) == SENT_AHEAD then return nil end
-  local job = { struct_unpack(HEAD, v) }
-  local at = job[1] + 1
-  local last = at + job[TL] + job[IL] + job[KL] - 1
+  if v == '' or byte(v, 2) == SENT_AHEAD then return nil end
+  local tenant_at, tenant_length, idem_length, render_length = byte(v) + 1, byte(v, LENGTHS_AT, LENGTHS_LAST)
+  local idem_at = tenant_at + tenant_length
+  local render_at = idem_at + idem_length
+  local last = render_at + render_length - 1
   if last > #v then v = call('GETRANGE', key, '0', STRINGS_LAST) end
-  job.text, job.key = v, key
-  job[TN] = sub(v, at, at + job[TL] - 1)
-  if job[IL] > 0 then job[IK] = sub(v, at + job[TL], at + job[TL] + job[IL] - 1) end
-  if job[KL] > 0 then job[RK] = sub(v, last - job[KL] + 1, last) end
-  return job
+  local idem, render = idem_length > 0 and sub(v, idem_at, render_at - 1), render_length > 0 and sub(v, render_at, last)
+  local job = { key, sub(v, tenant_at, idem_at - 1), idem, render, struct_unpack(HEAD, v) }
+  return job, v
 end
 
-local function head(job) return struct_pack(HEAD, spread(job, 1, HEAD_FIELDS)) end
-
 -- Writes a job's head as it is; `save_job` as a new revision.
-local function put_job(job) call('SETRANGE', job.key, '0', head(job)) end
+local function put_job(job) call('SETRANGE', job[KEY], '0', struct_pack(HEAD, spread(job, HEAD_FROM, HEAD_TO))) end
 
 local function save_job(job)
   job[RV] = job[RV] + 1
@@ -527,8 +565,11 @@ end
 -- Wakes whoever watches a job, or one that waits for its render: `flush` sends all hints of a call at
 -- once. A hint may be lost.
 local function hint(S, id, job)
-  S.hints[#S.hints + 1] = id
-  for _, follower in ipairs(followers(S.base, id, job)) do S.hints[#S.hints + 1] = follower end
+  local hints = S.hints
+  hints[#hints + 1] = id
+  if has(job, LEADS) then
+    for _, follower in ipairs(followers(S.base, id, job)) do hints[#hints + 1] = follower end
+  end
 end
 
 -- The event that an attempt began. It is written only when another one follows it: most jobs
@@ -587,7 +628,7 @@ local function add_entry(of, lane, number)
     entries = {}
     of[lane] = entries
   end
-  entries[#entries + 1] = int(number) .. '-0'
+  entries[#entries + 1] = format('%d-0', number)
 end
 
 -- Marks a stream entry that was delivered as done with.
@@ -613,14 +654,18 @@ local function withdraw(S, t, id, job)
   end
 end
 
--- What a job leaves when it ended: how long it is kept, and the keys that point to it.
-local function keep(S, id, job, status, seconds)
+-- What a job leaves when it ended: how long it is kept, and the keys that point to it. Returns the time as text.
+local function keep(S, id, job, seconds)
   local base, text = S.base, int(seconds)
-  call('EXPIRE', job.key, text)
-  if has(job, HAS_EVENTS) then call('EXPIRE', events_key(base, id), text) end
-  if has(job, HAS_ATTEMPTS) then call('EXPIRE', base .. ':a' .. id, text) end
-  if has(job, HAS_PROGRESS) then call('DEL', base .. ':g' .. id) end
+  call('EXPIRE', job[KEY], text)
+  if job[FL] % (2 * HAS_PROGRESS) > 0 then
+    if has(job, HAS_EVENTS) then call('EXPIRE', events_key(base, id), text) end
+    if has(job, HAS_ATTEMPTS) then call('EXPIRE', base .. ':a' .. id, text) end
+    if has(job, HAS_PROGRESS) then call('DEL', base .. ':g' .. id) end
+    clear_flag(job, HAS_PROGRESS)
+  end
   if job[IK] then call('EXPIRE', base .. ':uq:' .. job[TN] .. ':' .. job[IK], min(seconds, IDEMPOTENCY_KEEP_S)) end
+  return text
 end
 
 -- The end of one job: status and what is kept of it. `result` is stored beside it.
@@ -631,16 +676,16 @@ local function settle(S, t, id, job, status, result)
     call('ZREM', S.base .. ':dl', id)
     job[DL] = 0
   end
-  keep(S, id, job, status, seconds)
+  local text = keep(S, id, job, seconds)
   if S.now - job[CA] > LONG_WAIT_MS then call('EXPIRE', list_key(S.base, job[TN], job[CA]), int(seconds), 'GT') end
-  if result and result ~= '' then call('SET', result_key(S.base, id), result, 'EX', int(seconds)) end
-  clear_flag(job, HAS_PROGRESS)
+  if result and result ~= '' then call('SETEX', result_key(S.base, id), text, result) end
+  local ghost = has(job, GHOST)
   job[ST], job[SQ], job[NB], job[LT] = status, 0, 0, NO_ID
-  job[FI] = has(job, GHOST) and job[CX] or S.now
+  job[FI] = ghost and job[CX] or S.now
   save_job(job)
   hint(S, id, job)
   -- The owner of a ghost knows since the cancel.
-  if not has(job, GHOST) then tell(S, t, id, STATUS[status]) end
+  if not ghost then tell(S, t, id, STATUS[status]) end
   t.a[LIVE] = t.a[LIVE] - 1
   count(S, STATUS[status], 1)
 end
@@ -708,7 +753,10 @@ end
 local function stop_asked(job) return job[CX] > 0 and not (has(job, GHOST) and has(job, LEADS)) end
 
 -- Milliseconds for which an attempt has held its slot.
-local function time_used(S, job) return max(0, min(USED_MAX_MS, S.now - job[SA])) end
+local function time_used(S, job)
+  local used = S.now - job[SA]
+  return used < 0 and 0 or used > USED_MAX_MS and USED_MAX_MS or used
+end
 
 -- Ends the lease: the job leaves stream and `lease`. `charged` says whether the tenant pays for
 -- the time, or gets back what it was charged. Returns the milliseconds used.

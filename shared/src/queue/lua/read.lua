@@ -76,11 +76,10 @@ transition('read', { 'no-writes' }, function(keys, args)
   if not record or record == '' then return nil end
   local job = load_job(base, id)
   if not job then return nil end
-  local of, of_id, leader = job, id, ''
+  local of, of_id, front = job, id, ''
   if has(job, FOLLOWS) and job[ST] == QUEUED then
     of_id = short_id(job[WK])
-    of = load_job(base, of_id)
-    leader = of and of.text or ''
+    of, front = load_job(base, of_id)
     of = of or job
   end
   local position, wait, usage, waits = 0, -1, {}, of[ST] == QUEUED and of[SQ] > 0
@@ -92,7 +91,7 @@ transition('read', { 'no-writes' }, function(keys, args)
     wait = expected(S, t, of, position)
   end
   return { record, call('LRANGE', base .. ':a' .. id, 0, -1), call('GET', base .. ':r' .. id),
-    position, wait, call('PTTL', job_key(base, id)), call('GET', base .. ':g' .. of_id), leader, usage }
+    position, wait, call('PTTL', job_key(base, id)), call('GET', base .. ':g' .. of_id), front or '', usage }
 end)
 
 -- usage: what a tenant uses of its quotas. Changes nothing.
