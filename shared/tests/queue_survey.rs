@@ -173,7 +173,7 @@ async fn what_waits_for_more_than_a_slot_ages_in_no_lane() {
     let (limited, paused, free) = (tenant("limited"), tenant("paused"), tenant("free"));
     let oldest = async || {
         let survey = queue.survey(1000).await.unwrap();
-        survey.lanes.map(|lane| lane.oldest > Duration::ZERO)
+        survey.lanes.map(|lane| lane.oldest_free > Duration::ZERO)
     };
     let quotas = Quotas {
         running_max: Some(1),
@@ -189,8 +189,9 @@ async fn what_waits_for_more_than_a_slot_ages_in_no_lane() {
     queue.pause(&scope).await.unwrap();
     tokio::time::sleep(Duration::from_millis(2)).await;
     assert_eq!(oldest().await, [false; 4]);
-    // Whose they are sees how long they wait.
+    // Whoever looks sees how long they wait.
     let survey = queue.survey(1000).await.unwrap();
+    assert!(survey.lanes[1].oldest > Duration::ZERO);
     assert_eq!(survey.tenants.len(), 2);
     assert!(survey.tenants.iter().all(|of| of.oldest > Duration::ZERO));
 

@@ -190,7 +190,7 @@ impl Fleet {
             set(&self.queue_jobs, &[name, "waiting"], of.waiting);
             set(&self.queue_jobs, &[name, "running"], of.running);
             let age = self.queue_oldest_age.with_label_values(&[name]);
-            age.set(of.oldest.as_secs_f64());
+            age.set(of.oldest_free.as_secs_f64());
             waiting += of.waiting;
             running += of.running;
         }

@@ -34,7 +34,6 @@ pub(super) struct LaneView {
     pub(super) lane: &'static str,
     pub(super) waiting: u64,
     pub(super) running: u64,
-    /// Of those that wait for nothing but a slot.
     pub(super) oldest_s: f64,
 }
 

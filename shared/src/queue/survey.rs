@@ -38,9 +38,10 @@ pub struct LaneFigures {
     pub waiting: u64,
     /// Jobs under a lease.
     pub running: u64,
-    /// Age of the job that has waited longest for a slot and for nothing else (no pause, no limit of its tenant), since
-    /// its submit.
+    /// Age of the job that has waited longest, for whatever reason, since its submit.
     pub oldest: Duration,
+    /// The same of jobs that wait for a slot and for nothing else: no pause, no limit of their tenant.
+    pub oldest_free: Duration,
 }
 
 /// One tenant's jobs.
@@ -123,8 +124,9 @@ impl Survey {
                 if !first.is_empty() {
                     let since = JobId::from_short(&first)?.made_at_ms();
                     let age = Duration::from_millis(now_ms.saturating_sub(since));
+                    lane.oldest = lane.oldest.max(age);
                     if free {
-                        lane.oldest = lane.oldest.max(age);
+                        lane.oldest_free = lane.oldest_free.max(age);
                     }
                     tenant.oldest = tenant.oldest.max(age);
                 }
