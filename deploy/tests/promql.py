@@ -13,7 +13,7 @@ DASHBOARDS = sorted((ROOT / "grafana" / "dashboards").rglob("*.json"))
 RULES = sorted((ROOT / "deploy" / "prometheus" / "rules").glob("*.yml"))
 
 # What stands for Grafana's own variables when an expression is parsed or tried.
-GRAFANA = {"$__rate_interval": "1m", "$__range": "1h", "$__interval": "15s"}
+GRAFANA = {"$__rate_interval": "1m", "$__range_s": "3600", "$__range": "1h", "$__interval": "15s"}
 
 
 @dataclass(frozen=True)
@@ -91,3 +91,8 @@ def selectors(expr: str):
         if isinstance(node, promql_parser.VectorSelector):
             matchers = {matcher.name: matcher for matcher in node.matchers.matchers}
             yield node.name or "", matchers, above
+
+
+def selector_text(name: str, matchers: dict) -> str:
+    """A selector as it is written, of what `selectors` gives."""
+    return name + "{" + ",".join(str(matcher) for matcher in matchers.values()) + "}"

@@ -9,7 +9,7 @@ import unittest
 import promql_parser
 import yaml
 
-from promql import DASHBOARDS, ROOT, all_targets, metrics, recorded, selectors, substitute, targets
+from promql import DASHBOARDS, ROOT, all_targets, metrics, recorded, rules, selectors, substitute, targets
 
 NOT_OURS = re.compile(r"redis_|ALERTS$|up$")
 FROM_SCRAPES = {"job", "instance"}
@@ -157,6 +157,14 @@ class Expressions(unittest.TestCase):
             if inner and inner[-1].modifier and inner[-1].modifier.type == promql_parser.AggModifierType.By:
                 self.assertLessEqual(set(inner[-1].modifier.labels), known)
         self.on_each_selector(check)
+
+    def test_jobs_that_the_queue_ended_of_itself_are_among_those_that_ended(self):
+        asked = [(where, expr) for where, expr, _ in all_targets()] + [(rule.get("record") or rule["alert"], rule["expr"]) for rule in rules()]
+        for where, expr in asked:
+            # An attempt that its worker lost is no sign that jobs get done.
+            if "manimq_jobs_finished_total" in expr and where != "ManimqQueueStalled":
+                with self.subTest(where):
+                    self.assertEqual(expr.count("manimq_jobs_finished_total{"), expr.count("manimq_jobs_swept_total{"))
 
     def test_the_variables_job_and_instance_work_on_each_panel(self):
         def check(name, matchers, _, annotation):

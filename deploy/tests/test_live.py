@@ -14,11 +14,13 @@ import time
 import unittest
 
 from load import LONG, Load
-from promql import ROOT, all_targets, rules, selectors, substitute
+from promql import ROOT, all_targets, rules, selector_text, selectors, substitute
 from stack import PROGRAMS, Stack, free_port, until
 
 # Expressions, by the beginning of their name, that have no data here, and why that is right.
 RIGHTLY_EMPTY: dict[str, str] = {}
+# The same for what alerts look at, by the selector.
+RIGHTLY_EMPTY_OF_ALERTS: dict[str, str] = {}
 
 
 def has_data(series: list[dict]) -> bool:
@@ -74,7 +76,7 @@ class Live(unittest.TestCase):
         self.assertEqual(set(RIGHTLY_EMPTY) - listed, set(), "no expression is called so")
 
     def substitute(self, expr: str) -> str:
-        expr = expr.replace("$__rate_interval", "10s").replace("$__range", "2m")
+        expr = expr.replace("$__rate_interval", "10s").replace("$__range_s", "120").replace("$__range", "2m")
         return substitute(expr, tenant="flood|limited|default")
 
     def test_all_rules_are_evaluated_without_errors(self):
@@ -83,12 +85,13 @@ class Live(unittest.TestCase):
                 self.assertEqual((rule["health"], rule.get("lastError", "")), ("ok", ""), rule["name"])
 
     def test_what_the_alerts_look_at_is_there(self):
-        for rule in rules():
-            if "alert" not in rule:
-                continue
-            for name, _, _ in selectors(rule["expr"]):
-                with self.subTest(rule["alert"], metric=name):
-                    self.assertTrue(has_data(self.stack.over_time(name)))
+        asked = {selector_text(name, matchers): rule["alert"] for rule in rules() if "alert" in rule
+                 for name, matchers, _ in selectors(rule["expr"])}
+        self.assertEqual(set(RIGHTLY_EMPTY_OF_ALERTS) - set(asked), set(), "no alert asks so")
+        for selector, alert in asked.items():
+            with self.subTest(alert, selector=selector):
+                found = has_data(self.stack.over_time(selector))
+                self.assertNotEqual(found, selector in RIGHTLY_EMPTY_OF_ALERTS)
 
     def test_no_program_was_denied_anything_by_the_users_of_redis(self):
         self.assertEqual(self.stack.redis("acl", "log").strip(), "")

@@ -18,8 +18,10 @@ GREEN, YELLOW, ORANGE, RED, BLUE = "green", "yellow", "orange", "red", "blue"
 
 
 def matchers(first: list[str], more: dict[str, str]) -> str:
-    """The part between the braces; a value with a variable or an alternative is a pattern."""
+    """The part between the braces; a value with a variable or an alternative is a pattern, "!x" is all but x."""
     def one(label: str, value: str) -> str:
+        if value.startswith("!"):
+            return f'{label}!="{value[1:]}"'
         operator = "=~" if any(sign in value for sign in "$|.*+") else "="
         return f'{label}{operator}"{value}"'
     return ",".join([*first, *(one(label, value) for label, value in more.items())])
@@ -55,6 +57,18 @@ def total(metric: str, by: str = "", **labels: str) -> str:
     """The rate of a counter over all processes, per second."""
     group = f" by ({by})" if by else ""
     return f"sum{group} ({rate(metric, **labels)})"
+
+
+def ended(by: str = "", **labels: str) -> str:
+    """The rate of jobs that ended: those that some process settled, and those that the queue ended of itself."""
+    group = f" by ({by})" if by else ""
+    swept = f"rate({fleet('manimq_jobs_swept_total', **labels)}[$__rate_interval])"
+    return f"sum{group} ({rate('manimq_jobs_finished_total', **labels)} or max by (lane, status, class) ({swept}))"
+
+
+def shared() -> str:
+    """The rate of accepted submits that another job's render, or its kept result, answered; of all lanes."""
+    return f"sum(max by (mode) (rate({fleet('manimq_jobs_deduplicated_total')}[$__rate_interval])))"
 
 
 def quantile(q: float, metric: str, by: str = "", **labels: str) -> str:

@@ -1,7 +1,7 @@
 """A. Is it fine? One look for whoever is on call."""
 
-from .model import (GREEN, ORANGE, RED, YELLOW, Dashboard, Row, Target, fleet, graph, jobs, quantile, sel, slots, stat,
-                    steps, table, total)
+from .model import (GREEN, ORANGE, RED, YELLOW, Dashboard, Row, Target, ended, fleet, graph, jobs, quantile, sel, shared,
+                    slots, stat, steps, table, total)
 from .names import ALERTS, FIRING, OURS, PICKUP_TARGET_S, SLO
 
 VERDICTS = [{
@@ -62,20 +62,22 @@ overview = Dashboard(
                   line=1),
         ]),
         Row("Work", [
-            graph("Jobs in and out, per minute", "Above zero: accepted. Below: ended, by how.", "cpm", [
+            graph("Jobs in and out, per minute", "Above zero: accepted. Below: ended, by how. out, shared: answered by another job's render "
+                  "or its kept result, in all lanes; the others that are out had a render of their own, or were stopped.", "cpm", [
                 Target("60 * " + total("manimq_jobs_submitted_total", lane="$lane"), "in"),
-                Target("60 * " + total("manimq_jobs_finished_total", "status", lane="$lane"), "out, {{status}}"),
+                Target("60 * " + ended("status", lane="$lane"), "out, {{status}}"),
+                Target("60 * " + shared(), "out, shared"),
             ], mirror="out.*"),
             graph("Backlog", "Jobs that wait, by lane. Returned: again after a lost attempt.", "short",
                   [Target(jobs("lane", state="waiting", lane="$lane"), "{{lane}}")], stack=True),
-            graph("Oldest waiting job", "How long the job that waits longest has waited. A long backlog of steady age is a "
+            graph("Oldest waiting job", "How long the job has waited that waits longest for a slot and for nothing else: what is "
+                  "paused, or at its tenant's own limit, does not count. A long backlog of steady age is a "
                   "busy day; a growing age is too few slots.", "s",
                   [Target(f"max by (lane) ({fleet('manimq_queue_oldest_age_seconds', lane='$lane')})", "{{lane}}")]),
             graph("Slots", "Of all live workers. Quarantined: their sandbox could not be made; see Workers.", "short",
                   [Target(f"max by (state) ({fleet('manimq_fleet_slots')})", "{{state}}")], stack=True),
             graph("Failures by class, per minute", f"Ours are {OURS.replace('|', ', ')}; all others are the scene's.", "cpm",
-                  [Target("60 * " + total("manimq_jobs_finished_total", "class", status="failed", lane="$lane"),
-                          "{{class}}")], stack=True),
+                  [Target("60 * " + ended("class", status="failed", lane="$lane"), "{{class}}")], stack=True),
             graph("Refused by a quota, per minute", "Submits answered with 429, by the rule that refused.", "cpm",
                   [Target("60 * " + total("manimq_quota_rejections_total", "policy"), "{{policy}}")], stack=True),
         ]),

@@ -1,10 +1,10 @@
 """B. Who waits, for how long, and why; whether everybody gets a fair part."""
 
-from .model import (GREEN, ORANGE, RED, Dashboard, Row, Target, fleet, graph, heatmap, jobs, quantile, stat, steps, table,
-                    total)
+from .model import (GREEN, ORANGE, RED, Dashboard, Row, Target, ended, fleet, graph, heatmap, jobs, quantile, shared,
+                    stat, steps, table, total)
 from .names import PICKUP_TARGET_S
 
-FINISHED = total("manimq_jobs_finished_total")
+ENDED = ended(lane="!canary")
 WAITING = fleet("manimq_tenant_jobs_waiting")
 RUNNING = fleet("manimq_tenant_jobs_running")
 
@@ -27,7 +27,7 @@ queue = Dashboard(
             stat("Delayed", "Jobs that wait for a time: between two attempts, or as asked for.", "short",
                  [Target(jobs(state="delayed", lane="$lane"))]),
             stat("Time to drain", "The backlog over the present rate of ended jobs. Nothing while none end.", "s",
-                 [Target(f"{jobs(state='waiting')} / ({FINISHED} > 0)")],
+                 [Target(f"{jobs(state='waiting')} / ({ENDED} > 0)")],
                  steps((None, GREEN), (600, ORANGE), (3600, RED)), no_value="none end"),
             stat("Paused", "How much an operator has paused: everything, or lanes. `manimq admin resume` undoes it.", "short",
                  [Target(f"sum(max by (scope) ({fleet('manimq_queue_paused')}))")], steps((None, GREEN), (1, ORANGE))),
@@ -37,7 +37,8 @@ queue = Dashboard(
         Row("Those who wait", [
             graph("Waiting by lane", "Returned: again after a lost attempt; it goes first.", "short",
                   [Target(jobs("lane", state="waiting", lane="$lane"), "{{lane}}")], stack=True),
-            graph("Oldest by lane", "How long the oldest waiting job of each lane has waited.", "s",
+            graph("Oldest by lane", "How long the oldest job of each lane has waited that waits for nothing but a slot: what is paused, or "
+                  "at its tenant's own limit, does not count.", "s",
                   [Target(f"max by (lane) ({fleet('manimq_queue_oldest_age_seconds', lane='$lane')})", "{{lane}}")],
                   line=PICKUP_TARGET_S),
             heatmap("Pick-up", "From submit to claim, all lanes chosen. Two bands are two kinds of tenants: those within "
@@ -45,9 +46,10 @@ queue = Dashboard(
             graph("Pick-up by lane", "Half of the jobs wait less than the p50, one in a hundred more than the p99.", "s", [
                 Target(quantile(q, "manimq_pickup_duration_seconds", "lane", lane="$lane"), f"{{{{lane}}}} {name}")
                 for q, name in ((0.5, "p50"), (0.99, "p99"))]),
-            graph("Arrivals and service, per second", "While arrivals stay above service the backlog grows.", "cps", [
-                Target(total("manimq_jobs_submitted_total"), "arrivals"),
-                Target(FINISHED, "service")]),
+            graph("Arrivals and service, per second", "Accepted submits that want a render of their own, and jobs that ended; canaries are in neither. "
+                  "While arrivals stay above service the backlog grows.", "cps", [
+                      Target(f"clamp_min({total('manimq_jobs_submitted_total')} - ({shared()} or vector(0)), 0)", "arrivals"),
+                      Target(ENDED, "service")]),
             graph("Delayed and following", "Delayed: for a time. Following: jobs that wait for the same work of another "
                   "job.", "short", [
                       Target(jobs("state", state="delayed|following", lane="$lane"), "{{state}}")], stack=True),
@@ -62,8 +64,7 @@ queue = Dashboard(
             graph("Dead letters by class", "Jobs that failed for good by our fault, in the last hour.", "short",
                   [Target(f"max by (class) (increase({fleet('manimq_dead_letters_total')}[1h]))", "{{class}}")], stack=True, width=6),
             graph("Cancelled, per minute", "Jobs that ended because somebody asked for it.", "cpm",
-                  [Target("60 * " + total("manimq_jobs_finished_total", "lane", status="canceled", lane="$lane"),
-                          "{{lane}}")], stack=True, width=6),
+                  [Target("60 * " + ended("lane", status="canceled", lane="$lane"), "{{lane}}")], stack=True, width=6),
             graph("Cancel: from the request to the end", "Of jobs that ran. Its render is dead by then. Seconds: a worker "
                   "that does not hear Redis; a quarter of a minute: one that did not stop, over whose head it was done.", "s", [
                       Target(quantile(q, "manimq_cancel_duration_seconds"), name) for q, name in ((0.5, "p50"), (0.99, "p99"))]),

@@ -53,13 +53,15 @@ service = Dashboard(
                  [Target(f"max(increase({fleet('manimq_webhook_dropped_total')}[24h]))")], steps((None, GREEN), (1, ORANGE))),
         ]),
         Row("Stored files", [
-            graph("Operations, p95", "grant: leave to upload, put: a file taken in, get: until the first byte.", "s",
+            graph("Operations, p95", "grant: leave to upload, put: a file taken in, get: until the first byte. upload: by a worker to a bucket, its word "
+                  "on what it has included.", "s",
                   [Target(quantile(0.95, "manimq_storage_operation_duration_seconds", "op"), "{{op}}")], width=6),
             graph("Errors", "Part of the operations that failed by our fault or the store's.", "percentunit",
                   [Target(f"{total(STORAGE, 'op', result='error')} / ({total(STORAGE, 'op')} > 0)", "{{op}}")], maximum=1, width=6),
             graph("Refused, per minute", "Signed URLs that were wrong, expired or used twice, and leaves that were not given.",
                   "cpm", [Target("60 * " + total(STORAGE, "op", result="refused"), "{{op}}")], stack=True, width=6),
-            graph("Bytes", "In: from workers and with jobs. Out: to readers, if the store is a folder.", "Bps",
+            graph("Bytes", "In: with jobs, and from workers if the store is a folder. Out: to readers, if it is one. What goes to a bucket is "
+                  "on Workers, Output.", "Bps",
                   [Target(total("manimq_storage_bytes_total", "direction"), "{{direction}}")], width=6),
         ]),
         Row("Redis, as our programs see it", [

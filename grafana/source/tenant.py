@@ -1,6 +1,6 @@
 """F. One tenant: what Prometheus may know of it, and where the rest is."""
 
-from .model import Dashboard, Panel, Row, Target, fleet, graph, query_variable, quantile, sel, stat, table, total
+from .model import Dashboard, Panel, Row, Target, ended, fleet, graph, query_variable, quantile, sel, stat, table
 
 WAITING = fleet("manimq_tenant_jobs_waiting", tenant="$tenant")
 RUNNING = fleet("manimq_tenant_jobs_running", tenant="$tenant")
@@ -81,16 +81,17 @@ tenant = Dashboard(
                   "included. Submit to end: what its users wait.", "s",
                   [("Slot", per_job("manimq_tenant_slot_seconds_total")),
                    ("Submit to end", per_job("manimq_tenant_submit_to_end_seconds_total"))], sort="Submit to end", width=14),
-            stat("Slots it uses", "Mean number of slots at work for the tenant in the chosen time.", "none",
-                 [Target(f"sum(rate({sel('manimq_tenant_slot_seconds_total', tenant='$tenant')}[$__rate_interval]))")], width=10,
+            stat("Slots it uses", "Mean number of slots at work for the tenant in the chosen time; an attempt counts when it "
+                 "has ended.", "none",
+                 [Target(f"sum(increase({sel('manimq_tenant_slot_seconds_total', tenant='$tenant')}[$__range])) / $__range_s")],
+                 width=10,
                  decimals=2, no_value="0"),
         ]),
         Row("All tenants together, to compare with", [
             graph("Pick-up, p95", "From submit to claim, by lane.", "s",
                   [Target(quantile(0.95, "manimq_pickup_duration_seconds", "lane", lane="$lane"), "{{lane}}")]),
             graph("All failures by class, per minute", "Of all tenants. A class that rises here too is not this tenant's scene.", "cpm",
-                  [Target("60 * " + total("manimq_jobs_finished_total", "class", status="failed", lane="$lane"),
-                          "{{class}}")], stack=True),
+                  [Target("60 * " + ended("class", status="failed", lane="$lane"), "{{class}}")], stack=True),
             Panel("Where the rest is", "What Prometheus does not know, and how to ask for it.", "none", [], "text", 8, 8,
                   options={"code": {"language": "plaintext", "showLineNumbers": False, "showMiniMap": False},
                            "content": WHERE, "mode": "markdown"}),

@@ -60,7 +60,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
 use manimq_shared::ids::TenantId;
-use manimq_shared::queue::{Hub, Queue, QueueError, Stats};
+use manimq_shared::queue::{Hub, Queue, QueueError, SURVEYED_MAX, Stats};
 use manimq_shared::scene_policy::PolicyMode;
 use manimq_shared::traces::Traces;
 use secrecy::SecretString;
@@ -84,8 +84,6 @@ use crate::webhooks::Targets;
 
 /// The header that names a request, in both directions.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// Most tenants of a shard that the metrics look at, those that were last active.
-const SURVEYED_MAX: usize = 20_000;
 /// Longest request id that is taken over.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 /// When a client that found no free event stream may come again.

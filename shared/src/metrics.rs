@@ -125,7 +125,9 @@ definitions! {
     JOBS_REPLAYED: Kind::Counter, Api, "manimq_jobs_replayed_total", [],
         "Submits answered with an earlier job because of their idempotency key.";
     JOBS_FINISHED: Kind::Counter, All, "manimq_jobs_finished_total", ["lane", "status", "class"],
-        "Jobs that ended, counted by whoever settled them; class is the failure class or empty.";
+        "Jobs that ended, counted by whoever settled them; class is the failure class or empty. What nobody settled is in manimq_jobs_swept_total.";
+    JOBS_SWEPT: Kind::Counter, Api, "manimq_jobs_swept_total", ["lane", "status", "class"],
+        "Jobs that the queue ended of itself, so that no process counts them in manimq_jobs_finished_total: failed (lost with their third worker), canceled (their worker did not obey or was lost), expired. Of the whole fleet: use max, not sum.";
     JOBS_DEDUPLICATED: Kind::Counter, Api, "manimq_jobs_deduplicated_total", ["mode"],
         "Submits that needed no render of their own: cache (an earlier result answered), coalesced (they wait for another's render). Of the whole fleet: use max, not sum.";
     JOBS_REDELIVERED: Kind::Counter, Api, "manimq_jobs_redelivered_total", ["reason"],
@@ -139,13 +141,13 @@ definitions! {
     QUEUE_JOBS: Kind::Gauge, Api, "manimq_queue_jobs", ["lane", "state"],
         "Jobs in the queue: waiting, delayed (until a time), running, following (they wait for another's render). Lane returned: again after a lost attempt. Every API process tells the same: use max by (lane, state), then sum.";
     QUEUE_OLDEST_AGE: Kind::Gauge, Api, "manimq_queue_oldest_age_seconds", ["lane"],
-        "Age of the oldest job that waits in a lane, since its submit; 0 if none does. Every API process tells the same: use max, not sum.";
+        "Age of the oldest job of a lane that waits for a slot and for nothing else, since its submit: what is paused, or at its tenant's own limit, does not age here; 0 if none waits. Every API process tells the same: use max, not sum.";
     QUEUE_PAUSED: Kind::Gauge, Api, "manimq_queue_paused", ["scope"],
         "1 while an operator has paused all, or a lane.";
     QUEUE_TENANTS: Kind::Gauge, Api, "manimq_queue_tenants", ["state"],
         "Tenants with waiting jobs: eligible, over (at the elastic bound), held (their lanes are paused), gate (render time of today used up). Every API process tells the same: use max, not sum.";
     QUEUE_UP: Kind::Gauge, Api, "manimq_queue_up", [],
-        "1 while Redis answers the queue's functions; the other queue and fleet gauges are old while this is 0.";
+        "1 while Redis answers the queue's functions; the other gauges of queue and fleet are absent while this is 0.";
     FLEET_WORKERS: Kind::Gauge, Api, "manimq_fleet_workers", ["state"],
         "Live workers: active, draining. Every API process tells the same: use max, not sum.";
     FLEET_SLOTS: Kind::Gauge, Api, "manimq_fleet_slots", ["state"],
@@ -192,9 +194,9 @@ definitions! {
         "Webhook calls given up because too many waited. Of the whole fleet: use max, not sum.";
     WEBHOOK_DELIVERIES: Kind::Counter, Api, "manimq_webhook_deliveries_total", ["result"],
         "Calls to webhooks: delivered, retry (failed, tried again later) or failed (given up).";
-    STORAGE_OPERATIONS: Kind::Counter, Api, "manimq_storage_operations_total", ["op", "result"],
-        "Operations on stored files: grant, put, get, head; result is ok, refused or error.";
-    STORAGE_OPERATION_DURATION: Kind::Histogram(REQUEST_S), Api, "manimq_storage_operation_duration_seconds", ["op"],
+    STORAGE_OPERATIONS: Kind::Counter, All, "manimq_storage_operations_total", ["op", "result"],
+        "Operations on stored files: grant, put, get, head; upload: what a worker sent to a bucket, each try. Result is ok, refused or error.";
+    STORAGE_OPERATION_DURATION: Kind::Histogram(REQUEST_S), All, "manimq_storage_operation_duration_seconds", ["op"],
         "Time of those operations; of a get, until the first byte.";
     STORAGE_BYTES: Kind::Counter, Api, "manimq_storage_bytes_total", ["direction"],
         "Bytes of files taken in and given out: in, out.";

@@ -78,7 +78,7 @@ pub use renew::{Lease, Renewal, Renewed};
 pub use rerun::Rerun;
 pub use settle::{Settled, failed};
 pub use stats::Stats;
-pub use survey::{LANES, LaneFigures, Survey, TenantFigures};
+pub use survey::{LANES, LaneFigures, SURVEYED_MAX, Survey, TenantFigures};
 pub use usage::{QuotaUsage, Used};
 pub use webhooks::{Attempted, Delivery, DueDelivery, Sent, WebhookChange};
 pub use worker_info::WorkerInfo;

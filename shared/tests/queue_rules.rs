@@ -1526,3 +1526,78 @@ async fn another_data_layout_is_refused_with_what_helps() {
         assert!(error.contains(words), "{error}");
     }
 }
+
+#[tokio::test]
+async fn what_the_queue_ends_of_itself_is_counted_by_lane_and_status() {
+    let mut bench = Bench::new().await;
+    let (owner, pool) = (tenant("a"), worker(1));
+    // One whose worker does not obey a cancel: it lives, and renews.
+    let stubborn = job(&owner);
+    bench.submit(&owner, std::slice::from_ref(&stubborn)).await;
+    let held = bench.claim(&pool, 1).await.pop().unwrap();
+    let asked = bench.queue.cancel(&owner, stubborn.id).await.unwrap();
+    assert_eq!(asked, CancelOutcome::Requested);
+    for _ in 0..4 {
+        bench.pass(Duration::from_secs(9)).await;
+        bench.renew(&pool, &[&held]).await;
+    }
+    assert_eq!(bench.status(stubborn.id).await, Status::Canceled);
+    // One that loses its worker after its cancel.
+    let orphan = job(&owner);
+    bench.submit(&owner, std::slice::from_ref(&orphan)).await;
+    assert_eq!(bench.claim(&pool, 1).await.len(), 1);
+    let asked = bench.queue.cancel(&owner, orphan.id).await.unwrap();
+    assert_eq!(asked, CancelOutcome::Requested);
+    // Its worker lives and has forgotten it: one that nobody hears holds the reaper back.
+    for _ in 0..3 {
+        bench.pass(LEASE / 3).await;
+        bench.renew(&pool, &[]).await;
+    }
+    assert_eq!(bench.status(orphan.id).await, Status::Canceled);
+    // Of a canary and of a job in the lane batch three workers die.
+    let canary = TenantId::canary();
+    for doomed in [in_lane(&owner, Lane::Batch), job(&canary)] {
+        let of = if doomed.payload.request.lane == Lane::Batch {
+            &owner
+        } else {
+            &canary
+        };
+        bench.submit(of, std::slice::from_ref(&doomed)).await;
+        while !bench.status(doomed.id).await.is_terminal() {
+            bench.claim(&pool, 1).await;
+            for _ in 0..3 {
+                bench.pass(LEASE / 3).await;
+                bench.renew(&pool, &[]).await;
+            }
+        }
+        assert_eq!(bench.status(doomed.id).await, Status::Failed);
+    }
+    // Twelve end in their stream or in the list of deadlines, as a claim comes upon them.
+    let mut late = jobs(&owner, 12);
+    for job in &mut late {
+        job.payload.request.deadline_s = Some(10);
+    }
+    bench.submit(&owner, &late).await;
+    bench.pass(Duration::from_secs(20)).await;
+    assert!(bench.claim(&pool, 12).await.is_empty());
+    let stats = bench.queue.stats().await.unwrap();
+    let mut swept: Vec<_> = stats
+        .counters
+        .iter()
+        .filter(|(name, _)| name.starts_with("swept_"))
+        .map(|(name, count)| (name.as_str(), *count))
+        .collect();
+    swept.sort_unstable();
+    assert_eq!(
+        swept,
+        [
+            ("swept_1_canceled", 2),
+            ("swept_1_expired", 12),
+            ("swept_2_failed", 1),
+            ("swept_canary_failed", 1)
+        ]
+    );
+    // All that ended here ended of itself, so what programs count and this are the whole.
+    assert_eq!(stats.counters["failed"], 2);
+    bench.audited().await;
+}

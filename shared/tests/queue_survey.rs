@@ -4,8 +4,10 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use manimq_shared::ids::{JobId, TenantId, WorkerId};
-use manimq_shared::job::{FailureClass, JobError, JobRequest, JobResult};
-use manimq_shared::queue::{Claim, LANES, LEASE, LaneFigures, NewJob, Queue, Settled, failed};
+use manimq_shared::job::{FailureClass, JobError, JobRequest, JobResult, Lane};
+use manimq_shared::queue::{
+    Claim, LANES, LEASE, LaneFigures, NewJob, PauseScope, Queue, Quotas, Settled, failed,
+};
 use manimq_shared::testing::{Redis, worker};
 
 static SERVER: LazyLock<Redis> = LazyLock::new(Redis::start);
@@ -163,4 +165,45 @@ async fn what_runs_again_and_what_dies_is_counted_by_its_cause() {
     assert_eq!(again.job, released.job);
     let stats = queue.stats().await.unwrap();
     assert_eq!(stats.counters.get("again_released"), Some(&1));
+}
+
+#[tokio::test]
+async fn what_waits_for_more_than_a_slot_ages_in_no_lane() {
+    let queue = queue().await;
+    let (limited, paused, free) = (tenant("limited"), tenant("paused"), tenant("free"));
+    let oldest = async || {
+        let survey = queue.survey(1000).await.unwrap();
+        survey.lanes.map(|lane| lane.oldest_free > Duration::ZERO)
+    };
+    let quotas = Quotas {
+        running_max: Some(1),
+        ..Quotas::default()
+    };
+    queue.set_quotas(&limited, &quotas).await.unwrap();
+    for _ in 0..2 {
+        submit(&queue, &limited, "interactive").await;
+    }
+    let _held = claim(&queue).await;
+    submit(&queue, &paused, "interactive").await;
+    let scope = PauseScope::Tenant(paused.clone());
+    queue.pause(&scope).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    assert_eq!(oldest().await, [false; 4]);
+    // Whoever looks sees how long they wait.
+    let survey = queue.survey(1000).await.unwrap();
+    assert!(survey.lanes[1].oldest > Duration::ZERO);
+    assert_eq!(survey.tenants.len(), 2);
+    assert!(survey.tenants.iter().all(|of| of.oldest > Duration::ZERO));
+
+    submit(&queue, &free, "normal").await;
+    submit(&queue, &free, "batch").await;
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    assert_eq!(oldest().await, [false, false, true, true]);
+    queue.pause(&PauseScope::Lane(Lane::Batch)).await.unwrap();
+    assert_eq!(oldest().await, [false, false, true, false]);
+    queue.pause(&PauseScope::All).await.unwrap();
+    assert_eq!(oldest().await, [false; 4]);
+    queue.resume(&PauseScope::All).await.unwrap();
+    queue.resume(&scope).await.unwrap();
+    assert_eq!(oldest().await, [false, true, true, false]);
 }

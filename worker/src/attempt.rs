@@ -76,6 +76,7 @@ enum Outcome {
 pub async fn run<S: Sandbox>(context: &Context, sandbox: &mut S, claim: Claim) {
     let started = Instant::now();
     let spans = Spans::begin(&context.traces, &claim);
+    context.metrics.tenants.began(&claim.tenant);
     let held = context.leases.hold(claim.job, claim.epoch);
     let request = claim.payload.as_ref().ok().map(|payload| &payload.request);
     let early = Early::default();

@@ -12,8 +12,9 @@ use manimq_shared::metrics::{
     self, CANCEL_DURATION, FRAMES_RENDERED, JOB_DURATION, JOBS_FINISHED, LATEX_CACHE_REQUESTS,
     LATEX_COMPILE_DURATION, LAYOUT_WARNINGS, LEASES_LOST, OUTPUT_BYTES, PICKUP_DURATION,
     REALTIME_RATIO, REDIS_COMMAND_DURATION, REDIS_ERRORS, SANDBOX_CPU, SANDBOX_DENIALS,
-    SANDBOX_PEAK_MEMORY, SANDBOX_RECYCLES, SANDBOX_START_DURATION, STAGE_DURATION, SUBMIT_TO_DONE,
-    WORKER_DRAINING, WORKER_HEARTBEAT, WORKER_SLOTS,
+    SANDBOX_PEAK_MEMORY, SANDBOX_RECYCLES, SANDBOX_START_DURATION, STAGE_DURATION,
+    STORAGE_OPERATION_DURATION, STORAGE_OPERATIONS, SUBMIT_TO_DONE, WORKER_DRAINING,
+    WORKER_HEARTBEAT, WORKER_SLOTS,
 };
 use prometheus::{
     CounterVec, Gauge, GaugeVec, Histogram, HistogramVec, IntCounterVec, IntGaugeVec, Registry,
@@ -64,7 +65,12 @@ pub struct WorkerMetrics {
     latex_cache: IntCounterVec,
     redis_command_duration: HistogramVec,
     redis_errors: IntCounterVec,
+    storage_operations: IntCounterVec,
+    storage_operation_duration: HistogramVec,
 }
+
+/// The operation that a worker does with a bucket.
+const UPLOAD: &str = "upload";
 
 impl Default for WorkerMetrics {
     fn default() -> Self {
@@ -108,6 +114,8 @@ impl WorkerMetrics {
             latex_cache: LATEX_CACHE_REQUESTS.counter(r),
             redis_command_duration: REDIS_COMMAND_DURATION.histogram(r),
             redis_errors: REDIS_ERRORS.counter(r),
+            storage_operations: STORAGE_OPERATIONS.counter(r),
+            storage_operation_duration: STORAGE_OPERATION_DURATION.histogram(r),
             registry,
         };
         metrics.begin_at_zero();
@@ -142,6 +150,11 @@ impl WorkerMetrics {
         for result in ["hit", "miss"] {
             self.latex_cache.with_label_values(&[result]);
         }
+        for result in ["ok", "error"] {
+            let labels = [UPLOAD, result];
+            self.storage_operations.with_label_values(&labels);
+        }
+        self.storage_operation_duration.with_label_values(&[UPLOAD]);
         for command in ["claim", "renew", "settle"] {
             self.redis_errors.with_label_values(&[command]);
         }
@@ -177,6 +190,17 @@ impl WorkerMetrics {
             self.redis_errors.with_label_values(&[command]).inc();
         }
         result
+    }
+
+    /// A try to store a file in a bucket.
+    pub fn uploaded(&self, works: bool, took: Duration) {
+        let result = if works { "ok" } else { "error" };
+        self.storage_operations
+            .with_label_values(&[UPLOAD, result])
+            .inc();
+        self.storage_operation_duration
+            .with_label_values(&[UPLOAD])
+            .observe(took.as_secs_f64());
     }
 
     /// Redis heard of this worker just now.

@@ -99,16 +99,18 @@ where
     let endpoint = args.watch.otlp_endpoint.as_deref();
     let traces = Traces::to(endpoint, "manimq-worker", env!("CARGO_PKG_VERSION"))?;
     let kill = CancellationToken::new();
+    let metrics = WorkerMetrics::new(args.watch.metrics_tenants.clone());
+    let uploader = Uploader::trusting(&args.api_url, args.ca_file.as_deref())?;
     let context = Context {
         formulas: FormulaStore::default(),
         cores: Cores::new(config::machine_cores(), args.cores_per_job()),
         queue: queue.clone(),
         leases: Leases::default(),
         board: board.clone(),
-        uploader: Uploader::trusting(&args.api_url, args.ca_file.as_deref())?,
+        uploader: uploader.measured(metrics.clone()),
         policy: args.scene_policy,
         ceilings: Ceilings::new(args.limits),
-        metrics: WorkerMetrics::new(args.watch.metrics_tenants.clone()),
+        metrics,
         traces: traces.clone(),
         kill: kill.clone(),
     };

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backon::{ExponentialBuilder, Retryable as _};
 use base64::Engine as _;
@@ -19,6 +19,7 @@ use manimq_shared::ids::{Epoch, JobId, LeaseToken};
 use sha2::{Digest as _, Sha256};
 use tokio_util::io::ReaderStream;
 
+use crate::metrics::WorkerMetrics;
 use crate::sandbox::Content;
 use crate::sandbox::blaxel::error::ApiError;
 use crate::sandbox::blaxel::output::{Pushed, RemoteFile};
@@ -100,6 +101,7 @@ pub enum UploadError {
 pub struct Uploader {
     http: reqwest::Client,
     api_url: String,
+    metrics: Option<WorkerMetrics>,
 }
 
 impl Uploader {
@@ -125,7 +127,15 @@ impl Uploader {
         Ok(Self {
             http,
             api_url: api_url.trim_end_matches('/').to_owned(),
+            metrics: None,
         })
+    }
+
+    /// The same, counting what it does with a bucket. What goes to the API is counted there.
+    #[must_use]
+    pub fn measured(self, metrics: WorkerMetrics) -> Self {
+        let metrics = Some(metrics);
+        Self { metrics, ..self }
     }
 
     pub(crate) fn http(&self) -> &reqwest::Client {
@@ -275,11 +285,27 @@ impl Uploader {
         content: &Content,
         file: &UploadFile,
     ) -> Result<(), UploadError> {
-        self.put(grant, content, file).await?;
-        match &grant.check {
-            Some(check) => self.check(check, content, file).await,
-            None => Ok(()),
+        let Some(check) = &grant.check else {
+            return self.put(grant, content, file).await;
+        };
+        let began = Instant::now();
+        let stored = async {
+            self.put(grant, content, file).await?;
+            self.check(check, content, file).await
+        };
+        let stored = stored.await;
+        let works = match &stored {
+            Ok(()) => Some(true),
+            // A URL that has run out, too: a bucket says the same of keys that it does not know.
+            Err(UploadError::Later { .. } | UploadError::Stale(_) | UploadError::Refused(_)) => {
+                Some(false)
+            }
+            Err(UploadError::Sandbox(_) | UploadError::File(_)) => None,
+        };
+        if let (Some(metrics), Some(works)) = (&self.metrics, works) {
+            metrics.uploaded(works, began.elapsed());
         }
+        stored
     }
 
     /// Asks a bucket what lies there now. Whatever hash it tells must be the file's.
@@ -606,3 +632,6 @@ fn digest(mut file: File) -> std::io::Result<(String, File)> {
         hasher.update(&buffer[..n]);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::ready;
 use manimq_shared::ids::TenantId;
 use manimq_shared::job::Quality;
+use manimq_shared::metrics::tenants::OTHER;
 use manimq_shared::queue::{Queue, QueueError, Quotas, RenderLimits, check_name};
 use serde_json::{Value, json};
 
@@ -367,6 +368,12 @@ pub(crate) async fn one(queue: &Queue, name: &TenantId) -> Result<TenantView, Re
 pub(crate) async fn create(queue: &Queue, tenant: &TenantId, name: &str) -> Result<(), Refusal> {
     check_name(name)
         .map_err(|problem| Refusal::wrong(problem, "give another name; nothing was made"))?;
+    if tenant.as_str() == OTHER {
+        return Err(Refusal::wrong(
+            format!("\"{OTHER}\" is what metrics call all tenants that they do not name"),
+            "give the tenant another id; nothing was made",
+        ));
+    }
     if queue.create_account(tenant, name).await? {
         return Ok(());
     }

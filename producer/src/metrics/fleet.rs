@@ -3,14 +3,22 @@
 use std::time::Duration;
 
 use manimq_shared::ids::TenantId;
-use manimq_shared::job::{FailureClass, Lane};
+use manimq_shared::job::{FailureClass, Lane, Status};
 use manimq_shared::metrics as defined;
 use manimq_shared::metrics::tenants::Shown;
 use manimq_shared::queue::{CanaryNote, LANES, LaneFigures, PauseScope, QuotaUsage, Stats, Survey};
-use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 use serde::Serialize;
 
 use super::tenants::Tenants;
+
+const NONE: &[&str] = &[];
+/// What the queue ends of itself: status and failure class.
+const SWEPT: [(Status, &str); 3] = [
+    (Status::Failed, FailureClass::LostWorker.as_str()),
+    (Status::Canceled, ""),
+    (Status::Expired, ""),
+];
 
 /// The queue and the fleet at one time.
 #[derive(Debug, Clone, Default)]
@@ -54,7 +62,8 @@ impl Scale {
     }
 }
 
-/// The metrics of the queue and the fleet.
+/// The metrics of the queue and the fleet. What is told of them has no series before Redis answered: gauges have none
+/// either while it does not, so that what one process last heard is not taken for what is.
 #[derive(Clone)]
 pub(crate) struct Fleet {
     queue_jobs: IntGaugeVec,
@@ -64,40 +73,39 @@ pub(crate) struct Fleet {
     queue_up: IntGauge,
     fleet_workers: IntGaugeVec,
     fleet_slots: IntGaugeVec,
+    jobs_swept: IntCounterVec,
     jobs_deduplicated: IntCounterVec,
     jobs_redelivered: IntCounterVec,
     dead_letters: IntCounterVec,
-    dead_letter_jobs: IntGauge,
-    webhook_pending: IntGauge,
-    webhook_oldest_age: Gauge,
-    webhook_dropped: IntCounter,
-    canary_last_success: Gauge,
-    canary_duration: Gauge,
+    dead_letter_jobs: IntGaugeVec,
+    webhook_pending: IntGaugeVec,
+    webhook_oldest_age: GaugeVec,
+    webhook_dropped: IntCounterVec,
+    canary_last_success: GaugeVec,
+    canary_duration: GaugeVec,
     tenants: Tenants,
 }
 
 impl Fleet {
     pub(crate) fn new(r: &Registry, shown: Shown) -> Self {
-        let none: &[&str] = &[];
-        let gauge = |of: &defined::Definition| of.gauge(r).with_label_values(none);
-        let gauge_f64 = |of: &defined::Definition| of.gauge_f64(r).with_label_values(none);
         Self {
             queue_jobs: defined::QUEUE_JOBS.gauge(r),
             queue_oldest_age: defined::QUEUE_OLDEST_AGE.gauge_f64(r),
             queue_paused: defined::QUEUE_PAUSED.gauge(r),
             queue_tenants: defined::QUEUE_TENANTS.gauge(r),
-            queue_up: gauge(&defined::QUEUE_UP),
+            queue_up: defined::QUEUE_UP.gauge(r).with_label_values(NONE),
             fleet_workers: defined::FLEET_WORKERS.gauge(r),
             fleet_slots: defined::FLEET_SLOTS.gauge(r),
+            jobs_swept: defined::JOBS_SWEPT.counter(r),
             jobs_deduplicated: defined::JOBS_DEDUPLICATED.counter(r),
             jobs_redelivered: defined::JOBS_REDELIVERED.counter(r),
             dead_letters: defined::DEAD_LETTERS.counter(r),
-            dead_letter_jobs: gauge(&defined::DEAD_LETTER_JOBS),
-            webhook_pending: gauge(&defined::WEBHOOK_PENDING),
-            webhook_oldest_age: gauge_f64(&defined::WEBHOOK_OLDEST_AGE),
-            webhook_dropped: defined::WEBHOOK_DROPPED.counter(r).with_label_values(none),
-            canary_last_success: gauge_f64(&defined::CANARY_LAST_SUCCESS),
-            canary_duration: gauge_f64(&defined::CANARY_DURATION),
+            dead_letter_jobs: defined::DEAD_LETTER_JOBS.gauge(r),
+            webhook_pending: defined::WEBHOOK_PENDING.gauge(r),
+            webhook_oldest_age: defined::WEBHOOK_OLDEST_AGE.gauge_f64(r),
+            webhook_dropped: defined::WEBHOOK_DROPPED.counter(r),
+            canary_last_success: defined::CANARY_LAST_SUCCESS.gauge_f64(r),
+            canary_duration: defined::CANARY_DURATION.gauge_f64(r),
             tenants: Tenants::new(r, shown),
         }
     }
@@ -107,11 +115,32 @@ impl Fleet {
         &self.tenants.shown
     }
 
-    /// Redis does not answer: what the other metrics say is old.
+    /// Redis does not answer: nothing is known, so nothing is told. Counters stay what they were.
     pub(crate) fn is_down(&self) {
         self.queue_up.set(0);
+        for gauge in [
+            &self.queue_jobs,
+            &self.queue_paused,
+            &self.queue_tenants,
+            &self.fleet_workers,
+            &self.fleet_slots,
+            &self.dead_letter_jobs,
+            &self.webhook_pending,
+        ] {
+            gauge.reset();
+        }
+        for gauge in [
+            &self.queue_oldest_age,
+            &self.webhook_oldest_age,
+            &self.canary_last_success,
+            &self.canary_duration,
+        ] {
+            gauge.reset();
+        }
+        self.tenants.set(None);
     }
 
+    /// All of it.
     pub(crate) fn set(&self, picture: &Picture) {
         let Picture {
             stats,
@@ -119,8 +148,20 @@ impl Fleet {
             canary,
             quotas,
         } = picture;
-        self.queue_up.set(1);
+        self.set_stats(stats);
         self.set_jobs(stats, survey);
+        if let Some(at) = canary.succeeded_at {
+            let last = self.canary_last_success.with_label_values(NONE);
+            last.set(at.as_secs_f64());
+            let duration = self.canary_duration.with_label_values(NONE);
+            duration.set(canary.took.as_secs_f64());
+        }
+        self.tenants.set(Some((&survey.tenants, quotas)));
+    }
+
+    /// What needs no look at tenants; the rest stays as it was.
+    pub(crate) fn set_stats(&self, stats: &Stats) {
+        self.queue_up.set(1);
         self.set_workers(stats);
         self.set_counts(stats);
         set(
@@ -136,15 +177,10 @@ impl Fleet {
         for (state, count) in states.into_iter().zip(stats.tenants) {
             set(&self.queue_tenants, &[state], count);
         }
-        self.dead_letter_jobs.set(whole(stats.dead));
-        self.webhook_pending.set(whole(stats.webhooks_pending));
-        self.webhook_oldest_age
-            .set(stats.webhooks_overdue.as_secs_f64());
-        if let Some(at) = canary.succeeded_at {
-            self.canary_last_success.set(at.as_secs_f64());
-            self.canary_duration.set(canary.took.as_secs_f64());
-        }
-        self.tenants.set(&survey.tenants, quotas);
+        set(&self.dead_letter_jobs, NONE, stats.dead);
+        set(&self.webhook_pending, NONE, stats.webhooks_pending);
+        let oldest = self.webhook_oldest_age.with_label_values(NONE);
+        oldest.set(stats.webhooks_overdue.as_secs_f64());
     }
 
     fn set_jobs(&self, stats: &Stats, survey: &Survey) {
@@ -154,7 +190,7 @@ impl Fleet {
             set(&self.queue_jobs, &[name, "waiting"], of.waiting);
             set(&self.queue_jobs, &[name, "running"], of.running);
             let age = self.queue_oldest_age.with_label_values(&[name]);
-            age.set(of.oldest.as_secs_f64());
+            age.set(of.oldest_free.as_secs_f64());
             waiting += of.waiting;
             running += of.running;
         }
@@ -216,7 +252,22 @@ impl Fleet {
         for class in FailureClass::ALL.iter().filter(|class| class.is_ours()) {
             count(&self.dead_letters, class.as_str(), &format!("dead_{class}"));
         }
-        raise(&self.webhook_dropped, counted("hooks_dropped"));
+        let lanes = Lane::ALL
+            .iter()
+            .map(|lane| (lane.as_str(), lane.digit().to_string()));
+        for (label, lane) in lanes.chain([("canary", "canary".to_owned())]) {
+            for (status, class) in SWEPT {
+                let counter = self
+                    .jobs_swept
+                    .with_label_values(&[label, status.as_str(), class]);
+                raise(
+                    &counter,
+                    counted(&format!("swept_{lane}_{}", status.as_str())),
+                );
+            }
+        }
+        let dropped = self.webhook_dropped.with_label_values(NONE);
+        raise(&dropped, counted("hooks_dropped"));
     }
 }
 
@@ -240,4 +291,61 @@ fn raise(counter: &IntCounter, value: i64) {
 /// How old a picture may be that took so long to make: so looking costs Redis a fiftieth of its time at most.
 pub(crate) fn age_max(took: Duration) -> Duration {
     (took * 50).max(Duration::from_secs(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(registry: &Registry) -> String {
+        String::from_utf8(defined::encode(registry)).unwrap()
+    }
+
+    #[test]
+    fn what_the_queue_ended_of_itself_is_told_by_lane_status_and_class() {
+        let registry = Registry::new();
+        let fleet = Fleet::new(&registry, Shown::default());
+        let mut stats = Stats::default();
+        for (name, count) in [
+            ("swept_2_failed", 3),
+            ("swept_0_canceled", 2),
+            ("swept_canary_expired", 1),
+        ] {
+            stats.counters.insert(name.to_owned(), count);
+        }
+        assert!(!told(&registry).contains("manimq_jobs_swept_total"));
+        fleet.set_stats(&stats);
+        let text = told(&registry);
+        for line in [
+            r#"manimq_jobs_swept_total{class="lost_worker",lane="batch",status="failed"} 3"#,
+            r#"manimq_jobs_swept_total{class="lost_worker",lane="canary",status="failed"} 0"#,
+            r#"manimq_jobs_swept_total{class="",lane="interactive",status="canceled"} 2"#,
+            r#"manimq_jobs_swept_total{class="",lane="canary",status="expired"} 1"#,
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+    }
+
+    #[test]
+    fn while_redis_is_away_no_gauge_of_queue_or_fleet_is_told_and_counters_stay() {
+        let registry = Registry::new();
+        let fleet = Fleet::new(&registry, Shown::default());
+        let mut picture = Picture::default();
+        picture.canary.succeeded_at = Some(Duration::from_secs(1));
+        fleet.set(&picture);
+        let gauges = |text: &str| -> Vec<String> {
+            let names = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+            let gauges = names.filter_map(|line| line.strip_suffix(" gauge"));
+            gauges.map(str::to_owned).collect()
+        };
+        let before = told(&registry);
+        assert!(gauges(&before).len() > 10, "{before}");
+        fleet.is_down();
+        let after = told(&registry);
+        assert_eq!(gauges(&after), ["manimq_queue_up"]);
+        assert!(after.contains("manimq_queue_up 0"), "{after}");
+        assert!(after.contains("manimq_jobs_swept_total{"), "{after}");
+        fleet.set(&picture);
+        assert_eq!(told(&registry), before);
+    }
 }

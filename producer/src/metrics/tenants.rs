@@ -64,8 +64,15 @@ impl Tenants {
         }
     }
 
-    /// Tells the jobs of a survey, and what tenants use.
-    pub(super) fn set(&self, surveyed: &[TenantFigures], quotas: &[(TenantId, QuotaUsage)]) {
+    /// Tells the jobs of a survey, and what tenants use. `None`: neither is known.
+    pub(super) fn set(&self, seen: Option<(&[TenantFigures], &[(TenantId, QuotaUsage)])>) {
+        let Some((surveyed, quotas)) = seen else {
+            self.running.set([]);
+            self.waiting.set([]);
+            self.used.set([]);
+            self.limit.set([]);
+            return;
+        };
         let jobs: HashMap<String, (u64, u64)> = self.shown.jobs(surveyed);
         let of = |(name, _): &(&String, &(u64, u64))| vec![(*name).clone()];
         self.running
@@ -110,7 +117,7 @@ impl Rejections {
 
     /// Counts one.
     pub(crate) fn inc(&self, tenant: &TenantId) {
-        let label = self.labels.of(tenant, |gone| {
+        let (label, _) = self.labels.of(tenant, |gone| {
             let _ = self.counter.remove_label_values(&[gone]);
         });
         self.counter.with_label_values(&[label]).inc();
@@ -146,7 +153,7 @@ mod tests {
                     oldest: Duration::ZERO,
                 })
                 .collect();
-            tenants.set(&figures, &[]);
+            tenants.set(Some((&figures, &[])));
             figures.iter().for_each(|of| rejections.inc(&of.tenant));
             assert_eq!(series(&registry), 33, "round {round}");
         }

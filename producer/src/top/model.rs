@@ -1,12 +1,9 @@
 //! What is shown: one look at the queue.
 
-use manimq_shared::queue::{LANES, LaneFigures, Queue, QueueError};
+use manimq_shared::queue::{LANES, LaneFigures, Queue, QueueError, SURVEYED_MAX};
 use serde::Serialize;
 
 use crate::admin::view::{QueueSummary, WorkerView};
-
-/// Most tenants of a shard that one look counts, those that were last active.
-const TENANTS_MAX: usize = 20_000;
 
 /// One look at the queue.
 #[derive(Debug, Clone, Serialize)]
@@ -75,7 +72,7 @@ impl View {
     /// Looks.
     pub(super) async fn look(queue: &Queue, prefix: &str) -> Result<Self, QueueError> {
         let (stats, survey, canary) =
-            tokio::try_join!(queue.stats(), queue.survey(TENANTS_MAX), queue.canary())?;
+            tokio::try_join!(queue.stats(), queue.survey(SURVEYED_MAX), queue.canary())?;
         Ok(Self {
             lanes: LANES
                 .into_iter()

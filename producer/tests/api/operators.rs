@@ -116,6 +116,11 @@ async fn an_operator_keeps_tenants_and_their_quotas() {
         "invalid-params",
     )
     .await;
+    // The label of many tenants is nobody's name.
+    let reserved = json!({"tenant": "other"});
+    let refused = post(&api, "/v1/admin/tenants", &admin, &reserved).await;
+    let refused = problem(refused, 422, "invalid-params").await;
+    assert!(refused.detail.contains("\"other\""), "{refused:?}");
     let nobody = "/v1/admin/tenants/nobody/disable";
     problem(
         post(&api, nobody, &admin, &json!({})).await,

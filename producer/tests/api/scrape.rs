@@ -156,4 +156,41 @@ async fn an_autoscaler_is_told_of_jobs_and_slots_by_lane_or_not() {
     .await
     .expect("the answer is 503 while Redis is away");
     api.until_gauge("manimq_queue_up", 0.0).await;
+    // What was told last is not told as if it were so now.
+    let text = scrape(&api).await;
+    for gauge in [
+        "manimq_queue_jobs{",
+        "manimq_queue_oldest_age_seconds{",
+        "manimq_fleet_slots{",
+        "manimq_tenant_jobs_waiting{",
+        "manimq_tenant_quota_used{",
+    ] {
+        assert!(!text.contains(gauge), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn redis_is_up_while_it_answers_although_its_tenants_cannot_be_looked_at() {
+    let api = Api::start().await;
+    let tenant = TenantId::default();
+    let jobs = [NewJob::new(&tenant, request("batch"))];
+    api.queue.enqueue(&tenant, &jobs).await.unwrap();
+    // A tenant whose name cannot be read ends each survey.
+    let state = api.queue.keys().tenant(&tenant);
+    let (shard, _) = state.rsplit_once(":t:").unwrap();
+    let mut copy = redis::cmd("COPY");
+    copy.arg(&state).arg(format!("{shard}:t:No Name"));
+    let mut list = redis::cmd("ZADD");
+    list.arg(format!("{shard}:tns"))
+        .arg(i64::MAX)
+        .arg("No Name");
+    assert_eq!(api.queue.query::<u32>(&copy).await.unwrap(), 1);
+    assert_eq!(api.queue.query::<u32>(&list).await.unwrap(), 1);
+    assert!(api.queue.survey(1000).await.is_err());
+    let text = scrape(&api).await;
+    assert!(text.contains("manimq_queue_up 1"), "{text}");
+    assert!(
+        text.contains(r#"manimq_fleet_slots{state="idle"} 0"#),
+        "{text}"
+    );
 }

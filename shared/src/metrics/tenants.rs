@@ -138,42 +138,53 @@ impl Labels {
         std::iter::once(OTHER).chain(listed)
     }
 
-    /// The label of a tenant of whom something is counted now. `forget` removes the series of a label that is given
-    /// away.
-    pub fn of<'a>(&self, tenant: &'a TenantId, forget: impl FnOnce(&str)) -> &'a str {
+    /// The label of a tenant of whom something is counted now, and whether it has just got it. `forget` removes the
+    /// series of a label that is given away.
+    pub fn of<'a>(&self, tenant: &'a TenantId, forget: impl FnOnce(&str)) -> (&'a str, bool) {
         self.of_at(tenant, Instant::now(), forget)
     }
 
-    fn of_at<'a>(&self, tenant: &'a TenantId, now: Instant, forget: impl FnOnce(&str)) -> &'a str {
+    fn of_at<'a>(
+        &self,
+        tenant: &'a TenantId,
+        now: Instant,
+        forget: impl FnOnce(&str),
+    ) -> (&'a str, bool) {
         let name = tenant.as_str();
         let own = match &self.shown {
-            Shown::Listed(names) => names.contains(name),
+            Shown::Listed(names) => names.contains(name).then_some(false),
             Shown::Top(most) => self.has_label(name, *most, now, forget),
         };
-        if own { name } else { OTHER }
+        own.map_or((OTHER, false), |new| (name, new))
     }
 
-    fn has_label(&self, name: &str, most: usize, now: Instant, forget: impl FnOnce(&str)) -> bool {
+    /// Whether a label is new; `None` if it is not to be had.
+    fn has_label(
+        &self,
+        name: &str,
+        most: usize,
+        now: Instant,
+        forget: impl FnOnce(&str),
+    ) -> Option<bool> {
         if name == OTHER {
-            return false; // a tenant of that name is among them
+            return None; // a tenant of that name is among them
         }
         let mut own = self.own.lock().expect("no panic while locked");
         if let Some(last) = own.get_mut(name) {
             *last = now;
-            return true;
+            return Some(false);
         }
         if own.len() >= most {
             let quiet = own
                 .iter()
                 .min_by_key(|(_, last)| **last)
                 .filter(|(_, last)| now.saturating_duration_since(**last) >= QUIET)
-                .map(|(label, _)| label.clone());
-            let Some(quiet) = quiet else { return false };
+                .map(|(label, _)| label.clone())?;
             own.remove(&quiet);
             forget(&quiet);
         }
         own.insert(name.to_owned(), now);
-        true
+        Some(true)
     }
 }
 
@@ -207,7 +218,7 @@ mod tests {
             assert!(shown.iter().all(|id| jobs.contains_key(id.as_str())));
             let counted: BTreeSet<&str> = tenants
                 .iter()
-                .map(|of| labels.of(&of.tenant, |_| panic!("nobody was quiet")))
+                .map(|of| labels.of(&of.tenant, |_| panic!("nobody was quiet")).0)
                 .collect();
             assert_eq!(counted.len(), 11, "round {round}");
         }
@@ -222,15 +233,17 @@ mod tests {
         let (first, second): (TenantId, TenantId) =
             ("first".parse().unwrap(), "second".parse().unwrap());
         let start = Instant::now();
-        assert_eq!(labels.of_at(&first, start, never), "first");
-        assert_eq!(labels.of_at(&second, start + QUIET / 2, never), OTHER);
+        assert_eq!(labels.of_at(&first, start, never), ("first", true));
+        assert_eq!(labels.of_at(&first, start, never), ("first", false));
+        let label = labels.of_at(&second, start + QUIET / 2, never);
+        assert_eq!(label, (OTHER, false));
         let mut gone = String::new();
         let label = labels.of_at(&second, start + QUIET, |label| label.clone_into(&mut gone));
-        assert_eq!((label, gone.as_str()), ("second", "first"));
+        assert_eq!((label, gone.as_str()), (("second", true), "first"));
         let label = labels.of_at(&first, start + QUIET * 3, |label| {
             label.clone_into(&mut gone);
         });
-        assert_eq!((label, gone.as_str()), ("first", "second"));
+        assert_eq!((label, gone.as_str()), (("first", true), "second"));
     }
 
     #[test]
@@ -246,7 +259,8 @@ mod tests {
         assert_eq!(names, ["acme".parse().unwrap(), "beta".parse().unwrap()]);
         let labels = Labels::new(shown);
         let gamma: TenantId = "gamma".parse().unwrap();
-        assert_eq!(labels.of(&gamma, |_| panic!("none is given away")), OTHER);
+        let label = labels.of(&gamma, |_| panic!("none is given away"));
+        assert_eq!(label, (OTHER, false));
         assert_eq!(labels.first().collect::<Vec<_>>(), [OTHER, "acme", "beta"]);
     }
 

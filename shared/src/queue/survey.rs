@@ -17,6 +17,9 @@ pub const LANES: [Option<Lane>; 4] = [
     Some(Lane::Batch),
 ];
 
+/// Most tenants of a shard that metrics and `manimq top` look at, those that were last active.
+pub const SURVEYED_MAX: usize = 20_000;
+
 /// What waits and runs, by lane and tenant.
 #[derive(Debug, Clone, Default)]
 pub struct Survey {
@@ -35,8 +38,10 @@ pub struct LaneFigures {
     pub waiting: u64,
     /// Jobs under a lease.
     pub running: u64,
-    /// Age of the job that has waited longest, since its submit.
+    /// Age of the job that has waited longest, for whatever reason, since its submit.
     pub oldest: Duration,
+    /// The same of jobs that wait for a slot and for nothing else: no pause, no limit of their tenant.
+    pub oldest_free: Duration,
 }
 
 /// One tenant's jobs.
@@ -50,7 +55,7 @@ pub struct TenantFigures {
     pub waiting: u64,
     /// Jobs that wait for another job's render.
     pub following: u64,
-    /// Age of the job that has waited longest, since its submit.
+    /// Age of the job that has waited longest, for whatever reason, since its submit.
     pub oldest: Duration,
 }
 
@@ -115,10 +120,14 @@ impl Survey {
                 tenant.waiting += waiting;
                 lane.running += u64::from_redis_value(next())?;
                 let first = String::from_redis_value(next())?;
+                let free = u8::from_redis_value(next())? == 1;
                 if !first.is_empty() {
                     let since = JobId::from_short(&first)?.made_at_ms();
                     let age = Duration::from_millis(now_ms.saturating_sub(since));
                     lane.oldest = lane.oldest.max(age);
+                    if free {
+                        lane.oldest_free = lane.oldest_free.max(age);
+                    }
                     tenant.oldest = tenant.oldest.max(age);
                 }
             }

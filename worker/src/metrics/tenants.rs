@@ -31,6 +31,11 @@ impl Tenants {
         tenants
     }
 
+    /// An attempt begins. What it comes to is then counted from the zero that a scrape has seen meanwhile.
+    pub fn began(&self, tenant: &TenantId) {
+        self.label(tenant);
+    }
+
     /// An attempt took a slot for so long, whatever came of it.
     pub fn attempted(&self, tenant: &TenantId, took: Duration) {
         if let Some(label) = self.label(tenant) {
@@ -55,27 +60,38 @@ impl Tenants {
         if tenant.is_canary() {
             return None;
         }
-        Some(self.labels.of(tenant, |gone| self.forget(gone)))
+        let (label, new) = self.labels.of(tenant, |gone| self.forget(gone));
+        if new {
+            self.begin_at_zero(label);
+        }
+        Some(label)
     }
 
-    /// What a first job shows an increase from.
+    /// What a first job shows an increase from, a failed one, too.
     fn begin_at_zero(&self, label: &str) {
-        self.finished.with_label_values(&[label, "succeeded", ""]);
+        for (status, class) in endings() {
+            self.finished.with_label_values(&[label, status, class]);
+        }
         self.slot_seconds.with_label_values(&[label]);
         self.submit_to_end.with_label_values(&[label]);
     }
 
     fn forget(&self, label: &str) {
-        for status in ["succeeded", "canceled"] {
-            let _ = self.finished.remove_label_values(&[label, status, ""]);
-        }
-        for class in FailureClass::ALL {
-            let labels = [label, "failed", class.as_str()];
-            let _ = self.finished.remove_label_values(&labels);
+        for (status, class) in endings() {
+            let _ = self.finished.remove_label_values(&[label, status, class]);
         }
         let _ = self.slot_seconds.remove_label_values(&[label]);
         let _ = self.submit_to_end.remove_label_values(&[label]);
     }
+}
+
+/// How a job can end at a worker: status and class.
+fn endings() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let failed = FailureClass::ALL.iter();
+    let failed = failed.map(|class| ("failed", class.as_str()));
+    [("succeeded", ""), ("canceled", "")]
+        .into_iter()
+        .chain(failed)
 }
 
 #[cfg(test)]
@@ -94,7 +110,12 @@ mod tests {
         tenants.ended(&TenantId::canary(), "succeeded", "", 3.0);
         let families = registry.gather();
         for family in &families {
-            assert_eq!(family.get_metric().len(), 11, "{}", family.name());
+            let of_each = match family.name() {
+                "manimq_tenant_jobs_finished_total" => endings().count(),
+                _ => 1,
+            };
+            let series = family.get_metric().len();
+            assert_eq!(series, 11 * of_each, "{}", family.name());
         }
         let sum = |family: &prometheus::proto::MetricFamily| {
             let values = family
@@ -105,6 +126,22 @@ mod tests {
         };
         let sums: Vec<f64> = families.iter().map(sum).collect();
         assert_eq!(sums, [10_000.0, 20_000.0, 30_000.0]);
+    }
+
+    #[test]
+    fn a_tenants_first_failure_is_an_increase() {
+        let registry = Registry::new();
+        let tenants = Tenants::new(&registry, Shown::default());
+        let ann = "ann".parse().unwrap();
+        tenants.began(&ann);
+        let timeout = |n: u32| {
+            let line = r#"manimq_tenant_jobs_finished_total{class="timeout",status="failed",tenant="ann"}"#;
+            let text = String::from_utf8(manimq_shared::metrics::encode(&registry)).unwrap();
+            assert!(text.contains(&format!("{line} {n}\n")), "{text}");
+        };
+        timeout(0);
+        tenants.ended(&ann, "failed", "timeout", 1.0);
+        timeout(1);
     }
 
     #[test]

@@ -737,6 +737,11 @@ local function conclude(S, t, id, job, status, result, outcome, class, told)
   settle(S, t, id, job, shown, shown == status and result or nil)
 end
 
+-- Counts a job that a function ends of itself, so that no program is told of its end.
+local function swept(S, t, job, status)
+  count(S, 'swept_' .. (t.name == '_canary' and 'canary' or int(job[LN])) .. '_' .. STATUS[status], 1)
+end
+
 -- A job that failed for good by no fault of its author can be looked at and run again. Besides its tenant's list
 -- there is one of all tenants, to be counted.
 local function bury(S, t, id, class)

@@ -14,6 +14,7 @@ local function promote(S, limit)
       local t = tenant(S, job[TN])
       withdraw(S, t, id, job)
       job[DL] = 0
+      swept(S, t, job, EXPIRED)
       conclude(S, t, id, job, EXPIRED)
     end
   end

@@ -44,9 +44,12 @@ local function reap(S, limit)
       job[CR] = job[CR] + 1
       count(S, 'leases_lost', 1)
       if stop_asked(job) then
+        -- A ghost's cancel was counted when it was asked for.
+        if not has(job, GHOST) then swept(S, t, job, CANCELED) end
         conclude(S, t, id, job, CANCELED, nil, BY_LOSS, LOST_WORKER)
       elseif job[CR] >= LOST_MAX then
         bury(S, t, id, 'lost_worker')
+        swept(S, t, job, FAILED)
         conclude(S, t, id, job, FAILED, cjson.encode({ error = {
           class = 'lost_worker',
           message = 'the job was given up after ' .. job[CR] .. ' workers died or hung while running it',

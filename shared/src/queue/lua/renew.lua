@@ -68,6 +68,7 @@ transition('renew', { 'allow-oom' }, function(keys, args)
       if stop_asked(job) and now - job[CX] > CANCEL_GRACE_MS then
         t = tenant(S, job[TN])
         end_lease(S, t, id, job, true)
+        if not has(job, GHOST) then swept(S, t, job, CANCELED) end
         conclude(S, t, id, job, CANCELED, nil, BY_CANCEL)
         replies[i] = 'lost'
       else

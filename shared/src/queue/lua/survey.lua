@@ -2,7 +2,8 @@
 -- KEYS  1 base of the shard
 -- ARGV  1 rank of the first tenant, last active first  2 most tenants to look at
 -- Returns  {rank of the next page (0 at the end), now ms, then for each tenant that has jobs: {its name, jobs that run, jobs that
---           follow, then for each lane (returned jobs first): jobs that wait, jobs that run, id of the first that waits or ''}}
+--           follow, then for each lane (returned jobs first): jobs that wait, jobs that run, id of the first that waits or '',
+--           1 if nothing but a slot is missing, 0 if it is paused or its tenant is at a limit of its own}}
 
 transition('survey', { 'no-writes' }, function(keys, args)
   local S = open(keys[1])
@@ -13,6 +14,7 @@ transition('survey', { 'no-writes' }, function(keys, args)
     local t = tenant(S, names[i])
     local a = t.a
     if a[LIVE] > 0 then
+      local admitted = (a[PLACE] == VT or a[PLACE] == OVER) and not all_paused(S)
       local of = { t.name, a[RUNNING], a[FOLLOWING] }
       for lane = 1, 4 do
         local stream, waits, runs, first = stream_key(S.base, t.name, lane), waiting(t, lane), 0, ''
@@ -24,7 +26,8 @@ transition('survey', { 'no-writes' }, function(keys, args)
           local entry = call('XRANGE', stream, int(a[SERVED + lane] + 1) .. '-0', '+', 'COUNT', '1')[1]
           first = entry and entry[2][2] or ''
         end
-        of[#of + 1], of[#of + 2], of[#of + 3] = waits, runs, first
+        local free = admitted and not lane_paused(S, lane)
+        of[#of + 1], of[#of + 2], of[#of + 3], of[#of + 4] = waits, runs, first, free and 1 or 0
       end
       reply[#reply + 1] = of
     end
