@@ -143,7 +143,7 @@ async fn verify_says_what_is_wrong_and_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn verify_sees_an_image_without_latex_a_renderer_that_does_not_start_and_a_file_that_does_not_arrive()
+async fn verify_sees_an_image_without_latex_or_a_renderer_that_works_and_a_file_that_does_not_arrive()
  {
     let site = Site::new().await;
     for (file, more, line, fix) in [
@@ -157,6 +157,12 @@ async fn verify_sees_an_image_without_latex_a_renderer_that_does_not_start_and_a
             "manimq_renderer/scene.py",
             "raise RuntimeError('a broken image')",
             "✗ connection: Custom sandbox verification failed: sandbox 'manim-sb': the renderer",
+            "deploy_sandbox.sh --server-image",
+        ),
+        (
+            "manimq_renderer/scene.py",
+            "def choose_scene(module, wanted): raise ValueError('a broken image')",
+            "✗ connection: Custom sandbox verification failed: sandbox 'manim-sb': the test render failed",
             "deploy_sandbox.sh --server-image",
         ),
     ] {
