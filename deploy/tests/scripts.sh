@@ -62,6 +62,14 @@ test_a_sandbox_is_not_deployed_with_settings_that_cannot_be() {
   expect_status 2 "$deploy" --now
 }
 
+test_what_tells_how_to_make_a_sandbox_names_all_that_the_script_wants() {
+  local told
+  told=$(grep -rhE 'deploy_sandbox\.sh --(name|server-image)' "$ROOT/deploy/sandbox/README.md" "$ROOT/worker/src")
+  expect "$told" "bl delete sandbox NAME && "
+  told=$(grep -v -e '--server-image IMAGE' <<<"$told" || true)
+  [[ -z $told ]] || { printf 'without --server-image:\n%s\n' "$told"; return 1; }
+}
+
 test_a_sandbox_is_deployed_with_the_renderer_and_the_settings_that_were_asked_for() {
   mkdir "$WORK/bin"
   printf '%s\n' '#!/bin/sh' 'mkdir -p "$2/renderer-0" && echo "$2/renderer-0"' >"$WORK/bin/worker"

@@ -690,10 +690,12 @@ pub enum ConnectError {
         remedy: String,
     },
     /// It may work later.
-    #[error("the sandbox is not available: {reason}")]
+    #[error("the sandbox is not available: {reason}; {remedy}")]
     Unavailable {
         /// Why.
         reason: String,
+        /// What to do if it does not.
+        remedy: String,
         /// When to try again.
         retry_after: Duration,
     },
@@ -731,9 +733,70 @@ pub enum ConnectError {
     },
 }
 
+impl ConnectError {
+    /// What to do about it.
+    #[must_use]
+    pub fn remedy(&self) -> &str {
+        match self {
+            Self::NotFound { remedy, .. }
+            | Self::Unavailable { remedy, .. }
+            | Self::SandboxNotFound { remedy, .. }
+            | Self::Unauthorized { remedy, .. }
+            | Self::CustomVerification { remedy, .. }
+            | Self::VerificationFailed { remedy, .. } => remedy,
+        }
+    }
+
+    /// What it is, without the remedy.
+    #[must_use]
+    pub fn without_remedy(&self) -> String {
+        let all = self.to_string();
+        let end = format!("; {}", self.remedy());
+        all.strip_suffix(&end).unwrap_or(&all).to_owned()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_reason_for_having_no_sandbox_comes_with_a_remedy_apart_from_it() {
+        let (reason, remedy) = ("one; two".to_owned(), "do this; or that".to_owned());
+        let (r, d) = (|| reason.clone(), || remedy.clone());
+        let retry_after = Duration::ZERO;
+        for error in [
+            ConnectError::NotFound {
+                what: r(),
+                remedy: d(),
+            },
+            ConnectError::Unavailable {
+                reason: r(),
+                remedy: d(),
+                retry_after,
+            },
+            ConnectError::SandboxNotFound {
+                name: r(),
+                remedy: d(),
+            },
+            ConnectError::Unauthorized {
+                reason: r(),
+                remedy: d(),
+            },
+            ConnectError::CustomVerification {
+                reason: r(),
+                remedy: d(),
+            },
+            ConnectError::VerificationFailed {
+                reason: r(),
+                remedy: d(),
+            },
+        ] {
+            let text = error.without_remedy();
+            assert!(text.contains(&reason) && !text.contains(&remedy), "{text}");
+            assert_eq!(format!("{text}; {}", error.remedy()), error.to_string());
+        }
+    }
 
     #[test]
     fn a_sandbox_tells_of_renders_and_not_of_leases_or_uploads() {

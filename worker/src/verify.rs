@@ -191,9 +191,10 @@ async fn one(
 
 /// A line for what could not be had, and the error that ends the program.
 fn refused(report: &mut Report, what: &str, error: ConnectError) -> anyhow::Error {
-    let text = error.to_string();
-    let (reason, fix) = text.split_once("; ").unwrap_or((&text, ""));
-    report.bad(format!("{what}: {reason}"), fix);
+    report.bad(
+        format!("{what}: {}", error.without_remedy()),
+        error.remedy(),
+    );
     error.into()
 }
 

@@ -91,6 +91,21 @@ class Tex:
                 os.unlink(path)
 
 
+def _oom_kills() -> int:
+    """How many processes the kernel has killed so far for want of memory; it alone can write that."""
+    try:
+        with open("/proc/vmstat", encoding="ascii") as file:
+            return oom_kills_in(file.read())
+    except OSError:
+        return 0
+
+
+def oom_kills_in(vmstat: str) -> int:
+    """The same from its text; 0 from a kernel that does not count them."""
+    counts = (line.split() for line in vmstat.splitlines())
+    return next((int(count[1]) for count in counts if len(count) == 2 and count[0] == "oom_kill"), 0)
+
+
 def _free(folder: str) -> int:
     disk = os.statvfs(folder)
     return disk.f_bavail * disk.f_frsize
@@ -116,6 +131,7 @@ class Job:
         self._disk_free = self._disk_least = _free(folder)
         if self._disk_free < self._asked["disk_min_bytes"]:
             raise OSError(errno.ENOSPC, f"the disk has {self._disk_free // 2**20} MiB left")
+        self._oom_kills = _oom_kills()
         self._tex = Tex(self._asked["tex"])
         self._door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._door.settimeout(DOOR_TIMEOUT_S)
@@ -167,6 +183,7 @@ class Job:
                 "ending": self._ending,
                 "disk_free_bytes": self._disk_free,
                 "disk_least_bytes": self._disk_least,
+                "oom_kills": _oom_kills() - self._oom_kills,
             }
         )
 

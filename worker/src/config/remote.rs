@@ -149,7 +149,10 @@ impl RemoteArgs {
         }
         let account = Account::new(
             &key,
-            self.workspace.as_deref(),
+            // An empty line in `.env` is none.
+            self.workspace
+                .as_deref()
+                .filter(|name| !name.trim().is_empty()),
             self.calls_per_second,
             shared.ca_file.as_deref(),
         )

@@ -21,21 +21,26 @@ pub mod output;
 pub mod place;
 
 mod bundle;
+mod fault;
 mod follow;
 mod frames;
 mod inside;
 mod job;
 mod keeper;
+mod parts;
+mod said;
 mod tenancy;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::data::LOGS;
 use self::error::{ApiError, Kind};
 use self::inside::DISK_LOW_BYTES;
 use self::job::Remains;
 use self::keeper::{Keeper, NotKept};
+use self::parts::UPLOADS;
 use self::place::{Opened, Place, quoted, unique};
 use self::tenancy::Guest;
 use super::local::{self, check};
@@ -46,8 +51,18 @@ use super::{
 
 /// Whole of [`Sandbox::verify`].
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longest time for tidying up after a job.
+/// Longest time for tidying up after a job, and for cleaning between tenants.
 const TIDY_TIMEOUT: Duration = Duration::from_secs(60);
+/// The command that cleans.
+const CLEAN_TIMEOUT: Duration = Duration::from_secs(20);
+/// A session that was not looked at for so long is looked at before a job: its sandbox may have
+/// started anew meanwhile, and nobody tells.
+pub const LOOK_AFTER: Duration = Duration::from_secs(5);
+/// What to do about an image that is not what it must be.
+const DEPLOY: &str = "deploy the image of deploy/sandbox anew (deploy/deploy_sandbox.sh --server-image IMAGE); deploy/sandbox/README.md lists what can be wrong";
+/// What to do where it may work in a moment.
+const AGAIN: &str =
+    "it is connected again by itself; if that does not help, the log above says what broke";
 
 /// A slot's connection to a persistent sandbox.
 #[derive(Debug)]
@@ -71,6 +86,8 @@ struct Session {
     disk_free_bytes: Option<u64>,
     /// Set while a job runs: a render that was dropped half-way leaves it set.
     busy: bool,
+    /// When it was last seen to be as it should.
+    looked: Instant,
 }
 
 impl BlaxelSandbox {
@@ -90,6 +107,10 @@ impl BlaxelSandbox {
             renders: 0,
             recycled: None,
         };
+        if let Err(error) = sandbox.can_set_formulas() {
+            sandbox.lose().await;
+            return Err(error);
+        }
         if let Err(error) = sandbox.verify().await {
             sandbox.lose().await;
             return Err(error);
@@ -124,6 +145,16 @@ impl BlaxelSandbox {
         self.renders
     }
 
+    fn can_set_formulas(&self) -> Result<(), ConnectError> {
+        let missing = match (&self.versions.latex, &self.versions.dvisvgm) {
+            (Some(_), Some(_)) => return Ok(()),
+            (None, _) => "LaTeX",
+            (Some(_), None) => "dvisvgm",
+        };
+        let reason = format!("{missing} is not there or does not run: formulas would fail");
+        Err(self.place.unfit(reason, DEPLOY))
+    }
+
     /// Gives the session up, and what runs and lies there of it, as far as the sandbox answers.
     async fn lose(&mut self) {
         if let Some(session) = self.session.take() {
@@ -143,12 +174,14 @@ impl BlaxelSandbox {
         let Some(session) = &mut self.session else {
             return Err(ConnectError::Unavailable {
                 reason: "it is not connected".into(),
+                remedy: AGAIN.into(),
                 retry_after: Duration::ZERO,
             });
         };
         if session.busy {
             return Err(ConnectError::Unavailable {
                 reason: "the last render was given up half-way".into(),
+                remedy: AGAIN.into(),
                 retry_after: Duration::ZERO,
             });
         }
@@ -159,6 +192,7 @@ impl BlaxelSandbox {
             Err(_) => {
                 return Err(ConnectError::Unavailable {
                     reason: format!("tidying up took more than {} s", TIDY_TIMEOUT.as_secs()),
+                    remedy: AGAIN.into(),
                     retry_after: Duration::from_secs(5),
                 });
             }
@@ -167,6 +201,7 @@ impl BlaxelSandbox {
             self.place.has_room(free)?;
         }
         if alive && session.keeper.is_fresh(self.place.config.recycle_after) {
+            session.looked = Instant::now();
             return Ok(());
         }
         if !alive {
@@ -208,6 +243,7 @@ impl BlaxelSandbox {
             remains: None,
             disk_free_bytes,
             busy: false,
+            looked: Instant::now(),
         });
         Ok(())
     }
@@ -221,13 +257,21 @@ impl BlaxelSandbox {
         let guest = self.enter(request).await?.map(Arc::new);
         // After hours without a job the keeper's time is nearly over, or it is gone.
         let recycle_after = self.place.config.recycle_after;
-        let is_ready = |session: &Session| !session.busy && session.keeper.is_fresh(recycle_after);
+        let is_ready = |session: &Session| {
+            !session.busy
+                && session.keeper.is_fresh(recycle_after)
+                && session.looked.elapsed() < LOOK_AFTER
+                && self.place.is_as(&session.opened)
+        };
         if !self.session.as_ref().is_some_and(is_ready) {
             self.reset().await.map_err(|error| lost(&error))?;
         }
-        self.clean_for(guest.as_deref())
-            .await
-            .map_err(|error| lost(&error))?;
+        let era = guest.as_ref().map(|guest| guest.era);
+        if let (Some(era), Some(session)) = (era, &self.session)
+            && session.keeper.era != era
+        {
+            self.renew_keeper().await.map_err(|error| lost(&error))?;
+        }
         self.run_here(request, events, guest).await
     }
 
@@ -288,7 +332,8 @@ impl BlaxelSandbox {
         gone.result
     }
 
-    /// With `--tenant-affinity`: waits until those who render here are of the same tenant.
+    /// With `--tenant-affinity`: waits until those who render here are of the same tenant, and
+    /// nothing of the one before is left.
     async fn enter(&self, request: &RenderRequest) -> Result<Option<Guest>, RenderError> {
         if !self.place.config.tenant_affinity {
             return Ok(None);
@@ -297,30 +342,13 @@ impl BlaxelSandbox {
         let Some(shelf) = &request.formulas else {
             return Ok(None);
         };
+        let clean = clean(self.place.clone());
         tokio::select! {
-            guest = self.place.tenancy.enter(shelf.tenant()) => Ok(Some(guest)),
+            guest = self.place.tenancy.enter(shelf.tenant(), clean) => {
+                guest.map(Some).map_err(|error| lost(&error))
+            }
             () = request.stop.cancelled() => Err(RenderError::Interrupted),
         }
-    }
-
-    /// Nothing of the tenant before is left when this returns.
-    async fn clean_for(&mut self, guest: Option<&Guest>) -> Result<(), ConnectError> {
-        let (Some(guest), Some(session)) = (guest, &self.session) else {
-            return Ok(());
-        };
-        if guest.changed {
-            tracing::info!(
-                "another tenant's turn: sandbox {} is cleaned",
-                self.place.name()
-            );
-            clean(&self.place, &session.opened)
-                .await
-                .map_err(|error| self.place.explain(&error))?;
-        }
-        if session.keeper.era == guest.era {
-            return Ok(());
-        }
-        self.renew_keeper().await
     }
 }
 
@@ -376,11 +404,9 @@ impl Sandbox for BlaxelSandbox {
 
     async fn verify(&mut self) -> Result<(), ConnectError> {
         let name = self.place.name().to_owned();
-        let failed = |reason: String| {
-            ConnectError::CustomVerification {
+        let failed = |reason: String| ConnectError::CustomVerification {
             reason: format!("sandbox '{name}': {reason}"),
-            remedy: "deploy the image of deploy/sandbox anew (deploy/deploy_sandbox.sh); deploy/sandbox/README.md lists what can be wrong".into(),
-        }
+            remedy: DEPLOY.into(),
         };
         let (events, _unread) = EventSender::channel(1);
         let request = local::verification(VERIFY_TIMEOUT / 2);
@@ -394,6 +420,7 @@ impl Sandbox for BlaxelSandbox {
             // The way broke, not the sandbox.
             Ok(Err(RenderError::SandboxLost { reason })) => Err(ConnectError::Unavailable {
                 reason: format!("the test render was lost: {reason}"),
+                remedy: AGAIN.into(),
                 retry_after: Duration::from_secs(5),
             }),
             Ok(Err(error)) => Err(failed(format!("the test render failed: {error}"))),
@@ -448,6 +475,7 @@ async fn begin(place: &Place) -> Result<Session, ConnectError> {
             remains: None,
             disk_free_bytes: None,
             busy: false,
+            looked: Instant::now(),
         }),
         Err(error) => {
             place.lost(&opened);
@@ -467,30 +495,42 @@ async fn start_keeper(place: &Place, opened: &Arc<Opened>) -> Result<Keeper, Con
             NotKept::Api(error) => place.explain(&error),
             NotKept::Unusable(reason) => ConnectError::CustomVerification {
                 reason: format!("sandbox '{}': the renderer does not start: {reason}", place.name()),
-                remedy: "deploy the image of deploy/sandbox anew (deploy/deploy_sandbox.sh); deploy/sandbox/README.md lists what can be wrong".into(),
+                remedy: DEPLOY.into(),
             },
         })
 }
 
-/// Between tenants: formulas, files and logs of the one before go. Renderers, which hold nothing
-/// of a tenant's, are started anew with the next job of each slot, which kills all of its user's.
-async fn clean(place: &Place, opened: &Opened) -> Result<(), ApiError> {
+/// Between tenants: formulas, files, uploads and logs of the one before go. Renderers, which hold
+/// nothing of a tenant's, are started anew with the next job of each slot, which kills all of its
+/// user's.
+async fn clean(place: Arc<Place>) -> Result<(), ConnectError> {
+    tracing::info!("another tenant's turn: sandbox {} is cleaned", place.name());
     let command = format!(
-        "cd {folder} && rm -rf tex/* && find jobs -mindepth 1 -maxdepth 1 ! -name '{verify}-*' -exec rm -rf {{}} + && rm -f /var/log/sandbox-api/manimq-render-*",
+        "cd {folder} && mkdir -p tex jobs && rm -rf tex/* {LOGS}/manimq-render-* && \
+         {{ rm -rf {UPLOADS}/* 2>&-; find jobs -mindepth 1 -maxdepth 1 ! -name '{verify}-*' -exec rm -rf {{}} +; }}",
         folder = quoted(&place.config.folder),
         verify = local::VERIFY
     );
-    let ran = opened
-        .data
-        .run(unique("clean"), command, Duration::from_secs(20))
-        .await?;
+    let cleaning = async {
+        let opened = place.open().await?;
+        let ran = opened.data.run(unique("clean"), command, CLEAN_TIMEOUT);
+        ran.await.map_err(|error| place.explain(&error))
+    };
+    let ran = tokio::time::timeout(TIDY_TIMEOUT, cleaning).await;
+    let ran = ran.unwrap_or_else(|_| {
+        Err(ConnectError::Unavailable {
+            reason: format!("cleaning took more than {} s", TIDY_TIMEOUT.as_secs()),
+            remedy: AGAIN.into(),
+            retry_after: Duration::from_secs(5),
+        })
+    })?;
     if ran.exit_code == Some(0) {
         return Ok(());
     }
-    Err(ApiError::new(
-        "cleaning the sandbox",
-        Kind::Refused,
-        error::harmless(ran.stderr.unwrap_or_default().trim()),
+    let said = error::harmless(ran.stderr.unwrap_or_default().trim());
+    Err(place.unfit(
+        format!("what a tenant left there cannot be removed: {said}"),
+        "see what lies there (deploy/sandbox/README.md, \"The disk is full\")",
     ))
 }
 

@@ -717,6 +717,7 @@ fn not_started(launch: &LaunchSpec, error: &io::Error) -> StartFailed {
         (Means::Bubblewrap(_) | Means::Bare(_), _) => {
             StartFailed::from(ConnectError::Unavailable {
                 reason: format!("cannot start a slot: {error}"),
+                remedy: "it is tried again; if it stays so, look for what this machine is short of: memory, processes, open files".into(),
                 retry_after: Duration::from_secs(5),
             })
         }

@@ -204,9 +204,14 @@ pub fn prefix() -> String {
 
 impl Bench {
     pub async fn start(site: &Site) -> Self {
+        Self::of_slots(site, 1).await
+    }
+
+    pub async fn of_slots(site: &Site, slots: u16) -> Self {
         let prefix = prefix();
         let (queue, stored, api) = service(&prefix).await;
-        let args = crate::common::one_slot(&redis_url(), &prefix, &api, &[]);
+        let mut args = crate::common::one_slot(&redis_url(), &prefix, &api, &[]);
+        args.slots = Some(slots);
         let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
         let place = site.place.clone();
         let ready = Arc::new(AtomicU32::new(0));
@@ -238,7 +243,7 @@ impl Bench {
             .expect("no error");
     }
 
-    /// How often its slot was ready for another job.
+    /// How often a slot of it was ready for another job.
     pub fn times_ready(&self) -> u32 {
         self.ready.load(Ordering::Relaxed)
     }

@@ -31,6 +31,8 @@ pub struct Inner {
     key: Mutex<String>,
     pub sandboxes: Mutex<BTreeMap<String, Arc<Machine>>>,
     generations: AtomicU32,
+    /// Entries on a page of a list.
+    pub page: AtomicU32,
     /// A sandbox made anew under the same name answers where the one before did.
     pub same_address: AtomicBool,
     pub faults: Faults,
@@ -43,6 +45,8 @@ pub struct Machine {
     pub name: String,
     pub generation: u32,
     pub status: Mutex<String>,
+    /// The address in its record, if that is another than where it answers.
+    pub told: Mutex<Option<String>>,
     pub processes: Processes,
     pub folder: PathBuf,
     pub uploads: Mutex<BTreeMap<String, crate::parts::Upload>>,
@@ -76,6 +80,7 @@ impl Cloud {
             key: Mutex::new(KEY.to_owned()),
             sandboxes: Mutex::default(),
             generations: AtomicU32::new(0),
+            page: AtomicU32::new(50),
             same_address: AtomicBool::new(false),
             faults: Faults::default(),
             calls: Mutex::default(),
@@ -121,6 +126,7 @@ impl Cloud {
             name: name.to_owned(),
             generation,
             status: Mutex::new("DEPLOYED".to_owned()),
+            told: Mutex::default(),
             processes: Processes::new(folder.join("log"), folder.join("work"), nature),
             nature,
             folder,
@@ -236,6 +242,14 @@ async fn serve(State(cloud): State<Cloud>, request: Request) -> Response {
         match &fault.what {
             What::Reset => hang_up(),
             What::Html(status) => return html(*status),
+            What::Broke => return answer(500, &json!({"error": "it broke", "code": 500})),
+            What::Redirect(to) => {
+                return Response::builder()
+                    .status(StatusCode::TEMPORARY_REDIRECT)
+                    .header(header::LOCATION, to)
+                    .body(Body::empty())
+                    .expect("an answer");
+            }
             What::Full => return refused(422, "write: no space left on device"),
             What::TooMany(seconds) => {
                 let mut response = refused(429, "too many requests");
@@ -316,7 +330,7 @@ async fn route(
         if workspace.is_none_or(|workspace| workspace != WORKSPACE) {
             return answer(400, &json!({"error": "workspace required", "code": 400}));
         }
-        return crate::control::route(cloud, method, rest);
+        return crate::control::route(cloud, method, rest, query);
     }
     let Some((id, rest)) = path
         .strip_prefix("/sbx/")

@@ -7,6 +7,7 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use crate::cloud::{Cloud, Machine, WORKSPACE, answer, lock};
+use crate::files::value_of;
 
 pub fn health(machine: &Machine) -> Value {
     let arch = match std::env::consts::ARCH {
@@ -24,7 +25,7 @@ pub fn health(machine: &Machine) -> Value {
     })
 }
 
-pub fn route(cloud: &Cloud, method: &Method, rest: &str) -> Response {
+pub fn route(cloud: &Cloud, method: &Method, rest: &str, query: &str) -> Response {
     let name = rest.trim_start_matches('/');
     let sandboxes = lock(&cloud.0.sandboxes).clone();
     match (method.as_str(), name) {
@@ -33,11 +34,17 @@ pub fn route(cloud: &Cloud, method: &Method, rest: &str) -> Response {
                 .values()
                 .map(|machine| record(cloud, machine))
                 .collect();
-            let total = all.len();
-            answer(
-                200,
-                &json!({"data": all, "meta": {"hasMore": false, "nextCursor": "", "total": total}}),
-            )
+            let page = cloud.0.page.load(Ordering::Relaxed) as usize;
+            let at = value_of(query, "cursor").map_or(0, |at| at.parse().expect("our cursor"));
+            let next = (at + page).min(all.len());
+            let more = next < all.len();
+            let cursor = if more {
+                next.to_string()
+            } else {
+                String::new()
+            };
+            let meta = json!({"hasMore": more, "nextCursor": cursor, "total": all.len()});
+            answer(200, &json!({"data": all[at..next], "meta": meta}))
         }
         ("GET", name) => match sandboxes.get(name) {
             Some(machine) => answer(200, &record(cloud, machine)),
@@ -55,7 +62,7 @@ fn record(cloud: &Cloud, machine: &Machine) -> Value {
         "metadata": {
             "name": machine.name,
             "workspace": WORKSPACE,
-            "url": format!("{}/sbx/{}-{generation}", cloud.0.address, machine.name),
+            "url": lock(&machine.told).clone().unwrap_or_else(|| format!("{}/sbx/{}-{generation}", cloud.0.address, machine.name)),
         },
         "spec": {"enabled": true, "region": "us-pdx-1",
                  "runtime": {"image": "sandbox/manim:latest", "memory": 4096}},

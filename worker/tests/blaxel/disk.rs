@@ -13,7 +13,6 @@ use crate::cloud::Cloud;
 use crate::support::*;
 
 const MIB: u64 = 1 << 20;
-const SHORT: &str = "self.play(Create(Square()), run_time=0.2)";
 const OWN_MOUNTS: &str = "MANIMQ_TEST_OWN_MOUNTS";
 
 /// Runs the test again in a mount namespace of its own. False: that was done, and it passed.

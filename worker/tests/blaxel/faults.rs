@@ -28,6 +28,10 @@ pub enum What {
     Truncated,
     /// The rest after that half comes a second later.
     Slow,
+    /// 500 in the words of the control plane.
+    Broke,
+    /// It is to be asked for elsewhere.
+    Redirect(String),
     /// The server has no room for it.
     Full,
     /// The sandbox is deleted just then.

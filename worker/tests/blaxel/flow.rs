@@ -11,8 +11,6 @@ use crate::cloud::lock;
 use crate::faults::{Fault, What};
 use crate::support::*;
 
-const SHORT: &str = "self.play(Create(Square()), run_time=0.2)";
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_film_comes_with_progress_and_log_and_nothing_stays_in_the_sandbox() {
     let site = Site::new().await;
@@ -362,26 +360,5 @@ async fn a_dead_renderer_is_replaced_and_a_sandbox_made_anew_is_set_up_again() {
         .0
         .expect("a film");
     assert_eq!(anew.processes.started("manimq-keep"), 1);
-    sandbox.close().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn with_affinity_a_sandbox_is_cleaned_between_tenants() {
-    let site = Site::with(|config| config.tenant_affinity = true).await;
-    let mut sandbox = site.connect().await;
-    let keeper = sandbox.keeper().expect("one").to_owned();
-    let formula = "self.add(MathTex('x^2'))\nself.wait(0.2)";
-    for _ in 0..2 {
-        let request = of_tenant(constructing(formula), "acme");
-        render(&mut sandbox, request).await.0.expect("a film");
-        sandbox.reset().await.expect("ready");
-        assert_eq!(sandbox.keeper(), Some(keeper.as_str()));
-    }
-    let request = of_tenant(constructing(SHORT), "other");
-    render(&mut sandbox, request).await.0.expect("a film");
-    assert_ne!(sandbox.keeper(), Some(keeper.as_str()), "another renderer");
-    let request = of_tenant(constructing(formula), "acme");
-    let rendered = render(&mut sandbox, request).await.0.expect("a film");
-    assert_eq!(rendered.usage.formulas_set, 1, "what was kept is gone");
     sandbox.close().await;
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use manimq_shared::ids::JobId;
 use manimq_shared::job::{FailureClass, JobRecord, Status};
+use manimq_worker::sandbox::blaxel::LOOK_AFTER;
 
 use crate::bench::Bench;
 use crate::support::*;
@@ -92,22 +93,8 @@ async fn a_key_that_is_revoked_in_the_middle_of_a_job_costs_the_attempt_and_noth
     let id = drawing(&site, &bench).await;
     site.cloud.revoke_key();
     // The stream stays open: only what is asked next is refused.
-    let record = async {
-        let until = Instant::now() + WITHIN;
-        loop {
-            let record = bench.queue.read(id).await.expect("Redis").expect("the job");
-            if record
-                .attempts
-                .first()
-                .is_some_and(|a| a.ended_at.is_some())
-            {
-                return record;
-            }
-            assert!(Instant::now() < until, "its attempt does not end");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-    .await;
+    attempt_over(&bench, id).await;
+    let record = bench.queue.read(id).await.expect("Redis").expect("the job");
     assert!(
         !record.status.is_terminal(),
         "it is tried again: {record:?}"
@@ -152,5 +139,21 @@ async fn a_sandbox_that_cannot_render_any_more_after_a_loss_is_not_used_until_it
     );
     symlink(python_env(), &python).expect("a link");
     ends_well(&bench, id).await;
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_started_anew_while_its_slots_were_idle_costs_a_job_no_attempt() {
+    let site = Site::new().await;
+    let bench = Bench::of_slots(&site, 3).await;
+    bench.ready_after(2).await;
+    site.machine.processes.forget_all();
+    // Whoever has just looked need not look again.
+    tokio::time::sleep(LOOK_AFTER + Duration::from_millis(100)).await;
+    let id = bench.submit().await;
+    let record = bench.ended(id).await;
+    assert_eq!(record.status, Status::Succeeded);
+    assert_eq!(record.attempts.len(), 1, "{record:?}");
+    bench.stored_once(&record, id);
     bench.stop().await;
 }

@@ -2,6 +2,7 @@
 //! real processes, real files and real Manim. The hosted service itself is not exercised.
 
 mod bench;
+mod cancels;
 mod client;
 mod cloud;
 #[path = "../common/mod.rs"]
@@ -14,6 +15,7 @@ mod flow;
 mod frozen;
 mod losses;
 mod parts;
+mod planes;
 mod pool;
 mod processes;
 mod push;
@@ -22,6 +24,7 @@ mod standby;
 mod streams;
 mod support;
 mod sweep;
+mod tenants;
 mod two;
 mod users;
 mod verify;

@@ -8,7 +8,7 @@ use manimq_worker::sandbox::blaxel::output::SendFrom;
 use serde_json::json;
 
 use crate::bench::{self, Bench};
-use crate::cloud::{Cloud, KEY, Nature, WORKSPACE};
+use crate::cloud::Nature;
 use crate::faults::{Fault, What};
 use crate::support::*;
 
@@ -79,23 +79,8 @@ async fn a_large_result_goes_through_the_worker_without_ever_being_whole_in_its_
     let site = Site::new().await;
     let prefix = bench::prefix();
     let (queue, stored, api) = bench::service(&prefix).await;
-    let uid_base = config(&site.cloud, &site.machine).uid_base.to_string();
-    let mut worker = tokio::process::Command::new(env!("CARGO_BIN_EXE_manimq-worker"))
+    let mut worker = worker_program(&site)
         .arg("run")
-        .current_dir(&site.machine.folder)
-        .env("MANIMQ_SANDBOX", "blaxel")
-        .env("MANIM_SANDBOX_NAME", NAME)
-        .env("BLAXEL_API_KEY", KEY)
-        .env_remove("BL_API_KEY")
-        .env("BL_WORKSPACE", WORKSPACE)
-        .env("BL_API_URL", site.cloud.control_url())
-        .env("MANIMQ_SANDBOX_DIR", Cloud::inside(&site.machine))
-        .env("MANIM_SANDBOX_PYTHON", python_env().join("bin/python3"))
-        .env("MANIMQ_SANDBOX_UID_BASE", uid_base)
-        .env(
-            "MANIMQ_RENDERER_DIR",
-            concat!(env!("CARGO_MANIFEST_DIR"), "/renderer"),
-        )
         .env("REDIS_URL", bench::redis_url())
         .env("MANIMQ_REDIS_PREFIX", &prefix)
         .args([
@@ -106,10 +91,8 @@ async fn a_large_result_goes_through_the_worker_without_ever_being_whole_in_its_
             "--metrics-listen",
             "127.0.0.1:0",
         ])
-        .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        .kill_on_drop(true)
         .spawn()
         .expect("it starts");
     let pid = worker.id().expect("a number");

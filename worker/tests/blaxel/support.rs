@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -23,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 use crate::cloud::{Cloud, KEY, Machine, Nature, WORKSPACE};
 
 pub const NAME: &str = "manim-sb";
+/// A film of a moment.
+pub const SHORT: &str = "self.play(Create(Square()), run_time=0.2)";
 
 pub fn account() -> Account {
     let key = ApiKey::new(KEY).expect("a key");
@@ -178,6 +181,46 @@ pub async fn render(
 /// The text of a render's log.
 pub fn log_of(events: &[RenderEvent]) -> String {
     events.iter().filter_map(RenderEvent::text).collect()
+}
+
+/// The worker's program with settings for the counterpart.
+pub fn worker_program(site: &Site) -> tokio::process::Command {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_manimq-worker"));
+    let uid_base = config(&site.cloud, &site.machine).uid_base;
+    command
+        .current_dir(&site.machine.folder)
+        .env("MANIMQ_SANDBOX", "blaxel")
+        .env("MANIM_SANDBOX_NAME", NAME)
+        .env_remove("BL_API_KEY")
+        .env("BLAXEL_API_KEY", KEY)
+        .env("BL_WORKSPACE", WORKSPACE)
+        .env("BL_API_URL", site.cloud.control_url())
+        .env("MANIMQ_SANDBOX_DIR", Cloud::inside(&site.machine))
+        .env("MANIM_SANDBOX_PYTHON", python_env().join("bin/python3"))
+        .env("MANIMQ_SANDBOX_UID_BASE", uid_base.to_string())
+        .env(
+            "MANIMQ_RENDERER_DIR",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/renderer"),
+        )
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    command
+}
+
+/// A copy of the renderer in which this stands at the end of one of its files.
+pub fn renderer_with(file: &str, more: &str) -> tempfile::TempDir {
+    use std::io::Write as _;
+    let folder = tempfile::tempdir().expect("a folder");
+    let copied = std::process::Command::new("cp")
+        .args(["-r", concat!(env!("CARGO_MANIFEST_DIR"), "/renderer/.")])
+        .arg(folder.path())
+        .status();
+    assert!(copied.expect("cp").success());
+    let file = std::fs::File::options()
+        .append(true)
+        .open(folder.path().join(file));
+    writeln!(file.expect("a file of it"), "{more}").expect("written");
+    folder
 }
 
 pub async fn eventually(what: &str, mut is: impl FnMut() -> bool) {

@@ -1,15 +1,16 @@
 //! Two workers that use the same sandbox at once.
 
 use std::collections::BTreeSet;
+use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 
 use manimq_worker::sandbox::blaxel::BlaxelSandbox;
 use manimq_worker::sandbox::blaxel::place::Place;
 use manimq_worker::sandbox::{ConnectError, Sandbox};
 
+use crate::bench;
 use crate::support::*;
-
-const SHORT: &str = "self.play(Create(Square()), run_time=0.2)";
 
 async fn connect(place: &Arc<Place>) -> BlaxelSandbox {
     BlaxelSandbox::connect(place.clone())
@@ -109,4 +110,30 @@ async fn a_worker_that_keeps_tenants_apart_shares_a_sandbox_with_nobody() {
     let more = connect(&site.of_another_worker(|_| {})).await;
     slot.close().await;
     more.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slots_are_spread_over_several_sandboxes() {
+    let site = Site::new().await;
+    let other = site.cloud.deploy("other-sb");
+    let prefix = bench::prefix();
+    let (_, _, api) = bench::service(&prefix).await;
+    let mut worker = worker_program(&site)
+        .args(["run", "--slots", "4", "--slots-per-sandbox", "2"])
+        .args(["--api-url", &api, "--metrics-listen", "127.0.0.1:0"])
+        .env("MANIM_SANDBOX_NAME", format!("{NAME},other-sb"))
+        .env("REDIS_URL", bench::redis_url())
+        .env("MANIMQ_REDIS_PREFIX", &prefix)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let keepers = || [&site.machine, &other].map(|m| m.processes.started("manimq-keep"));
+    eventually("each has its renderers", || keepers() == [2, 2]).await;
+    let pid = i32::try_from(worker.id().expect("a number")).expect("a number");
+    // SAFETY: a system call on a number; the process is ours and not yet waited for.
+    unsafe { libc::kill(pid, libc::SIGTERM) };
+    let ended = tokio::time::timeout(Duration::from_secs(60), worker.wait()).await;
+    assert!(ended.expect("in time").expect("a status").success());
+    assert_eq!(keepers(), [2, 2]);
 }

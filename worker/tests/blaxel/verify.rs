@@ -1,34 +1,15 @@
 //! The worker's program itself: what `verify` says, and what `run` refuses.
 
-use std::process::Stdio;
-
-use crate::cloud::{Cloud, KEY, WORKSPACE};
+use crate::cloud::KEY;
+use crate::faults::{Fault, What};
 use crate::support::*;
 
 /// Runs the program with settings for the counterpart, and these in addition.
 async fn worker(site: &Site, words: &[&str], more: &[(&str, &str)]) -> (bool, String, String) {
-    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_manimq-worker"))
+    let output = worker_program(site)
         .args(words)
-        .current_dir(&site.machine.folder)
-        .env("MANIMQ_SANDBOX", "blaxel")
-        .env("MANIM_SANDBOX_NAME", NAME)
         .env("MANIM_SANDBOX_IMAGE", "sandbox/manim:latest")
-        .env_remove("BL_API_KEY")
-        .env("BLAXEL_API_KEY", KEY)
-        .env("BL_WORKSPACE", WORKSPACE)
-        .env("BL_API_URL", site.cloud.control_url())
-        .env("MANIMQ_SANDBOX_DIR", Cloud::inside(&site.machine))
-        .env("MANIM_SANDBOX_PYTHON", python_env().join("bin/python3"))
-        .env(
-            "MANIMQ_SANDBOX_UID_BASE",
-            config(&site.cloud, &site.machine).uid_base.to_string(),
-        )
-        .env(
-            "MANIMQ_RENDERER_DIR",
-            concat!(env!("CARGO_MANIFEST_DIR"), "/renderer"),
-        )
         .envs(more.iter().copied())
-        .stdin(Stdio::null())
         .output()
         .await
         .expect("it starts");
@@ -73,7 +54,12 @@ async fn verify_goes_through_everything_and_its_status_tells() {
         site.machine.processes.running().is_empty()
     })
     .await;
-    let (good, said, log) = worker(&site, &["verify", "--json"], &[]).await;
+    let other = [("MANIM_SANDBOX_IMAGE", "sandbox/other:latest")];
+    let (good, said, log) = worker(&site, &["verify", "--json"], &other).await;
+    assert!(
+        log.contains("runs the image sandbox/manim:latest, MANIM_SANDBOX_IMAGE says sandbox/other"),
+        "{log}"
+    );
     let report: serde_json::Value = serde_json::from_str(&said).expect("JSON");
     assert!(good && report["manim"].is_string(), "{said}{log}");
 }
@@ -94,27 +80,53 @@ async fn a_sandbox_whose_address_is_given_is_used_without_the_control_plane() {
     assert_eq!(site.cloud.count("control GET"), 0);
 }
 
+/// `verify` fails with this error, and below this line of the list stands what to do.
+async fn fails(site: &Site, more: (&str, &str), line: &str, error: &str, fix: &str) {
+    let (good, said, errors) = worker(site, &["verify"], &[more]).await;
+    let mut lines = said.lines().skip_while(|each| !each.starts_with(line));
+    assert!(!good && lines.next().is_some(), "{more:?}: {said}");
+    let below = lines.next().unwrap_or_default();
+    assert!(
+        below.starts_with("    ") && below.contains(fix),
+        "{more:?}: {said}"
+    );
+    assert!(errors.contains(error), "{more:?}: {errors}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn verify_says_what_is_wrong_and_what_to_do() {
     let site = Site::new().await;
+    let no_version = site.cloud.control_url().replace("/v0", "");
     for (more, line, error, fix) in [
         (
             ("BLAXEL_API_KEY", ""),
-            "✗ key: none\n",
+            "✗ key: none",
             "Authentication required",
             "BL_API_KEY",
         ),
         (
             ("BLAXEL_API_KEY", "a-word-that-is-not-taken"),
-            "✗ control plane: ",
+            "✗ control plane: Authentication required",
             "Authentication required",
             "BLAXEL_API_KEY",
         ),
         (
-            ("MANIM_SANDBOX_NAME", "nobody"),
+            ("BL_WORKSPACE", ""),
             "✗ control plane: ",
+            "400",
+            "set BL_WORKSPACE",
+        ),
+        (
+            ("BL_API_URL", no_version.as_str()),
+            "✗ control plane: ",
+            "404",
+            "BL_API_URL",
+        ),
+        (
+            ("MANIM_SANDBOX_NAME", "nobody"),
+            "✗ control plane: Sandbox 'nobody' not found",
             "Sandbox 'nobody' not found",
-            "bl get sandboxes",
+            "deploy_sandbox.sh --name nobody --server-image",
         ),
         (
             ("MANIM_SANDBOX_PYTHON", "/bin/false"),
@@ -123,13 +135,58 @@ async fn verify_says_what_is_wrong_and_what_to_do() {
             "MANIM_SANDBOX_PYTHON",
         ),
     ] {
-        let (good, said, errors) = worker(&site, &["verify"], &[more]).await;
-        assert!(!good && said.contains(line), "{more:?}: {said}");
-        assert!(
-            errors.contains(error) && errors.contains(fix),
-            "{more:?}: {errors}"
+        fails(&site, more, line, error, fix).await;
+    }
+    site.cloud.fail(Fault::once("health", What::Gone));
+    let (error, fix) = ("Sandbox 'manim-sb' not found", "bl get sandboxes");
+    fails(&site, ("RUST_LOG", "info"), "✗ wake-up: ", error, fix).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_sees_an_image_without_latex_or_a_renderer_that_works_and_a_file_that_does_not_arrive()
+ {
+    let site = Site::new().await;
+    for (file, more, line, fix) in [
+        (
+            "manimq_renderer/tex.py",
+            "Programs.find = classmethod(lambda cls: cls(None, None, None))",
+            "✗ connection: Custom sandbox verification failed: sandbox 'manim-sb': LaTeX",
+            "deploy_sandbox.sh --server-image",
+        ),
+        (
+            "manimq_renderer/scene.py",
+            "raise RuntimeError('a broken image')",
+            "✗ connection: Custom sandbox verification failed: sandbox 'manim-sb': the renderer",
+            "deploy_sandbox.sh --server-image",
+        ),
+        (
+            "manimq_renderer/scene.py",
+            "def choose_scene(module, wanted): raise ValueError('a broken image')",
+            "✗ connection: Custom sandbox verification failed: sandbox 'manim-sb': the test render failed",
+            "deploy_sandbox.sh --server-image",
+        ),
+    ] {
+        let brought = site.machine.processes.started("manimq-bring");
+        let renderer = renderer_with(file, more);
+        let folder = renderer.path().to_string_lossy();
+        let error = "Custom sandbox verification failed";
+        fails(&site, ("MANIMQ_RENDERER_DIR", &folder), line, error, fix).await;
+        assert_eq!(
+            site.machine.processes.started("manimq-bring"),
+            brought + 1,
+            "another renderer is brought"
         );
     }
+    site.cloud.fail(Fault::always("write", What::Full));
+    let line = "✗ round trip of a file";
+    fails(
+        &site,
+        ("RUST_LOG", "info"),
+        line,
+        "round trip",
+        "run it again",
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

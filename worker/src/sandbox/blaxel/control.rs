@@ -5,7 +5,7 @@
 use reqwest::{Method, Url};
 use serde::Deserialize;
 
-use super::error::ApiError;
+use super::error::{ApiError, Side};
 use super::http::{Account, Call, Plane};
 
 /// Pages of a list that are read at most.
@@ -128,7 +128,7 @@ impl Control {
     /// The control plane at `base` (`…/v0`).
     #[must_use]
     pub fn new(account: &Account, base: Url) -> Self {
-        Self(account.plane(base))
+        Self(account.plane(Side::Control, base))
     }
 
     /// The sandbox of this name.

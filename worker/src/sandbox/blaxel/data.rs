@@ -7,13 +7,15 @@ use reqwest::{Method, Response, Url};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::error::{ApiError, Kind};
+use super::error::{ApiError, Kind, Side};
 use super::http::{Account, CALL_TIMEOUT, Call, Plane, Repeat};
 
 /// How long a sandbox may take to wake up.
 const WAKE_TIMEOUT: Duration = Duration::from_secs(60);
 /// One try of it: the edge cuts silent requests at about a minute.
 const WAKE_TRY: Duration = Duration::from_secs(20);
+/// Where the server keeps what processes have written, unless its image says otherwise.
+pub(super) const LOGS: &str = "/var/log/sandbox-api";
 /// After a start whose answer was lost: how long it may still be under way.
 const DOUBT: [Duration; 3] = [
     Duration::from_millis(300),
@@ -122,7 +124,7 @@ impl Data {
     /// The sandbox that answers at `base`.
     #[must_use]
     pub fn new(account: &Account, base: Url) -> Self {
-        Self(account.plane(base))
+        Self(account.plane(Side::Sandbox, base))
     }
 
     fn call(&self, name: &'static str, method: Method, segments: &[&str]) -> Call<'static> {
@@ -302,8 +304,7 @@ impl Data {
 
     /// Takes away the three files that the server keeps of each process's output for ever.
     pub async fn remove_logs(&self, name: &str) {
-        let files = ["stdout.log", "stderr.log", "log"]
-            .map(|kind| format!("/var/log/sandbox-api/{name}.{kind}"));
+        let files = ["stdout.log", "stderr.log", "log"].map(|kind| format!("{LOGS}/{name}.{kind}"));
         let removals = files.iter().map(|file| self.remove(file));
         for error in futures_util::future::join_all(removals)
             .await

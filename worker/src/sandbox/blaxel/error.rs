@@ -54,6 +54,15 @@ pub enum Kind {
     Garbled,
 }
 
+/// Who is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    /// The control plane.
+    Control,
+    /// A sandbox's own server, behind the platform's gateway.
+    Sandbox,
+}
+
 impl ApiError {
     /// An error of our own finding.
     #[must_use]
@@ -95,8 +104,9 @@ impl ApiError {
         }
     }
 
-    /// An answer that is no success.
+    /// An answer of this side that is no success.
     pub(super) fn answered(
+        side: Side,
         call: &'static str,
         status: StatusCode,
         headers: &HeaderMap,
@@ -136,6 +146,7 @@ impl ApiError {
             code.as_deref(),
             of_platform,
             json.is_some(),
+            side,
             flag("retryable"),
         );
         let not_dispatched = object
@@ -177,6 +188,7 @@ fn meaning(
     code: Option<&str>,
     of_platform: bool,
     is_json: bool,
+    side: Side,
     retryable: Option<bool>,
 ) -> Kind {
     match code {
@@ -201,7 +213,7 @@ fn meaning(
         408 | 429 => Kind::Later,
         500 if of_platform && retryable != Some(true) => Kind::Refused,
         // The sandbox's own server says 500 for what will not be otherwise the next time.
-        500 if is_json && !of_platform => Kind::Refused,
+        500 if is_json && !of_platform && side == Side::Sandbox => Kind::Refused,
         500..=599 if retryable == Some(false) => Kind::Refused,
         500..=599 => Kind::Later,
         _ => Kind::Refused,
@@ -242,7 +254,20 @@ mod tests {
             map.insert(*name, value.parse().expect("a value"));
         }
         let status = StatusCode::from_u16(status).expect("a status");
-        ApiError::answered("test", status, &map, body)
+        ApiError::answered(Side::Sandbox, "test", status, &map, body)
+    }
+
+    #[test]
+    fn a_500_is_the_sandbox_server_s_last_word_and_not_the_control_plane_s() {
+        let of = |side, body| {
+            let status = StatusCode::INTERNAL_SERVER_ERROR;
+            ApiError::answered(side, "test", status, &HeaderMap::new(), body).kind
+        };
+        let body = r#"{"error":"it broke","code":500}"#;
+        assert_eq!(of(Side::Sandbox, body), Kind::Refused);
+        assert_eq!(of(Side::Control, body), Kind::Later);
+        let last = r#"{"error":{"code":"GATEWAY_INTERNAL_ERROR","retryable":false}}"#;
+        assert_eq!(of(Side::Control, last), Kind::Refused);
     }
 
     #[test]

@@ -10,7 +10,6 @@ use bytes::Bytes;
 use reqwest::header::{CONTENT_DISPOSITION, CONTENT_RANGE, HeaderValue, LAST_MODIFIED, RANGE};
 use reqwest::multipart::{Form, Part};
 use reqwest::{Method, StatusCode, Url};
-use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};
 
 use super::data::Data;
@@ -18,9 +17,7 @@ use super::error::{ApiError, Kind};
 use super::http::Call;
 
 /// Largest body that is sent in one piece; the edge refuses 5 MB.
-const PIECE_BYTES: u64 = 4 * 1024 * 1024;
-/// Parts of one upload that are sent at a time.
-const PARTS_AT_ONCE: usize = 2;
+pub(super) const PIECE_BYTES: u64 = 4 * 1024 * 1024;
 /// Bytes that are asked for in one request.
 const RANGE_BYTES: u64 = 8 * 1024 * 1024;
 /// Slowest transfer that is waited for, bytes a second.
@@ -30,34 +27,16 @@ const SILENCE_MAX: Duration = Duration::from_secs(20);
 /// How often a broken read goes on where it broke.
 const RESUMES_MAX: u32 = 8;
 
-fn transfer_timeout(bytes: u64) -> Duration {
+pub(super) fn transfer_timeout(bytes: u64) -> Duration {
     Duration::from_secs(15 + bytes / RATE_MIN)
 }
 
 /// A path for the URL: encoded piece by piece, with the slash in front that makes it absolute.
-fn segments<'a>(route: &'a str, path: &'a str) -> Vec<&'a str> {
+pub(super) fn segments<'a>(route: &'a str, path: &'a str) -> Vec<&'a str> {
     let mut all: Vec<&str> = route.split('/').collect();
     all.push("");
     all.extend(path.trim_start_matches('/').split('/'));
     all
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Upload {
-    upload_id: String,
-}
-
-#[derive(Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct SentPart {
-    part_number: u32,
-    etag: String,
-}
-
-#[derive(Serialize)]
-struct Parts {
-    parts: Vec<SentPart>,
 }
 
 impl Data {
@@ -152,91 +131,6 @@ impl Data {
         self.0.done(&call).await
     }
 
-    async fn write_in_parts(
-        &self,
-        path: &str,
-        size: u64,
-        piece: impl Fn(u64, u64) -> io::Result<Bytes>,
-    ) -> Result<(), ApiError> {
-        use futures_util::{StreamExt as _, TryStreamExt as _};
-        let url = self.0.url(segments("filesystem-multipart/initiate", path));
-        let upload: Upload = self
-            .0
-            .json(
-                &Call::new("beginning an upload", Method::POST, url)
-                    .json(&serde_json::json!({ "permissions": "0600" }))?,
-            )
-            .await?;
-        let id = upload.upload_id.as_str();
-        let count = size.div_ceil(PIECE_BYTES);
-        let sent: Result<Vec<SentPart>, ApiError> = futures_util::stream::iter(0..count)
-            .map(|index| {
-                let at = index * PIECE_BYTES;
-                let content = piece(at, PIECE_BYTES.min(size - at));
-                async move {
-                    let content = content.map_err(|error| unreadable(&error))?;
-                    let number = u32::try_from(index + 1).unwrap_or(u32::MAX);
-                    self.write_part(id, number, content).await
-                }
-            })
-            .buffered(PARTS_AT_ONCE)
-            .try_collect()
-            .await;
-        let finished = match sent {
-            Ok(parts) => self.complete(path, id, parts, size).await,
-            Err(error) => Err(error),
-        };
-        if finished.is_err() {
-            // Parts lie in the sandbox's memory until somebody takes them away.
-            let url = self.0.url(["filesystem-multipart", id, "abort"]);
-            let mut call = Call::new("giving an upload up", Method::DELETE, url);
-            call.retry_for = Duration::from_secs(5);
-            let _ = self.0.done(&call).await;
-        }
-        finished
-    }
-
-    async fn write_part(
-        &self,
-        id: &str,
-        number: u32,
-        content: Bytes,
-    ) -> Result<SentPart, ApiError> {
-        let mut url = self.0.url(["filesystem-multipart", id, "part"]);
-        url.query_pairs_mut()
-            .append_pair("partNumber", &number.to_string());
-        let mut call = Call::new("sending a part of a file", Method::PUT, url);
-        call.timeout = transfer_timeout(content.len() as u64);
-        let sent: SentPart = self
-            .0
-            .json(&call.form(move || {
-                Form::new().part("file", Part::stream(content.clone()).file_name("part"))
-            }))
-            .await?;
-        Ok(sent)
-    }
-
-    /// Has the parts put together. Done once, the upload is unknown the second time, which says
-    /// nothing where an answer was lost: then what lies there tells.
-    async fn complete(
-        &self,
-        path: &str,
-        id: &str,
-        parts: Vec<SentPart>,
-        size: u64,
-    ) -> Result<(), ApiError> {
-        let url = self.0.url(["filesystem-multipart", id, "complete"]);
-        let call = Call::new("ending an upload", Method::POST, url).json(&Parts { parts })?;
-        let error = match self.0.done(&call).await {
-            Ok(()) => return Ok(()),
-            Err(error) => error,
-        };
-        match self.size(path).await {
-            Ok(Some(found)) if found == size => Ok(()),
-            Ok(_) | Err(_) => Err(error),
-        }
-    }
-
     /// Removes a file, or a folder with all that is in it. What is not there is no error.
     ///
     /// # Errors
@@ -260,7 +154,7 @@ impl Data {
     }
 
     /// Size of a file that is not empty; `None` if there is none.
-    async fn size(&self, path: &str) -> Result<Option<u64>, ApiError> {
+    pub(super) async fn size(&self, path: &str) -> Result<Option<u64>, ApiError> {
         // `HEAD` answers 200 always.
         let mut call = Call::new("looking for a file", Method::GET, self.at(path));
         call.accept = "application/octet-stream";
@@ -383,7 +277,7 @@ impl Data {
     }
 }
 
-fn unreadable(error: &io::Error) -> ApiError {
+pub(super) fn unreadable(error: &io::Error) -> ApiError {
     ApiError::new(
         "copying a file",
         Kind::Refused,

@@ -12,7 +12,7 @@ use reqwest::{Body, Method, Response, Url};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use super::error::{ApiError, Kind};
+use super::error::{ApiError, Kind, Side};
 
 /// The interface that the client was written for.
 const VERSION: &str = "2026-04-28";
@@ -114,9 +114,10 @@ impl Account {
     }
 
     /// The plane at this address; nothing is sent to any other host.
-    pub(super) fn plane(&self, base: Url) -> Plane {
+    pub(super) fn plane(&self, side: Side, base: Url) -> Plane {
         Plane {
             account: self.clone(),
+            side,
             base,
         }
     }
@@ -126,6 +127,7 @@ impl Account {
 #[derive(Debug, Clone)]
 pub(super) struct Plane {
     account: Account,
+    side: Side,
     base: Url,
 }
 
@@ -204,7 +206,10 @@ impl Plane {
 
     /// Sends a call until it is answered with a success, as often as it may be.
     pub(super) async fn send(&self, call: &Call<'_>) -> Result<Response, ApiError> {
-        let until = Instant::now() + call.retry_for;
+        self.send_until(call, Instant::now() + call.retry_for).await
+    }
+
+    async fn send_until(&self, call: &Call<'_>, until: Instant) -> Result<Response, ApiError> {
         let mut pause = PAUSE.0;
         loop {
             let error = match self.send_once(call).await {
@@ -269,14 +274,16 @@ impl Plane {
             Ok(Err(_)) | Err(_) => Vec::new(),
         };
         let body = String::from_utf8_lossy(&body);
-        Err(ApiError::answered(call.name, status, &headers, &body))
+        Err(ApiError::answered(
+            self.side, call.name, status, &headers, &body,
+        ))
     }
 
     /// The same, and reads the answer as JSON. A broken answer counts as none.
     pub(super) async fn json<T: DeserializeOwned>(&self, call: &Call<'_>) -> Result<T, ApiError> {
         let until = Instant::now() + call.retry_for;
         loop {
-            let response = self.send(call).await?;
+            let response = self.send_until(call, until).await?;
             let reading = read_bounded(call.name, response, JSON_BYTES_MAX, false);
             let read = tokio::time::timeout(call.timeout, reading).await;
             let error = match read {
@@ -288,7 +295,8 @@ impl Plane {
                 Ok(Err(error)) => error,
                 Err(_) => ApiError::new(call.name, Kind::NoAnswer, "its answer did not end"),
             };
-            if call.repeat != Repeat::Freely || !error.is_passing() || Instant::now() >= until {
+            let late = Instant::now() + PAUSE.0 >= until;
+            if call.repeat != Repeat::Freely || !error.is_passing() || late {
                 return Err(error);
             }
             tokio::time::sleep(PAUSE.0).await;
@@ -355,13 +363,19 @@ mod tests {
 
     #[test]
     fn a_path_cannot_leave_its_host_or_climb() {
-        let plane = account().plane(Url::parse("https://sbx.example/").expect("a URL"));
+        let plane = account().plane(
+            Side::Sandbox,
+            Url::parse("https://sbx.example/").expect("a URL"),
+        );
         let url = plane.url(["filesystem", "", "a b?#%", "..", "c"]);
         assert_eq!(
             url.as_str(),
             "https://sbx.example/filesystem//a%20b%3F%23%25/c"
         );
-        let plane = account().plane(Url::parse("http://127.0.0.1:9/v0").expect("a URL"));
+        let plane = account().plane(
+            Side::Sandbox,
+            Url::parse("http://127.0.0.1:9/v0").expect("a URL"),
+        );
         assert_eq!(
             plane.url(["sandboxes", "//evil.example/x"]).as_str(),
             "http://127.0.0.1:9/v0/sandboxes/%2F%2Fevil.example%2Fx"
@@ -370,7 +384,10 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_is_sent_to_another_host() {
-        let plane = account().plane(Url::parse("https://sbx.example/").expect("a URL"));
+        let plane = account().plane(
+            Side::Sandbox,
+            Url::parse("https://sbx.example/").expect("a URL"),
+        );
         let elsewhere = Url::parse("http://127.0.0.1:1/").expect("a URL");
         let error = plane
             .send(&Call::new("test", Method::GET, elsewhere))

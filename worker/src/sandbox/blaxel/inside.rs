@@ -6,6 +6,7 @@ use super::bundle::{Bundle, COMPLETE};
 use super::data::{Data, Health};
 use super::error::{ApiError, Kind};
 use super::job::DISK_MIN_BYTES;
+use super::parts::UPLOADS;
 use super::place::{Place, quoted, unique};
 use crate::sandbox::ConnectError;
 
@@ -58,7 +59,7 @@ impl Place {
                 "no Python with Manim and the FFmpeg libraries (PyAV) was found there; tried {} {said}",
                 candidates.join(", ")
             ),
-            "deploy the image of deploy/sandbox (deploy/deploy_sandbox.sh), or name the interpreter in MANIM_SANDBOX_PYTHON",
+            "deploy the image of deploy/sandbox (deploy/deploy_sandbox.sh --server-image IMAGE), or name the interpreter in MANIM_SANDBOX_PYTHON",
         ))
     }
 
@@ -68,7 +69,7 @@ impl Place {
         let command = format!(
             "mkdir -p {folder}; free() {{ set -- $(df -Pk {folder} | tail -1); echo $4; }}; \
              if [ $(free) -lt {low} ]; then rm -rf {folder}/tex/*; \
-             find {folder}/jobs /tmp/multipart-uploads -mindepth 1 -maxdepth 1 -mmin +180 -exec rm -rf {{}} + 2>/dev/null; \
+             find {folder}/jobs {UPLOADS} -mindepth 1 -maxdepth 1 -mmin +180 -exec rm -rf {{}} + 2>/dev/null; \
              fi; free",
             folder = quoted(&self.config.folder),
             low = DISK_LOW_BYTES / 1024,

@@ -6,25 +6,25 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use manimq_shared::job::FailureClass;
-use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use super::data::ProcessSpec;
-use super::error::ApiError;
+use super::error::{ApiError, Kind};
+use super::fault::Machine;
 use super::follow::{Follower, Following};
 use super::keeper::Keeper;
 use super::output::RemoteFile;
 use super::place::{Opened, PlaceConfig, quoted, unique};
+use super::said::{Artifact, Said};
 use super::tenancy::Guest;
 use crate::sandbox::local::logs::LogText;
-use crate::sandbox::local::wire::{ArtifactMessage, DoneMessage};
+use crate::sandbox::local::wire::DoneMessage;
 use crate::sandbox::local::{self, finished, job_message, wrote_too_much};
 use crate::sandbox::{
-    Content, EventSender, Progress, RenderError, RenderEvent, RenderFailure, RenderRequest,
-    Rendered, RenderedFile, Still,
+    Content, EventSender, RenderError, RenderEvent, RenderFailure, RenderRequest, Rendered,
+    RenderedFile, Still,
 };
 
 /// How much longer than the guard's own timers a job is waited for: its end, the copy of its
@@ -50,52 +50,6 @@ pub(super) struct Remains {
     pub process: String,
 }
 
-/// What a job's program says.
-#[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum Said {
-    Started,
-    Again,
-    Progress(Progress),
-    Still {
-        jpeg: String,
-        width: u32,
-        height: u32,
-    },
-    Text {
-        bytes: String,
-    },
-    Artifact(Artifact),
-    Failed(RenderFailure),
-    Interrupted,
-    Done(DoneMessage),
-    End {
-        ending: Option<String>,
-        disk_free_bytes: u64,
-        /// While it ran.
-        disk_least_bytes: u64,
-    },
-    /// Ours: the keeper, the disk, the code.
-    Trouble {
-        message: String,
-    },
-}
-
-#[derive(Deserialize)]
-struct Artifact {
-    #[serde(flatten)]
-    what: ArtifactMessage,
-    #[serde(default)]
-    path: String,
-    #[serde(default)]
-    copied: u64,
-    #[serde(default)]
-    sha256: String,
-    #[serde(default)]
-    md5: String,
-    trouble: Option<String>,
-}
-
 /// How a job went.
 pub(super) struct Gone {
     pub result: Result<Rendered, RenderError>,
@@ -117,8 +71,7 @@ struct Job<'a> {
     ending: Option<String>,
     guest: Option<Arc<Guest>>,
     disk_free_bytes: Option<u64>,
-    /// The sandbox had no room left at some time: whatever failed then is no fault of the scene's.
-    disk_was_full: bool,
+    machine: Machine,
     over: bool,
 }
 
@@ -156,16 +109,25 @@ pub(super) async fn run(
         ending: None,
         guest,
         disk_free_bytes: None,
-        disk_was_full: false,
+        machine: Machine::default(),
         over: false,
     };
     let wall = request.limits.wall.min(WALL_MAX);
-    let started = tokio::select! {
-        started = job.start(&name, keeper, config, wall) => started,
-        () = request.stop.cancelled() => Ok(()),
+    // Nothing runs yet: who gives up now leaves no more than files.
+    let brought = tokio::select! {
+        brought = job.bring(config) => brought.map(Some),
+        () = request.stop.cancelled() => Ok(None),
+    };
+    let started = match brought {
+        Ok(Some(())) => job.start(&name, keeper, wall).await.map(Some),
+        other => other,
     };
     let result = match started {
-        Ok(()) => job.follow(&name, wall, events).await,
+        Ok(Some(())) => job.follow(&name, wall, events).await,
+        Ok(None) => {
+            job.over = true;
+            Err(RenderError::Interrupted)
+        }
         Err(error) => Err(lost(format!("the job could not be started: {error}"))),
     };
     if !job.over {
@@ -186,13 +148,8 @@ pub(super) async fn run(
 }
 
 impl Job<'_> {
-    async fn start(
-        &self,
-        name: &str,
-        keeper: &Keeper,
-        config: &PlaceConfig,
-        wall: Duration,
-    ) -> Result<(), ApiError> {
+    /// Writes what it needs into the sandbox.
+    async fn bring(&self, config: &PlaceConfig) -> Result<(), ApiError> {
         let (request, folder, data) = (self.request, self.folder, &self.opened.data);
         let mut parts = Vec::new();
         if let Some(files) = &request.files {
@@ -217,7 +174,12 @@ impl Job<'_> {
             ("job.json".to_owned(), asked.to_string()),
             ("scene".to_owned(), request.source.to_string()),
         ]);
-        data.write_texts(folder, &texts).await?;
+        data.write_texts(folder, &texts).await
+    }
+
+    /// Starts it. Not given up half-way: nobody would know whether it runs.
+    async fn start(&self, name: &str, keeper: &Keeper, wall: Duration) -> Result<(), ApiError> {
+        let (folder, stop) = (self.folder, &self.request.stop);
         // Who claims the folder first runs; a start that arrives twice runs once.
         let command = format!(
             "mkdir {folder}/claim && exec {} -I -S -B {}/inside/job.py {} {folder} 2>{folder}/errors",
@@ -227,7 +189,14 @@ impl Job<'_> {
             folder = quoted(folder),
         );
         let spec = ProcessSpec::new(name.to_owned(), command, wall + MARGIN + LAST_MARGIN);
-        data.start(&spec).await.map(|_| ())
+        let given_up = async {
+            stop.cancelled().await;
+            tokio::time::sleep(INTERRUPT_TIMEOUT).await;
+        };
+        tokio::select! {
+            started = self.opened.data.start(&spec) => started.map(|_| ()),
+            () = given_up => Err(ApiError::new("starting a job", Kind::NoAnswer, "it was to end meanwhile")),
+        }
     }
 
     /// Listens until it has ended.
@@ -264,8 +233,10 @@ impl Job<'_> {
                 () = stop.cancelled(), if !stopping => {
                     stopping = true;
                     deadline = Instant::now() + INTERRUPT_TIMEOUT;
-                    if let Err(error) = data.stop(name).await {
-                        return Err(lost(format!("it cannot be stopped: {error}")));
+                    match tokio::time::timeout_at(deadline, data.stop(name)).await {
+                        Ok(Ok(_)) => {}
+                        Ok(Err(error)) => return Err(lost(format!("it cannot be stopped: {error}"))),
+                        Err(_) => return Err(lost("nobody hears that it is to stop")),
                     }
                 }
                 () = tokio::time::sleep_until(deadline) => {
@@ -311,10 +282,14 @@ impl Job<'_> {
                 ending,
                 disk_free_bytes,
                 disk_least_bytes,
+                oom_kills,
             } => {
                 self.ending = ending;
                 self.disk_free_bytes = Some(disk_free_bytes);
-                self.disk_was_full = disk_least_bytes < DISK_FULL_BYTES;
+                self.machine = Machine {
+                    disk_was_full: disk_least_bytes < DISK_FULL_BYTES,
+                    oom_kills,
+                };
                 self.over = true;
             }
             Said::Trouble { message } => {
@@ -373,10 +348,12 @@ impl Job<'_> {
                 let artifacts = std::mem::take(&mut self.artifacts);
                 Ok(finished(done, artifacts, self.request))
             }
-            (None, Some(Err(failure))) if self.disk_was_full && fits_full_disk(&failure) => {
-                Err(lost("the sandbox's disk was full while it ran"))
+            (None, Some(Err(failure))) => {
+                match self.machine.is_to_blame(&failure, &self.request.limits) {
+                    Some(why) => Err(lost(why)),
+                    None => Err(failure.into()),
+                }
             }
-            (None, Some(Err(failure))) => Err(failure.into()),
             (None, Some(Ok(_)) | None) => Err(lost("it ended without a result")),
         }
     }
@@ -406,16 +383,4 @@ fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
         *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16).ok()?;
     }
     Some(bytes)
-}
-
-/// Whether a full disk could be why a scene failed. It makes nothing slow, large or forbidden: a scene that ran into
-/// such a limit beside it pays for that. (A write that finds no room is told as `output_limit`.)
-fn fits_full_disk(failure: &RenderFailure) -> bool {
-    !matches!(
-        failure.class,
-        FailureClass::Timeout
-            | FailureClass::Stalled
-            | FailureClass::OutOfMemory
-            | FailureClass::SandboxDenied
-    )
 }

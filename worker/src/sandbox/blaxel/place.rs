@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use reqwest::Url;
 use tokio::sync::Mutex;
 
+use super::DEPLOY;
 use super::control::{Control, Record, Status};
 use super::data::{Data, Health};
 use super::error::{ApiError, Kind};
@@ -160,6 +161,11 @@ impl Place {
         Ok(opened)
     }
 
+    /// Whether nobody has found what was opened to be lost.
+    pub(super) fn is_as(&self, opened: &Opened) -> bool {
+        opened.generation == self.lost.load(Ordering::Acquire)
+    }
+
     /// Says that what was opened does not hold any more: the next one looks anew.
     pub(super) fn lost(&self, opened: &Opened) {
         let of = opened.generation;
@@ -174,7 +180,7 @@ impl Place {
         control
             .get(&self.config.name)
             .await
-            .map_err(|error| self.explain(&error))
+            .map_err(|error| self.explain_control(&error))
     }
 
     /// Where it answers.
@@ -205,6 +211,8 @@ impl Place {
                     reason: format!(
                         "sandbox '{name}' is still {status}; `bl get sandbox {name} --watch` shows when it is ready"
                     ),
+                    remedy: "it is asked again by itself; images of this size take some minutes"
+                        .into(),
                     retry_after: COMING_PAUSE,
                 });
             }
@@ -213,7 +221,7 @@ impl Place {
                 return Err(ConnectError::CustomVerification {
                     reason: format!("sandbox '{name}' is {status}"),
                     remedy: format!(
-                        "`bl get sandbox {name}` says why; `bl delete sandbox {name}`, then deploy/deploy_sandbox.sh makes it anew"
+                        "`bl get sandbox {name}` says why; `bl delete sandbox {name}`, then deploy/deploy_sandbox.sh --name {name} --server-image IMAGE makes it anew"
                     ),
                 });
             }
@@ -262,34 +270,59 @@ impl Place {
         ConnectError::SandboxNotFound {
             name: name.to_owned(),
             remedy: format!(
-                "{why}; `bl get sandboxes` lists those there are: correct MANIM_SANDBOX_NAME or BL_WORKSPACE, or make it with deploy/deploy_sandbox.sh --name {name}"
+                "{why}; `bl get sandboxes` lists those there are: correct MANIM_SANDBOX_NAME or BL_WORKSPACE, or make it with deploy/deploy_sandbox.sh --name {name} --server-image IMAGE"
             ),
         }
     }
 
-    /// What an error of the API means for who wants to connect.
+    /// What an error of the control plane's means: it says nothing of what is in the sandbox.
+    fn explain_control(&self, error: &ApiError) -> ConnectError {
+        match error.kind {
+            Kind::Missing => self.not_found(&error.what),
+            // Without a workspace, or with an address that is not the interface's.
+            Kind::Refused | Kind::NoRoute | Kind::Garbled => ConnectError::NotFound {
+                what: format!("the record of sandbox '{}' ({error})", self.name()),
+                remedy: "set BL_WORKSPACE to the key's workspace (`bl workspaces` lists them), and BL_API_URL to the control plane's address with its version, https://…/v0, or not at all".into(),
+            },
+            Kind::Denied | Kind::OverPlan | Kind::Gone | Kind::NoAnswer | Kind::Later => {
+                self.explain(error)
+            }
+        }
+    }
+
+    /// What an error of the sandbox's own API means for who wants to connect.
     pub(super) fn explain(&self, error: &ApiError) -> ConnectError {
+        let unavailable = |reason: String, remedy: &str| ConnectError::Unavailable {
+            reason,
+            remedy: remedy.into(),
+            retry_after: error.retry_after.unwrap_or(Duration::from_secs(5)),
+        };
         match error.kind {
             Kind::Denied => ConnectError::Unauthorized {
                 reason: error.to_string(),
                 remedy: "set BLAXEL_API_KEY (or BL_API_KEY) to a key of the workspace in BL_WORKSPACE; `bl workspaces` lists them, keys are made in the console under Profile › Security".into(),
             },
-            Kind::Gone | Kind::Missing if error.call != "following a process" => {
-                self.not_found(&error.what)
-            }
-            Kind::OverPlan => ConnectError::CustomVerification {
-                reason: error.to_string(),
-                remedy: "the account's plan does not allow it: raise the plan or free sandboxes".into(),
-            },
-            Kind::NoAnswer | Kind::Later => ConnectError::Unavailable {
-                reason: error.to_string(),
-                retry_after: error.retry_after.unwrap_or(Duration::from_secs(5)),
-            },
-            Kind::Gone | Kind::Missing | Kind::NoRoute | Kind::Refused | Kind::Garbled => self.unfit(
-                error.to_string(),
-                "deploy the image of deploy/sandbox anew (deploy/deploy_sandbox.sh); deploy/sandbox/README.md lists what can be wrong",
+            Kind::Gone => self.not_found(&error.what),
+            // Files and processes of ours that are there for as long as the server is.
+            Kind::Missing => unavailable(
+                format!("its server started anew ({error})"),
+                "it is set up again by itself",
             ),
+            Kind::OverPlan => self.over_plan(error),
+            Kind::Refused if error.what.contains("current plan") => self.over_plan(error),
+            Kind::NoAnswer | Kind::Later => unavailable(
+                error.to_string(),
+                "it is tried again by itself; if it stays so, see that this machine reaches Blaxel over https (BL_API_URL, BLAXEL_SANDBOX_URL) and what `bl get sandboxes` says",
+            ),
+            Kind::NoRoute | Kind::Refused | Kind::Garbled => self.unfit(error.to_string(), DEPLOY),
         }
+    }
+
+    fn over_plan(&self, error: &ApiError) -> ConnectError {
+        self.unfit(
+            error.to_string(),
+            "the account's plan does not allow it: raise the plan or free sandboxes",
+        )
     }
 }
 
