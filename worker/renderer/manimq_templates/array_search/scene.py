@@ -72,7 +72,8 @@ class Template(kit.TemplateScene):
 
     def _build(self, array: list[float], room: kit.Box) -> None:
         theme, count = self.theme, len(array)
-        columns = count if room.width / count >= 0.85 else -(-count // 2) if room.width / -(-count // 2) >= 0.85 else -(-count // 3)
+        least = 1.1 if room.tall else 0.85
+        columns = next((c for c in (count, -(-count // 2)) if room.width / c >= least), -(-count // 3))
         rows = -(-count // columns)
         size = min(1.25, room.width / columns, room.height / (rows * 1.75))
         self.cells = VGroup()

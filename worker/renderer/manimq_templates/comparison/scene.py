@@ -10,6 +10,8 @@ from manim import DOWN, UP, FadeIn, VGroup
 
 from .. import kit
 
+_SIZES = (34, 30, 26, 23, 20, 17, 15)
+
 
 class Template(kit.TemplateScene):
     has_captions = False
@@ -40,6 +42,13 @@ class Template(kit.TemplateScene):
             )
             verdict = VGroup(self.panel(below, theme.wash(theme.green)), words.move_to(below.center))
         cards = box.rows(1, 1, gap=0.3) if box.tall else box.columns(1, 1, gap=0.4)
+        # As large as all of them fit, one size for both cards.
+        bodies = [self._body(card) for card in cards]
+        sizes = [
+            kit.list_size(theme, p[side]["items"], _SIZES, width=body.width, height=body.height, gap=0.16, lines_max=6)
+            for side, body in zip(("left", "right"), bodies, strict=True)
+        ]
+        self.size, self.tall = (min(each) for each in zip(*sizes, strict=True))
         columns = [
             self._card(p[side], card, colour)
             for side, card, colour in zip(("left", "right"), cards, (theme.blue, theme.amber), strict=True)
@@ -55,10 +64,16 @@ class Template(kit.TemplateScene):
         if verdict is not None:
             self.play(FadeIn(verdict, shift=0.2 * UP), run_time=0.8)
 
+    @staticmethod
+    def _body(card: kit.Box) -> kit.Box:
+        """Where a card's rows stand, under its title."""
+        inner = card.inset(0.3, 0.22)
+        return inner.rows(0.62, max(0.4, inner.height - 0.8), gap=0.18)[1]
+
     def _card(self, side: dict[str, Any], box: kit.Box, colour: str) -> tuple[VGroup, list[kit.Lines]]:
         back = self.panel(box)
-        inner = box.inset(0.3, 0.22)
-        head_box, body = inner.rows(0.62, max(0.4, inner.height - 0.8), gap=0.18)
+        inner, body = box.inset(0.3, 0.22), self._body(box)
+        head_box = inner.rows(0.62, max(0.4, inner.height - 0.8), gap=0.18)[0]
         title = self.text(
             side["title"],
             "heading",
@@ -71,18 +86,7 @@ class Template(kit.TemplateScene):
         title.move_to(head_box.center)
         line = self.rule([inner.left, head_box.bottom - 0.06, 0], [inner.right, head_box.bottom - 0.06, 0], colour)
         items = side["items"]
-        # As large as all of them fit, one size for both cards' rows as far as that goes.
-        for size in (34, 30, 26, 23, 20, 17, 15, 13):
-            tried = [
-                kit.planned(self.theme, each, size, width=inner.width, height=body.height, lines_max=6)
-                for each in items
-            ]
-            if (
-                sum(tall for tall, _ in tried) + 0.16 * (len(items) - 1) <= body.height
-                and min(s for _, s in tried) > 0.79
-            ):
-                break
-        rows = [self.text(each, size, width=inner.width, height=body.height, lines_max=6) for each in items]
+        rows = [self.text(each, self.size, width=inner.width, height=self.tall, lines_max=6) for each in items]
         kit.even(rows)
         column = VGroup(*rows)
         spare = body.height - sum(each.height for each in rows)

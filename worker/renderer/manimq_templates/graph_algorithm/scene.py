@@ -248,15 +248,13 @@ def _apart(places: np.ndarray, least: float, box: kit.Box) -> np.ndarray:
     for _ in range(200):
         way = places[:, None] - places[None]
         far = np.linalg.norm(way, axis=2)
-        np.fill_diagonal(far, np.inf)
+        np.fill_diagonal(far, least)
         if far.min() >= least:
             break
         # Two in one place part along fixed directions, so that a film is always the same.
         turn = np.arange(len(places))
         nudge = np.stack([np.cos(turn), np.sin(turn), 0 * turn], axis=1)
-        push = np.where(
-            (far < least)[..., None], (least - far)[..., None] * way / np.maximum(far, 1e-6)[..., None], 0.0
-        )
-        push = np.nan_to_num(push).sum(axis=1) + 1e-3 * nudge
+        push = (np.maximum(least - far, 0.0) / np.maximum(far, 1e-6))[..., None] * way
+        push = push.sum(axis=1) + 1e-3 * nudge
         places = np.clip(places + 0.3 * push, low, high)
     return places

@@ -107,6 +107,21 @@ def planned(
     return measure(*look, written)[1] * size * (1 + LINE * (len(found.lines) - 1)) * found.scale, found.scale
 
 
+def list_size(
+    theme: Theme, written: list[str], sizes: tuple[float, ...], *, width: float, height: float, gap: float, lines_max: int = 8
+) -> tuple[float, float]:  # fmt: skip
+    """The first size in which texts fit below each other, and how tall each of them may be.
+
+    Where none does, that is the last size and a share of the height: the longest will be cut.
+    """
+    for size in sizes:
+        tried = [planned(theme, each, size, width=width, height=height, lines_max=lines_max) for each in written]
+        tall = sum(tall for tall, _ in tried) + gap * (len(written) - 1)
+        if tall <= height and min(scale for _, scale in tried) > 0.79:
+            return size, height
+    return sizes[-1], (height - gap * (len(written) - 1)) / len(written)
+
+
 @lru_cache(2048)
 def measure(font: str, weight: str, slant: str, written: str) -> tuple[float, float]:
     """Width of a line and height of its letters, for each point of font size."""

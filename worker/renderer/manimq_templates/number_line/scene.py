@@ -64,7 +64,8 @@ class Template(kit.TemplateScene):
         wanted = 0.62 + 0.62 * bool(self.jumps) + 1.3 * self.points_below + 0.72 * intervals
         most = (0.6 if self.jumps else 0.55) * stage.height
         scale = min(1.0, most / wanted)
-        spare = 0.0 if self.jumps else max(0.0, 0.5 * stage.height - wanted)
+        # In a tall frame arcs do not need all that is above.
+        spare = max(0.0, (0.34 if stage.tall else 0.0 if self.jumps else 0.5) * stage.height - wanted)
         self.y = stage.bottom + wanted * scale + spare
         self.result_y = self.y - 0.9 * scale
         self.points_top_y = self.y - (0.62 + 0.62 * bool(self.jumps)) * scale - 0.18
