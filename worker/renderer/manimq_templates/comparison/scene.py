@@ -48,10 +48,15 @@ class Template(kit.TemplateScene):
             kit.list_size(theme, p[side]["items"], _SIZES, width=body.width, height=body.height, gap=0.16, lines_max=6)
             for side, body in zip(("left", "right"), bodies, strict=True)
         ]
-        self.size, self.tall = (min(each) for each in zip(*sizes, strict=True))
+        size, tall = (min(each) for each in zip(*sizes, strict=True))
+        rows = [
+            [self.text(each, size, width=body.width, height=tall, lines_max=6) for each in p[side]["items"]]
+            for side, body in zip(("left", "right"), bodies, strict=True)
+        ]
+        kit.even([*rows[0], *rows[1]])
         columns = [
-            self._card(p[side], card, colour)
-            for side, card, colour in zip(("left", "right"), cards, (theme.blue, theme.amber), strict=True)
+            self._card(p[side]["title"], own, card, colour)
+            for side, own, card, colour in zip(("left", "right"), rows, cards, (theme.blue, theme.amber), strict=True)
         ]
         kit.even([head[1] for head, _ in columns])
         for (head, _), shift in zip(columns, (UP, DOWN) if box.tall else ([-1, 0, 0], [1, 0, 0]), strict=True):
@@ -70,12 +75,14 @@ class Template(kit.TemplateScene):
         inner = card.inset(0.3, 0.22)
         return inner.rows(0.62, max(0.4, inner.height - 0.8), gap=0.18)[1]
 
-    def _card(self, side: dict[str, Any], box: kit.Box, colour: str) -> tuple[VGroup, list[kit.Lines]]:
+    def _card(
+        self, title: str, rows: list[kit.Lines], box: kit.Box, colour: str
+    ) -> tuple[VGroup, list[kit.Lines]]:
         back = self.panel(box)
         inner, body = box.inset(0.3, 0.22), self._body(box)
         head_box = inner.rows(0.62, max(0.4, inner.height - 0.8), gap=0.18)[0]
-        title = self.text(
-            side["title"],
+        head = self.text(
+            title,
             "heading",
             color=colour,
             weight="BOLD",
@@ -83,13 +90,10 @@ class Template(kit.TemplateScene):
             height=head_box.height,
             lines_max=2,
         )
-        title.move_to(head_box.center)
+        head.move_to(head_box.center)
         line = self.rule([inner.left, head_box.bottom - 0.06, 0], [inner.right, head_box.bottom - 0.06, 0], colour)
-        items = side["items"]
-        rows = [self.text(each, self.size, width=inner.width, height=self.tall, lines_max=6) for each in items]
-        kit.even(rows)
         column = VGroup(*rows)
         spare = body.height - sum(each.height for each in rows)
         column.arrange(DOWN, buff=min(0.5, max(0.08, spare / (len(rows) + 1))))
         kit.fit(column, body)
-        return VGroup(back, title, line), rows
+        return VGroup(back, head, line), rows

@@ -23,7 +23,7 @@ from manim import (
 from .. import kit
 
 _NAMES = "zwuv"
-_SECONDS = {"show": 1.0, "add": 2.2, "multiply": 6.0, "conjugate": 2.3, "power": 2.3, "roots": 4.2, "map": 5.0}
+_SECONDS = {"show": 1.0, "add": 2.2, "multiply": 6.9, "conjugate": 2.3, "power": 2.3, "roots": 4.2, "map": 5.0}
 
 
 class Template(kit.TemplateScene):
@@ -193,7 +193,7 @@ class Template(kit.TemplateScene):
             theme.amber,
             f"w stands for: turn by {kit.num(math.degrees(turn), 4)}°, stretch by {kit.num(stretch, 4)}",
         )
-        self.wait(0.8)
+        self.wait(1.7)
         t = ValueTracker(0.0)
         moving = always_redraw(lambda: self._arrow(0, z * cmath.rect(1, turn * t.get_value()), theme.green, 7))
         self.add(moving)

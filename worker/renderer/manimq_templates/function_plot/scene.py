@@ -16,7 +16,7 @@ _MARKS_MAX = 6
 class Template(kit.TemplateScene):
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
-        return 3.9 + 2.0 * len(p["f"]) + 2.1 * len(p.get("features") or []) + 3.0 * bool(p.get("inverse"))
+        return 3.9 + 2.0 * len(p["f"]) + 2.4 * len(p.get("features") or []) + 3.0 * bool(p.get("inverse"))
 
     def heading(self) -> str:
         return "Graph of a function" if len(self.p["f"]) == 1 else "Graphs of functions"
@@ -130,7 +130,7 @@ class Template(kit.TemplateScene):
             LaggedStart(*(FadeIn(each, scale=0.3) for each in dots), lag_ratio=0.3),
             FadeIn(labels), *(each.animate.set_opacity(0) for each in hidden), caption=caption, run_time=0.9,
         )  # fmt: skip
-        self.wait(1.2)
+        self.wait(1.5)
 
     def _beside(self, label: VGroup, x: float, y: float, below: bool = False) -> None:
         """Above a point, or below it if it is lowest or in the upper part of the picture; inside the room."""

@@ -46,7 +46,7 @@ class Template(kit.TemplateScene):
     @classmethod
     def _each(cls, p: dict[str, Any]) -> float:
         """Seconds of one step: long enough to read, fewer where there are many."""
-        return round(max(1.0, min(2.6, _BODY_S / max(1, len(cls._steps(p))))), 1)
+        return round(max(1.0, min(3.2, _BODY_S / max(1, len(cls._steps(p))))), 1)
 
     def heading(self) -> str:
         return _NAMES[self.p.get("algorithm", "bfs")]

@@ -246,13 +246,13 @@ def _balanced(lines: list[str], written: str, room: float, kind: int, width_of: 
     if len(lines) < 2 or not math.isfinite(room):
         return lines
     count, breaks = len(lines), _inside(lines, written)
-    low = width_of(written) / count
+    mean = width_of(written) / count
+    ways = [lines]
     for step in range(_TRIES):
-        narrower = low + (room - low) * step / _TRIES
-        tried = lines_of(written, narrower, kind, width_of)
+        tried = lines_of(written, mean + (room - mean) * step / _TRIES, kind, width_of)
         if len(tried) == count and max(map(width_of, tried)) <= room and _inside(tried, written) <= breaks:
-            return tried
-    return lines
+            ways.append(tried)
+    return min(ways, key=lambda way: sum((width_of(line) - mean) ** 2 for line in way))
 
 
 def _inside(lines: list[str], written: str) -> int:

@@ -24,7 +24,7 @@ class Template(kit.TemplateScene):
     def seconds(cls, p: dict[str, Any]) -> float:
         layers = p.get("layers") or [3, 4, 2]
         return (
-            5.0
+            6.8
             + 0.6 * len(layers)
             + (1.5 * len(layers) if p.get("forward", True) else 0)
             + 2.2 * bool(p.get("highlight"))
@@ -66,7 +66,7 @@ class Template(kit.TemplateScene):
             caption="Each is joined to all of the next layer; colour and width are the weight",
             run_time=1.0,
         )
-        self.wait(0.9)
+        self.wait(2.7)
         if p.get("forward", True):
             self._forward(weights, edges)
         if p.get("highlight"):

@@ -15,7 +15,7 @@ class Template(kit.TemplateScene):
     def seconds(cls, p: dict[str, Any]) -> float:
         jumps, points, intervals = (len(p.get(name) or []) for name in ("jumps", "points", "intervals"))
         return (
-            4.6 + (1.0 + 1.45 * jumps + 1.2 if jumps else 0) + (1.3 + 0.25 * points if points else 0) + 1.45 * intervals
+            4.6 + (1.4 + 1.45 * jumps + 1.2 if jumps else 0) + (1.3 + 0.25 * points if points else 0) + 1.45 * intervals
         )
 
     def heading(self) -> str:
@@ -202,6 +202,7 @@ class Template(kit.TemplateScene):
             caption=f"Start at {kit.shown(self.p.get('start', 0))}".replace("-", "−"),
             run_time=0.7,
         )
+        self.wait(0.4)
         longest = max(abs(self._x(b) - self._x(a)) for a, b in zip(stops, stops[1:], strict=False))
         names = [
             ("+" if each >= 0 else "−") + kit.shown(raw).lstrip("-−")
