@@ -40,7 +40,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="manimq_templates.check", description=__doc__)
     parser.add_argument("--jobs", type=int, default=1, help="children at the same time (default 1)")
     parser.add_argument("--lines", type=int, default=144, help="short side of the pictures in pixels (default 144)")
-    parser.add_argument("--fps", type=float, default=5, help="pictures per second (default 5)")
+    parser.add_argument("--fps", type=float, default=10, help="pictures per second (default 10)")
     options = parser.parse_args()
     preload()
     all_ok = True

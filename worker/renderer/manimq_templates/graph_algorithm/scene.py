@@ -11,7 +11,7 @@ from manim import Circle, FadeIn, FadeOut, LaggedStart, Line, RoundedRectangle, 
 from .. import kit
 from .steps import Edge, Step, steps_of
 
-_BODY_S = 16.0
+_BODY_S = 20.0
 _NAMES = {
     "bfs": "Breadth-first search", "dfs": "Depth-first search", "dijkstra": "Dijkstra's shortest paths",
     "kruskal": "Kruskal's spanning tree", "prim": "Prim's spanning tree",
