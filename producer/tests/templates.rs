@@ -1,7 +1,8 @@
 //! Every template is rendered with its fixtures, as the API resolves them: `python -m manimq_templates.check`.
 //!
 //! Usually each template once, with sets of parameters and shapes that take turns; with `MANIMQ_SOAK_TEMPLATES=1` all
-//! of them in all shapes.
+//! of them in all shapes, and with its value `sorting,venn` those of these templates. What comes of each film, and
+//! contact sheets for a person to look at, are in `target/tmp/templates/`.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -17,9 +18,14 @@ fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-fn jobs(all: bool) -> Vec<Value> {
+/// `only`: all films of these templates; `1` is all templates.
+fn jobs(only: Option<&str>, sheets: &Path) -> Vec<Value> {
     let mut jobs = Vec::new();
+    let (all, named) = (only.is_some(), only.filter(|only| *only != "1"));
     for (n, template) in templates::all().iter().enumerate() {
+        if named.is_some_and(|named| !named.split(',').any(|id| id == template.id)) {
+            continue;
+        }
         for (f, fixture) in FIXTURES.iter().enumerate() {
             for (a, aspect) in ASPECTS.iter().enumerate() {
                 if !all && (f != n % FIXTURES.len() || a != n % ASPECTS.len()) {
@@ -35,6 +41,7 @@ fn jobs(all: bool) -> Vec<Value> {
                 jobs.push(json!({
                     "name": format!("{} {fixture} {aspect}", template.id),
                     "template": template.id, "params": resolved.params, "aspect": aspect,
+                    "out": sheets.join(format!("{}-{fixture}-{}", template.id, aspect.replace(':', "x"))),
                 }));
             }
         }
@@ -44,21 +51,27 @@ fn jobs(all: bool) -> Vec<Value> {
 
 #[test]
 fn templates_render_with_their_fixtures_without_a_warning() {
-    let all = std::env::var_os("MANIMQ_SOAK_TEMPLATES").is_some();
-    let jobs = jobs(all);
+    let only = std::env::var("MANIMQ_SOAK_TEMPLATES").ok();
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("templates");
+    std::fs::create_dir_all(&folder).expect("target/ is ours");
+    let jobs = jobs(only.as_deref(), &folder);
     let python = manimq_shared::testing::python_env().join("bin/python");
     let mut input = tempfile::tempfile().expect("a file");
     for job in &jobs {
         writeln!(input, "{job}").expect("it is written");
     }
     std::io::Seek::rewind(&mut input).expect("it is a file");
+    let told = folder.join("films.jsonl");
     let output = Command::new(python)
-        .args(["-B", "-m", "manimq_templates.check"])
+        .args(["-B", "-m", "manimq_templates.check", "--jobs", "2"])
         .current_dir(workspace().join("worker/renderer"))
         .stdin(Stdio::from(input))
-        .output()
+        .stdout(std::fs::File::create(&told).expect("target/ is ours"))
+        .stderr(Stdio::piped())
+        .spawn()
+        .and_then(std::process::Child::wait_with_output)
         .expect("deploy/setup has made the Python environment");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let said = std::fs::read_to_string(&told).expect("it was written");
     let lines: Vec<Value> = said
         .lines()
         .filter_map(|line| serde_json::from_str(line).ok())

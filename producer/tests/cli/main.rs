@@ -11,4 +11,5 @@ mod render;
 mod scripted;
 mod standin;
 mod support;
+mod templates;
 mod up;

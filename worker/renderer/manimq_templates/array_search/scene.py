@@ -8,8 +8,8 @@ from manim import DOWN, UP, FadeIn, FadeOut, LaggedStart, RoundedRectangle, Tria
 
 from .. import kit
 
-_LOOK_S = 1.7
-_BODY_S = 15.0
+_LOOK_S = 2.2
+_BODY_S = 18.0
 
 
 def looks(algorithm: str, array: list[float], target: float) -> list[tuple[int, int, int]]:
@@ -40,7 +40,7 @@ class Template(kit.TemplateScene):
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
         _, steps, each = cls._plan(p)
-        return 6.6 + len(steps) * each
+        return 7.7 + len(steps) * each
 
     def heading(self) -> str:
         return f"{self.p.get('algorithm', 'binary').capitalize()} search"
@@ -58,7 +58,7 @@ class Template(kit.TemplateScene):
             FadeIn(wanted.move_to(top.center)), LaggedStart(*(FadeIn(each, shift=0.2 * UP) for each in self.cells), lag_ratio=0.06),
             caption=said, run_time=1.4,
         )  # fmt: skip
-        self.wait(0.9)
+        self.wait(2.0)
         counter: Any = None
         found = False
         for number, (place, low, high) in enumerate(steps, 1):
@@ -72,7 +72,8 @@ class Template(kit.TemplateScene):
 
     def _build(self, array: list[float], room: kit.Box) -> None:
         theme, count = self.theme, len(array)
-        columns = count if room.width / count >= 0.85 else -(-count // 2) if room.width / -(-count // 2) >= 0.85 else -(-count // 3)
+        least = 1.1 if room.tall else 0.85
+        columns = next((c for c in (count, -(-count // 2)) if room.width / c >= least), -(-count // 3))
         rows = -(-count // columns)
         size = min(1.25, room.width / columns, room.height / (rows * 1.75))
         self.cells = VGroup()
@@ -106,7 +107,7 @@ class Template(kit.TemplateScene):
         if found:
             said = f"{kit.num(number, 5)} is it"
         elif binary:
-            said = f"{kit.num(number, 5)} is too {'small: go on to the right' if number < target else 'large: go on to the left'}"
+            said = f"{kit.num(number, 5)} is too {'small: go right' if number < target else 'large: go left'}"
         else:
             said = f"{kit.num(number, 5)} is not it"
         self.play(move, cell[0].animate.set_fill(theme.amber), caption=said, run_time=first)

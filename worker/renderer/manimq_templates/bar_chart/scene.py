@@ -84,7 +84,7 @@ class Template(kit.TemplateScene):
         return VGroup(line), bars, labels, values
 
     def _lying(self, data: list[dict[str, Any]], box: kit.Box) -> tuple[VGroup, list[Any], VGroup, VGroup]:
-        slot = min(1.15, box.height / len(data))
+        slot = min(1.8 if box.tall else 1.15, box.height / len(data))
         top = box.y + slot * len(data) / 2
         names = [
             self.text(

@@ -33,7 +33,7 @@ class Template(kit.TemplateScene):
     @classmethod
     def _bit_s(cls, p: dict[str, Any]) -> float:
         # Whole tenths: at any rate of pictures the film is as long as was said.
-        return round(min(1.4, 11.0 / cls._bits(p)), 1)
+        return round(min(1.9, 14.0 / cls._bits(p)), 1)
 
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
@@ -104,7 +104,7 @@ class Template(kit.TemplateScene):
         for index, bit in enumerate(reversed(range(bits))):
             worth = 2**bit
             digit = 1 if left >= worth else 0
-            said = f"{worth} fits into {left}: 1, and {left - worth} is left" if digit else f"{worth} does not fit into {left}: 0"
+            said = f"{worth} fits into {left}: 1, {left - worth} left" if digit else f"{worth} does not fit into {left}: 0"
             filled = self._cell(bit, bits, y, digit, theme.amber)
             changes = [FadeIn(filled)]
             left -= worth * digit

@@ -9,6 +9,7 @@ from manim import LEFT, RIGHT, Dot, FadeIn, LaggedStart, VGroup
 from .. import kit
 
 _GAP = 0.25
+_SIZES = (44, 40, 36, 32, 29, 26, 23, 20, 17, 15)
 
 
 class Template(kit.TemplateScene):
@@ -33,7 +34,7 @@ class Template(kit.TemplateScene):
         rows = self._rows(p["items"])
         reveal = p.get("reveal", "focus")
         if reveal == "all":
-            self.play(LaggedStart(*(FadeIn(each, shift=0.25 * RIGHT) for each in rows), lag_ratio=0.15), run_time=1.4)
+            self.play(LaggedStart(*(FadeIn(each, shift=0.25 * RIGHT) for each in rows), lag_ratio=0.4), run_time=0.8 + 0.3 * len(rows))
             return
         for index, (row, item) in enumerate(zip(rows, p["items"], strict=True)):
             dim = []
@@ -55,14 +56,8 @@ class Template(kit.TemplateScene):
         box = self.stage.inset(0.25 if self.stage.tall else 0.9, 0.15)
         indent = 0.5
         width = box.width - indent
-        for size in (44, 40, 36, 32, 29, 26, 23, 20, 17, 15):
-            tried = [kit.planned(theme, each, size, width=width, height=box.height) for each in items]
-            if (
-                sum(tall for tall, _ in tried) + _GAP * (len(items) - 1) <= box.height
-                and min(s for _, s in tried) > 0.79
-            ):
-                break
-        lines = [self.text(each, size, width=width, align="left", height=box.height) for each in items]
+        size, tall = kit.list_size(theme, items, _SIZES, width=width, height=box.height, gap=_GAP)
+        lines = [self.text(each, size, width=width, align="left", height=tall) for each in items]
         kit.even(lines)
         rows = VGroup()
         for line in lines:

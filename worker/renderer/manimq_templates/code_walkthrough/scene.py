@@ -6,7 +6,8 @@ import unicodedata
 from typing import Any
 
 import numpy as np
-from manim import FadeIn, FadeOut, RoundedRectangle, VGroup
+from manim import FadeIn, FadeOut, RoundedRectangle, VGroup, smooth
+from manim.utils.rate_functions import squish_rate_func
 from pygments import lex
 from pygments.lexers import find_lexer_class_by_name, get_all_lexers
 from pygments.lexers.special import TextLexer
@@ -189,7 +190,8 @@ class Template(kit.TemplateScene):
         fresh = note
         if box is not None:
             if note is not None:
-                changes.append(FadeOut(note))
+                # First the old note goes, then the new one comes: never both in one place.
+                changes.append(FadeOut(note, rate_func=squish_rate_func(smooth, 0.0, 0.45)))
             fresh = self.text(
                 step["note"],
                 "body",
@@ -200,7 +202,8 @@ class Template(kit.TemplateScene):
             )
             y = min(max((upper.top + lower.bottom) / 2, box.bottom + fresh.height / 2), box.top - fresh.height / 2)
             fresh.move_to([box.left + fresh.width / 2 if box.tall else box.x, y if box.tall else box.y, 0])
-            changes.append(FadeIn(fresh))
+            begins = 0.0 if note is None else 0.5
+            changes.append(FadeIn(fresh, rate_func=squish_rate_func(smooth, begins, begins + 0.5)))
         self.play(*changes, run_time=0.6)
         self.wait(self._each(step) - 0.6)
         return bar, fresh

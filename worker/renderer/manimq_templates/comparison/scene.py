@@ -10,6 +10,8 @@ from manim import DOWN, UP, FadeIn, VGroup
 
 from .. import kit
 
+_SIZES = (34, 30, 26, 23, 20, 17, 15)
+
 
 class Template(kit.TemplateScene):
     has_captions = False
@@ -40,9 +42,21 @@ class Template(kit.TemplateScene):
             )
             verdict = VGroup(self.panel(below, theme.wash(theme.green)), words.move_to(below.center))
         cards = box.rows(1, 1, gap=0.3) if box.tall else box.columns(1, 1, gap=0.4)
+        # As large as all of them fit, one size for both cards.
+        bodies = [self._body(card) for card in cards]
+        sizes = [
+            kit.list_size(theme, p[side]["items"], _SIZES, width=body.width, height=body.height, gap=0.16, lines_max=6)
+            for side, body in zip(("left", "right"), bodies, strict=True)
+        ]
+        size, tall = (min(each) for each in zip(*sizes, strict=True))
+        rows = [
+            [self.text(each, size, width=body.width, height=tall, lines_max=6) for each in p[side]["items"]]
+            for side, body in zip(("left", "right"), bodies, strict=True)
+        ]
+        kit.even([*rows[0], *rows[1]])
         columns = [
-            self._card(p[side], card, colour)
-            for side, card, colour in zip(("left", "right"), cards, (theme.blue, theme.amber), strict=True)
+            self._card(p[side]["title"], own, card, colour)
+            for side, own, card, colour in zip(("left", "right"), rows, cards, (theme.blue, theme.amber), strict=True)
         ]
         kit.even([head[1] for head, _ in columns])
         for (head, _), shift in zip(columns, (UP, DOWN) if box.tall else ([-1, 0, 0], [1, 0, 0]), strict=True):
@@ -55,12 +69,20 @@ class Template(kit.TemplateScene):
         if verdict is not None:
             self.play(FadeIn(verdict, shift=0.2 * UP), run_time=0.8)
 
-    def _card(self, side: dict[str, Any], box: kit.Box, colour: str) -> tuple[VGroup, list[kit.Lines]]:
+    @staticmethod
+    def _body(card: kit.Box) -> kit.Box:
+        """Where a card's rows stand, under its title."""
+        inner = card.inset(0.3, 0.22)
+        return inner.rows(0.62, max(0.4, inner.height - 0.8), gap=0.18)[1]
+
+    def _card(
+        self, title: str, rows: list[kit.Lines], box: kit.Box, colour: str
+    ) -> tuple[VGroup, list[kit.Lines]]:
         back = self.panel(box)
-        inner = box.inset(0.3, 0.22)
-        head_box, body = inner.rows(0.62, max(0.4, inner.height - 0.8), gap=0.18)
-        title = self.text(
-            side["title"],
+        inner, body = box.inset(0.3, 0.22), self._body(box)
+        head_box = inner.rows(0.62, max(0.4, inner.height - 0.8), gap=0.18)[0]
+        head = self.text(
+            title,
             "heading",
             color=colour,
             weight="BOLD",
@@ -68,24 +90,10 @@ class Template(kit.TemplateScene):
             height=head_box.height,
             lines_max=2,
         )
-        title.move_to(head_box.center)
+        head.move_to(head_box.center)
         line = self.rule([inner.left, head_box.bottom - 0.06, 0], [inner.right, head_box.bottom - 0.06, 0], colour)
-        items = side["items"]
-        # As large as all of them fit, one size for both cards' rows as far as that goes.
-        for size in (34, 30, 26, 23, 20, 17, 15, 13):
-            tried = [
-                kit.planned(self.theme, each, size, width=inner.width, height=body.height, lines_max=6)
-                for each in items
-            ]
-            if (
-                sum(tall for tall, _ in tried) + 0.16 * (len(items) - 1) <= body.height
-                and min(s for _, s in tried) > 0.79
-            ):
-                break
-        rows = [self.text(each, size, width=inner.width, height=body.height, lines_max=6) for each in items]
-        kit.even(rows)
         column = VGroup(*rows)
         spare = body.height - sum(each.height for each in rows)
         column.arrange(DOWN, buff=min(0.5, max(0.08, spare / (len(rows) + 1))))
         kit.fit(column, body)
-        return VGroup(back, title, line), rows
+        return VGroup(back, head, line), rows

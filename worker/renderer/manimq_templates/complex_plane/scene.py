@@ -23,7 +23,7 @@ from manim import (
 from .. import kit
 
 _NAMES = "zwuv"
-_SECONDS = {"show": 1.0, "add": 2.2, "multiply": 6.0, "conjugate": 2.3, "power": 2.3, "roots": 4.2, "map": 5.0}
+_SECONDS = {"show": 1.0, "add": 2.2, "multiply": 6.9, "conjugate": 2.3, "power": 2.3, "roots": 4.2, "map": 5.0}
 
 
 class Template(kit.TemplateScene):
@@ -54,10 +54,7 @@ class Template(kit.TemplateScene):
         self.defined = [cmath.isfinite(each) for each in values]
         self.z = [each if ok else 0j for each, ok in zip(values, self.defined, strict=True)]
         figure, words = self.figure_and_words(0.62, 0.76)
-        reach = self._reach()
-        ratio = figure.height / figure.width
-        across, up = (reach, reach * ratio) if ratio > 1 else (reach / ratio, reach)
-        self.plot = kit.Plot(theme, figure, (-across, across), (-up, up), equal=True, names=("Re", "Im"))
+        self.plot = kit.Plot(theme, figure, *self._window(figure), equal=True, names=("Re", "Im"))
         shares = [1] * 4 if self.operation == "show" else [1.8 if len(self.z) > 2 else 1, 1, 1]
         self.lines = (words if self.stage.tall else words.inset(0, 0.3)).rows(*shares, gap=0.12)
         self.play(FadeIn(self.plot), caption="Real part across, imaginary part up", run_time=0.9)
@@ -102,11 +99,25 @@ class Template(kit.TemplateScene):
                 return [cmath.rect(size, turn + 2 * math.pi * k / n) for k in range(n)]
         return []
 
-    def _reach(self) -> float:
+    def _window(self, figure: kit.Box) -> tuple[tuple[float, float], tuple[float, float]]:
+        """What holds all arrows, on all their ways, with air around them; in the shape of the figure."""
         if self.operation == "map":
-            return 3.0
-        points = [*self.z, *self._result()]
-        return 1.25 * max(1.0 if max(map(abs, points)) > 0.4 else 0.4, *(max(abs(z.real), abs(z.imag)) for z in points))
+            points = [-3 - 3j, 3 + 3j]
+        else:
+            points = [0j, *self.z, *self._result()]
+            least = 1.0 if max(map(abs, points)) > 0.4 else 0.4
+            points += [least * turn for turn in (1, 1j, -1, -1j)]
+        if self.operation == "multiply":
+            turn = cmath.phase(self.z[-1]) if self.z[-1] else 0.0
+            points += [self.z[0] * cmath.rect(1, turn * k / 24) for k in range(25)]
+        if self.operation == "roots":
+            points += [abs(self._result()[0]) * turn for turn in (1, 1j, -1, -1j)]
+        air = 1.0 if self.operation == "map" else 1.2
+        ends = [(min(part), max(part)) for part in ([z.real for z in points], [z.imag for z in points])]
+        # Plot keeps a rim for numbers and names.
+        room = (figure.width - 0.85, figure.height - 0.75)
+        unit = max(air * (high - low) / side for (low, high), side in zip(ends, room, strict=True))
+        return tuple(((low + high - unit * side) / 2, (low + high + unit * side) / 2) for (low, high), side in zip(ends, room, strict=True))
 
     def _point(self, z: complex) -> np.ndarray:
         return self.plot.c2p(z.real, z.imag)
@@ -182,7 +193,7 @@ class Template(kit.TemplateScene):
             theme.amber,
             f"w stands for: turn by {kit.num(math.degrees(turn), 4)}°, stretch by {kit.num(stretch, 4)}",
         )
-        self.wait(0.8)
+        self.wait(1.7)
         t = ValueTracker(0.0)
         moving = always_redraw(lambda: self._arrow(0, z * cmath.rect(1, turn * t.get_value()), theme.green, 7))
         self.add(moving)

@@ -14,7 +14,7 @@ from .. import kit
 class Template(kit.TemplateScene):
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
-        return 10.5 + 1.7 * p.get("secant_steps", 4) + 2.5 * bool(p.get("show_derivative"))
+        return 12.3 + 1.7 * p.get("secant_steps", 4) + 2.5 * bool(p.get("show_derivative"))
 
     def heading(self) -> str:
         return "The derivative is a slope"
@@ -42,6 +42,7 @@ class Template(kit.TemplateScene):
             return
         point = plot.dot(a, ya, theme.amber, 0.11)
         self.play(FadeIn(point, scale=2.5), run_time=0.5)
+        self.wait(0.8)
         self._secants(x0, x1, ya, point)
 
     def _line(self, index: int) -> kit.Box:
@@ -91,7 +92,7 @@ class Template(kit.TemplateScene):
             run_time=1.0,
         )
         self.add(secant, point, moving)
-        self.wait(0.9)
+        self.wait(1.9)
         for step in range(1, steps + 1):
             goal = side * h0 * (0.012 if step == steps else 0.5**step)
             self.remove(slope)

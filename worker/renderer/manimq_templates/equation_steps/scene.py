@@ -9,6 +9,9 @@ from manim import DOWN, Create, FadeIn, SurroundingRectangle, TransformFromCopy,
 from .. import kit
 from .solve import Step, solution
 
+_GROW = 1.4
+"""Of a title's size: a short equation is what there is to look at."""
+
 
 class Template(kit.TemplateScene):
     has_captions = False
@@ -56,11 +59,11 @@ class Template(kit.TemplateScene):
                 )
                 note.move_to([room.left + note.width / 2, equation[1].get_y(), 0])
             else:
-                lower = kit.Box(slot.left, slot.bottom, slot.width, slot.height * 0.34)
+                upper = kit.Box(slot.left, slot.top - slot.height * 0.34, slot.width, slot.height * 0.34)
                 note = self.text(
-                    row.reason, "small", color=theme.muted, width=lower.width, height=lower.height, lines_max=2
+                    row.reason, "small", color=theme.muted, width=upper.width, height=upper.height, lines_max=2
                 )
-                note.move_to(lower.center)
+                note.move_to(upper.center)
             notes.add(note)
         self.play(FadeIn(equations[0]), run_time=0.8)
         self.wait(0.7)
@@ -80,11 +83,11 @@ class Template(kit.TemplateScene):
     @staticmethod
     def _loose(box: kit.Box, count: int) -> list[kit.Box]:
         """Few rows do not spread over the whole height."""
-        height = min(box.height, 1.7 * count)
+        height = min(box.height, (2.2 if box.tall else 1.7) * count)
         return kit.Box(box.left, box.y - height / 2, box.width, height).rows(*[1] * count, gap=0.12)
 
     def _equations(self, rows: list[Step], slots: list[kit.Box], share: float) -> list[VGroup]:
-        """One size for all, equals signs in one column, each in the upper part of its slot."""
+        """One size for all, equals signs in one column, each in the lower part of its slot, under its reason."""
         made = []
         for row in rows:
             sides = [
@@ -97,10 +100,10 @@ class Template(kit.TemplateScene):
         left = max(each[1].get_center()[0] - each.get_left()[0] for each in made)
         right = max(each.get_right()[0] - each[1].get_center()[0] for each in made)
         tall = max(each.height for each in made)
-        scale = min(1.0, 0.94 * width / (left + right), 0.82 * share * slots[0].height / tall)
+        scale = min(_GROW, 0.94 * width / (left + right), 0.82 * share * slots[0].height / tall)
         axis = slots[0].x + (left - right) / 2 * scale
         for each, slot in zip(made, slots, strict=True):
             each.scale(scale)
-            y = slot.top - slot.height * share / 2
+            y = slot.bottom + slot.height * share / 2
             each.shift([axis - each[1].get_x(), y - each.get_y(), 0])
         return made

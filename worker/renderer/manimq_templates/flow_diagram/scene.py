@@ -12,6 +12,7 @@ from ..kit.short import short
 from .layers import layers
 
 _NODE_S, _HOP_S = 0.8, 0.9
+_EVEN = 0.6
 
 
 class Template(kit.TemplateScene):
@@ -70,7 +71,11 @@ class Template(kit.TemplateScene):
     def _place(self, names: list[str], order: list[list[int]]) -> None:
         theme, stage = self.theme, self.stage.inset(0.1)
         way = self.p.get("layout", "auto")
-        across = way == "horizontal" or (way == "auto" and not stage.tall and (stage.width / len(order)) * 0.68 > 1.0)
+        deep, broad = len(order), max(map(len, order))
+        wide = stage.width / deep * 0.68
+        # Lying boxes are read more easily, as long as layers above each other leave them their height.
+        lying = min(3.6, stage.width / broad - 0.3) > 1.5 * wide and stage.height / deep * 0.6 > 0.6
+        across = way == "horizontal" or (way == "auto" and not stage.tall and wide > 1.0 and not (wide < 1.6 and lying))
         main, cross = (stage.width, stage.height) if across else (stage.height, stage.width)
         step, widest = main / len(order), max(map(len, order))
         lane = cross / widest
@@ -79,6 +84,13 @@ class Template(kit.TemplateScene):
         tall = min(1.15, lane - 0.25) if across else min(1.0, step - gap)
         self.across, self.gap = across, gap
         self.boxes: list[VGroup] = [VGroup()] * len(names)
+        room = (max(0.6, wide) - 0.2, max(0.3, tall) - 0.16)
+        # One size for all, unless one name is far too long.
+        size = max(_EVEN * theme.body, min(self._size(name, room[0]) for name in names))
+        labels = [self.text(name, size, weight="MEDIUM", width=room[0], height=room[1], lines_max=3) for name in names]
+        least = max(_EVEN, min(each.shrunk for each in labels))
+        for each in labels:
+            each.scale(min(1.0, least / each.shrunk))
         for depth, layer in enumerate(order):
             for index, node in enumerate(layer):
                 along = (depth - (len(order) - 1) / 2) * step
@@ -87,16 +99,12 @@ class Template(kit.TemplateScene):
                 colour = theme.colour(depth)
                 box = RoundedRectangle(width=max(0.6, wide), height=max(0.3, tall), corner_radius=0.12, color=colour, stroke_width=theme.stroke * 0.7)
                 box.set_fill(theme.wash(colour, 0.2), 1)
-                label = self._label(names[node], box.width - 0.2, box.height - 0.16)
-                self.boxes[node] = VGroup(box, label).move_to(at)
+                self.boxes[node] = VGroup(box, labels[node]).move_to(at)
 
-    def _label(self, name: str, width: float, height: float) -> Any:
-        """As large as leaves its longest word whole."""
+    def _size(self, name: str, width: float) -> float:
+        """What leaves a name's longest word whole."""
         words = [self.text(word, "body", weight="MEDIUM", lines_max=1).width for word in name.split()]
-        size = self.theme.body * min(1.0, 0.96 * width / max(0.1, *words))
-        if size < 0.42 * self.theme.body:
-            return short(self, name, "body", width, weight="MEDIUM")
-        return self.text(name, size, weight="MEDIUM", width=width, height=height, lines_max=3)
+        return self.theme.body * min(1.0, 0.96 * width / max(0.1, *words))
 
     def _arrow(self, start: int, end: int, label: str, edges: list[tuple[int, int, str]]) -> list[Any]:
         theme = self.theme

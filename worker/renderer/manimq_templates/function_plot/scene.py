@@ -16,7 +16,7 @@ _MARKS_MAX = 6
 class Template(kit.TemplateScene):
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
-        return 3.9 + 2.0 * len(p["f"]) + 2.1 * len(p.get("features") or []) + 3.0 * bool(p.get("inverse"))
+        return 3.9 + 2.0 * len(p["f"]) + 2.4 * len(p.get("features") or []) + 3.0 * bool(p.get("inverse"))
 
     def heading(self) -> str:
         return "Graph of a function" if len(self.p["f"]) == 1 else "Graphs of functions"
@@ -30,7 +30,7 @@ class Template(kit.TemplateScene):
         if p.get("y_range"):
             y0, y1 = sorted(kit.value(each) for each in p["y_range"])
         else:
-            y0, y1 = good_y_range(functions, x0, x1)
+            y0, y1 = self._close(functions[0], good_y_range(functions, x0, x1), x0, x1)
         if mirrored:
             # Both graphs belong in the picture, and the mirror must stand at 45 degrees.
             x0 = y0 = max(min(x0, y0), -8.0) if min(x0, y0) < 0 else min(x0, y0)
@@ -59,11 +59,21 @@ class Template(kit.TemplateScene):
                 "No roots in this range",
             )
         if "extrema" in wanted:
-            self._mark(extrema(f, x0, x1), theme.red, "Extrema: where the slope is zero", "No extrema in this range")
+            self._mark(extrema(f, x0, x1), theme.red, "Extrema: where the slope is zero", "No extrema in this range", f)
         if "asymptotes" in wanted:
             self._asymptotes(f)
         if mirrored:
             self._mirror(f, x0, x1)
+
+    def _close(self, f: kit.Formula, y: tuple[float, float], x0: float, x1: float) -> tuple[float, float]:
+        """Near enough that what is to be marked can be told apart, where the ends of the graph are far above it."""
+        if len(self.p["f"]) > 1 or "extrema" not in (self.p.get("features") or []):
+            return y
+        heights = [0.0, *(height for _, height in extrema(f, x0, x1) if y[0] <= height <= y[1])]
+        low, high = min(heights), max(heights)
+        if not 1e-9 < high - low < 0.3 * (y[1] - y[0]):
+            return y
+        return max(y[0], low - 1.1 * (high - low)), min(y[1], high + 1.1 * (high - low))
 
     def _boxes(self, count: int) -> tuple[kit.Box, kit.Box]:
         """Where the formulas stand, and where the plot: beside it if there are many and room."""
@@ -92,7 +102,10 @@ class Template(kit.TemplateScene):
             kit.fit(each.scale(max(least, 0.7)), cell)
         return labels
 
-    def _mark(self, points: list[tuple[float, float]], colour: str, caption: str, none: str) -> None:
+    def _mark(
+        self, points: list[tuple[float, float]], colour: str, caption: str, none: str, f: kit.Formula | None = None
+    ) -> None:
+        """Dots with names; with ``f``, the names of its lowest points stand below them."""
         plot = self.plot
         points = [each for each in points if plot.holds(*each)][:_MARKS_MAX]
         if not points:
@@ -106,7 +119,8 @@ class Template(kit.TemplateScene):
             label = kit.halo(
                 self.text(written, "tiny", color=colour, weight="MEDIUM", lines_max=1), self.theme.background
             )
-            self._beside(label, x, y)
+            h = 1e-3 * (plot.x_range[1] - plot.x_range[0])
+            self._beside(label, x, y, f is not None and float(f(x + h)) > y)
             if all(_apart(label, other) for other in (*labels, *getattr(self, "_placed", []))):
                 labels.add(label)
         self._placed = [*getattr(self, "_placed", []), *labels]
@@ -116,12 +130,15 @@ class Template(kit.TemplateScene):
             LaggedStart(*(FadeIn(each, scale=0.3) for each in dots), lag_ratio=0.3),
             FadeIn(labels), *(each.animate.set_opacity(0) for each in hidden), caption=caption, run_time=0.9,
         )  # fmt: skip
-        self.wait(1.2)
+        self.wait(1.5)
 
-    def _beside(self, label: VGroup, x: float, y: float) -> None:
-        """Above a point, or below it in the upper part of the picture; inside the room."""
+    def _beside(self, label: VGroup, x: float, y: float, below: bool = False) -> None:
+        """Above a point, or below it if it is lowest or in the upper part of the picture; inside the room."""
         plot = self.plot
         at, room = plot.c2p(x, y), plot.room
+        if below and at[1] - 0.5 > room.bottom:
+            label.move_to([float(np.clip(at[0], room.left + label.width / 2, room.right - label.width / 2)), at[1] - 0.32, 0])
+            return
         up = 0.32 if at[1] < room.bottom + 0.75 * room.height or at[1] + 0.5 < room.top else -0.32
         half = label.width / 2
         label.move_to([float(np.clip(at[0], room.left + half, room.right - half)), at[1] + up, 0])

@@ -11,7 +11,7 @@ from manim import Circle, FadeIn, FadeOut, LaggedStart, Line, RoundedRectangle, 
 from .. import kit
 from .steps import Edge, Step, steps_of
 
-_BODY_S = 16.0
+_BODY_S = 20.0
 _NAMES = {
     "bfs": "Breadth-first search", "dfs": "Depth-first search", "dijkstra": "Dijkstra's shortest paths",
     "kruskal": "Kruskal's spanning tree", "prim": "Prim's spanning tree",
@@ -46,7 +46,7 @@ class Template(kit.TemplateScene):
     @classmethod
     def _each(cls, p: dict[str, Any]) -> float:
         """Seconds of one step: long enough to read, fewer where there are many."""
-        return round(max(1.0, min(2.6, _BODY_S / max(1, len(cls._steps(p))))), 1)
+        return round(max(1.0, min(3.2, _BODY_S / max(1, len(cls._steps(p))))), 1)
 
     def heading(self) -> str:
         return _NAMES[self.p.get("algorithm", "bfs")]
@@ -248,15 +248,13 @@ def _apart(places: np.ndarray, least: float, box: kit.Box) -> np.ndarray:
     for _ in range(200):
         way = places[:, None] - places[None]
         far = np.linalg.norm(way, axis=2)
-        np.fill_diagonal(far, np.inf)
+        np.fill_diagonal(far, least)
         if far.min() >= least:
             break
         # Two in one place part along fixed directions, so that a film is always the same.
         turn = np.arange(len(places))
         nudge = np.stack([np.cos(turn), np.sin(turn), 0 * turn], axis=1)
-        push = np.where(
-            (far < least)[..., None], (least - far)[..., None] * way / np.maximum(far, 1e-6)[..., None], 0.0
-        )
-        push = np.nan_to_num(push).sum(axis=1) + 1e-3 * nudge
+        push = (np.maximum(least - far, 0.0) / np.maximum(far, 1e-6))[..., None] * way
+        push = push.sum(axis=1) + 1e-3 * nudge
         places = np.clip(places + 0.3 * push, low, high)
     return places

@@ -94,7 +94,7 @@ def dijkstra(nodes: list[str], edges: list[Edge], start: str) -> list[Step]:
                 heapq.heappush(heap, (best[other], nodes.index(other), other))
                 better.append(f"{other} = {kit.num(distance)} + {kit.num(weight)} = {kit.num(best[other])}")
         note = (
-            f"{node} is nearest of the rest: {kit.num(distance)} is final"
+            f"{node} is nearest: {kit.num(distance)} is final"
             if node != start
             else f"Look from {start} at its neighbours"
         )

@@ -14,7 +14,7 @@ from .. import kit
 class Template(kit.TemplateScene):
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
-        return 9.6 + 1.2 * bool(p.get("g"))
+        return 10.2 + 1.2 * bool(p.get("g"))
 
     def heading(self) -> str:
         return "Area between two graphs" if self.p.get("g") else "Area under a curve"
@@ -47,6 +47,7 @@ class Template(kit.TemplateScene):
         self.play(
             *(Create(each) for each in ends), caption=f"From {self._shown(low)} to {self._shown(high)}", run_time=0.8
         )
+        self.wait(0.6)
         self._sweep(f, g, low, high)
         self._result(f, g, a, b, lower)
 

@@ -17,6 +17,7 @@ from .theme import Theme
 _SAMPLES = 480
 _SAMPLES_MAX = 6000
 _HALVINGS = 12
+_STEEP = 8
 _OFF = 0.0025
 """In the frame's units, a third of a pixel at 1080 lines: how far a graph may be from the line that stands for it."""
 
@@ -321,6 +322,10 @@ class Plot(VGroup):
         """What lies between two graphs, or between a graph and the axis."""
         drawn = VGroup()
         x = np.linspace(max(start, self.x_range[0]), min(end, self.x_range[1]), 240)
+        # Closer where it is steepest, so that the side of a jump stands upright.
+        rise = np.abs(np.diff(np.nan_to_num(np.asarray(f(x), dtype=float))))
+        steep = np.argsort(rise)[-_STEEP:]
+        x = np.unique(np.concatenate([x, *(np.linspace(x[i], x[i + 1], 33) for i in steep)]))
         top = np.asarray(f(x), dtype=float)
         low = np.zeros_like(x) if g is None else np.asarray(g(x), dtype=float)
         there = np.isfinite(top) & np.isfinite(low)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from manim import DOWN, UP, Animation, FadeIn, FadeOut, Line, Mobject, Scene, VGroup, Wait, config, smooth
+from manim.animation.animation import prepare_animation
 from manim.utils.rate_functions import squish_rate_func
 
 from . import text as texts
@@ -116,9 +117,14 @@ class TemplateScene(Scene):
         if not hasattr(self, "pace") or any(isinstance(each, Wait) for each in animations):
             super().play(*animations, **more)
             return
+        animations = tuple(prepare_animation(each) for each in animations)
+        if changes and "rate_func" in more:
+            # The scene's own, not the caption's, which comes when the old one has gone.
+            rate = more.pop("rate_func")
+            for each in animations:
+                each.rate_func = rate
         for each in animations:
-            if isinstance(each, Animation):
-                each.run_time = run_time * self.pace
+            each.run_time = run_time * self.pace
         self._clock_s += run_time * self.pace
         super().play(*animations, *changes, run_time=run_time * self.pace, **more)
 

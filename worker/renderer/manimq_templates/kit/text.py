@@ -1,9 +1,8 @@
-"""Text that stays in its box: it shrinks a little, then wraps, then shrinks as far as it must."""
+"""Text that stays in its box: it shrinks a little, then wraps, then shrinks as far as it can be read, then is cut."""
 
 from __future__ import annotations
 
 import math
-import textwrap
 import unicodedata
 from functools import lru_cache
 from typing import Any
@@ -12,12 +11,10 @@ from manim import DOWN, MathTex, Text, VGroup, VMobject, config
 
 from .layout import Box, fit
 from .theme import Theme
+from .wrap import LINE, Broken, broken
 
 _REFERENCE = "Éy"
 """Drawn before each line and taken away: they tell where its base line is."""
-_LINE = 1.14
-"""Distance of base lines, in heights of the reference."""
-_SHRINK_FIRST = 0.8
 _LENGTH_MAX = 1200
 _PANGO_WIDTH = 100_000
 _MEASURED_AT = 24.0
@@ -81,20 +78,20 @@ def text(
     lines_max: int = 8,
     least: float = 0.0,
 ) -> Lines:
-    """Text in at most that width and height. Its centre is the origin. Rather than smaller than ``least``, it is cut."""
+    """Text in at most that width and height. Its centre is the origin.
+
+    Rather than smaller than can be read, or than ``least`` of its size, it is cut (``wrap``).
+    """
     written = clean(written)
     font_size = float(getattr(theme, size)) if isinstance(size, str) else float(size)
     look = (theme.mono if mono else theme.font, weight, slant, color or theme.ink)
     if not written:
         return Lines(VGroup())
     unit = measure(*look[:3], written)[1] * font_size
-    broken, scale = _broken(theme, written, font_size, look[:3], width, height, lines_max)
-    while scale < least and len(written) > 3:
-        written = written[: max(2, int(0.7 * len(written)))].rstrip("… ") + "…"
-        broken, scale = _broken(theme, written, font_size, look[:3], width, height, lines_max)
-    lines = [one_line(each, font_size, *look)[0] for each in broken]
+    found = _broken(theme, written, font_size, look[:3], width, height, lines_max, least)
+    lines = [one_line(each, font_size, *look)[0] for each in found.lines]
     widest = max(each.width for each in lines)
-    tall = unit * (1 + _LINE * (len(lines) - 1))
+    tall = unit * (1 + LINE * (len(lines) - 1))
     return _placed(lines, unit, align, min(1.0, width / max(widest, 1e-6), height / tall))
 
 
@@ -106,8 +103,23 @@ def planned(
     if not written:
         return 0.0, 1.0
     look = (theme.font, "NORMAL", "NORMAL")
-    lines, scale = _broken(theme, written, size, look, width, height, lines_max)
-    return measure(*look, written)[1] * size * (1 + _LINE * (len(lines) - 1)) * scale, scale
+    found = _broken(theme, written, size, look, width, height, lines_max)
+    return measure(*look, written)[1] * size * (1 + LINE * (len(found.lines) - 1)) * found.scale, found.scale
+
+
+def list_size(
+    theme: Theme, written: list[str], sizes: tuple[float, ...], *, width: float, height: float, gap: float, lines_max: int = 8
+) -> tuple[float, float]:  # fmt: skip
+    """The first size in which texts fit below each other, and how tall each of them may be.
+
+    Where none does, that is the last size and a share of the height: the longest will be cut.
+    """
+    for size in sizes:
+        tried = [planned(theme, each, size, width=width, height=height, lines_max=lines_max) for each in written]
+        tall = sum(tall for tall, _ in tried) + gap * (len(written) - 1)
+        if tall <= height and min(scale for _, scale in tried) > 0.79:
+            return size, height
+    return sizes[-1], (height - gap * (len(written) - 1)) / len(written)
 
 
 @lru_cache(2048)
@@ -118,43 +130,11 @@ def measure(font: str, weight: str, slant: str, written: str) -> tuple[float, fl
 
 
 def _broken(
-    theme: Theme, written: str, font_size: float, look: tuple[str, str, str], width: float, height: float, lines_max: int
-) -> tuple[list[str], float]:
-    """The lines that a text breaks into, and about how much smaller they come out."""
+    theme: Theme, written: str, font_size: float, look: tuple[str, str, str], width: float, height: float, lines_max: int,
+    least: float = 0.0,
+) -> Broken:  # fmt: skip
     whole, unit = (each * font_size for each in measure(*look, written))
-    # One line, at most a little smaller.
-    scale = min(1.0, width / max(whole, 1e-6), height / unit)
-    if scale >= _SHRINK_FIRST or lines_max == 1 or len(written) < 2:
-        return [written], scale
-    # Wrapped, as large as the height allows.
-    per_unit = len(written) / max(whole, 1e-6)
-    best: tuple[float, list[str]] = (0.0, [written])
-    for shrink in (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.42, 0.35):
-        room = max(1, int(per_unit * width / shrink * 0.98))
-        lines = textwrap.wrap(written, room, break_long_words=True, break_on_hyphens=True) or [written]
-        longest = max(map(len, lines)) / per_unit
-        tall = unit * (1 + _LINE * (len(lines) - 1))
-        reached = min(shrink, width / max(longest, 1e-6), height / tall)
-        if len(lines) <= lines_max and reached > best[0] + 1e-9:
-            best = (reached, _balanced(lines, written, room))
-        if len(lines) <= lines_max and height / tall >= shrink:
-            break
-    if best[0] == 0.0:
-        room = max(1, math.ceil(len(written) / lines_max))
-        lines = textwrap.wrap(written, max(room, max(map(len, written.split())))) or [written]
-        tall = unit * (1 + _LINE * (len(lines) - 1))
-        best = (min(1.0, width * per_unit / max(map(len, lines)), height / tall), lines)
-    return best[1], best[0]
-
-
-def _balanced(lines: list[str], written: str, room: int) -> list[str]:
-    """The same number of lines, as even as they get: no single word at the end."""
-    count = len(lines)
-    for narrower in range(max(1, math.ceil(len(written) / count)), room):
-        tried = textwrap.wrap(written, narrower, break_long_words=False, break_on_hyphens=True)
-        if len(tried) == count and max(map(len, tried)) <= room:
-            return tried
-    return lines
+    return broken(written, whole, unit, font_size, width, height, lines_max, least, look[0] == theme.mono)
 
 
 def _placed(lines: list[VGroup], unit: float, align: str, scale: float) -> Lines:
@@ -162,7 +142,7 @@ def _placed(lines: list[VGroup], unit: float, align: str, scale: float) -> Lines
     for index, each in enumerate(lines):
         spare = widest - each.width
         across = {"left": 0.0, "center": spare / 2, "right": spare}[align]
-        each.shift([across, 0, 0] + index * unit * _LINE * DOWN)
+        each.shift([across, 0, 0] + index * unit * LINE * DOWN)
     made = Lines(*lines, shrunk=scale)
     if scale < 0.999:
         made.scale(scale)

@@ -16,7 +16,7 @@ _REACH_MAX = 12.0
 class Template(kit.TemplateScene):
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
-        return 9.3 + 2.3 * bool(p.get("det", True)) + 2.5 * bool(p.get("eigen"))
+        return 10.2 + 2.3 * bool(p.get("det", True)) + 2.5 * bool(p.get("eigen"))
 
     def heading(self) -> str:
         return "A matrix moves the plane"
@@ -47,7 +47,7 @@ class Template(kit.TemplateScene):
             caption="The columns say where (1, 0) and (0, 1) go" if p.get("basis", True) else None,
             run_time=0.8,
         )
-        self.wait(1.0)
+        self.wait(1.9)
         self.play(
             self.t.animate(rate_func=rate_functions.ease_in_out_cubic).set_value(1.0),
             caption="Lines stay lines, evenly spaced; the origin stays", run_time=2.8,

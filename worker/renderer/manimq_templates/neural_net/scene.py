@@ -24,7 +24,7 @@ class Template(kit.TemplateScene):
     def seconds(cls, p: dict[str, Any]) -> float:
         layers = p.get("layers") or [3, 4, 2]
         return (
-            5.0
+            6.8
             + 0.6 * len(layers)
             + (1.5 * len(layers) if p.get("forward", True) else 0)
             + 2.2 * bool(p.get("highlight"))
@@ -45,9 +45,11 @@ class Template(kit.TemplateScene):
             width = box.width / len(counts) * 0.8
             label = self.text(f"{kind}", "small", color=theme.muted, width=width, lines_max=1)
             number = self.text(f"{count}", "small", weight="SEMIBOLD", width=width, lines_max=1)
-            names.add(VGroup(label, number).arrange([0, -1, 0], buff=0.1).move_to([layer[0].get_x(), names_box.y, 0]))
+            names.add(VGroup(label, number).arrange([0, -1, 0], buff=0.1).move_to([layer[0].get_x(), 0, 0]))
         for k in range(2):
             kit.even([each[k] for each in names])
+        # Near the layers: in a tall frame they do not reach up to the title.
+        names.set_y(min(names_box.y, max(each.get_top()[1] for each in self.layers) + 0.3 + names.height / 2))
         weights = self._weights()
         edges = [self._edges(i, weights[i]) for i in range(len(counts) - 1)]
         self.play(
@@ -64,7 +66,7 @@ class Template(kit.TemplateScene):
             caption="Each is joined to all of the next layer; colour and width are the weight",
             run_time=1.0,
         )
-        self.wait(0.9)
+        self.wait(2.7)
         if p.get("forward", True):
             self._forward(weights, edges)
         if p.get("highlight"):
@@ -74,9 +76,9 @@ class Template(kit.TemplateScene):
         """At most eight neurons of a layer are drawn, and dots for the rest."""
         theme = self.theme
         most = max(min(count, _SHOWN_MAX + 1) for count in counts)
-        step = min(1.05, box.height / most)
+        step = min(1.7 if box.tall else 1.05, box.height / most)
         across = box.width / len(counts)
-        radius = min(0.34, 0.4 * step, 0.26 * across)
+        radius = min(0.45 if box.tall else 0.34, 0.4 * step, 0.26 * across)
         layers = []
         self.neurons: list[list[Circle]] = []
         for i, count in enumerate(counts):

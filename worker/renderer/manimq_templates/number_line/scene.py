@@ -15,7 +15,7 @@ class Template(kit.TemplateScene):
     def seconds(cls, p: dict[str, Any]) -> float:
         jumps, points, intervals = (len(p.get(name) or []) for name in ("jumps", "points", "intervals"))
         return (
-            4.6 + (1.0 + 1.45 * jumps + 1.2 if jumps else 0) + (1.3 + 0.25 * points if points else 0) + 1.45 * intervals
+            4.6 + (1.4 + 1.45 * jumps + 1.2 if jumps else 0) + (1.3 + 0.25 * points if points else 0) + 1.45 * intervals
         )
 
     def heading(self) -> str:
@@ -64,7 +64,8 @@ class Template(kit.TemplateScene):
         wanted = 0.62 + 0.62 * bool(self.jumps) + 1.3 * self.points_below + 0.72 * intervals
         most = (0.6 if self.jumps else 0.55) * stage.height
         scale = min(1.0, most / wanted)
-        spare = 0.0 if self.jumps else max(0.0, 0.5 * stage.height - wanted)
+        # In a tall frame arcs do not need all that is above.
+        spare = max(0.0, (0.34 if stage.tall else 0.0 if self.jumps else 0.5) * stage.height - wanted)
         self.y = stage.bottom + wanted * scale + spare
         self.result_y = self.y - 0.9 * scale
         self.points_top_y = self.y - (0.62 + 0.62 * bool(self.jumps)) * scale - 0.18
@@ -201,6 +202,7 @@ class Template(kit.TemplateScene):
             caption=f"Start at {kit.shown(self.p.get('start', 0))}".replace("-", "−"),
             run_time=0.7,
         )
+        self.wait(0.4)
         longest = max(abs(self._x(b) - self._x(a)) for a, b in zip(stops, stops[1:], strict=False))
         names = [
             ("+" if each >= 0 else "−") + kit.shown(raw).lstrip("-−")

@@ -11,7 +11,7 @@ from manim import DOWN, LEFT, RIGHT, UP, Create, FadeIn, FadeOut, LaggedStart, L
 from .. import kit
 
 _CELLS_MAX = 169
-_SECONDS = {"rearrange": 17.5, "squares": 15.0, "similar": 18.0}
+_SECONDS = {"rearrange": 19.7, "squares": 15.0, "similar": 18.0}
 
 
 class Template(kit.TemplateScene):
@@ -110,12 +110,13 @@ class Template(kit.TemplateScene):
         side = self._letters("c", theme.green).move_to(slope)
         self.play(FadeIn(first), caption="A right triangle with the legs a and b", run_time=0.9)
         self.play(FadeIn(names), FadeIn(side), run_time=0.6)
-        self.wait(0.5)
+        self.wait(0.9)
         self.play(
             FadeOut(side), FadeIn(outline), LaggedStart(*(FadeIn(t) for t in triangles), lag_ratio=0.35),
             caption="Four of them in a square of side a + b", run_time=1.5,
         )  # fmt: skip
         self.remove(first)
+        self.wait(1.0)
         middle = Polygon(
             at(a, 0), at(s, a), at(b, s), at(0, b), stroke_width=0, fill_color=theme.green, fill_opacity=0.35
         )
@@ -149,7 +150,7 @@ class Template(kit.TemplateScene):
             caption="… so what is free now is as large: a² and b²",
             run_time=0.9,
         )
-        self.wait(0.9)
+        self.wait(1.7)
         self.play(FadeOut(note), run_time=0.3)
         self._show_conclusion("Both times the same area is free")
 

@@ -12,6 +12,8 @@ from .. import kit
 from .calls import SHORT, Call, all_of, calls_of
 
 _STEP_S = 0.42
+_READ_S = 1.7
+"""For what is said the first time."""
 _RULES = {
     "fibonacci": "fib(n) = fib(n − 1) + fib(n − 2), and fib(1) = 1, fib(0) = 0",
     "factorial": "fact(n) = n · fact(n − 1), and fact(1) = 1",
@@ -26,7 +28,10 @@ class Template(kit.TemplateScene):
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
         calls = all_of(cls._root(p))
-        return 6.4 + _STEP_S * sum(2 if each.children else 1 for each in calls)
+        kinds = {"call" if each.children else each.kind for each in calls}
+        # A call says two things the first time: what it waits for, and what it returns.
+        said = len(kinds) + ("call" in kinds)
+        return 6.4 + _STEP_S * sum(2 if each.children else 1 for each in calls) + _READ_S * said
 
     def heading(self) -> str:
         root = self._root(self.p)
@@ -83,6 +88,8 @@ class Template(kit.TemplateScene):
         if call.children:
             said = self._once("call", f"{shown} calls {self._name(call.children[0])}, and waits for what it returns")
             self.play(*arrives, caption=said, run_time=_STEP_S)
+            if said is not None:
+                self.wait(_READ_S)
             for each in call.children:
                 self._call(each, call)
             sign = " + " if len(call.children) == 2 else f" = {call.n} · "
@@ -99,6 +106,8 @@ class Template(kit.TemplateScene):
         value = self.text(str(call.value), "small", weight="BOLD", color=theme.green if call.kind != "noted" else theme.amber, lines_max=1)
         value.scale(min(1.0, 1.15 * self.size, 0.84 * self.wide / value.width)).move_to(self._at(call) - [0, 0.22 * self.tall, 0])
         self.play(*arrives, FadeIn(value, shift=0.1 * DOWN), caption=caption, run_time=_STEP_S)
+        if caption is not None:
+            self.wait(_READ_S)
 
     def _end(self, root: Call, calls: list[Call]) -> None:
         counts = Counter(each.n for each in calls if each.children)

@@ -18,7 +18,7 @@ _NAMES = {
 class Template(kit.TemplateScene):
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
-        return 5.8 + 2.4 * len(p.get("n") or [4, 8, 16, 32])
+        return 6.4 + 2.4 * len(p.get("n") or [4, 8, 16, 32])
 
     def heading(self) -> str:
         return "Riemann sums"
@@ -43,13 +43,14 @@ class Template(kit.TemplateScene):
         self.play(FadeIn(plot), FadeIn(name), run_time=0.7)
         rule = p.get("rule", "left")
         self.play(*(Create(each) for each in graph), caption=f"Strips under the graph, by {_NAMES[rule]}", run_time=1.2)
+        self.wait(0.6)
         shown, line = VGroup(), VGroup()
         for index, n in enumerate(p.get("n") or [4, 8, 16, 32]):
             strips = self._strips(n, rule)
             total = self.sign * self._sum(n, rule)
             written = "= " + kit.tex_num(total, 5) if math.isfinite(total) else r"\text{ is not defined}"
             text = kit.fit(self.tex(rf"S_{{{n}}} {written}", size="heading", color=theme.amber), self.sum_box)
-            caption = f"{n} strip{'s' * (n > 1)}" + ("" if index == 0 else ": the steps follow the graph more closely")
+            caption = f"{n} strip{'s' * (n > 1)}" + ("" if index == 0 else ": closer to the graph")
             self.play(FadeOut(shown), FadeOut(line), run_time=0.3)
             self.play(
                 LaggedStart(*(FadeIn(each) for each in strips), lag_ratio=min(0.5, 2.0 / max(1, len(strips)))),
@@ -112,8 +113,9 @@ class Template(kit.TemplateScene):
         p = self.p
         ends = rf"_{{{kit.shown(p.get('a', 0), latex=True)}}}^{{{kit.shown(p.get('b', 2), latex=True)}}}"
         value = rf"= {kit.tex_num(exact, 5)}" if math.isfinite(exact) else r"\text{ has no value}"
-        text = kit.fit(
-            self.tex(rf"\int{ends} f(x)\,dx {value}", size="heading", color=self.theme.green), self.table_box
-        )
+        parts = (self.tex(part, size="heading", color=self.theme.green) for part in (rf"\int{ends} f(x)\,dx", value))
+        narrow = self.table_box.width < 3.4
+        whole = VGroup(*parts).arrange([0, -1, 0] if narrow else [1, 0, 0], buff=0.2)
+        text = kit.fit(whole, self.table_box)
         caption = "The limit of these sums is the integral" if math.isfinite(exact) else "These sums have no limit"
         self.play(FadeIn(text), caption=caption, run_time=0.9)

@@ -47,6 +47,7 @@ class Template(kit.TemplateScene):
             run_time=1.2,
         )
         self.done: set[int] = set()
+        self._noted: set[str] = set()
         for step, seconds in zip(steps_of(p.get("algorithm", "bubble"), p["array"]), self._times(p), strict=True):
             self._step(step, seconds)
         self.play(
@@ -100,9 +101,9 @@ class Template(kit.TemplateScene):
             self.done |= set(step.done)
             painted = [self._paint(bars[i], theme.green) for i in step.done]
             note = step.note or None
-            if note == getattr(self, "_noted", None):
-                note = None  # said already
-            self._noted = step.note or getattr(self, "_noted", None)
+            if note in self._noted:
+                note = None  # said already: notes that take turns with each pass cannot be read
+            self._noted.add(step.note)
             if painted or note is not None:
                 self.play(*painted, caption=note, run_time=min(0.5, seconds))
                 seconds -= min(0.5, seconds)

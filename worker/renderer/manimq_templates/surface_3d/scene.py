@@ -20,7 +20,7 @@ _CELLS = 20
 class Template(kit.TemplateScene):
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
-        return 10.8 + 3.7 * bool(p.get("slices"))
+        return 12.3 + 3.7 * bool(p.get("slices"))
 
     def heading(self) -> str:
         return "A surface in space"
@@ -42,8 +42,9 @@ class Template(kit.TemplateScene):
         scene = VGroup(self.frame, self.patches)
         self._turned(scene)
         self.play(FadeIn(name), FadeIn(scene), caption="Over each point of the plane …", run_time=1.0)
+        self.wait(0.8)
         scene.add_updater(self._turned)
-        self.play(self.rise.animate.set_value(1.0), caption="… a height: together they are a surface", run_time=1.6)
+        self.play(self.rise.animate.set_value(1.0), caption="… a height: together they are a surface", run_time=2.3)
         self.play(
             self.azimuth.animate(rate_func=linear).increment_value(turn * 0.999),
             caption=self._range_text(),

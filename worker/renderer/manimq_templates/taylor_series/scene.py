@@ -40,7 +40,7 @@ def orders_of(p: dict[str, Any]) -> list[int]:
 class Template(kit.TemplateScene):
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
-        return 6.6 + 2.8 * len(orders_of(p))
+        return 7.4 + 2.8 * len(orders_of(p))
 
     def heading(self) -> str:
         return "Taylor polynomials"
@@ -59,7 +59,7 @@ class Template(kit.TemplateScene):
         name = kit.fit(self.tex(rf"f(x) = {f.latex}", color=theme.blue), upper)
         graph = self.graph = plot.curve(f, theme.blue)
         self.play(FadeIn(plot), FadeIn(name), run_time=0.8)
-        self.play(*(Create(each) for each in graph), caption="A function, and a point on its graph", run_time=1.3)
+        self.play(*(Create(each) for each in graph), caption="A function", run_time=1.3)
         if found is None:
             self.say(f"f has no Taylor series about x = {where}: there it cannot be differentiated often enough")
             return
@@ -72,7 +72,7 @@ class Template(kit.TemplateScene):
             minus = f"+ {centre[1:]}" if centre.startswith("-") else f"- {centre}"
             shown.append(FadeIn(kit.fit(self.tex(rf"u = x {minus}", color=theme.muted), lower)))
         self.play(*shown, caption=f"Which polynomial is most like f around x = {where}?", run_time=0.7)
-        self.wait(0.8)
+        self.wait(1.6)
         widths = self._orders(orders, found)
         if widths[-1] > 1.1 * widths[0] or len(widths) == 1:
             said = "The higher the order, the longer the polynomial stays with the function"
@@ -83,7 +83,6 @@ class Template(kit.TemplateScene):
     def _orders(self, orders: list[int], found: list[float]) -> list[float]:
         """One polynomial after the other; how wide the stretch is on which each is as good as the function."""
         theme, plot = self.theme, self.plot
-        where = kit.shown(self.p.get("centre", 0))
         curve, text, band, widths = VGroup(), VGroup(), None, []
         for n in orders:
             polynomial = self._polynomial(found[: n + 1])
@@ -96,7 +95,7 @@ class Template(kit.TemplateScene):
                 stroke_width=0, fill_color=theme.green, fill_opacity=0.16,
             )  # fmt: skip
             said = {0: "Order 0: the same value", 1: "Order 1: the same slope, this is the tangent", 2: "Order 2: the same curvature, too"}.get(
-                n, f"Order {n}: the first {n} derivatives at x = {where} are those of f"
+                n, f"Order {n}: the first {n} derivatives agree"
             )  # fmt: skip
             self.play(FadeOut(text), *(each.animate.set_stroke(theme.muted, 2, 0.5) for each in curve), run_time=0.3)
             drawn = [FadeIn(new_band)] if band is None else [Transform(band, new_band)]

@@ -40,7 +40,7 @@ def exact(number: float) -> str:
 class Template(kit.TemplateScene):
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
-        return 4.0 + 4.9 * len(p.get("angles") or [60])
+        return 4.8 + 4.9 * len(p.get("angles") or [60])
 
     def heading(self) -> str:
         return "The unit circle"
@@ -62,6 +62,7 @@ class Template(kit.TemplateScene):
         self.unit = plot.unit()[0]
         circle = Circle(self.unit, color=theme.ink, stroke_width=3.5).move_to(plot.c2p(0, 0))
         self.play(FadeIn(plot), Create(circle), caption="A circle with radius 1 about the origin", run_time=1.2)
+        self.wait(0.8)
         if "tan" in self.functions:
             self.play(Create(plot.line((1, -reach), (1, reach), theme.faint, 2.5)), run_time=0.4)
         self._prepare_graph()

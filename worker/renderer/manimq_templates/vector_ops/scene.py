@@ -19,7 +19,7 @@ class Template(kit.TemplateScene):
     def seconds(cls, p: dict[str, Any]) -> float:
         count = cls._count(p)
         op = p.get("op", "add")
-        return 3.9 + 1.3 * count + _SECONDS[op] + (1.3 * (count - 1) if op == "add" else 0)
+        return 3.9 + 1.3 * count + _SECONDS[op] + (1.4 + 1.3 * (count - 1) if op == "add" else 0)
 
     @staticmethod
     def _count(p: dict[str, Any]) -> int:
@@ -126,6 +126,8 @@ class Template(kit.TemplateScene):
                 self.arrows[i].copy().animate.become(moved), self.arrows[i].animate.set_opacity(0.25),
                 caption="Put the tail of the next at the tip of the one before" if i == 1 else None, run_time=1.3,
             )  # fmt: skip
+            if i == 1:
+                self.wait(1.4)
             total = total + v
         result = self._arrow((0, 0), total, self.theme.green, 8)
         names = " + ".join(rf"\vec{{{_NAMES[i]}}}" for i in range(len(self.vectors)))
