@@ -86,8 +86,28 @@ struct Session {
     disk_free_bytes: Option<u64>,
     /// Set while a job runs: a render that was dropped half-way leaves it set.
     busy: bool,
-    /// When it was last seen to be as it should.
-    looked: Instant,
+    looked: Looked,
+}
+
+/// When a session was last seen to be as it should.
+#[derive(Debug, Clone, Copy)]
+struct Looked {
+    at: Instant,
+    /// How often its sandbox had been found lost by then, by any slot.
+    losses: u64,
+}
+
+impl Looked {
+    fn now(place: &Place) -> Self {
+        Self {
+            at: Instant::now(),
+            losses: place.losses(),
+        }
+    }
+
+    fn holds(self, place: &Place) -> bool {
+        self.at.elapsed() < LOOK_AFTER && self.losses == place.losses()
+    }
 }
 
 impl BlaxelSandbox {
@@ -185,6 +205,7 @@ impl BlaxelSandbox {
                 retry_after: Duration::ZERO,
             });
         }
+        let looked = Looked::now(&self.place);
         let tidied = tokio::time::timeout(TIDY_TIMEOUT, session.tidy(&self.place)).await;
         let alive = match tidied {
             Ok(Ok(alive)) => alive,
@@ -201,7 +222,7 @@ impl BlaxelSandbox {
             self.place.has_room(free)?;
         }
         if alive && session.keeper.is_fresh(self.place.config.recycle_after) {
-            session.looked = Instant::now();
+            session.looked = looked;
             return Ok(());
         }
         if !alive {
@@ -229,7 +250,7 @@ impl BlaxelSandbox {
         } else {
             RecycleCause::Jobs
         };
-        let began = Instant::now();
+        let (began, looked) = (Instant::now(), Looked::now(&self.place));
         keeper.end().await;
         let keeper = start_keeper(&self.place, &opened).await?;
         self.recycled = Some(Recycled {
@@ -243,7 +264,7 @@ impl BlaxelSandbox {
             remains: None,
             disk_free_bytes,
             busy: false,
-            looked: Instant::now(),
+            looked,
         });
         Ok(())
     }
@@ -260,8 +281,7 @@ impl BlaxelSandbox {
         let is_ready = |session: &Session| {
             !session.busy
                 && session.keeper.is_fresh(recycle_after)
-                && session.looked.elapsed() < LOOK_AFTER
-                && self.place.is_as(&session.opened)
+                && session.looked.holds(&self.place)
         };
         if !self.session.as_ref().is_some_and(is_ready) {
             self.reset().await.map_err(|error| lost(&error))?;
@@ -467,6 +487,7 @@ impl Sandbox for BlaxelSandbox {
 
 /// The sandbox and a warm renderer in it.
 async fn begin(place: &Place) -> Result<Session, ConnectError> {
+    let looked = Looked::now(place);
     let opened = place.open().await?;
     match start_keeper(place, &opened).await {
         Ok(keeper) => Ok(Session {
@@ -475,7 +496,7 @@ async fn begin(place: &Place) -> Result<Session, ConnectError> {
             remains: None,
             disk_free_bytes: None,
             busy: false,
-            looked: Instant::now(),
+            looked,
         }),
         Err(error) => {
             place.lost(&opened);

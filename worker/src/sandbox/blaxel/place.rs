@@ -161,9 +161,9 @@ impl Place {
         Ok(opened)
     }
 
-    /// Whether nobody has found what was opened to be lost.
-    pub(super) fn is_as(&self, opened: &Opened) -> bool {
-        opened.generation == self.lost.load(Ordering::Acquire)
+    /// How often it was found lost.
+    pub(super) fn losses(&self) -> u64 {
+        self.lost.load(Ordering::Acquire)
     }
 
     /// Says that what was opened does not hold any more: the next one looks anew.
