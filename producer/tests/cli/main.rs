@@ -11,5 +11,4 @@ mod render;
 mod scripted;
 mod standin;
 mod support;
-mod templates;
 mod up;
