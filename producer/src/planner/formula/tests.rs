@@ -139,7 +139,7 @@ fn errors_point_at_the_character_and_say_what_to_do() {
         (r"\input{x}", 0, r"`\input` is not known"),
         ("x # 2", 2, "no meaning"),
         ("sin", 3, "no argument"),
-        ("x^2 4", 4, "a number cannot follow"),
+        ("x^2 4", 4, "two numbers stand side by side"),
         ("sin x 0", 6, "a number cannot follow"),
         ("(x 2)", 3, "a number cannot follow"),
         ("1 000x", 2, "two numbers stand side by side"),
