@@ -199,6 +199,12 @@ impl fmt::Debug for Client {
     }
 }
 
+/// Whether an address is of this machine: a company's `HTTP_PROXY` cannot see that.
+pub(crate) fn is_this_machine(url: &Url) -> bool {
+    url.host_str()
+        .is_some_and(|host| host == "localhost" || host.starts_with("127.") || host == "[::1]")
+}
+
 impl Client {
     /// A client for the server at `server`, with an API key if it wants one.
     ///
@@ -242,11 +248,8 @@ impl Client {
             .default_headers(headers)
             .redirect(reqwest::redirect::Policy::limited(5))
             .user_agent(concat!("manimq/", env!("CARGO_PKG_VERSION")));
-        let is_local = base
-            .host_str()
-            .is_some_and(|h| h == "localhost" || h.starts_with("127.") || h == "[::1]");
-        if is_local {
-            builder = builder.no_proxy(); // a company's HTTP_PROXY cannot see this machine
+        if is_this_machine(&base) {
+            builder = builder.no_proxy();
         }
         let http = builder.build().map_err(|error| wrong(&cause(&error)))?;
         Ok(Self { http, base })

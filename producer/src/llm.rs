@@ -33,6 +33,7 @@ use self::budget::Budget;
 pub(crate) use self::choose::{Chosen, choose};
 pub(crate) use self::talk::{Asker, NoUse};
 pub(crate) use self::write::{REPAIRS_MAX, Written, mend, write};
+use crate::client::is_this_machine;
 use crate::metrics::LlmMetrics;
 use crate::places::Places;
 
@@ -191,10 +192,6 @@ impl Llm {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        let local = config
-            .url
-            .host_str()
-            .is_some_and(|host| host == "localhost" || host.starts_with("127.") || host == "[::1]");
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(manimq_shared::tls::client_config(ca_file)?)
             .connect_timeout(CONNECT_TIME)
@@ -202,8 +199,8 @@ impl Llm {
             .redirect(reqwest::redirect::Policy::none())
             .default_headers(headers)
             .user_agent(concat!("manimq/", env!("CARGO_PKG_VERSION")));
-        if local {
-            builder = builder.no_proxy(); // a company's HTTP_PROXY cannot see this machine
+        if is_this_machine(&config.url) {
+            builder = builder.no_proxy();
         }
         let http = builder
             .build()
@@ -284,21 +281,23 @@ impl Llm {
         let most = estimate + u64::from(question.tokens_max);
         let reserved = inner.budget.reserve(&asker.tenant, most, began);
         let reserved = reserved.ok_or(LlmError::Budget)?;
-        let slow = inner.slow.rests(&asker.tenant, began);
+        let slow = asker.rests(began);
         if let Some(rest) = slow.or_else(|| inner.breaker.rests(began)) {
             reserved.used(0);
             return Err(LlmError::Resting(rest));
         }
         // Whoever goes away meanwhile has used all that was set aside: so it is when this is dropped.
+        asker.asks();
         let called = timeout_at(asker.end, self.call(question)).await;
+        let took = began.elapsed();
+        let waited = asker.asked(took, matches!(called, Ok(Ok(_))), called.is_ok());
         let called = called.unwrap_or_else(|_| {
             Err(Failed {
-                // Of a question that came late it says nothing about the endpoint.
-                counts: time >= inner.config.timeout / 2,
+                // Where others took the time it says nothing about the endpoint.
+                counts: waited >= inner.config.timeout / 2,
                 ..Failed::by(LlmError::Late)
             })
         });
-        let took = began.elapsed();
         inner.metrics.duration.observe(took.as_secs_f64());
         let tokens = match &called {
             Ok((text, tokens)) => {
@@ -315,7 +314,6 @@ impl Llm {
         match called {
             Ok((text, _)) => {
                 inner.breaker.works(began);
-                inner.slow.works(&asker.tenant, began);
                 Ok(text)
             }
             Err(failed) => {

@@ -8,8 +8,10 @@
 mod fill;
 mod find;
 pub mod formula;
+mod maths;
 mod proposal;
 mod score;
+mod sequence;
 mod shape;
 mod text;
 mod wish;
@@ -21,7 +23,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
-use crate::templates::{self, SEQUENCE, Template};
+use crate::templates::{self, Template};
 pub use proposal::{proposed, wishes};
 use score::{entry, said, table};
 use text::{Text, as_title};
@@ -31,8 +33,8 @@ pub use wish::Wishes;
 const CANDIDATES: usize = 3;
 /// Templates whose parameters are looked for: those of which the words say most.
 const JUDGED_MAX: usize = 6;
-/// Most parts of a sequence.
-const PARTS_MAX: usize = 8;
+/// Most pieces of evidence.
+const EVIDENCE_MAX: usize = 50;
 /// What a prompt that names a template loses for each parameter that it leaves open.
 const OPEN: f64 = 0.5;
 
@@ -142,14 +144,8 @@ pub fn warm_up() {
 /// It fits none or several; with candidates.
 pub fn plan(prompt: &str, fallback: Option<Fallback>) -> Result<Plan, Ambiguous> {
     let short: String = prompt.chars().take(PROMPT_CHARS_MAX).collect();
-    // A sequence only if each part is clear; else the whole may be.
-    let parts = split(&short);
-    if parts.len() > 1
-        && let Some(plan) = sequence(&parts)
-    {
-        return Ok(plan);
-    }
-    let refused = match single(&short) {
+    let planned = sequence::plan(&short, fallback).unwrap_or_else(|| single(&short));
+    let refused = match planned {
         Ok(plan) => return Ok(plan),
         Err(refused) => refused,
     };
@@ -208,7 +204,7 @@ fn single(prompt: &str) -> Result<Plan, Ambiguous> {
     evidence.extend(first.filled.evidence.iter().cloned());
     evidence.sort_by_key(|evidence| (evidence.start, evidence.end));
     evidence.dedup();
-    evidence.truncate(50);
+    evidence.truncate(EVIDENCE_MAX);
     Ok(Plan {
         by: PlannedBy::Planner,
         template: first.template.id.clone(),
@@ -300,7 +296,11 @@ fn candidates(judged: &[Judged]) -> Vec<Candidate> {
             missing: j.filled.missing.clone(),
         }
     });
-    let mut candidates: Vec<Candidate> = offered.collect();
+    filled_up(offered.collect())
+}
+
+/// At least [`CANDIDATES`] of them.
+fn filled_up(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
     // Something can always be said in words, or plotted.
     for id in ["bullet-explainer", "title-card", "function-plot"] {
         if candidates.len() >= CANDIDATES {
@@ -339,7 +339,7 @@ fn explainer(prompt: &str) -> Option<Plan> {
         let mut params = common.clone();
         params
             .entry("title")
-            .or_insert_with(|| json!(as_title(&text.raw)));
+            .or_insert_with(|| json!(as_title(&text.body)));
         templates::resolve(template, &params, "").ok()?;
         Some((template, params))
     })?;
@@ -351,105 +351,6 @@ fn explainer(prompt: &str) -> Option<Plan> {
         output,
         confidence: 0.1,
         evidence,
-        alternatives: Vec::new(),
-    })
-}
-
-/// The steps of a prompt: numbered lines, or what stands between `then` and `;`.
-fn split(prompt: &str) -> Vec<String> {
-    let lines: Vec<&str> = prompt
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .collect();
-    let unnumbered = |line: &str| {
-        let rest = line.trim_start_matches(|c: char| c.is_ascii_digit());
-        let rest = if rest.len() < line.len() {
-            rest.strip_prefix(['.', ')'])?
-        } else {
-            line.strip_prefix(['-', '*', '•'])?
-        };
-        Some(rest.trim().to_owned())
-    };
-    let numbered: Vec<String> = lines.iter().filter_map(|line| unnumbered(line)).collect();
-    if numbered.len() > 1 {
-        return numbered.into_iter().take(PARTS_MAX + 1).collect();
-    }
-    let lower = prompt.to_ascii_lowercase();
-    let mut cuts = vec![(0, 0)];
-    for mark in [
-        ", and then ",
-        " and then ",
-        ", then ",
-        "; then ",
-        ". then ",
-        " then ",
-        ";",
-        " followed by ",
-        ". after that ",
-        ". next, ",
-    ] {
-        let mut from = 0;
-        while let Some(at) = lower[from..].find(mark) {
-            let at = from + at;
-            cuts.push((at, at + mark.len()));
-            from = at + mark.len();
-        }
-    }
-    cuts.sort_by_key(|(from, to)| (*from, std::cmp::Reverse(*to)));
-    let mut parts = Vec::new();
-    let mut start = 0;
-    for (from, to) in cuts.into_iter().skip(1) {
-        if from >= start {
-            parts.push(prompt[start..from].trim().to_owned());
-            start = to;
-        }
-    }
-    parts.push(prompt[start..].trim().to_owned());
-    parts.retain(|part| !part.is_empty());
-    if let Some(first) = parts.first_mut()
-        && first.to_ascii_lowercase().starts_with("first ")
-    {
-        *first = first[6..].trim_start_matches(',').trim().to_owned();
-    }
-    parts
-}
-
-/// One film of several parts, each of which is clear by itself.
-fn sequence(parts: &[String]) -> Option<Plan> {
-    let template = templates::get(SEQUENCE)?;
-    if parts.len() > PARTS_MAX {
-        return None;
-    }
-    let plans: Option<Vec<Plan>> = parts.iter().map(|part| single(part).ok()).collect();
-    let plans = plans?;
-    let mut output = Wishes::default();
-    let mut params = Map::new();
-    let mut list = Vec::new();
-    for plan in &plans {
-        output.format = output.format.or(plan.output.format);
-        output.quality = output.quality.or(plan.output.quality);
-        output.aspect = output.aspect.or(plan.output.aspect);
-        output.transparent = output.transparent.or(plan.output.transparent);
-        for name in ["palette", "pace", "background"] {
-            if let Some(value) = plan.params.get(name) {
-                params.entry(name).or_insert_with(|| value.clone());
-            }
-        }
-        list.push(json!({"template": plan.template, "params": plan.params}));
-    }
-    params.insert("parts".into(), Value::Array(list));
-    templates::resolve(template, &params, "").ok()?;
-    let confidence = plans.iter().map(|plan| plan.confidence).fold(1.0, f64::min);
-    Some(Plan {
-        by: PlannedBy::Planner,
-        template: template.id.clone(),
-        version: template.version.clone(),
-        params,
-        output,
-        confidence,
-        // Their places are within their parts; which those are is in the parameters.
-        evidence: Vec::new(),
         alternatives: Vec::new(),
     })
 }

@@ -17,12 +17,16 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 pub use colour::is_name as is_colour;
+pub(crate) use formats::{is_complex, variables};
 pub use resolve::{Resolved, resolve};
 
 include!(concat!(env!("OUT_DIR"), "/templates.rs"));
 
 /// The template whose parts are other templates.
 pub const SEQUENCE: &str = "sequence";
+
+/// Most parts of one; its schema says the same.
+pub const PARTS_MAX: usize = 8;
 
 /// The files of a template that are in the program.
 pub(super) struct Files {
@@ -206,7 +210,10 @@ pub fn find(id: &str) -> Result<&'static Template, String> {
     get(id).ok_or_else(|| {
         let shown: String = id.chars().take(60).collect();
         let near = nearest(&shown, all().iter().map(|template| template.id.as_str()));
-        let near = near.map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
+        let near = near.map_or_else(
+            || ".".to_owned(),
+            |near| format!("; did you mean {near:?}?"),
+        );
         format!(
             "there is no template {shown:?}{near} GET /v1/templates (`manimq templates`) lists them"
         )

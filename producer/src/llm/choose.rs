@@ -9,14 +9,12 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::talk::{Asker, NoUse, Talk, quoted};
-use crate::templates::{self, SEQUENCE, Template};
+use crate::templates::{self, PARTS_MAX, SEQUENCE, Template};
 
 /// For metrics.
 const PURPOSE: &str = "choose";
 /// How often an answer is sent back.
 const REPAIRS_MAX: u32 = 2;
-/// Most parts of a film.
-const PARTS_MAX: usize = 8;
 /// Most errors that are told to the model.
 const ERRORS_MAX: usize = 8;
 /// Most tokens of the two answers.

@@ -1,5 +1,8 @@
 //! A talk with the model: an answer that does not hold is sent back with what is wrong with it.
 
+use std::sync::Mutex;
+use std::time::Duration;
+
 use manimq_shared::ids::TenantId;
 use serde_json::json;
 use tokio::time::Instant;
@@ -15,16 +18,74 @@ pub(crate) struct Asker {
     pub(super) llm: Llm,
     pub(super) tenant: TenantId,
     pub(super) end: Instant,
+    began: Instant,
+    so_far: Mutex<SoFar>,
+}
+
+/// What came of a prompt's questions so far.
+#[derive(Default)]
+struct SoFar {
+    /// The first question was let through: those after it are of the same try.
+    admitted: bool,
+    /// How long the model took, all questions together.
+    waited: Duration,
+    answered: bool,
+    /// One was not answered in time, or still is not.
+    open: bool,
+}
+
+impl Drop for Asker {
+    /// Only a prompt whose questions were all answered in time says that the model is not too slow for its tenant: one
+    /// that spends the time on the first question leaves none for the second.
+    fn drop(&mut self) {
+        let so_far = self.so_far();
+        if so_far.answered && !so_far.open {
+            self.llm.0.slow.works(&self.tenant, self.began);
+        }
+    }
 }
 
 impl Asker {
     /// From now on the model has its time for a prompt.
     pub(crate) fn new(llm: &Llm, tenant: TenantId) -> Self {
+        let began = Instant::now();
         Self {
-            end: Instant::now() + llm.0.config.timeout,
+            end: began + llm.0.config.timeout,
             llm: llm.clone(),
             tenant,
+            began,
+            so_far: Mutex::default(),
         }
+    }
+
+    fn so_far(&self) -> std::sync::MutexGuard<'_, SoFar> {
+        self.so_far.lock().expect("no panic while locked")
+    }
+
+    /// How long nothing may be asked for this tenant, whose prompts took too long lately.
+    pub(super) fn rests(&self, now: Instant) -> Option<Duration> {
+        let mut so_far = self.so_far();
+        if so_far.admitted {
+            return None;
+        }
+        let rest = self.llm.0.slow.rests(&self.tenant, now);
+        so_far.admitted = rest.is_none();
+        rest
+    }
+
+    /// A question is on its way.
+    pub(super) fn asks(&self) {
+        self.so_far().open = true;
+    }
+
+    /// It took so long; `answered`: until something came, `in_time`: or an error that is none of time. How long all
+    /// questions took together.
+    pub(super) fn asked(&self, took: Duration, answered: bool, in_time: bool) -> Duration {
+        let mut so_far = self.so_far();
+        so_far.answered |= answered;
+        so_far.open = !in_time;
+        so_far.waited += took;
+        so_far.waited
     }
 
     /// The model's name.

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::find::{self, Found, Num};
 use super::score::Entry;
 use super::text::{Text, as_title, capital, stem, stems};
-use super::{Evidence, shape};
+use super::{Evidence, maths, shape};
 use crate::templates::{self, Template};
 
 /// Parameters, and where they come from.
@@ -190,9 +190,7 @@ impl Source<'_> {
                 } else {
                     &schema["items"]
                 };
-                let names = variables(of);
-                let found =
-                    find::equations(lower, &names.iter().map(String::as_str).collect::<Vec<_>>());
+                let found = maths::equations(lower, self.wanted(of, &templates::variables(of)));
                 let first = found.first()?;
                 let at = found.iter().map(|f| f.at.clone()).collect();
                 let value = if way == "equation" {
@@ -311,10 +309,19 @@ impl Source<'_> {
         Some(Slot { value, at, bonus })
     }
 
-    fn formulas(&self, schema: &Value) -> Vec<Found<find::Formula>> {
-        let names = variables(schema);
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        find::formulas(self.lower(), &names)
+    fn formulas(&self, schema: &Value) -> Vec<Found<maths::Formula>> {
+        maths::formulas(
+            self.lower(),
+            self.wanted(schema, &templates::variables(schema)),
+        )
+    }
+
+    fn wanted<'a>(&'a self, schema: &Value, variables: &'a [&'a str]) -> maths::Wanted<'a> {
+        maths::Wanted {
+            variables,
+            complex: templates::is_complex(schema),
+            tries: &self.text.tries,
+        }
     }
 
     fn assigned(&self, name: &str) -> Option<Found<Vec<Num>>> {
@@ -443,10 +450,10 @@ impl Source<'_> {
 
     /// A prompt's own words after a colon, or what it is about, as a title.
     pub(super) fn subject(&self) -> String {
-        let raw = self.text.raw.as_str();
-        let after = raw.split_once(':').map_or("", |(_, after)| after).trim();
+        let body = self.text.body.as_str();
+        let after = body.split_once(':').map_or("", |(_, after)| after).trim();
         if after.is_empty() {
-            as_title(raw)
+            as_title(body)
         } else {
             capital(after.lines().next().unwrap_or(after))
         }
@@ -455,15 +462,4 @@ impl Source<'_> {
 
 fn is_number(schema: &Value) -> bool {
     schema["format"] == "number" || schema["type"] == "number" || schema["type"] == "integer"
-}
-
-fn variables(schema: &Value) -> Vec<String> {
-    match schema["x-variables"].as_array() {
-        Some(names) => names
-            .iter()
-            .filter_map(Value::as_str)
-            .map(str::to_owned)
-            .collect(),
-        None => vec!["x".to_owned()],
-    }
 }

@@ -1,4 +1,4 @@
-//! What a prompt holds that has a form of its own: formulas, numbers, intervals, points, matrices, lists, edges.
+//! What a prompt holds that has a form of its own, but formulas (`maths`): numbers, intervals, points, matrices, lists, edges.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use regex::{Captures, Regex};
 use serde_json::{Value, json};
 
-use super::formula::{self, Expr};
+use super::formula;
 
 /// Something found, and where.
 #[derive(Debug, Clone)]
@@ -49,6 +49,7 @@ macro_rules! patterns {
 patterns! {
     FROM_TO = r"\b(?:from|between)\s+(?:[a-z]\s*=\s*)?(NUM)\s+(?:to|and|until|up to)\s+(?:[a-z]\s*=\s*)?(NUM)";
     BRACKETS = r"\[\s*(NUM)\s*[,;]\s*(NUM)\s*\]";
+    TO = r"(?:^|\s)(NUM)\s+(?:to|until|up to)\s+(NUM)(?:$|[\s,;.])";
     DOTS = r"(NUM)\s*(?:\.\.+|…)\s*(NUM)";
     BOUNDS = r"(NUM)\s*(?:≤|<=|<)\s*[a-zθ]\s*(?:≤|<=|<)\s*(NUM)";
     AT = r"\b(?:at|around|near|about|centred at|centered at|through|point)\s+(?:the\s+point\s+)?(?:[a-z]\s*=\s*)?(NUM)";
@@ -102,9 +103,9 @@ fn all<'t>(
         .flat_map(move |regex| regex.captures_iter(text).take(200))
 }
 
-/// `from 0 to 2π`, `[0, 5]`, `-1..1`, `0 ≤ x ≤ 3`.
+/// `from 0 to 2π`, `[0, 5]`, `-1..1`, `0 ≤ x ≤ 3`, `0 to 2π`.
 pub(super) fn interval(text: &str) -> Option<Found<[Num; 2]>> {
-    [&FROM_TO, &BOUNDS, &BRACKETS, &DOTS]
+    [&FROM_TO, &BOUNDS, &BRACKETS, &DOTS, &TO]
         .into_iter()
         .find_map(|regex| {
             all(regex, text).find_map(|found| {
@@ -335,190 +336,4 @@ pub(super) fn layers(text: &str) -> Option<Found<Vec<Num>>> {
         at: whole(&found),
         value,
     })
-}
-
-/// A stretch without spaces that could be part of a formula.
-struct Chunk {
-    at: Range<usize>,
-    mathy: bool,
-}
-
-/// Most formulas or equations that are looked for: no template takes more.
-const FOUND_MAX: usize = 8;
-
-/// Words that read as formulas by accident.
-const NO_FORMULA: &[&str] = &["i", "e", "pie", "sine", "cosine", "exp", "tau", "a"];
-
-fn chunks(text: &str, variables: &[&str]) -> Vec<Chunk> {
-    let mut chunks = Vec::new();
-    let mut start = None;
-    let mut depth = 0i32;
-    for (at, c) in text.char_indices().chain([(text.len(), ' ')]) {
-        match c {
-            '(' | '{' | '[' => depth += 1,
-            ')' | '}' | ']' => depth -= 1,
-            _ => {}
-        }
-        let splits = c.is_whitespace()
-            || ((c == ',' || c == ';' || c == '=' || c == '"' || c == ':' || c == '?')
-                && depth <= 0);
-        match (splits, start) {
-            (true, Some(from)) => {
-                let mut end = at;
-                while end > from
-                    && text[from..end].ends_with(['.', '!'])
-                    && !text[from..end].ends_with("x!")
-                {
-                    end -= 1;
-                }
-                let word = &text[from..end];
-                let mathy = !word.is_empty() && formula::lexes(word, variables);
-                chunks.push(Chunk {
-                    at: from..end,
-                    mathy,
-                });
-                start = None;
-            }
-            (false, None) => start = Some(at),
-            _ => {}
-        }
-        if splits && !c.is_whitespace() && at < text.len() {
-            // What splits stands between two formulas.
-            chunks.push(Chunk {
-                at: at..at + c.len_utf8(),
-                mathy: false,
-            });
-        }
-    }
-    chunks
-}
-
-/// A formula as it was written, and what it is.
-pub(super) type Formula = (String, Expr);
-
-/// Formulas in these variables, with at least one of them in each; from left to right.
-pub(super) fn formulas(text: &str, variables: &[&str]) -> Vec<Found<Formula>> {
-    const LONGEST: usize = 24;
-    let chunks = chunks(text, variables);
-    let mut found: Vec<Found<Formula>> = Vec::new();
-    let mut first = 0;
-    while first < chunks.len() && found.len() < FOUND_MAX {
-        if !chunks[first].mathy {
-            first += 1;
-            continue;
-        }
-        let run = chunks[first..]
-            .iter()
-            .take(LONGEST)
-            .take_while(|chunk| chunk.mathy)
-            .count();
-        let longest = (1..=run).rev().find_map(|count| {
-            let at = chunks[first].at.start..chunks[first + count - 1].at.end;
-            let written = &text[at.clone()];
-            if NO_FORMULA.contains(&written) {
-                return None;
-            }
-            let expr = formula::parse(written, variables).ok()?;
-            variables
-                .iter()
-                .any(|variable| expr.has(variable))
-                .then(|| {
-                    (
-                        count,
-                        Found {
-                            at,
-                            value: (written.to_owned(), expr),
-                        },
-                    )
-                })
-        });
-        match longest {
-            Some((count, formula)) => {
-                found.push(formula);
-                first += count;
-            }
-            None => first += 1,
-        }
-    }
-    if found.is_empty() {
-        found.extend(named_functions(text, variables));
-    }
-    found
-}
-
-/// `sin`, `the cosine`: functions without their argument.
-fn named_functions(text: &str, variables: &[&str]) -> Vec<Found<Formula>> {
-    const NAMES: &[(&str, &str)] = &[
-        ("sine", "sin"),
-        ("sin", "sin"),
-        ("cosine", "cos"),
-        ("cos", "cos"),
-        ("tan", "tan"),
-        ("exp", "exp"),
-        ("ln", "ln"),
-        ("arctan", "atan"),
-        ("arcsin", "asin"),
-        ("sinh", "sinh"),
-        ("cosh", "cosh"),
-        ("tanh", "tanh"),
-        ("logarithm", "ln"),
-        ("exponential", "exp"),
-    ];
-    let Some(variable) = variables.first() else {
-        return Vec::new();
-    };
-    let words = text.split(|c: char| !c.is_alphanumeric());
-    let found = words.filter_map(|word| {
-        let (_, name) = NAMES.iter().find(|(known, _)| *known == word)?;
-        let start = word.as_ptr() as usize - text.as_ptr() as usize;
-        let written = format!("{name}({variable})");
-        let expr = formula::parse(&written, variables).ok()?;
-        Some(Found {
-            at: start..start + word.len(),
-            value: (written, expr),
-        })
-    });
-    found.take(8).collect()
-}
-
-/// Most words of an equation's side: every pair of a beginning and an end is tried.
-const SIDE_MAX: usize = 16;
-
-/// `2x + 3 = 7`: as it was written.
-pub(super) fn equations(text: &str, variables: &[&str]) -> Vec<Found<String>> {
-    let chunks = chunks(text, variables);
-    let mut found = Vec::new();
-    for (middle, chunk) in chunks.iter().enumerate() {
-        if found.len() >= FOUND_MAX {
-            break;
-        }
-        if &text[chunk.at.clone()] != "=" {
-            continue;
-        }
-        let before = chunks[..middle]
-            .iter()
-            .rev()
-            .take(SIDE_MAX)
-            .take_while(|chunk| chunk.mathy)
-            .count();
-        let after = chunks[middle + 1..]
-            .iter()
-            .take(SIDE_MAX)
-            .take_while(|chunk| chunk.mathy)
-            .count();
-        let sides = (0..before).find_map(|skip| {
-            (1..=after).rev().find_map(|count| {
-                let at = chunks[middle - before + skip].at.start..chunks[middle + count].at.end;
-                let written = &text[at.clone()];
-                let (left, right) = formula::parse_equation(written, variables).ok()?;
-                let any = variables.iter().any(|v| left.has(v) || right.has(v));
-                any.then(|| Found {
-                    at,
-                    value: written.to_owned(),
-                })
-            })
-        });
-        found.extend(sides);
-    }
-    found
 }

@@ -10,6 +10,8 @@ mod lex;
 mod parse;
 mod print;
 
+use unicode_normalization::UnicodeNormalization as _;
+
 pub use ast::{Constant, Expr, Op, number};
 pub use parse::{parse, parse_equation};
 
@@ -30,10 +32,39 @@ pub struct FormulaError {
     pub message: String,
 }
 
-/// Whether a text consists of what formulas consist of, in whatever order.
+/// Whether a text consists of what formulas consist of, in whatever order; if so, whether a variable is in it.
 #[must_use]
-pub fn lexes(text: &str, variables: &[&str]) -> bool {
-    lex::tokens(text, variables).is_ok()
+pub fn lexes(text: &str, variables: &[&str]) -> Option<bool> {
+    let tokens = lex::tokens(text, variables).ok()?;
+    let variable = |kind: &lex::Kind| match kind {
+        lex::Kind::Variable(_) => true,
+        lex::Kind::Superscript(text) => text.contains(['n', 'x']),
+        _ => false,
+    };
+    Some(tokens.iter().any(|token| variable(&token.kind)))
+}
+
+/// At which character the imaginary unit stands, if it does.
+#[must_use]
+pub fn imaginary_at(text: &str, variables: &[&str]) -> Option<usize> {
+    let tokens = lex::tokens(text, variables).ok()?;
+    let unit = lex::Kind::Constant(Constant::I);
+    let token = tokens.into_iter().find(|token| token.kind == unit)?;
+    Some(token.at)
+}
+
+/// The plain character behind what word processors and PDFs have for it: `x` for `𝑥` and `ｘ`. One for one (NFKC),
+/// so that places stay; superscripts keep their meaning.
+#[must_use]
+pub fn plain(c: char) -> char {
+    if !matches!(c, '\u{1d400}'..='\u{1d7ff}' | '\u{210e}' | '\u{ff01}'..='\u{ff5e}') {
+        return c;
+    }
+    let mut plain = std::iter::once(c).nfkc();
+    match (plain.next(), plain.next()) {
+        (Some(plain), None) => plain,
+        _ => c,
+    }
 }
 
 impl FormulaError {

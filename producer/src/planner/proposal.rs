@@ -3,11 +3,9 @@
 use serde_json::{Map, Value};
 
 use super::text::Text;
-use super::{Ambiguous, Evidence, Plan, PlannedBy, Wishes, wish};
+use super::{Ambiguous, EVIDENCE_MAX, Evidence, Plan, PlannedBy, Wishes, wish};
 use crate::templates::{self, Template};
 
-/// Most pieces of evidence.
-const EVIDENCE_MAX: usize = 50;
 /// How sure a language model is: it does not say.
 const CONFIDENCE: f64 = 0.5;
 

@@ -16,6 +16,7 @@ use super::text::{as_title, capital};
 pub(super) fn by(source: &Source<'_>, way: &str, arg: &str, schema: &Value) -> Option<Slot> {
     let lower = source.text.lower.as_str();
     let raw = source.text.raw.as_str();
+    let body = source.text.body.as_str();
     let places = |found: Vec<Range<usize>>| found;
     match way {
         "matrix" => {
@@ -84,12 +85,12 @@ pub(super) fn by(source: &Source<'_>, way: &str, arg: &str, schema: &Value) -> O
             Source::slot_of(json!(values), vec![found.at], 1.5)
         }
         "items" => {
-            let (at, items) = items(raw)?;
+            let (at, items) = items(body)?;
             let items: Vec<String> = items.into_iter().take(12).collect();
             (items.len() >= 2).then(|| Source::slot_of(json!(items), vec![at], 0.8))?
         }
         "heading" => {
-            let (before, _) = raw.split_once(':')?;
+            let (before, _) = body.split_once(':')?;
             let about = ["about ", "on ", "of ", "for "]
                 .iter()
                 .find_map(|word| before.rsplit_once(word).map(|(_, a)| a));
@@ -111,7 +112,7 @@ pub(super) fn by(source: &Source<'_>, way: &str, arg: &str, schema: &Value) -> O
                 .filter_map(|word| Some((lower.rfind(&format!(" {word} "))?, word)))
                 .max()?;
             let from = start + word.len() + 2;
-            let rest = raw.get(from..)?;
+            let rest = body.get(from..)?;
             let end = rest.find([',', ';', '\n', '"', '.']).unwrap_or(rest.len());
             let text = rest[..end].trim();
             (!text.is_empty()).then(|| Source::slot_of(json!(text), vec![from..from + end], 0.2))?
@@ -122,15 +123,15 @@ pub(super) fn by(source: &Source<'_>, way: &str, arg: &str, schema: &Value) -> O
             if let Some(found) = quoted {
                 return Source::slot_of(json!(found.value), vec![found.at], 0.5);
             }
-            let after_colon = raw.find(':').map(|at| at + 1);
+            let after_colon = body.find(':').map(|at| at + 1);
             let after_word = || {
                 let ends = arg.split(',').filter(|word| !word.is_empty());
                 ends.filter_map(|word| lower.rfind(word).map(|at| at + word.len()))
                     .max()
             };
             let from = after_colon.or_else(after_word)?;
-            let text = raw.get(from..)?.trim().trim_end_matches(['.', '?']);
-            (!text.is_empty()).then(|| Source::slot_of(json!(text), vec![from..raw.len()], 0.3))?
+            let text = body.get(from..)?.trim().trim_end_matches(['.', '?']);
+            (!text.is_empty()).then(|| Source::slot_of(json!(text), vec![from..body.len()], 0.3))?
         }
         "fractions" => {
             let found = fractions(lower);
@@ -193,7 +194,7 @@ pub(super) fn by(source: &Source<'_>, way: &str, arg: &str, schema: &Value) -> O
             let (from, to) = delimited(raw)?;
             Source::slot_of(json!(raw[from..to].trim()), vec![from..to], 1.0)
         }
-        "whole" => Source::slot_of(json!(as_title(raw)), vec![], 0.0),
+        "whole" => Source::slot_of(json!(as_title(body)), vec![], 0.0),
         "present" => {
             let at = arg.split(',').find_map(|pair| {
                 let (words, value) = pair.split_once('=')?;
@@ -209,12 +210,12 @@ pub(super) fn by(source: &Source<'_>, way: &str, arg: &str, schema: &Value) -> O
 /// Lists of objects, each in a form that one template has.
 fn lists(source: &Source<'_>, way: &str, arg: &str) -> Option<Slot> {
     let lower = source.text.lower.as_str();
-    let raw = source.text.raw.as_str();
+    let body = source.text.body.as_str();
     match way {
         // `client → API → DB`
         "chain" => {
-            let from = raw.find(':').map_or(0, |at| at + 1);
-            let rest = raw.get(from..)?;
+            let from = body.find(':').map_or(0, |at| at + 1);
+            let rest = body.get(from..)?;
             let rest = rest.replace("->", "→").replace("=>", "→");
             if !rest.contains('→') {
                 return None;
@@ -232,11 +233,12 @@ fn lists(source: &Source<'_>, way: &str, arg: &str) -> Option<Slot> {
                     names.push(name.to_owned());
                 }
             }
-            (names.len() >= 2).then(|| Source::slot_of(json!(names), vec![from..raw.len()], 1.5))?
+            (names.len() >= 2)
+                .then(|| Source::slot_of(json!(names), vec![from..body.len()], 1.5))?
         }
         "chain_edges" => {
-            let from = raw.find(':').map(|at| at + 1)?;
-            let rest = raw.get(from..)?.replace("->", "→").replace("=>", "→");
+            let from = body.find(':').map(|at| at + 1)?;
+            let rest = body.get(from..)?.replace("->", "→").replace("=>", "→");
             let mut edges = Vec::new();
             for path in rest.split([',', ';', '\n']) {
                 let names: Vec<&str> = path
@@ -248,12 +250,12 @@ fn lists(source: &Source<'_>, way: &str, arg: &str) -> Option<Slot> {
                 }
             }
             (!edges.is_empty())
-                .then(|| Source::slot_of(json!(edges), vec![from..raw.len()], 0.0))?
+                .then(|| Source::slot_of(json!(edges), vec![from..body.len()], 0.0))?
         }
         // `628 Brahmagupta; 1202 Fibonacci`
         "events" => {
-            let from = raw.find(':').map_or(0, |at| at + 1);
-            let rest = raw.get(from..)?;
+            let from = body.find(':').map_or(0, |at| at + 1);
+            let rest = body.get(from..)?;
             let events: Vec<Value> = rest
                 .split([';', ',', '\n'])
                 .filter_map(|event| {
@@ -263,7 +265,7 @@ fn lists(source: &Source<'_>, way: &str, arg: &str) -> Option<Slot> {
                 })
                 .collect();
             (events.len() >= 2)
-                .then(|| Source::slot_of(json!(events), vec![from..raw.len()], 1.5))?
+                .then(|| Source::slot_of(json!(events), vec![from..body.len()], 1.5))?
         }
         // `3 red 2 blue`
         "urn" => {
@@ -293,7 +295,7 @@ fn lists(source: &Source<'_>, way: &str, arg: &str) -> Option<Slot> {
                     let from = ["words ", "word ", " of ", " for ", ": "]
                         .iter()
                         .find_map(|mark| lower.find(mark).map(|at| at + mark.len()))?;
-                    let rest = raw.get(from..)?;
+                    let rest = body.get(from..)?;
                     let rest = after_last(rest, &["the word ", "words "]);
                     let names = rest
                         .split([',', ' '])
@@ -481,7 +483,7 @@ fn labelled(label: &str, value: f64, schema: &Value) -> Value {
 }
 
 /// What follows a colon, piece by piece; lines with a mark before each.
-fn items(raw: &str) -> Option<(Range<usize>, Vec<String>)> {
+fn items(body: &str) -> Option<(Range<usize>, Vec<String>)> {
     let clean = |part: &str| {
         let part = part.trim().trim_start_matches(['-', '*', '•', '–']).trim();
         let part = part
@@ -491,8 +493,8 @@ fn items(raw: &str) -> Option<(Range<usize>, Vec<String>)> {
         let part = part.strip_prefix("and ").unwrap_or(part);
         capital(part.trim_end_matches(['.', ';', ',']))
     };
-    let from = raw.find([':', '\n']).map(|at| at + 1)?;
-    let rest = raw.get(from..)?;
+    let from = body.find([':', '\n']).map(|at| at + 1)?;
+    let rest = body.get(from..)?;
     let separator = [";", "\n", ",", ". "]
         .into_iter()
         .find(|mark| rest.trim().contains(mark))?;
@@ -501,7 +503,7 @@ fn items(raw: &str) -> Option<(Range<usize>, Vec<String>)> {
         .map(clean)
         .filter(|item| !item.is_empty())
         .collect();
-    Some((from..raw.len(), items))
+    Some((from..body.len(), items))
 }
 
 /// `A vs B`: what stands on a side.
@@ -516,7 +518,7 @@ fn versus(source: &Source<'_>, side: &str) -> Option<Slot> {
         " or ",
     ];
     let lower = source.text.lower.as_str();
-    let raw = source.text.raw.as_str();
+    let body = source.text.body.as_str();
     let between = || {
         let from = lower.find("between ")? + "between ".len();
         let and = from + lower[from..].find(" and ")?;
@@ -535,9 +537,9 @@ fn versus(source: &Source<'_>, side: &str) -> Option<Slot> {
             Some((from, at, at + mark.len()))
         })?;
     let (at, text) = if side == "left" {
-        (start..end, raw.get(start..end)?)
+        (start..end, body.get(start..end)?)
     } else {
-        (next..raw.len(), raw.get(next..)?)
+        (next..body.len(), body.get(next..)?)
     };
     let (title, list) = match text.split_once([':', '(']) {
         Some((title, list)) => (title, list.trim_end_matches(')')),
@@ -546,6 +548,7 @@ fn versus(source: &Source<'_>, side: &str) -> Option<Slot> {
     let mut title = as_title(title);
     for word in [
         "Compare ",
+        "Comparing ",
         "Comparison of ",
         "The difference between ",
         "Difference between ",
@@ -553,7 +556,7 @@ fn versus(source: &Source<'_>, side: &str) -> Option<Slot> {
         title = title.strip_prefix(word).map_or(title.clone(), capital);
     }
     // `TCP vs UDP: reliable / fast`: the sides' items are after the second name.
-    let all = raw.split_once(':').map_or("", |(_, after)| after);
+    let all = body.split_once(':').map_or("", |(_, after)| after);
     let list = match all.split_once('/') {
         Some((left, right)) => {
             if side == "left" {
@@ -640,7 +643,7 @@ fn after_last<'a>(text: &'a str, marks: &[&str]) -> &'a str {
 /// `NOT (A AND B)`, `p implies q`.
 fn logic(source: &Source<'_>) -> Option<Slot> {
     const WORDS: &[&str] = &["and", "or", "not", "xor", "nand", "nor", "implies", "iff"];
-    let raw = source.text.raw.as_str();
+    let body = source.text.body.as_str();
     let is_name = |word: &str| word.len() == 1 && word.chars().all(|c| c.is_ascii_alphabetic());
     let known = |word: &str| is_name(word) || WORDS.contains(&word.to_ascii_lowercase().as_str());
     let mut best: Option<Range<usize>> = None;
@@ -652,8 +655,8 @@ fn logic(source: &Source<'_>) -> Option<Slot> {
             *best = Some(at);
         }
     };
-    for word in raw.split_whitespace() {
-        let start = word.as_ptr() as usize - raw.as_ptr() as usize;
+    for word in body.split_whitespace() {
+        let start = word.as_ptr() as usize - body.as_ptr() as usize;
         let mut letters = word
             .split(|c: char| !c.is_ascii_alphabetic())
             .filter(|part| !part.is_empty());
@@ -669,7 +672,7 @@ fn logic(source: &Source<'_>) -> Option<Slot> {
     }
     close(&mut open, &mut best);
     let at = best?;
-    let text = raw[at.clone()].trim_end_matches(['.', '?', ',']);
+    let text = body[at.clone()].trim_end_matches(['.', '?', ',']);
     let mut words = Vec::new();
     for part in text.split_inclusive(|c: char| !c.is_ascii_alphabetic()) {
         let (word, rest) = match part.find(|c: char| !c.is_ascii_alphabetic()) {

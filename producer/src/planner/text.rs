@@ -1,6 +1,12 @@
 //! A prompt as words with their places.
 
 use std::ops::Range;
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::formula::plain;
+use super::maths::Tries;
 
 /// A word of a prompt.
 #[derive(Debug, Clone)]
@@ -14,24 +20,87 @@ pub(super) struct Word {
 /// A prompt, and how much of it is spoken for.
 #[derive(Debug, Clone)]
 pub(super) struct Text {
-    /// As it was written, without what surrounds it; dashes and quotes of one kind. Lower case has the same places.
+    /// As it was written, character for character: controls are spaces, letters of formulas (`𝑥`) plain ones.
     pub raw: String,
     /// In lower case (ASCII alone, so that places are the same); what is spoken for is blank.
     pub lower: String,
+    /// As it was written, with the same places, without the wishes that begin or end it: what may be shown.
+    pub body: String,
+    /// How many formulas were tried.
+    pub tries: Tries,
 }
+
+/// What stands between a prompt's words and a wish that ends it.
+static JOINT: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"(?i)\s*(?:[,;.!]\s*)?(?:\b(?:and|with|on|in|as|for|make it)(?:\s+an?)?\s+)?$").ok()
+});
+/// Wishes that need nothing before them.
+static JOINED: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(
+        r"(?i)^(?:and|in|as|with|without|on|for|slowly|quickly|title\w*|called|headed|named)\b",
+    )
+    .ok()
+});
+/// What may stand before a wish that begins a prompt.
+static LEAD: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"(?i)^(?:\s|[,;:.]|\b(?:please|make|create|generate|produce|render|draw|show|give me|i want)\b)*").ok()
+});
+/// Marks that a title does not begin or end with.
+const MARKS: [char; 6] = [' ', '\n', ',', ';', '.', '!'];
 
 impl Text {
     pub fn new(prompt: &str) -> Self {
-        // What is replaced has no other length, so that places hold for the prompt itself.
+        // One character for one: places in characters hold for the prompt itself.
         let raw: String = prompt
             .chars()
             .map(|c| match c {
                 c if c.is_control() && c != '\n' => ' ',
-                c => c,
+                c => plain(c),
             })
             .collect();
-        let lower = raw.to_ascii_lowercase();
-        Self { raw, lower }
+        Self {
+            lower: raw.to_ascii_lowercase(),
+            body: raw.clone(),
+            tries: Tries::default(),
+            raw,
+        }
+    }
+
+    /// Takes these wishes out of what may be shown, where they begin or end the prompt: `…: Calculus, vertical`.
+    pub fn hide(&mut self, wishes: &[Range<usize>]) {
+        while let Some(start) = self.last_wish(wishes) {
+            self.body.truncate(start);
+        }
+        while let Some(end) = self.first_wish(wishes) {
+            self.body.replace_range(..end, &" ".repeat(end));
+        }
+    }
+
+    /// Where a wish that ends what is shown begins, with what joins it. A word that is no more joined than others
+    /// is one of them: `title card: Going vertical`.
+    fn last_wish(&self, wishes: &[Range<usize>]) -> Option<usize> {
+        let shown = self.body.trim_end_matches(MARKS);
+        let shown = shown.strip_suffix("please").unwrap_or(shown);
+        let shown = shown.trim_end_matches(MARKS);
+        let wish = wishes.iter().find(|wish| wish.end == shown.len())?;
+        let before = shown.get(..wish.start)?;
+        let from = JOINT.as_ref()?.find(before)?.start();
+        let joined =
+            !before[from..].trim().is_empty() || JOINED.as_ref()?.is_match(&shown[wish.start..]);
+        let rest = before[..from].trim();
+        (joined && !rest.is_empty() && !rest.ends_with(':')).then_some(from)
+    }
+
+    /// Where a wish that begins what is shown ends.
+    fn first_wish(&self, wishes: &[Range<usize>]) -> Option<usize> {
+        let lead = LEAD.as_ref()?.find(&self.body)?.end();
+        let wish = wishes.iter().find(|wish| wish.start == lead)?;
+        let rest = self.body.get(wish.end..)?;
+        let skipped = rest.len()
+            - rest
+                .trim_start_matches([' ', ',', ':', ';', '.', '\n'])
+                .len();
+        (rest.len() > skipped).then_some(wish.end + skipped)
     }
 
     /// Takes a place out of what is looked at later.

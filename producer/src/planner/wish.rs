@@ -52,40 +52,209 @@ enum Wish {
     Nothing,
 }
 
-static WISHES: LazyLock<Vec<(Regex, Wish)>> = LazyLock::new(|| {
-    let film = r"(?:\s+(?:video|animation|film|clip|movie|format|mode|aspect|aspect ratio|shape|version|output|file|quality))";
+/// When a word is a wish and not what the film is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum When {
+    /// Always.
+    Said,
+    /// After `in` or `as`, before a word for the film, or alone at an end of the prompt.
+    OfTheFilm,
+    /// Or after `a`.
+    OrAfterA,
+    /// Or at the end of the prompt.
+    OrLast,
+}
+
+struct Pattern {
+    regex: Regex,
+    when: When,
+    wish: Wish,
+}
+
+static WISHES: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
+    use When::{OfTheFilm, OrAfterA, OrLast, Said};
+    let film = r"(?:\s+(?:video|animation|film|clip|movie|format|mode|aspect|aspect ratio|shape|version|output|file|quality|image|picture|frame))";
     let optional = format!("{film}?");
-    let of = |words: &str, tail: &str, wish: Wish| {
-        let pattern =
-            format!(r"(?:\b(?:in|as|with|as an?|for)\s+)?(?:\ban?\s+)?\b(?:{words})\b{tail}");
-        Regex::new(&pattern).ok().map(|regex| (regex, wish))
+    let of = |when: When, words: &str, tail: &str, wish: Wish| {
+        let pattern = format!(
+            r"(?P<before>(?:\b(?:in|as|with|as an?|for)\s+)?(?:\ban?\s+)?)\b(?:{words})\b(?P<after>{tail})"
+        );
+        let regex = Regex::new(&pattern).ok()?;
+        Some(Pattern { regex, when, wish })
     };
     [
-        of(r"9:16|vertical(?:ly)?|portrait|for (?:tiktok|reels|shorts|phones?|mobile)|tiktok|youtube shorts", &optional, Wish::Aspect(Aspect::Tall)),
-        of(r"1:1|square", film, Wish::Aspect(Aspect::Square)),
-        of(r"1:1|square (?:aspect|format|video)", &optional, Wish::Aspect(Aspect::Square)),
-        of(r"16:9|landscape|widescreen", &optional, Wish::Aspect(Aspect::Wide)),
-        of(r"4k|uhd|2160p", &optional, Wish::Quality(Quality::FourK)),
-        of(r"1440p", &optional, Wish::Quality(Quality::Production)),
-        of(r"1080p|full hd|hd|high[- ]quality|high resolution", &optional, Wish::Quality(Quality::High)),
-        of(r"720p|medium[- ]quality", &optional, Wish::Quality(Quality::Medium)),
-        of(r"480p|low[- ]quality|draft|preview quality", &optional, Wish::Quality(Quality::Low)),
-        of(r"gif", &optional, Wish::Format(Format::Gif)),
-        of(r"webm", &optional, Wish::Format(Format::Webm)),
-        of(r"mp4", &optional, Wish::Format(Format::Mp4)),
-        of(r"png|still(?: image| picture| frame)?|(?:a )?single (?:image|picture|frame)", "", Wish::Format(Format::Png)),
-        of(r"transparent(?: background)?|without (?:a )?background", "", Wish::Transparent),
-        of(r"light (?:theme|mode|palette|background)|white background", "", Wish::Param("palette", "light")),
-        of(r"dark (?:theme|mode|palette|background)|black background", "", Wish::Param("palette", "dark")),
-        of(r"slowly|slow pace|slow motion|at a slow pace", "", Wish::Param("pace", "slow")),
-        of(r"quickly|fast pace|at a fast pace", "", Wish::Param("pace", "fast")),
-        of(r"\d+(?:\.\d+)?[- ]?(?:seconds?|secs?|minutes?|mins?)(?: long)?", "", Wish::Nothing),
-        of(r"\d+ ?fps", "", Wish::Nothing),
+        of(
+            Said,
+            r"9:16|for (?:tiktok|reels|shorts|phones?|mobile)|youtube shorts",
+            &optional,
+            Wish::Aspect(Aspect::Tall),
+        ),
+        of(
+            OrLast,
+            r"vertical(?:ly)?",
+            &optional,
+            Wish::Aspect(Aspect::Tall),
+        ),
+        of(
+            OfTheFilm,
+            r"portrait",
+            &optional,
+            Wish::Aspect(Aspect::Tall),
+        ),
+        of(OrAfterA, r"tiktok", &optional, Wish::Aspect(Aspect::Tall)),
+        of(Said, r"1:1|square", film, Wish::Aspect(Aspect::Square)),
+        of(
+            Said,
+            r"1:1|square (?:aspect|format|video)",
+            &optional,
+            Wish::Aspect(Aspect::Square),
+        ),
+        of(
+            Said,
+            r"16:9|widescreen",
+            &optional,
+            Wish::Aspect(Aspect::Wide),
+        ),
+        of(
+            OfTheFilm,
+            r"landscape",
+            &optional,
+            Wish::Aspect(Aspect::Wide),
+        ),
+        of(
+            Said,
+            r"4k|uhd|2160p",
+            &optional,
+            Wish::Quality(Quality::FourK),
+        ),
+        of(
+            Said,
+            r"1440p",
+            &optional,
+            Wish::Quality(Quality::Production),
+        ),
+        of(
+            Said,
+            r"1080p|full hd|hd|high[- ]quality|high resolution",
+            &optional,
+            Wish::Quality(Quality::High),
+        ),
+        of(
+            Said,
+            r"720p|medium[- ]quality",
+            &optional,
+            Wish::Quality(Quality::Medium),
+        ),
+        of(
+            Said,
+            r"480p|low[- ]quality|preview quality",
+            &optional,
+            Wish::Quality(Quality::Low),
+        ),
+        of(OfTheFilm, r"draft", &optional, Wish::Quality(Quality::Low)),
+        of(OrAfterA, r"gif", &optional, Wish::Format(Format::Gif)),
+        of(OrAfterA, r"webm", &optional, Wish::Format(Format::Webm)),
+        of(OrAfterA, r"mp4", &optional, Wish::Format(Format::Mp4)),
+        of(OrAfterA, r"png", &optional, Wish::Format(Format::Png)),
+        of(
+            Said,
+            r"(?:still|single) (?:image|picture|frame)",
+            "",
+            Wish::Format(Format::Png),
+        ),
+        of(
+            Said,
+            r"transparent background|without (?:a )?background",
+            "",
+            Wish::Transparent,
+        ),
+        of(OrLast, r"transparent", &optional, Wish::Transparent),
+        of(
+            Said,
+            r"light (?:theme|mode|palette|background)|white background",
+            "",
+            Wish::Param("palette", "light"),
+        ),
+        of(
+            Said,
+            r"dark (?:theme|mode|palette|background)|black background",
+            "",
+            Wish::Param("palette", "dark"),
+        ),
+        of(
+            Said,
+            r"slowly|slow pace|slow motion|at a slow pace",
+            "",
+            Wish::Param("pace", "slow"),
+        ),
+        of(
+            Said,
+            r"quickly|fast pace|at a fast pace",
+            "",
+            Wish::Param("pace", "fast"),
+        ),
+        of(
+            Said,
+            r"\d+(?:\.\d+)?[- ]?(?:seconds?|secs?|minutes?|mins?)(?: long)?",
+            "",
+            Wish::Nothing,
+        ),
+        of(Said, r"\d+ ?fps", "", Wish::Nothing),
     ]
     .into_iter()
     .flatten()
     .collect()
 });
+
+/// Most places at which a word is looked at.
+const PLACES_MAX: usize = 20;
+
+impl Pattern {
+    /// Where the wish stands in what is left of a prompt.
+    fn find(&self, seen: &str) -> Option<Range<usize>> {
+        let mut all = self.regex.captures_iter(seen).take(PLACES_MAX);
+        all.find_map(|found| {
+            let at = found.get(0)?.range();
+            let part = |name: &str| found.name(name).map_or("", |part| part.as_str());
+            (self.when == When::Said
+                || !part("after").is_empty()
+                || self.fits(part("before"), &seen[..at.start], &seen[at.end..]))
+            .then_some(at)
+        })
+    }
+
+    fn fits(&self, introduced: &str, before: &str, after: &str) -> bool {
+        let first = introduced.split_whitespace().next();
+        if matches!(first, Some("in" | "as"))
+            || self.when == When::OrAfterA && matches!(first, Some("a" | "an"))
+        {
+            return true;
+        }
+        // Other wishes are blank by now, what joined them is not.
+        let before = before.trim_end();
+        let joined = before.ends_with([',', ';', '.', '!']) || before.ends_with(" and");
+        let after = after.trim();
+        let last = after.split([' ', ',', '.', '!', '\n']);
+        let last = last
+            .into_iter()
+            .all(|word| matches!(word, "" | "and" | "please"));
+        last && (joined || self.when == When::OrLast)
+            || before.is_empty() && after.starts_with([',', ':'])
+    }
+}
+
+static QUOTED: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r#"(?s)```.*?(?:```|$)|`[^`\n]*`|"[^"\n]*"|[“„][^“”\n]*[“”]"#).ok()
+});
+
+/// A prompt without what is quoted in it: code and other people's words ask for nothing.
+fn unquoted(text: &Text) -> Text {
+    let mut seen = text.clone();
+    for quoted in QUOTED.iter().flat_map(|regex| regex.find_iter(&text.lower)) {
+        seen.blank(quoted.range());
+    }
+    seen
+}
 
 static BACKGROUND: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(r"\b(?:on|with|over)\s+an?\s+(#[0-9a-f]{3,6}|[a-z]+)\s+background\b").ok()
@@ -105,50 +274,81 @@ pub(super) fn find(
     evidence: &mut Vec<Evidence>,
 ) -> Wishes {
     let mut wishes = Wishes::default();
-    let mut note = |kind: &str, at: Range<usize>, text: &Text| {
+    // What is not to be shown if it begins or ends the prompt.
+    let mut said = Vec::new();
+    titles(text, params, &mut said, &mut |kind, at, text| {
         evidence.push(Evidence::new(kind, at, text));
+    });
+    let mut seen = unquoted(text);
+    let mut take = |kind: &str, at: Range<usize>, seen: &mut Text, text: &mut Text| {
+        if !kind.is_empty() {
+            evidence.push(Evidence::new(kind, at.clone(), text));
+        }
+        seen.blank(at.clone());
+        text.blank(at.clone());
+        said.push(at);
     };
-    titles(text, params, &mut note);
     if let Some(found) = BACKGROUND
         .as_ref()
-        .and_then(|regex| regex.captures(&text.lower))
+        .and_then(|regex| regex.captures(&seen.lower))
+        && let (Some(all), Some(colour)) = (found.get(0), found.get(1))
+        && crate::templates::is_colour(colour.as_str())
+        && !matches!(colour.as_str(), "white" | "black")
     {
-        let (all, colour) = (found.get(0).map(|m| m.range()), found.get(1));
-        if let (Some(all), Some(colour)) = (all, colour)
-            && (crate::templates::is_colour(colour.as_str()))
-            && !matches!(colour.as_str(), "white" | "black")
-        {
-            params.insert("background".into(), json!(colour.as_str()));
-            note("background", all.clone(), text);
-            text.blank(all);
-        }
+        params.insert("background".into(), json!(colour.as_str()));
+        let all = all.range();
+        take("background", all, &mut seen, text);
     }
-    for (regex, wish) in WISHES.iter() {
-        let Some(at) = regex.find(&text.lower).map(|found| found.range()) else {
-            continue;
-        };
-        match *wish {
-            Wish::Format(format) => wishes.format = Some(format),
-            Wish::Quality(quality) => wishes.quality = Some(quality),
-            Wish::Aspect(aspect) => wishes.aspect = Some(aspect),
-            Wish::Transparent => wishes.transparent = Some(true),
-            Wish::Param(name, value) => {
-                params.insert(name.into(), json!(value));
-            }
-            Wish::Nothing => {
-                text.blank(at);
+    let mut found = vec![false; WISHES.len()];
+    // What stands at the end only when the other wishes are blank is found the second time.
+    for _ in 0..2 {
+        for (pattern, found) in WISHES.iter().zip(&mut found) {
+            if *found {
                 continue;
             }
+            let Some(at) = pattern.find(&seen.lower) else {
+                continue;
+            };
+            *found = true;
+            match pattern.wish {
+                Wish::Format(format) => wishes.format = Some(format),
+                Wish::Quality(quality) => wishes.quality = Some(quality),
+                Wish::Aspect(aspect) => wishes.aspect = Some(aspect),
+                Wish::Transparent => wishes.transparent = Some(true),
+                Wish::Param(name, value) => {
+                    params.insert(name.into(), json!(value));
+                }
+                Wish::Nothing => {}
+            }
+            let is_nothing = matches!(pattern.wish, Wish::Nothing);
+            take(if is_nothing { "" } else { "output" }, at, &mut seen, text);
         }
-        note("output", at.clone(), text);
-        text.blank(at);
     }
+    text.hide(&said);
     wishes
+}
+
+/// Words that are left where a piece of a prompt says nothing but wishes.
+const EMPTY: &[&str] = &[
+    "a", "an", "and", "as", "be", "film", "for", "in", "it", "make", "on", "please", "should",
+    "the", "video", "with",
+];
+
+/// The wishes of a piece of a prompt that is about nothing else.
+pub(super) fn alone(piece: &str) -> Option<(Wishes, Map<String, Value>, Vec<Evidence>)> {
+    let mut text = Text::new(piece);
+    let (mut params, mut evidence) = (Map::new(), Vec::new());
+    let wishes = find(&mut text, &mut params, &mut evidence);
+    let words = text.words();
+    let rest = words.iter().map(|word| &text.lower[word.at.clone()]);
+    let is_all = rest.into_iter().all(|word| EMPTY.contains(&word));
+    (is_all && !evidence.is_empty()).then_some((wishes, params, evidence))
 }
 
 fn titles(
     text: &mut Text,
     params: &mut Map<String, Value>,
+    said: &mut Vec<Range<usize>>,
     note: &mut impl FnMut(&str, Range<usize>, &Text),
 ) {
     while let Some(found) = QUOTED_TITLE
@@ -174,6 +374,9 @@ fn titles(
         params.insert(name.into(), json!(text.written(&quoted)));
         note(name, all.clone(), text);
         // The quotes go too, or it would be found again.
+        if !is_card {
+            said.push(all.clone());
+        }
         text.blank(if is_card { quote..all.end } else { all });
     }
     if !params.contains_key("title")

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::resolve::clean;
 use super::{colour, latex, logic};
 use crate::planner::formula::{self, Expr, FormulaError, number};
 
@@ -12,8 +13,8 @@ pub(super) fn resolve(
     value: &Value,
 ) -> Option<Result<Value, String>> {
     let resolved = match (format, value) {
-        ("formula", Value::String(text)) => formula(text, &variables(schema)),
-        ("equation", Value::String(text)) => equation(text, &variables(schema)),
+        ("formula", Value::String(text)) => formula(text, schema),
+        ("equation", Value::String(text)) => equation(text, schema),
         ("latex", Value::String(text)) => latex::check(text).map(|()| json!({"latex": text})),
         ("logic", Value::String(text)) => logic::resolve(text),
         ("color", Value::String(text)) => colour::parse(text).map(Value::String),
@@ -24,24 +25,45 @@ pub(super) fn resolve(
     Some(resolved)
 }
 
-fn variables(schema: &Value) -> Vec<&str> {
+/// The variables that a formula of this schema may have.
+pub(crate) fn variables(schema: &Value) -> Vec<&str> {
     match schema["x-variables"].as_array() {
         Some(names) => names.iter().filter_map(Value::as_str).collect(),
         None => vec!["x"],
     }
 }
 
+/// Whether a formula of this schema may have values that are not real.
+pub(crate) fn is_complex(schema: &Value) -> bool {
+    schema["x-complex"] == true
+}
+
+/// Where only real values can be shown the imaginary unit would show nothing.
+fn real(text: &str, schema: &Value) -> Result<(), FormulaError> {
+    let at = (!is_complex(schema))
+        .then(|| formula::imaginary_at(text, &variables(schema)))
+        .flatten();
+    at.map_or(Ok(()), |at| {
+        Err(FormulaError {
+            at,
+            message:
+                "`i` is the imaginary unit, and only real values can be shown here; leave it out"
+                    .to_owned(),
+        })
+    })
+}
+
 fn told(text: &str) -> impl Fn(FormulaError) -> String + '_ {
     move |error| error.shown_in(text)
 }
 
-/// What a user wrote, for showing: LaTeX is for reading by machines.
+/// What a user wrote, for showing: LaTeX is for reading by machines, and fonts lack the letters of formulas (`𝑥`).
 fn shown(text: &str, expr: &Expr) -> String {
     if text.contains('\\') || text.contains('$') {
-        expr.to_string()
-    } else {
-        text.trim().to_owned()
+        return expr.to_string();
     }
+    let plain: String = text.chars().map(formula::plain).collect();
+    clean(&plain).trim().to_owned()
 }
 
 /// `y = …` and `f(x) = …` are how people name a function.
@@ -61,17 +83,21 @@ fn body<'a>(text: &'a str, variables: &[&str]) -> (&'a str, usize) {
     }
 }
 
-fn formula(text: &str, variables: &[&str]) -> Result<Value, String> {
-    let (right, before) = body(text, variables);
-    let expr = formula::parse(right, variables).map_err(|mut error| {
+fn formula(text: &str, schema: &Value) -> Result<Value, String> {
+    let variables = variables(schema);
+    let (right, before) = body(text, &variables);
+    let told = |mut error: FormulaError| {
         error.at += before;
         error.shown_in(text)
-    })?;
+    };
+    let expr = formula::parse(right, &variables).map_err(told)?;
+    real(right, schema).map_err(told)?;
     Ok(json!({"text": shown(right, &expr), "latex": expr.latex(), "ast": expr.json()}))
 }
 
-fn equation(text: &str, variables: &[&str]) -> Result<Value, String> {
-    let (left, right) = formula::parse_equation(text, variables).map_err(told(text))?;
+fn equation(text: &str, schema: &Value) -> Result<Value, String> {
+    let (left, right) = formula::parse_equation(text, &variables(schema)).map_err(told(text))?;
+    real(text, schema).map_err(told(text))?;
     let latex = format!("{} = {}", left.latex(), right.latex());
     let text = format!("{left} = {right}");
     Ok(json!({"text": text, "latex": latex, "left": left.json(), "right": right.json()}))

@@ -2,6 +2,8 @@
 //!
 //! The sandbox is what holds; this is for an error at the right character, before anything is rendered.
 
+use super::resolve::is_unwanted;
+
 /// Commands that set something within a formula.
 const COMMANDS: &str = "
 frac dfrac tfrac cfrac binom dbinom tbinom sqrt left right middle big Big bigg Bigg bigl bigr Bigl Bigr cdot cdots
@@ -101,7 +103,7 @@ pub(super) fn check(text: &str) -> Result<(), String> {
                 );
             }
             '~' => {}
-            c if c.is_control() && c != '\n' => {
+            c if is_unwanted(c) => {
                 return wrong(start, format!("{c:?} cannot stand in LaTeX; remove it"));
             }
             _ => {}

@@ -123,7 +123,10 @@ fn told(template: &Template, error: &jsonschema::ValidationError<'_>, base: &str
                 .first()
                 .map_or_else(String::new, |name| shorten(name, 60));
             let near = nearest(&first, names());
-            let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            let near = near.map_or_else(
+                || ".".to_owned(),
+                |near| format!("; did you mean `{near}`?"),
+            );
             let all: Vec<&str> = names().collect();
             let id = &template.id;
             detail = format!(
@@ -276,11 +279,13 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Text without characters that cannot be drawn or that change the direction of others.
-fn clean(text: &str) -> String {
-    let unwanted = |c: char| {
-        (c.is_control() && c != '\n')
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-    };
-    text.chars().filter(|c| !unwanted(*c)).collect()
+/// Whether a character cannot be drawn or changes the direction of others.
+pub(super) fn is_unwanted(c: char) -> bool {
+    (c.is_control() && c != '\n')
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// Text without such characters.
+pub(super) fn clean(text: &str) -> String {
+    text.chars().filter(|c| !is_unwanted(*c)).collect()
 }

@@ -16,7 +16,13 @@ fn every_template_of_the_renderer_is_in_the_catalogue() {
         assert!(template.is_ok(), "{}: {:?}", files.template, template.err());
     }
     assert_eq!(all().len(), FILES.len());
-    assert!(all().len() >= 3);
+    // What issue 7 promises: the 24 of its catalogue and twelve more.
+    assert!(all().len() >= 36);
+    for template in all() {
+        let picture = template.preview.unwrap_or_default();
+        let jpeg = picture.starts_with(&[0xff, 0xd8]);
+        assert!(jpeg, "{} has no preview", template.id);
+    }
 }
 
 #[test]
@@ -133,6 +139,21 @@ fn what_is_wrong_is_told_with_its_place_and_the_remedy() {
             "no real value",
         ),
         (
+            json!({"f": ["x^2 i"]}),
+            "/p/f/0",
+            "character 5: `i` is the imaginary unit",
+        ),
+        (
+            json!({"f": ["f(x) = 2ˣ + xⁿ"]}),
+            "/p/f/0",
+            "character 14: `n` is no function",
+        ),
+        (
+            json!({"f": ["x"], "no_such_thing": 1}),
+            "/p/no_such_thing",
+            "no parameter `no_such_thing`. It takes",
+        ),
+        (
             json!({"f": ["x"], "palette": "blue"}),
             "/p/palette",
             "\"dark\"",
@@ -172,6 +193,9 @@ fn latex_that_reads_writes_or_defines_is_refused_at_its_character() {
         (r"{a", "never closed"),
         (r"a}", "closes nothing"),
         (r"100%", "comment"),
+        ("x\u{202e}y", r"character 2: '\u{202e}' cannot stand"),
+        ("\u{200b}x", "character 1"),
+        ("x\u{feff}", "character 2"),
         ("", "missing"),
     ] {
         let error = latex::check(bad).expect_err(bad);
@@ -182,7 +206,12 @@ fn latex_that_reads_writes_or_defines_is_refused_at_its_character() {
 #[test]
 fn an_unknown_template_is_told_with_the_nearest() {
     let error = find("function-plots").err().expect("there is none");
-    assert!(error.contains("did you mean \"function-plot\""), "{error}");
+    assert!(
+        error.contains("did you mean \"function-plot\"? GET"),
+        "{error}"
+    );
+    let error = find("zzzzzzzz").err().expect("there is none");
+    assert!(error.contains("\"zzzzzzzz\". GET"), "{error}");
 }
 
 #[test]

@@ -19,13 +19,18 @@ const SCENE: &str = "from manim import *\n\nclass Leaf(Scene):\n    def construc
 const HOSTILE: &str = "import os\nfrom manim import *\n\nclass Leaf(Scene):\n    def construct(self):\n        os.system('id')\n";
 
 async fn api(endpoint: &Endpoint, flags: &[&str]) -> Api {
+    api_that_rests(endpoint, flags, Duration::from_millis(300)).await
+}
+
+/// One that leaves a model alone for so long after its third failure.
+async fn api_that_rests(endpoint: &Endpoint, flags: &[&str], rest: Duration) -> Api {
     let url = format!("--llm-url={}", endpoint.url);
     let key = format!("--llm-key={KEY}");
     let mut all = vec![url.as_str(), "--llm-model=scripted", key.as_str()];
     all.extend(flags);
     let mut setup = Setup::new().flags(&all);
     setup.limits = Limits {
-        llm_rest_min: Duration::from_millis(300),
+        llm_rest_min: rest,
         ..Limits::default()
     };
     setup.start().await
@@ -177,11 +182,19 @@ async fn answers_that_do_not_hold_are_sent_back_with_the_reason_and_then_given_u
 }
 
 #[tokio::test]
-async fn a_slow_an_endless_and_a_redirecting_endpoint_are_as_if_there_were_none() {
+async fn a_slow_an_endless_a_garbled_and_a_redirecting_endpoint_are_as_if_there_were_none() {
     let elsewhere = Endpoint::start([chosen(&["sorting"])]).await;
     let endpoint = Endpoint::start([
         Say::Nothing,
         Say::Endless,
+        Say::Status(200, "<html>504 Gateway Time-out</html>", None),
+        // That it is cut off says that it works; three failures in a row would have it left alone.
+        Say::Status(
+            200,
+            r#"{"choices": [{"message": {"content": "{\"templ"}, "finish_reason": "length"}]}"#,
+            None,
+        ),
+        Say::Status(200, r#"{"choices": []}"#, None),
         Say::Status(
             307,
             "",
@@ -190,16 +203,28 @@ async fn a_slow_an_endless_and_a_redirecting_endpoint_are_as_if_there_were_none(
     ])
     .await;
     let api = api(&endpoint, &["--llm-timeout-s=4"]).await;
-    for words in ["in time", "larger than 1 MiB", "HTTP 307"] {
+    for words in [
+        "in time",
+        "larger than 1 MiB",
+        "not the JSON of one",
+        "too long",
+        "no choice",
+        "HTTP 307",
+    ] {
         let began = Instant::now();
         let refused = problem(plan(&api, UNCLEAR).await, 422, "prompt-ambiguous").await;
         assert!(refused.detail.contains(words), "{}", refused.detail);
         assert!(began.elapsed() < Duration::from_secs(12), "{words}");
     }
     assert!(elsewhere.asked().is_empty(), "the key stays here");
-    for outcome in ["late", "nonsense", "refused"] {
+    for (outcome, count) in [
+        ("late", 1.0),
+        ("nonsense", 3.0),
+        ("cut_off", 1.0),
+        ("refused", 1.0),
+    ] {
         let series = format!("manimq_llm_calls_total{{outcome=\"{outcome}\"}}");
-        assert_eq!(counted(&api, &series).await, 1.0, "{outcome}");
+        assert_eq!(counted(&api, &series).await, count, "{outcome}");
     }
 }
 
@@ -244,6 +269,30 @@ async fn slow_answers_to_one_tenants_prompts_cost_the_others_nothing() {
     let planned = post(&api, "/v1/plan", &other, &body).await;
     assert_eq!(planned.status(), StatusCode::OK);
     assert_eq!(api.gauge("manimq_llm_breaker_open").await, 0.0);
+    // After the rest a whole prompt of the slow one's tries again, with both of its questions.
+    crate::support::eventually(|| async {
+        endpoint.then([chosen(&["title-card"]), filled(json!([{"title": "T"}]))]);
+        let answer = post(&api, "/v1/plan", &slow, &body).await;
+        (answer.status() == StatusCode::OK).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_model_that_spends_the_time_on_the_first_question_is_left_alone_too() {
+    let wait = Duration::from_millis(1200);
+    let first = || Say::Late(wait, json!({"templates": ["title-card"]}).to_string());
+    let endpoint = Endpoint::start((0..3).flat_map(|_| [first(), Say::Nothing])).await;
+    let rest = Duration::from_secs(300);
+    let api = api_that_rests(&endpoint, &["--llm-timeout-s=2"], rest).await;
+    for _ in 0..3 {
+        let refused = problem(plan(&api, UNCLEAR).await, 422, "prompt-ambiguous").await;
+        assert!(refused.detail.contains("in time"), "{}", refused.detail);
+    }
+    let asked = endpoint.asked().len();
+    let refused = problem(plan(&api, UNCLEAR).await, 422, "prompt-ambiguous").await;
+    assert!(refused.detail.contains("left alone"), "{}", refused.detail);
+    assert_eq!(endpoint.asked().len(), asked, "nothing was sent");
 }
 
 #[tokio::test]

@@ -24,10 +24,12 @@ async fn the_catalogue_tells_what_each_template_takes() {
             read["parameters"]["properties"]["palette"].is_object(),
             "{id}"
         );
-        if template.get("preview").is_some() {
-            let picture = api.get(&format!("/v1/templates/{id}/preview")).await;
-            assert_eq!(picture.headers()["content-type"], "image/jpeg");
-        }
+        let path = format!("/v1/templates/{id}/preview");
+        assert!(template["preview"].as_str().unwrap().ends_with(&path));
+        let picture = api.get(&path).await;
+        assert_eq!(picture.headers()["content-type"], "image/jpeg");
+        let bytes = picture.bytes().await.unwrap();
+        assert!(bytes.starts_with(&[0xff, 0xd8]), "{id}: no JPEG");
     }
     let answer = api.get("/v1/templates/pythagorus").await;
     let told = problem(answer, 404, "not-found").await;

@@ -5,6 +5,7 @@ mod admin;
 mod fake;
 mod help;
 mod jobs;
+mod prompts;
 mod render;
 #[path = "../scripted/mod.rs"]
 #[allow(dead_code, reason = "shared with the tests of the API")]

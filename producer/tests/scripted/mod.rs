@@ -17,6 +17,8 @@ pub enum Say {
     Text(String),
     /// The same, at the price of so many tokens.
     Costly(String, u64),
+    /// A text that comes after a while.
+    Late(Duration, String),
     /// A status with a body, and a header.
     Status(u16, &'static str, Option<(&'static str, String)>),
     /// A body without an end.
@@ -121,6 +123,10 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
     let body = match next {
         Some(Say::Text(text)) => Body::from(completion(text, 100).to_string()),
         Some(Say::Costly(text, tokens)) => Body::from(completion(text, tokens).to_string()),
+        Some(Say::Late(wait, text)) => {
+            tokio::time::sleep(wait).await;
+            Body::from(completion(text, 100).to_string())
+        }
         Some(Say::Status(status, body, header)) => {
             let mut response = Response::builder().status(status);
             if let Some((name, value)) = header {

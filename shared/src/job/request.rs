@@ -189,7 +189,9 @@ pub enum JobInput {
         /// What to make of a sentence that fits no template; without it such a one is refused.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         fallback: Option<Fallback>,
-        /// Whether a language model may write code for it; then the job becomes one of `code`.
+        /// Whether a language model may write code for it; then the job becomes one of `code`. Where it was to be tried
+        /// first (`prefer`) and none came of it, a template is looked for as if nothing had been said; the job's
+        /// `input.kind` says which it is.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         code: Option<CodeUse>,
         /// The sentence, at most 2,000 characters.

@@ -1,15 +1,13 @@
 //! From characters to tokens. LaTeX, Unicode and plain notation become the same few kinds.
 
 use super::ast::{Constant, Op};
-use super::{BYTES_MAX, FormulaError};
+use super::{BYTES_MAX, FormulaError, plain};
 
 /// A token, and the character at which it begins.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Token {
     pub at: usize,
     pub kind: Kind,
-    /// Whether it begins in the middle of a word, such as the `x` of `2x` or `sinx`.
-    pub glued: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -112,6 +110,10 @@ const SUPERSCRIPTS: &[(char, char)] = &[
     ('ˣ', 'x'),
 ];
 
+fn is_superscript(c: char) -> bool {
+    SUPERSCRIPTS.iter().any(|(known, _)| *known == c)
+}
+
 const VULGAR: &[(char, f64)] = &[
     ('½', 1.0 / 2.0),
     ('⅓', 1.0 / 3.0),
@@ -135,7 +137,7 @@ pub(super) fn tokens(text: &str, variables: &[&str]) -> Result<Vec<Token>, Formu
         ));
     }
     let mut lexer = Lexer {
-        chars: text.chars().collect(),
+        chars: text.chars().map(plain).collect(),
         at: 0,
         variables,
         tokens: Vec::new(),
@@ -156,11 +158,7 @@ struct Lexer<'a> {
 
 impl Lexer<'_> {
     fn push(&mut self, at: usize, kind: Kind) {
-        self.tokens.push(Token {
-            at,
-            kind,
-            glued: false,
-        });
+        self.tokens.push(Token { at, kind });
     }
 
     fn peek(&self, ahead: usize) -> Option<char> {
@@ -201,7 +199,7 @@ impl Lexer<'_> {
             '$' => self.at += 1,
             '\\' => return self.command(),
             c if c.is_whitespace() => self.at += 1,
-            c if SUPERSCRIPTS.iter().any(|(s, _)| *s == c) => self.superscript(),
+            c if is_superscript(c) => self.superscript(),
             c if VULGAR.iter().any(|(s, _)| *s == c) => {
                 let value = VULGAR
                     .iter()
@@ -280,41 +278,22 @@ impl Lexer<'_> {
         let start = self.at;
         let mut end = start;
         // Digits belong to a word only within names such as `log2`.
-        while self.chars.get(end).is_some_and(|c| c.is_alphabetic()) {
+        while self
+            .chars
+            .get(end)
+            .is_some_and(|c| c.is_alphabetic() && !is_superscript(*c))
+        {
             end += 1;
         }
-        let mut glued = false;
         while self.at < end {
             let (kind, length) = self.name(end).ok_or_else(|| {
                 let word: String = self.chars[start..end].iter().take(40).collect();
-                FormulaError::new(self.at, self.unknown(&word))
+                FormulaError::new(self.at, unknown(&word, self.variables))
             })?;
-            self.tokens.push(Token {
-                at: self.at,
-                kind,
-                glued,
-            });
+            self.push(self.at, kind);
             self.at += length;
-            glued = true;
         }
         Ok(())
-    }
-
-    fn unknown(&self, word: &str) -> String {
-        let names: Vec<String> = self.variables.iter().map(|v| format!("`{v}`")).collect();
-        let variables = if names.is_empty() {
-            "a number without variables is wanted here".to_owned()
-        } else {
-            format!("the variables here are {}", names.join(", "))
-        };
-        let near = FUNCTIONS
-            .iter()
-            .map(|(name, _)| *name)
-            .filter(|name| word.len() > 2 && strsim::damerau_levenshtein(name, word) == 1)
-            .map(|name| format!("; did you mean `{name}`?"))
-            .next()
-            .unwrap_or_default();
-        format!("`{word}` is no function that is known; {variables}{near}")
     }
 
     /// What begins here, and how many characters it has.
@@ -484,4 +463,22 @@ impl Lexer<'_> {
             "only a name can stand in these braces",
         ))
     }
+}
+
+/// What is told of a word that is none of a formula's, and of a name that is no variable here.
+pub(super) fn unknown(word: &str, variables: &[&str]) -> String {
+    let names: Vec<String> = variables.iter().map(|v| format!("`{v}`")).collect();
+    let variables = if names.is_empty() {
+        "a number without variables is wanted here".to_owned()
+    } else {
+        format!("the variables here are {}", names.join(", "))
+    };
+    let near = FUNCTIONS
+        .iter()
+        .map(|(name, _)| *name)
+        .filter(|name| word.len() > 2 && strsim::damerau_levenshtein(name, word) == 1)
+        .map(|name| format!("; did you mean `{name}`?"))
+        .next()
+        .unwrap_or_default();
+    format!("`{word}` is no function that is known; {variables}{near}")
 }

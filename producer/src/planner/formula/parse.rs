@@ -1,12 +1,13 @@
 //! From tokens to a tree: a Pratt parser with people's rules for what is left out.
 //!
-//! * Juxtaposition multiplies, as strongly as `*`: `2x`, `x(x+1)`, `3 sin x`; so `1/2x` is half of x.
+//! * Juxtaposition multiplies, as strongly as `*`: `2x`, `x(x+1)`, `3 sin x`; so `1/2x` is half of x. A number
+//!   multiplies nothing before it: `x^2 4 rectangles`, `1 000` and `1.2.3` are no products.
 //! * A function without parentheses takes the product that follows, up to the next function: `sin 2x`,
 //!   `sin x cos x`. `sin^2 x` is the square of the sine, `sin^-1 x` the inverse function.
 //! * A power binds more strongly than the sign before it (`-x^2`) and takes one after it (`e^-x`).
 
 use super::ast::{Constant, Expr, Op};
-use super::lex::{Kind, Token, tokens};
+use super::lex::{Kind, Token, tokens, unknown};
 use super::{DEPTH_MAX, FormulaError, NODES_MAX};
 
 const SUM: u8 = 10;
@@ -57,18 +58,20 @@ fn bounded(expr: Expr) -> Result<Expr, FormulaError> {
     ))
 }
 
-struct Parser {
+struct Parser<'a> {
     tokens: Vec<Token>,
+    variables: &'a [&'a str],
     at: usize,
     /// `|` that are open in the present parentheses.
     bars: usize,
     depth: usize,
 }
 
-impl Parser {
-    fn new(text: &str, variables: &[&str]) -> Result<Self, FormulaError> {
+impl<'a> Parser<'a> {
+    fn new(text: &str, variables: &'a [&'a str]) -> Result<Self, FormulaError> {
         Ok(Self {
             tokens: tokens(text, variables)?,
+            variables,
             at: 0,
             bars: 0,
             depth: 0,
@@ -113,8 +116,19 @@ impl Parser {
             Kind::Comma => {
                 Err(self.wrong("a comma stands between arguments only; a decimal has a point"))
             }
+            Kind::Number(_) => Err(self.beside()),
             _ => Err(self.wrong("this does not continue the formula")),
         }
+    }
+
+    /// A number is no factor of what stands before it: the space may be a thousands' one, or the formula may be over.
+    fn beside(&self) -> FormulaError {
+        let before = self.at.checked_sub(1).map(|at| &self.tokens[at].kind);
+        self.wrong(if matches!(before, Some(Kind::Number(_))) {
+            "two numbers stand side by side; write `*` between them, or one number without spaces"
+        } else {
+            "a number cannot follow here without a sign; write `*` before it, or leave it out"
+        })
     }
 
     /// An expression whose operators bind more strongly than `least`.
@@ -164,8 +178,7 @@ impl Parser {
     /// Whether what stands here multiplies what stands before it.
     fn begins_factor(&self) -> bool {
         match self.kind() {
-            Kind::Number(_)
-            | Kind::Variable(_)
+            Kind::Variable(_)
             | Kind::Constant(_)
             | Kind::Function(_)
             | Kind::Fraction
@@ -307,7 +320,8 @@ impl Parser {
             None => (false, text),
         };
         let value = match body {
-            "n" | "x" => Expr::Variable(body.to_owned()),
+            "n" | "x" if self.variables.contains(&body) => Expr::Variable(body.to_owned()),
+            "n" | "x" => return Err(self.wrong(unknown(body, self.variables))),
             digits => Expr::Number(
                 digits
                     .parse()
@@ -351,6 +365,7 @@ impl Parser {
             Kind::Comma => {
                 Err(self.wrong("a comma stands between arguments only; a decimal has a point"))
             }
+            Kind::Number(_) => Err(self.beside()),
             _ => Err(self.wrong(format!("`{wanted}` is missing here"))),
         }
     }
@@ -469,10 +484,7 @@ impl Parser {
         // `√` and `sqrt` take one factor; `sin` takes `2x` and `πx`, not `x (x+1)`.
         let goes_on = !matches!(op, Op::Sqrt | Op::Cbrt | Op::Abs | Op::Factorial);
         while goes_on
-            && matches!(
-                self.kind(),
-                Kind::Number(_) | Kind::Variable(_) | Kind::Constant(_)
-            )
+            && matches!(self.kind(), Kind::Variable(_) | Kind::Constant(_))
             && !matches!(self.ahead(), Kind::Open('('))
         {
             let factor = self.expr(POWER - 1)?;

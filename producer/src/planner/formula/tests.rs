@@ -90,6 +90,12 @@ fn peoples_notation_means_what_they_mean() {
         ("-2^2", 0.0, -4.0),
         ("2*-x", 3.0, -6.0),
         ("cos -x", 1.0, 1f64.cos()),
+        // As Word and PDFs have them.
+        ("𝑥²", 3.0, 9.0),
+        ("𝟐𝑥", 3.0, 6.0),
+        ("ｘ＾２", 3.0, 9.0),
+        ("2ˣ", 3.0, 8.0),
+        ("xˣ", 3.0, 27.0),
     ];
     for (text, x, expected) in known {
         let got = value(text, *x);
@@ -133,6 +139,13 @@ fn errors_point_at_the_character_and_say_what_to_do() {
         (r"\input{x}", 0, r"`\input` is not known"),
         ("x # 2", 2, "no meaning"),
         ("sin", 3, "no argument"),
+        ("x^2 4", 4, "two numbers stand side by side"),
+        ("sin x 0", 6, "a number cannot follow"),
+        ("(x 2)", 3, "a number cannot follow"),
+        ("1 000x", 2, "two numbers stand side by side"),
+        ("1.2.3", 3, "two numbers stand side by side"),
+        ("xⁿ", 1, "`n` is no function"),
+        ("x⁻ⁿ", 1, "variables here are `x`, `y`"),
     ] {
         let error = parse(text, &["x", "y"]).expect_err(text);
         assert_eq!(error.at, at, "{text}: {error}");
