@@ -19,7 +19,10 @@ const SAMPLE: usize = 10;
 /// Films of both encoders look alike: what is lost in either cannot be seen.
 const SSIM_MIN: f64 = 0.99;
 /// Those that look less alike, and why.
-const LESS_ALIKE: &[(&str, &str)] = &[];
+const LESS_ALIKE: &[(&str, &str)] = &[(
+    "ContinuousMotion",
+    "many moving lines a pixel wide: even a lossless film has 0.986 beside the command's own",
+)];
 /// Examples that differ, and why.
 const EXCEPTIONS: &[(&str, &str)] = &[
     (
