@@ -1,5 +1,6 @@
 //! `deploy/bench/api`: how many submits and reads a second one API process answers, how fast, and
-//! what event streams cost; beside the same work done on the queue without HTTP, in one run.
+//! what event streams cost; beside the same work done on the queue without HTTP, and beside bare `SET` and `GET` of as
+//! many bytes, in one run.
 //!
 //! API, Redis and this client share the machine's cores, so figures are what is left for each.
 
@@ -20,6 +21,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 /// What to measure.
 #[derive(Debug, Parser)]
@@ -279,6 +281,54 @@ impl Work for Direct {
     }
 }
 
+/// What Redis itself does with as many bytes: one `SET` for a submit, one `GET` for a read.
+struct Bare {
+    queue: Queue,
+    payload: Arc<Vec<u8>>,
+    /// Keys in turn; each connection has its own.
+    keys: Vec<String>,
+    next: usize,
+    read: bool,
+}
+
+impl Bare {
+    async fn new(queue: &Queue, payload: Arc<Vec<u8>>, read: bool) -> anyhow::Result<Self> {
+        let mine = Uuid::now_v7();
+        let keys = (0..BATCH_MAX).map(|n| format!("bare:{mine}:{n}")).collect();
+        let mut bare = Self {
+            queue: queue.clone(),
+            payload,
+            keys,
+            next: 0,
+            read: false,
+        };
+        for _ in 0..BATCH_MAX {
+            bare.once().await?;
+        }
+        bare.read = read;
+        Ok(bare)
+    }
+}
+
+impl Work for Bare {
+    async fn once(&mut self) -> anyhow::Result<()> {
+        let key = &self.keys[self.next % self.keys.len()];
+        self.next += 1;
+        if self.read {
+            let mut command = redis::cmd("GET");
+            let found: Vec<u8> = self.queue.query(command.arg(key)).await?;
+            if found.len() != self.payload.len() {
+                bail!("{} of {} bytes", found.len(), self.payload.len());
+            }
+        } else {
+            let mut command = redis::cmd("SET");
+            command.arg(key).arg(self.payload.as_slice());
+            let () = self.queue.query(&command).await?;
+        }
+        Ok(())
+    }
+}
+
 fn new_job(tenant: &TenantId) -> anyhow::Result<NewJob> {
     let request: JobRequest = serde_json::from_value(
         json!({"input": {"kind": "code", "source": SOURCE, "scene": "Hello"}, "cache": "refresh"}),
@@ -420,10 +470,21 @@ async fn main() -> anyhow::Result<()> {
     let ids: Vec<_> = jobs.iter().map(|job| job.id).collect();
     let reads = ids.iter().map(|id| read_request(&id.to_string())).collect();
 
+    // As many bytes as a job's request has, which is what both keep and give back at the least.
+    let payload = Arc::new(serde_json::to_vec(&jobs[0].payload.request)?);
+    let bare = async |reads: bool| {
+        load(args.connections, lasting, async || {
+            Bare::new(&queue, Arc::clone(&payload), reads).await
+        })
+        .await
+    };
+
     let read = http(reads, 200).await?;
     let read_direct = direct(ids).await?;
+    let read_bare = bare(true).await?;
     let submit = http(vec![submit_request()], 202).await?;
     let submit_direct = direct(Vec::new()).await?;
+    let submit_bare = bare(false).await?;
     let loaded_mib = api.memory_mib();
     drop(api);
     let redis = RedisServer::start();
@@ -435,8 +496,8 @@ async fn main() -> anyhow::Result<()> {
     if args.json {
         let report = json!({
             "connections": args.connections,
-            "submit": submit.json(), "submit_queue": submit_direct.json(),
-            "read": read.json(), "read_queue": read_direct.json(),
+            "submit": submit.json(), "submit_queue": submit_direct.json(), "set": submit_bare.json(),
+            "read": read.json(), "read_queue": read_direct.json(), "get": read_bare.json(), "payload_bytes": payload.len(),
             "memory_mib": loaded_mib,
             "streams": {"open": args.streams, "memory_before_mib": streams.before_mib, "memory_open_mib": streams.open_mib,
                 "p50_ms": streams.p50_ms, "p99_ms": streams.p99_ms, "max_ms": streams.max_ms},
@@ -448,22 +509,33 @@ async fn main() -> anyhow::Result<()> {
         "{} connections, one request after the other\n",
         args.connections
     );
-    println!("| | per second | p50 | p99 | of the queue's own |");
-    println!("| --- | ---: | ---: | ---: | ---: |");
-    for (name, load, own) in [
-        ("submit", &submit, &submit_direct),
-        ("read", &read, &read_direct),
+    println!("| | per second | p50 | p99 | of the queue's own | of bare Redis |");
+    println!("| --- | ---: | ---: | ---: | ---: | ---: |");
+    for (name, load, own, bare_name, bare) in [
+        ("submit", &submit, &submit_direct, "SET", &submit_bare),
+        ("read", &read, &read_direct, "GET", &read_bare),
     ] {
         println!(
-            "| {name} | {:.0} | {:.1} ms | {:.1} ms | {:.2} |",
+            "| {name} | {:.0} | {:.1} ms | {:.1} ms | {:.2} | {:.2} |",
             load.per_s,
             load.p50_ms,
             load.p99_ms,
-            load.per_s / own.per_s
+            load.per_s / own.per_s,
+            load.per_s / bare.per_s
         );
         println!(
-            "| {name}, queue alone | {:.0} | {:.1} ms | {:.1} ms | |",
-            own.per_s, own.p50_ms, own.p99_ms
+            "| {name}, queue alone | {:.0} | {:.1} ms | {:.1} ms | | {:.2} |",
+            own.per_s,
+            own.p50_ms,
+            own.p99_ms,
+            own.per_s / bare.per_s
+        );
+        println!(
+            "| bare {bare_name} of {} bytes | {:.0} | {:.1} ms | {:.1} ms | | |",
+            payload.len(),
+            bare.per_s,
+            bare.p50_ms,
+            bare.p99_ms
         );
     }
     println!("\nmemory of the API after the loads: {loaded_mib:.0} MiB");

@@ -27,7 +27,7 @@ pub mod extract;
 mod files;
 mod generate;
 mod guard;
-mod health;
+pub(crate) mod health;
 mod jobs;
 mod list;
 mod look;

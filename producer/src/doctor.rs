@@ -17,12 +17,13 @@ use tokio::time::timeout;
 use crate::admin::show::plural;
 use crate::admin::table::{Table, Tone, cell};
 use crate::admin::{Answer, conclude};
+use crate::api::health::NO_STORAGE;
 use crate::cli::ServerArgs;
 use crate::exit::{Exit, Failure};
 use crate::llm::{Llm, LlmArgs};
 use crate::metrics::LlmMetrics;
 use crate::term::{Paint, visible, visible_lines};
-use crate::up::parts::{find_program, worker_program};
+use crate::up::parts::{find_program, without_keys, worker_program};
 
 /// Where Redis is looked for if nothing is set.
 const REDIS_DEFAULT: &str = "redis://127.0.0.1:6379/0";
@@ -147,13 +148,22 @@ impl DoctorArgs {
             }
         }
         let name = "jobs";
-        checks.push(match client.ready().await {
+        let storage = |stored: bool| {
+            if stored {
+                return ok("storage", "the server stores and reads a file");
+            }
+            let fix = "make room on its disk, or check MANIMQ_STORAGE and the bucket's variables (AWS_…, GOOGLE_…, AZURE_…) of `manimq serve`: started anew, it says what it lacks";
+            let found = "the server cannot store a file";
+            bad("storage", State::Failed, found, fix)
+        };
+        let jobs = match client.ready().await {
             Ok((true, body)) => {
+                checks.push(storage(true));
                 let found = serde_json::from_str::<Ready>(&body).map_or_else(
                     |_| "would run".to_owned(),
                     |ready| {
                         format!(
-                            "would run: {}, {} ready, files can be stored",
+                            "would run: {}, {} ready",
                             plural(ready.workers, "worker"),
                             plural(ready.slots_ready, "slot")
                         )
@@ -163,12 +173,22 @@ impl DoctorArgs {
             }
             Ok((false, body)) => {
                 let problem = serde_json::from_str::<Problem>(&body);
-                let found = problem.map_or_else(|_| "would not run".to_owned(), |problem| problem.detail);
+                if let Ok(problem) = &problem {
+                    checks.push(storage(!problem.detail.contains(NO_STORAGE)));
+                }
+                let found =
+                    problem.map_or_else(|_| "would not run".to_owned(), |problem| problem.detail);
                 let fix = "mend what it names; a worker is started by `manimq up`, or by `manimq-worker run`";
                 bad(name, State::Failed, found, fix)
             }
-            Err(error) => bad(name, State::Failed, error.to_string(), "look at the server's log"),
-        });
+            Err(error) => bad(
+                name,
+                State::Failed,
+                error.to_string(),
+                "look at the server's log",
+            ),
+        };
+        checks.push(jobs);
         Ok(true)
     }
 
@@ -249,10 +269,8 @@ impl DoctorArgs {
             }
         };
         let mut command = Command::new(&program);
-        command
-            .args(["verify", "--json"])
-            .env_remove("MANIMQ_API_KEY")
-            .env_remove("MANIMQ_LLM_KEY");
+        command.args(["verify", "--json"]);
+        without_keys(&mut command);
         match output(command, VERIFY_MAX).await {
             Ok((true, out, _)) => judge_sandbox(&out, checks),
             Ok((false, _, err)) => checks.push(bad(

@@ -17,6 +17,7 @@ pub mod http;
 pub mod job;
 pub mod llm;
 pub mod metrics;
+mod parse_fault;
 pub mod places;
 pub mod planner;
 pub mod prompt;

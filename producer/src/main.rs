@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // Before anything else: what it says is read as if it were in the environment.
-    if let Err(error) = manimq_shared::env_file::load() {
+    if let Err(error) = manimq_shared::env_file::load(|_| true) {
         eprintln!("error: {error}");
         return Exit::Usage.into();
     }

@@ -14,6 +14,8 @@
 //!
 //! Each attempt has keys of its own, so a late writer can never touch what another published.
 
+mod held;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -21,6 +23,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
+pub use self::held::{Held, HeldHash};
 use crate::ids::{Epoch, JobId, TenantId};
 
 /// Folder of all artifacts in the bucket or directory.

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use manimq_shared::env_file;
 use manimq_shared::logging::{self, LogFormat};
 use manimq_worker::config::{RunArgs, SandboxArgs};
 use tokio::signal::unix::{SignalKind, signal};
@@ -45,8 +46,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    // Before anything else: what it says is read as if it were in the environment.
-    if let Err(error) = manimq_shared::env_file::load() {
+    // Before anything else: what it says is read as if it were in the environment. It may be the API's too.
+    let wanted = |name: &str| !env_file::is_kept_from_workers(name);
+    if let Err(error) = env_file::load(wanted) {
         eprintln!("error: {error}");
         return ExitCode::from(2);
     }

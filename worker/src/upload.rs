@@ -16,6 +16,7 @@ use manimq_shared::api::{
     Problem, UploadCheck, UploadFile, UploadGrant, UploadGrants, UploadRequest,
 };
 use manimq_shared::ids::{Epoch, JobId, LeaseToken};
+use manimq_shared::storage::{Held, HeldHash};
 use sha2::{Digest as _, Sha256};
 use tokio_util::io::ReaderStream;
 
@@ -322,54 +323,34 @@ impl Uploader {
         }
         let response = request.send().await.map_err(|error| failed(what, error))?;
         let response = accepted(what, response, true).await?;
-        let header = |name: &str| {
-            let value = response.headers().get(name)?.to_str().ok()?;
-            Some(value.to_owned())
-        };
+        let held = Held::read(|name| {
+            let values = response.headers().get_all(name).iter();
+            let values: Vec<_> = values.filter_map(|value| value.to_str().ok()).collect();
+            (!values.is_empty()).then(|| values.join(","))
+        });
         let wrong = |found: &str| {
             Err(UploadError::Refused(format!(
                 "{what}: the store has other content under this key ({found})"
             )))
         };
-        let length = header("content-length").and_then(|text| text.parse::<u64>().ok());
-        if length != Some(file.bytes) {
+        if held.bytes != Some(file.bytes) {
             return wrong("of another length");
         }
-        let sha256 = STANDARD.encode(hex_bytes(&file.sha256));
-        if let Some(found) = header("x-amz-checksum-sha256") {
-            return if found == sha256 {
-                Ok(())
-            } else {
-                wrong("another SHA-256")
-            };
-        }
-        let md5 = match content {
-            Content::Here(file) => md5_digest(file).await?,
-            Content::There(remote) => remote.md5,
-        };
-        let goog = response
-            .headers()
-            .get_all("x-goog-hash")
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .find_map(|part| part.trim().strip_prefix("md5=").map(str::to_owned));
-        if let Some(found) = goog.or_else(|| header("content-md5")) {
-            return if found == STANDARD.encode(md5) {
-                Ok(())
-            } else {
-                wrong("another MD5")
-            };
-        }
-        // S3's tag of an object that was sent in one piece, unless it is encrypted with a key of
-        // its owner's: then it has as many digits and is none, and cannot be told from a wrong one.
-        let encrypted = header("x-amz-server-side-encryption").is_some_and(|kind| kind != "AES256");
-        let tag = header("etag").map(|tag| tag.trim_matches('"').to_owned());
-        match tag {
-            Some(tag) if tag.len() == 32 && !encrypted && tag != hex_text(&md5) => {
-                wrong("another MD5")
+        match held.hash {
+            None => Ok(()),
+            Some(HeldHash::Sha256(found)) if found == hex_bytes(&file.sha256) => Ok(()),
+            Some(HeldHash::Sha256(_)) => wrong("another SHA-256"),
+            Some(HeldHash::Md5(found)) => {
+                let md5 = match content {
+                    Content::Here(file) => md5_digest(file).await?,
+                    Content::There(remote) => remote.md5,
+                };
+                if found == md5 {
+                    Ok(())
+                } else {
+                    wrong("another MD5")
+                }
             }
-            Some(_) | None => Ok(()),
         }
     }
 

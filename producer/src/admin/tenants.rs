@@ -19,6 +19,7 @@ use super::table::{Cell, Table, Tone, cell, facts};
 use super::view::TenantView;
 use super::{Answer, Refusal, each_tenant, every_account};
 use crate::exit::{Exit, Failure};
+use crate::parse_fault::parse_fault;
 use crate::term::Paint;
 
 /// Every quota, in the order of [`Quotas`].
@@ -107,8 +108,8 @@ Example:
     #[command(after_help = "\
 It is disabled first, what waits and runs is cancelled, then each job is erased. That takes some
 seconds, and as long as renders take to stop. The files of its jobs belong to nobody then: the API
-sweeps them a day later, as `manimq admin storage` does; its DELETE /v1/admin/tenants/TENANT removes
-them at once.
+sweeps them when they are old enough (--sweep-age, --asset-age of `serve`), as `manimq admin storage`
+does; its DELETE /v1/admin/tenants/TENANT removes them at once.
 
 Example:
   manimq admin tenants delete acme --dry-run")]
@@ -159,17 +160,8 @@ where
         }
         let value = text.parse().map(|value| Self(Some(value)));
         value.map_err(|error: T::Err| {
-            // The standard library's words name neither what was given nor what may be.
             let error = error.to_string();
-            let what = match error.as_str() {
-                e if e.contains("digit") || e.contains("integer") => {
-                    "not a whole number, 0 or more"
-                }
-                e if e.contains("too large") => "too large a number",
-                e if e.contains("float") => "not a number",
-                e if e.contains("`true` or `false`") => "neither true nor false",
-                other => return format!("{other}; or write `default`"),
-            };
+            let what = parse_fault(&error).unwrap_or(&error);
             format!("{what}; or write `default`")
         })
     }
@@ -421,9 +413,9 @@ async fn able(queue: &Queue, tenant: &TenantId, able: bool) -> Result<Answer, Fa
 
 /// What becomes of files that this command cannot reach.
 const FILES_LEFT: &str = "\
-its files stay in the store until the API sweeps them: films a day after they were made, files that came with jobs
-a month after their last use. Nobody has URLs of them but who had them before; DELETE /v1/admin/tenants/TENANT
-removes them at once\n";
+its files stay in the store until the API sweeps them, when they are old enough (films: --sweep-age, files that
+came with jobs: --asset-age of `serve`). Nobody has URLs of them but who had them before; the API's
+DELETE /v1/admin/tenants/TENANT removes such files at once\n";
 
 async fn erase(
     queue: &Queue,
@@ -463,9 +455,8 @@ async fn erase(
         }
         (false, true) => {
             text.push_str(&format!("{tenant}: gone\n"));
-            if report.files > 0 {
-                text.push_str(FILES_LEFT);
-            }
+            // Also without films: whether files came with its jobs only the API knows.
+            text.push_str(FILES_LEFT);
             Exit::Ok
         }
         (false, false) => {

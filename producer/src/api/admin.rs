@@ -450,10 +450,10 @@ async fn delete_tenant(
         let mut report =
             tenants::delete::delete(app.queue(), &tenant, query.dry_run, &remove).await?;
         if report.complete {
-            match app.store().delete_assets(&tenant).await {
+            match remove_assets(&app, &tenant).await {
                 Ok(files) => report.files_removed += files,
                 Err(error) => {
-                    tracing::warn!(tenant.id = %tenant, %error, "files that came with jobs of the deleted tenant {tenant} could not be removed; they are swept when they are a month old");
+                    tracing::warn!(tenant.id = %tenant, error, "files that came with jobs of the deleted tenant {tenant} could not all be removed; they are swept when they are old enough (--asset-age)");
                 }
             }
         }
@@ -471,6 +471,18 @@ async fn delete_tenant(
         told(&operator, &format!("{what} tenant {}", report.tenant));
     }
     Ok(Json(report))
+}
+
+/// Removes the files that came with a deleted tenant's jobs, and what is noted of them; how many there were.
+async fn remove_assets(app: &App, tenant: &TenantId) -> Result<u64, String> {
+    let files = app.store().delete_assets(tenant).await;
+    let files = files.map_err(|error| error.to_string())?;
+    let mut command = redis::cmd("HDEL");
+    command
+        .arg(app.queue().keys().asset_bytes())
+        .arg(tenant.as_str());
+    let gone: Result<i64, _> = app.queue().query(&command).await;
+    gone.map(|_| files).map_err(|error| error.to_string())
 }
 
 /// What became of a tenant.

@@ -13,6 +13,8 @@ use super::problem::{ApiError, Kind};
 const QUEUE_AGE_MAX: Duration = Duration::from_millis(500);
 /// Oldest try of the storage.
 const STORAGE_AGE_MAX: Duration = Duration::from_secs(5);
+/// How a refusal says that it is the storage; `manimq doctor` looks for it.
+pub(crate) const NO_STORAGE: &str = "no file can be stored";
 /// When a probe may ask again.
 const RETRY_S: u64 = 2;
 
@@ -46,7 +48,7 @@ pub(super) async fn ready(State(app): State<App>) -> Result<Json<Ready>, ApiErro
         tokio::join!(app.stats(QUEUE_AGE_MAX), app.storage_works(STORAGE_AGE_MAX));
     let mut reasons = Vec::new();
     if let Err(reason) = storage {
-        reasons.push(format!("no file can be stored ({reason})"));
+        reasons.push(format!("{NO_STORAGE} ({reason})"));
     }
     let mut ready = None;
     match queue {

@@ -8,6 +8,7 @@ use url::form_urlencoded;
 
 use super::App;
 use super::problem::{ApiError, Kind};
+use crate::parse_fault::parse_fault;
 
 /// Longest value that a refusal repeats, in characters.
 const SHOWN_MAX: usize = 80;
@@ -69,29 +70,19 @@ fn told(name: &str, text: &str, given: Option<&str>) -> String {
     if text.starts_with("duplicate field `") {
         return "it is given more than once; leave one".to_owned();
     }
-    match text {
-        "invalid digit found in string"
-        | "cannot parse integer from empty string"
-        | "number too small to fit in target type" => {
-            format!("{given:?} is not a whole number, 0 or more")
-        }
-        "number too large to fit in target type" => {
-            format!("{given:?} is too large a number")
-        }
-        "provided string was not `true` or `false`" => {
-            format!("{given:?} is neither true nor false")
-        }
-        other => match other
-            .strip_prefix("unknown variant `")
-            .and_then(|rest| rest.split_once("`, expected "))
-        {
-            Some((_, words)) => format!(
-                "{given:?} is not one of {}",
-                words.trim_start_matches("one of ").replace('`', "")
-            ),
-            // The words of a type of ours, which say what was given and what may be.
-            None => other.chars().take(600).collect(),
-        },
+    if let Some(what) = parse_fault(text) {
+        return format!("{given:?} is {what}");
+    }
+    match text
+        .strip_prefix("unknown variant `")
+        .and_then(|rest| rest.split_once("`, expected "))
+    {
+        Some((_, words)) => format!(
+            "{given:?} is not one of {}",
+            words.trim_start_matches("one of ").replace('`', "")
+        ),
+        // The words of a type of ours, which say what was given and what may be.
+        None => text.chars().take(600).collect(),
     }
 }
 

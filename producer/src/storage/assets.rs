@@ -17,6 +17,7 @@ use object_store::signer::Method;
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt as _;
 
+use super::cloud::OwnFile;
 use super::{Backend, Store, StoreError, now_s};
 
 /// How long the URL works by which a worker of the folder's store reads a file.
@@ -133,7 +134,7 @@ impl Store {
         }
     }
 
-    /// Keeps a file for a tenant. Says whether it is new.
+    /// Keeps a file for a tenant. Says whether it is new; of several calls at once for the same content one is told so.
     ///
     /// # Errors
     /// [`StoreError::Backend`]
@@ -143,19 +144,24 @@ impl Store {
         spooled: Spooled,
     ) -> Result<bool, StoreError> {
         let key = AssetKey::new(tenant.clone(), &spooled.sha256).ok_or(StoreError::NotFound)?;
-        if self.asset_bytes(&key).await? == Some(spooled.bytes) {
-            return Ok(false);
-        }
+        let there = self.asset_bytes(&key).await? == Some(spooled.bytes);
         let path = self.path(&key);
         match &self.backend {
-            Backend::Local(local) => local.adopt(spooled.path.to_path_buf(), &path).await?,
+            Backend::Local(_) if there => Ok(false),
+            Backend::Local(local) => local.adopt(spooled.path.to_path_buf(), &path).await,
             Backend::Cloud(cloud) => {
-                cloud
-                    .put_file(&path, &spooled.path, spooled.bytes, &spooled.sha256)
-                    .await?;
+                let file = OwnFile {
+                    path: &spooled.path,
+                    bytes: spooled.bytes,
+                    sha256: &spooled.sha256,
+                };
+                // Of a bucket that keeps what it refused, or of an API that died, other bytes may lie there.
+                if there && matches!(cloud.agrees(&path, &file).await, Ok(true)) {
+                    return Ok(false);
+                }
+                cloud.put_file(self.objects.as_ref(), &path, &file).await
             }
         }
-        Ok(true)
     }
 
     /// Where a worker reads a file: a signed URL of the bucket, or a path on this API.

@@ -10,6 +10,8 @@
 //! | GCS | MD5, sent along | signed | HEAD shows the MD5 |
 //! | Azure | MD5, sent along | asked for | HEAD shows the MD5 |
 
+mod own;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -31,6 +33,7 @@ use object_store::{
 };
 use uuid::Uuid;
 
+pub(super) use self::own::OwnFile;
 use super::place::CloudKind;
 use super::{INCOMING, StoreError};
 
@@ -277,65 +280,6 @@ impl Cloud {
         Ok(url.into())
     }
 
-    /// Stores a file of ours, streamed from disk, by a URL as a worker would get it.
-    pub(super) async fn put_file(
-        &self,
-        path: &ObjectPath,
-        file: &Path,
-        bytes: u64,
-        sha256: &str,
-    ) -> Result<(), StoreError> {
-        let content = Content {
-            mime: "application/octet-stream",
-            sha256,
-            create: false,
-        };
-        let signed = self.sign_put(path, &content).await?;
-        let mut pause = Duration::from_millis(200);
-        let mut tries = 0;
-        loop {
-            let error = match self.put_once(&signed, file, bytes).await {
-                Ok(()) => return Ok(()),
-                Err(error) => error,
-            };
-            tries += 1;
-            if tries >= RETRIES_MAX {
-                return Err(StoreError::Backend(object_store::Error::Generic {
-                    store: "bucket",
-                    source: error.into(),
-                }));
-            }
-            tokio::time::sleep(pause).await;
-            pause *= 2;
-        }
-    }
-
-    async fn put_once(&self, signed: &SignedPut, file: &Path, bytes: u64) -> Result<(), String> {
-        use tokio_util::io::ReaderStream;
-        let open = || tokio::fs::File::open(file);
-        let mut request = self.http.put(&signed.url).header("content-length", bytes);
-        for (name, value) in &signed.headers {
-            request = request.header(name, value);
-        }
-        if signed.md5 {
-            let sum = md5_of(file.to_owned()).await;
-            request = request.header("content-md5", sum.map_err(|error| error.to_string())?);
-        }
-        let content = open().await.map_err(|error| error.to_string())?;
-        let body = reqwest::Body::wrap_stream(ReaderStream::with_capacity(content, 256 * 1024));
-        let response = request.body(body).send().await;
-        // Without the URL, which is a credential.
-        let response = response.map_err(|error| error.without_url().to_string())?;
-        if response.status().is_success() {
-            Ok(())
-        } else {
-            Err(format!(
-                "the bucket's server answered {}",
-                response.status()
-            ))
-        }
-    }
-
     /// Writes, reads and removes a small object, and learns whether `If-None-Match` is understood.
     pub(super) async fn check(
         &self,
@@ -385,25 +329,6 @@ pub(super) fn error_chain(error: &dyn std::error::Error) -> String {
 /// A SHA-256 in the form that S3 wants.
 fn checksum(sha256_hex: &str) -> String {
     STANDARD.encode(hex::decode(sha256_hex).unwrap_or_default())
-}
-
-async fn md5_of(file: std::path::PathBuf) -> std::io::Result<String> {
-    use md5::{Digest as _, Md5};
-    let sum = move || {
-        let mut file = std::fs::File::open(file)?;
-        let mut digest = Md5::new();
-        let mut buffer = vec![0; 256 * 1024];
-        loop {
-            let n = std::io::Read::read(&mut file, &mut buffer)?;
-            if n == 0 {
-                return Ok(STANDARD.encode(digest.finalize()));
-            }
-            digest.update(&buffer[..n]);
-        }
-    };
-    tokio::task::spawn_blocking(sum)
-        .await
-        .map_err(std::io::Error::other)?
 }
 
 #[cfg(test)]

@@ -174,22 +174,23 @@ impl Local {
         content(found.payload, range).await
     }
 
-    /// Puts a complete file, which lies on the same disk, to its key; nothing if it is taken.
-    pub(super) async fn adopt(&self, file: PathBuf, path: &ObjectPath) -> Result<(), StoreError> {
+    /// Puts a complete file, which lies on the same disk, to its key. Says whether it did: not if the key is taken.
+    pub(super) async fn adopt(&self, file: PathBuf, path: &ObjectPath) -> Result<bool, StoreError> {
         let target = self.root.join(path.as_ref());
         let link = move || {
             if let Some(folder) = target.parent() {
                 std::fs::create_dir_all(folder)?;
             }
             std::fs::File::open(&file)?.sync_all()?;
-            match std::fs::hard_link(&file, &target) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-                other => other,
-            }?;
+            let linked = match std::fs::hard_link(&file, &target) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+                other => other.map(|()| true)?,
+            };
             // The name must outlive a power cut as the content does.
-            target
-                .parent()
-                .map_or(Ok(()), |folder| std::fs::File::open(folder)?.sync_all())
+            if let Some(folder) = target.parent() {
+                std::fs::File::open(folder)?.sync_all()?;
+            }
+            Ok::<_, io::Error>(linked)
         };
         Ok(tokio::task::spawn_blocking(link)
             .await

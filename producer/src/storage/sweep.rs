@@ -507,12 +507,25 @@ impl Sweeper {
             if used.is_some_and(|at| !older(at, self.asset_age)) {
                 return Ok(false);
             }
+            // Another sweep may have been faster; a bucket does not say whether it removed something.
+            let Some(bytes) = self.store.asset_bytes(asset).await? else {
+                return Ok(false);
+            };
             let gone = self.store.delete(location).await?;
             let mut command = redis::cmd("ZREM");
             command
                 .arg(self.queue.keys().assets(asset.tenant()))
                 .arg(asset.sha256());
             let _: i64 = self.queue.query(&command).await?;
+            if gone {
+                // Not left to `note_bytes`: a store of more files than a sweep looks at never comes to it.
+                let mut command = redis::cmd("HINCRBY");
+                command
+                    .arg(self.queue.keys().asset_bytes())
+                    .arg(asset.tenant().as_str())
+                    .arg(-i64::try_from(room_of(bytes)).unwrap_or(i64::MAX));
+                let _: i64 = self.queue.query(&command).await?;
+            }
             Ok(gone)
         }
         .await;

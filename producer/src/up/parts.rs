@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use manimq_shared::env_file;
 use manimq_shared::queue::ApiKey;
 use rustix::process::Signal;
 use tokio::process::Command;
@@ -129,7 +130,9 @@ pub(super) fn api(
             .arg(&data_dir)
             .arg("--announce")
             .arg(&announcement)
-            .env("REDIS_URL", &redis_url); // not as a flag: it may hold a password
+            .env("REDIS_URL", &redis_url) // not as a flag: it may hold a password
+            // What `.env` says is in our environment, which it gets without what is taken out below.
+            .env(env_file::FILE_VARIABLE, env_file::NO_FILE);
         // A tenant's key is for clients: a server would refuse it as its own static one.
         let key = std::env::var("MANIMQ_API_KEY").unwrap_or_default();
         if ApiKey::looks_like_one(key.trim()) {
@@ -177,18 +180,7 @@ pub(super) fn worker(
                 "MANIMQ_DRAIN_TIMEOUT",
                 format!("{}s", WORKER_GRACE.as_secs() - 3),
             );
-        // What it has no use for it shall not have.
-        for name in [
-            "MANIMQ_API_KEY",
-            "MANIMQ_STORAGE_SECRET",
-            "MANIMQ_LLM_KEY",
-            "MANIMQ_LLM_KEY_FILE",
-            "AWS_ACCESS_KEY_ID",
-            "AWS_SECRET_ACCESS_KEY",
-            "AWS_SESSION_TOKEN",
-        ] {
-            command.env_remove(name);
-        }
+        without_keys(&mut command);
         command
     };
     Ok(Part {
@@ -199,6 +191,16 @@ pub(super) fn worker(
         echo: !args.quiet,
         grace: WORKER_GRACE,
     })
+}
+
+/// Takes from a worker's environment what it has no use for, and keeps it from reading that again in `.env`.
+pub(crate) fn without_keys(command: &mut Command) {
+    command.env(env_file::FILE_VARIABLE, env_file::NO_FILE);
+    for (name, _) in std::env::vars_os() {
+        if env_file::is_kept_from_workers(&name.to_string_lossy()) {
+            command.env_remove(name);
+        }
+    }
 }
 
 /// The worker: the one that is given, or beside this program, or in `PATH`.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use manimq::storage::{Store, StoreConfig, SweepError, Sweeper};
 use manimq_shared::api::{AssetGrants, AssetRequest, JobView};
 use manimq_shared::ids::TenantId;
@@ -17,7 +18,7 @@ fn part(name: &str, content: &[u8]) -> Part {
     Part::bytes(content.to_vec()).file_name(name.to_owned())
 }
 
-fn form(body: &Value, files: &[(&str, &[u8])]) -> Form {
+pub fn form(body: &Value, files: &[(&str, &[u8])]) -> Form {
     let job = Part::text(body.to_string())
         .mime_str("application/json")
         .unwrap();
@@ -399,6 +400,66 @@ async fn a_sweep_that_stops_is_gone_on_with_by_the_next_one_until_all_was_looked
         .await
         .unwrap();
     assert_eq!(note, None, "the next begins with the first");
+}
+
+/// What a tenant's files are counted to take.
+async fn counted(api: &Api) -> u64 {
+    let mut command = redis::cmd("HGET");
+    command.arg(api.queue.keys().asset_bytes()).arg("default");
+    let bytes: Option<u64> = api.queue.query(&command).await.unwrap();
+    bytes.unwrap_or(0)
+}
+
+#[tokio::test]
+async fn a_tenants_room_comes_back_also_in_a_store_that_no_sweep_sees_as_a_whole() {
+    let api = Api::start().await;
+    for content in [&b"one"[..], b"two", b"three"] {
+        submit(&api, &scene_body(SCENE), &[("a.png", content)]).await;
+    }
+    assert_eq!(counted(&api).await, 3 * 4096);
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let sweep = async || {
+        let sweeper = sweeper(&api).with_bounds(1, 4);
+        sweeper.run(false).await.unwrap()
+    };
+    for left in [2, 1, 0] {
+        assert_eq!(sweep().await.removed, 1);
+        assert_eq!(counted(&api).await, left * 4096);
+        assert_eq!(kept(&api).len() as u64, left);
+    }
+    assert_eq!(sweep().await.removed, 0);
+    assert_eq!(counted(&api).await, 0);
+}
+
+#[tokio::test]
+async fn fifty_clients_with_fifty_files_get_no_more_room_than_a_tenant_has() {
+    let flags = ["--tenant-asset-bytes-max=81920"];
+    let api = Setup::new().flags(&flags).start().await;
+    let sent = (0..50u8).map(|n| {
+        let api = &api;
+        async move {
+            let answer = send(api, form(&scene_body(SCENE), &[("a", &[n; 1000])])).await;
+            if answer.status() == StatusCode::ACCEPTED {
+                return 1;
+            }
+            let told = problem(answer, 429, "quota-exceeded").await;
+            assert_eq!(told.violated_policies, ["file_bytes"]);
+            0
+        }
+    });
+    let accepted: usize = join_all(sent).await.into_iter().sum();
+    assert!((1..=20).contains(&accepted), "{accepted}");
+    assert_eq!(kept(&api).len(), accepted);
+    assert_eq!(counted(&api).await, accepted as u64 * 4096);
+}
+
+#[tokio::test]
+async fn fifty_equal_files_that_are_sent_at_once_take_the_room_of_one() {
+    let api = Api::start().await;
+    let body = scene_body(SCENE);
+    join_all((0..50).map(|_| submit(&api, &body, &[("a.png", b"one")]))).await;
+    assert_eq!(kept(&api).len(), 1);
+    assert_eq!(counted(&api).await, 4096);
 }
 
 #[tokio::test]

@@ -7,12 +7,12 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use manimq_shared::api::JobView;
 use manimq_shared::ids::TenantId;
-use manimq_shared::job::Quality;
+use manimq_shared::job::{JobResult, Quality};
 use manimq_shared::queue::Quotas;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::{Api, SCENE, scene_body};
+use crate::support::{Api, SCENE, problem, scene_body};
 
 /// Requests that never took longer, with ten times the usual to spare.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
@@ -167,6 +167,54 @@ async fn fifty_clients_never_run_more_at_once_than_allowed() {
     assert_eq!(claims.iter().sum::<usize>(), 4);
 }
 
+#[tokio::test]
+async fn fifty_clients_overrun_a_days_render_seconds_by_no_more_than_what_runs_when_they_are_used_up()
+ {
+    const RUNNING: usize = 4;
+    let api = Api::start().await;
+    let tenant = TenantId::default();
+    let quotas = Quotas {
+        running_max: Some(4),
+        render_s_per_day: Some(1),
+        ..Quotas::default()
+    };
+    api.queue.set_quotas(&tenant, &quotas).await.unwrap();
+    join_all((0..50).map(|_| api.submit())).await;
+    let workers: Vec<_> = (0..10).map(|_| api.worker()).collect();
+    let claims = async || {
+        let each = workers.iter().map(|worker| async {
+            let claimed = api
+                .queue
+                .claim(&worker.info, 10, manimq_shared::queue::LEASE)
+                .await;
+            claimed.unwrap().claims
+        });
+        let all = join_all(each).await;
+        all.into_iter().flatten().collect::<Vec<_>>()
+    };
+    let running = claims().await;
+    assert_eq!(running.len(), RUNNING);
+    // They render for as long as all of a day's seconds.
+    tokio::time::sleep(Duration::from_millis(1050)).await;
+    for claim in running {
+        let result = JobResult::default();
+        let settled = api.queue.finish(claim.job, claim.epoch, &result).await;
+        settled.unwrap();
+    }
+    assert_eq!(claims().await.len(), 0, "what waits does not start today");
+    let refused = (0..50).map(|_| async {
+        let told = problem(
+            api.post("/v1/jobs", &scene_body(SCENE)).await,
+            429,
+            "quota-exceeded",
+        );
+        told.await.violated_policies
+    });
+    for policies in join_all(refused).await {
+        assert_eq!(policies, ["render_seconds_per_day"]);
+    }
+}
+
 /// A small generator of our own, so that a seed repeats a run.
 struct Dice(u64);
 
@@ -220,7 +268,7 @@ impl Dice {
     }
 
     fn name(&mut self) -> String {
-        const NAMES: [&str; 22] = [
+        const NAMES: [&str; 25] = [
             "input",
             "kind",
             "source",
@@ -241,6 +289,9 @@ impl Dice {
             "transparent",
             "aspect",
             "encoder",
+            "prompt",
+            "url",
+            "events",
             "x",
             "",
         ];
@@ -265,8 +316,18 @@ impl Dice {
             "output": {"quality": "low", "format": "mp4", "fps": 15}, "lane": "normal", "timeout_s": timeout,
             "deadline_s": 60, "cache": "refresh", "tags": ["a"], "metadata": {"k": "v"},
         });
-        let mut body = match self.below(6) {
+        let mut body = match self.below(8) {
             0 => self.value(0),
+            6 => {
+                let odd = self.text();
+                let prompt = self.of(&["bubble sort 5 2 9", "title card: Hello", "", odd.as_str()]);
+                json!({"prompt": prompt, "quality": "low"})
+            }
+            7 => {
+                let odd = format!("https://{}", self.text());
+                let url = self.of(&["https://hooks.example/", "https://[::1]/", odd.as_str()]);
+                json!({"url": url, "events": ["job.succeeded"]})
+            }
             2 => json!({"jobs": [right.clone(), right]}),
             3 => json!({"source": SCENE}),
             1 => json!({"jobs": [right, self.value(1)], "all_or_nothing": self.below(2) == 0}),
@@ -312,6 +373,9 @@ async fn whatever_body_is_sent_the_answer_comes_and_is_no_fault_of_ours() {
         "/v1/jobs/batch".to_owned(),
         "/v1/validate".to_owned(),
         format!("/v1/jobs/{job}/rerun"),
+        "/v1/plan".to_owned(),
+        "/api/manim/generate".to_owned(),
+        "/v1/webhooks".to_owned(),
     ];
     let mut statuses = BTreeSet::new();
     let mut sent = 0;

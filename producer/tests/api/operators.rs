@@ -490,3 +490,39 @@ async fn a_tenant_is_deleted_with_jobs_files_webhooks_and_keys_and_others_stay()
     );
     problem(nobody.send().await.unwrap(), 404, "not-found").await;
 }
+
+#[tokio::test]
+async fn of_a_deleted_tenant_no_file_that_came_with_a_job_is_left_and_no_note_of_one() {
+    let api = Api::start().await;
+    let admin = key(&api, "ops", Scopes::ALL).await;
+    let acme = key(&api, "acme", Scopes::USUAL).await;
+    let form = crate::assets::form(&scene_body(SCENE), &[("a.png", b"one")]);
+    let request = api.request(Method::POST, "/v1/jobs").multipart(form);
+    let sent = with(request, &acme).send().await.unwrap();
+    assert_eq!(sent.status(), StatusCode::ACCEPTED);
+    let notes = async || -> (u64, u64) {
+        let keys = api.queue.keys();
+        let mut command = redis::cmd("HEXISTS");
+        command.arg(keys.asset_bytes()).arg("acme");
+        let room = api.queue.query(&command).await.unwrap();
+        let mut command = redis::cmd("EXISTS");
+        command.arg(keys.assets(&"acme".parse().unwrap()));
+        (room, api.queue.query(&command).await.unwrap())
+    };
+    let files = || {
+        let folder = api.data_path("artifacts/manim_assets/acme");
+        std::fs::read_dir(folder).unwrap().count()
+    };
+    assert_eq!((notes().await, files()), ((1, 1), 1));
+    let request = with(
+        api.request(Method::DELETE, "/v1/admin/tenants/acme"),
+        &admin,
+    );
+    let went: Value = request.send().await.unwrap().json().await.unwrap();
+    assert_eq!(
+        (&went["complete"], &went["files_removed"]),
+        (&json!(true), &json!(1)),
+        "{went}"
+    );
+    assert_eq!((notes().await, files()), ((0, 0), 0));
+}

@@ -496,6 +496,26 @@ async fn a_disabled_tenant_keeps_its_jobs_and_a_deleted_one_nothing() {
 }
 
 #[tokio::test]
+async fn a_deleted_tenants_files_are_told_of_also_if_no_film_was_made() {
+    let bench = Bench::new().await;
+    bench.good(&["tenants", "create", "acme"]).await;
+    let notes = bench.queue.keys().assets(&"acme".parse().unwrap());
+    let mut command = redis::cmd("ZADD");
+    command.arg(&notes).arg(1).arg("a hash");
+    let () = bench.queue.query(&command).await.unwrap();
+    let text = bench.good(&["tenants", "delete", "acme", "--yes"]).await;
+    for words in ["acme: gone", "--sweep-age", "--asset-age"] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    let left: u64 = bench
+        .queue
+        .query(redis::cmd("EXISTS").arg(&notes))
+        .await
+        .unwrap();
+    assert_eq!(left, 0, "which files came with its jobs is forgotten");
+}
+
+#[tokio::test]
 async fn quotas_change_where_they_are_named_and_old_and_new_are_told() {
     let bench = Bench::new().await;
     let text = bench

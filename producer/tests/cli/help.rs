@@ -2,7 +2,37 @@
 //!
 //! `UPDATE_SNAPSHOTS=1 cargo test -p manimq --test cli help` writes them.
 
+use clap::CommandFactory as _;
+
 use crate::support::{manimq, run};
+
+/// Commands that end with nothing to tell: they run until they are stopped, or print a script for a shell.
+const WITHOUT_JSON: [&str; 3] = ["completions", "serve", "up"];
+
+/// The names of all commands without commands of their own that have no `--json`.
+fn without_json(command: &clap::Command, path: &str, found: &mut Vec<String>) {
+    let mut leaf = true;
+    let subs = command.get_subcommands();
+    for sub in subs.filter(|sub| sub.get_name() != "help") {
+        leaf = false;
+        let path = format!("{path} {}", sub.get_name());
+        without_json(sub, path.trim_start(), found);
+    }
+    if leaf && !command.get_arguments().any(|arg| arg.get_id() == "json") {
+        found.push(path.to_owned());
+    }
+}
+
+#[test]
+fn every_command_but_the_named_ones_answers_in_json_where_it_is_asked_to() {
+    let mut command = manimq::cli::Cli::command();
+    // Hands on what a command's own commands have of it.
+    command.build();
+    let mut found = Vec::new();
+    without_json(&command, "", &mut found);
+    found.sort();
+    assert_eq!(found, WITHOUT_JSON);
+}
 
 #[tokio::test]
 async fn help_reads_as_it_should() {

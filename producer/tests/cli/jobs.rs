@@ -591,6 +591,7 @@ async fn doctor_finds_what_is_wrong_and_prints_how_to_mend_it() {
     let found = checks(&said);
     for name in [
         "server",
+        "storage",
         "jobs",
         "redis",
         "redis eviction",
@@ -659,4 +660,52 @@ async fn doctor_finds_what_is_wrong_and_prints_how_to_mend_it() {
     let said = run(&mut alone).await;
     assert_eq!(said.code, Some(1));
     assert!(said.out.contains("manimq up"), "{}", said.out);
+}
+
+#[tokio::test]
+async fn doctor_tells_a_storage_that_takes_no_file_from_a_worker_that_is_missing() {
+    let folder = folder();
+    for (reason, storage) in [
+        ("no file can be stored (No space left on device)", "failed"),
+        ("there is no worker; start `manimq-worker`", "ok"),
+    ] {
+        let fake = Fake::start(move |call| match call.what.as_str() {
+            "GET /readyz" => {
+                let detail = format!("a job would not run now: {reason}");
+                answer(503, &json!({"type": "not-ready", "title": "Not ready", "status": 503, "detail": detail}))
+            }
+            _ => answer(200, &json!({"status": "ok", "version": "1"})),
+        })
+        .await;
+        let mut command = program(folder.path(), &fake, &["doctor", "--json"]);
+        let said = run(command.env("MANIMQ_WORKER_BIN", worker(folder.path(), "exit 1"))).await;
+        assert_eq!(said.code, Some(1), "{}", said.err);
+        let found = checks(&said);
+        assert_eq!(found["jobs"]["status"], "failed", "{}", said.out);
+        assert!(found["jobs"]["found"].as_str().unwrap().contains(reason));
+        assert_eq!(
+            found["storage"]["status"], storage,
+            "{reason}: {}",
+            said.out
+        );
+        let fix = found["storage"]["fix"].as_str().unwrap_or_default();
+        assert_eq!(fix.contains("MANIMQ_STORAGE"), storage == "failed", "{fix}");
+    }
+}
+
+#[tokio::test]
+async fn doctors_look_at_the_sandbox_gets_no_key_of_the_store_the_api_or_the_model() {
+    let ready = Fake::start(|_| answer(200, &json!({"status": "ok", "version": "1"}))).await;
+    let folder = folder();
+    let seen = folder.path().join("seen");
+    let script = format!("env > {}; exit 1", seen.display());
+    let mut command = program(folder.path(), &ready, &["doctor", "--json"]);
+    command.env("MANIMQ_WORKER_BIN", worker(folder.path(), &script));
+    for name in crate::standin::NOT_FOR_WORKERS {
+        command.env(name, "/s3cret");
+    }
+    run(&mut command).await;
+    let seen = std::fs::read_to_string(seen).unwrap();
+    assert!(seen.contains("MANIMQ_ENV_FILE=none"), "{seen}");
+    assert!(!seen.contains("s3cret"), "{seen}");
 }

@@ -169,24 +169,66 @@ async fn the_sample_is_rendered_on_the_first_start_only() {
 }
 
 #[tokio::test]
-async fn a_tenants_key_in_the_shell_is_the_clients_and_does_not_stop_the_server() {
+async fn a_tenants_key_in_the_shell_or_in_dot_env_is_the_clients_and_does_not_stop_the_server() {
     manimq_shared::tls::choose_cryptography();
-    let place = Place::new();
     let key = format!("mqk_0123456789abcdef_{}", "0".repeat(48));
-    let mut command = place.up(Manner::Good, &["--no-sample"]);
-    let mut live = Live::start(
-        command
-            .env("MANIMQ_API_KEY", &key)
-            .env("MANIMQ_LLM_KEY", &key),
-    );
-    let here = place.ready(&mut live).await;
-    // It is nobody's key, and the server did not take it for its own.
-    let asked = format!("{}/openapi.json", here["api"].as_str().unwrap());
-    assert!(reqwest::get(asked).await.unwrap().status().is_success());
-    live.signal(Signal::TERM);
-    let said = live.ended().await;
-    assert!(!said.err.contains(&key[21..]), "{}", said.err);
-    place.nothing_is_left().await;
+    for in_a_file in [false, true] {
+        let place = Place::new();
+        let mut command = place.up(Manner::Good, &["--no-sample"]);
+        if in_a_file {
+            let text = format!("MANIMQ_API_KEY={key}\n");
+            std::fs::write(place.path().join(".env"), text).unwrap();
+        } else {
+            command.env("MANIMQ_API_KEY", &key);
+        }
+        let mut live = Live::start(command.env("MANIMQ_LLM_KEY", &key));
+        let here = place.ready(&mut live).await;
+        // It is nobody's key, and the server did not take it for its own.
+        let asked = format!("{}/openapi.json", here["api"].as_str().unwrap());
+        assert!(reqwest::get(asked).await.unwrap().status().is_success());
+        live.signal(Signal::TERM);
+        let said = live.ended().await;
+        assert!(!said.err.contains(&key[21..]), "{}", said.err);
+        place.nothing_is_left().await;
+    }
+}
+
+#[tokio::test]
+async fn the_worker_of_up_gets_no_key_of_the_store_the_api_or_the_model_by_any_way() {
+    const SECRET: &str = "s3cret-that-no-worker-may-ever-see-0123456789";
+    for in_a_file in [false, true] {
+        let place = Place::new();
+        let mut command = place.up(Manner::Good, &["--no-sample"]);
+        let mut file = "MANIMQ_REDIS_WAIT=61s\n".to_owned();
+        for name in standin::NOT_FOR_WORKERS {
+            if in_a_file {
+                file.push_str(&format!("{name}={SECRET}\n"));
+            } else {
+                command.env(name, SECRET);
+            }
+        }
+        std::fs::write(place.path().join(".env"), file).unwrap();
+        let mut live = Live::start(&mut command);
+        // The stand-in looks, too: at its own environment after it has read its folder's `.env`.
+        place.ready(&mut live).await;
+        let worker = place.pid_of("the_stand_in_runs").unwrap();
+        let environment = std::fs::read(format!("/proc/{worker}/environ")).unwrap();
+        let environment = String::from_utf8_lossy(&environment);
+        assert!(
+            environment.contains("MANIMQ_REDIS_WAIT=61s"),
+            "what is no secret of another's reaches it"
+        );
+        for name in standin::NOT_FOR_WORKERS {
+            let start = format!("{name}=");
+            let has = environment.split('\0').any(|set| set.starts_with(&start));
+            assert!(!has, "{name}");
+        }
+        assert!(!environment.contains(SECRET));
+        live.signal(Signal::TERM);
+        let said = live.ended().await;
+        assert!(!said.err.contains(SECRET), "{}", said.err);
+        place.nothing_is_left().await;
+    }
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ pub const KEY_ID: &str = "TESTTESTTESTTEST";
 /// The secret; it must never be seen anywhere.
 pub const SECRET: &str = "wJalrXUtnFEMI0K7MDENG0bPxRfiCYSECRETKEY";
 
-/// What happens to uploads of results.
+/// What happens to uploads of results, and of files that come with jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// The connection is reset when so many bytes of it have passed.
@@ -124,7 +124,7 @@ impl Bucket {
         }
     }
 
-    /// The next uploads of results meet these, one each.
+    /// The next such uploads meet these, one each.
     pub fn spoil(&self, faults: &[Fault]) {
         let mut faults = faults.to_vec();
         faults.reverse();
@@ -207,7 +207,8 @@ async fn carry(
                 let Ok(n @ 1..) = read else { return };
                 let mut chunk = asked[..n].to_vec();
                 let head = String::from_utf8_lossy(&chunk[..n.min(4096)]).into_owned();
-                if head.starts_with("PUT /") && head.contains("/manim_videos/") {
+                let ours = ["/manim_videos/", "/manim_assets/"];
+                if head.starts_with("PUT /") && ours.iter().any(|folder| head.contains(folder)) {
                     fault = faults.lock().unwrap().pop();
                     passed = 0;
                 }

@@ -78,6 +78,10 @@ pub(crate) async fn delete(
         return Ok(report);
     }
     queue.forget_lists(tenant).await?;
+    // Which files came with its jobs; by their own age they are swept all the same.
+    let mut command = redis::cmd("DEL");
+    command.arg(queue.keys().assets(tenant));
+    let _: i64 = queue.query(&command).await?;
     for webhook in queue.webhooks(tenant).await? {
         queue.delete_webhook(tenant, webhook.id).await?;
     }
