@@ -137,7 +137,7 @@ impl Fleet {
         ] {
             gauge.reset();
         }
-        self.tenants.set(None);
+        self.tenants.forget();
     }
 
     /// All of it.
@@ -156,7 +156,7 @@ impl Fleet {
             let duration = self.canary_duration.with_label_values(NONE);
             duration.set(canary.took.as_secs_f64());
         }
-        self.tenants.set(Some((&survey.tenants, quotas)));
+        self.tenants.set(&survey.tenants, quotas);
     }
 
     /// What needs no look at tenants; the rest stays as it was.

@@ -64,15 +64,15 @@ impl Tenants {
         }
     }
 
-    /// Tells the jobs of a survey, and what tenants use. `None`: neither is known.
-    pub(super) fn set(&self, seen: Option<(&[TenantFigures], &[(TenantId, QuotaUsage)])>) {
-        let Some((surveyed, quotas)) = seen else {
-            self.running.set([]);
-            self.waiting.set([]);
-            self.used.set([]);
-            self.limit.set([]);
-            return;
-        };
+    /// Tells nothing any more.
+    pub(super) fn forget(&self) {
+        for gauge in [&self.running, &self.waiting, &self.used, &self.limit] {
+            gauge.set([]);
+        }
+    }
+
+    /// Tells the jobs of a survey, and what tenants use.
+    pub(super) fn set(&self, surveyed: &[TenantFigures], quotas: &[(TenantId, QuotaUsage)]) {
         let jobs: HashMap<String, (u64, u64)> = self.shown.jobs(surveyed);
         let of = |(name, _): &(&String, &(u64, u64))| vec![(*name).clone()];
         self.running
@@ -153,7 +153,7 @@ mod tests {
                     oldest: Duration::ZERO,
                 })
                 .collect();
-            tenants.set(Some((&figures, &[])));
+            tenants.set(&figures, &[]);
             figures.iter().for_each(|of| rejections.inc(&of.tenant));
             assert_eq!(series(&registry), 33, "round {round}");
         }
