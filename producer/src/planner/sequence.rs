@@ -343,8 +343,8 @@ mod tests {
             plan(prompt, None).map(|plan| plan.params["parts"].as_array().map(Vec::len))
         };
         assert_eq!(parts(&lines(8)).expect("eight are taken"), Some(8));
-        let then = vec!["merge sort 2 1"; 9].join(" then ");
-        for many in [lines(9), then, vec!["bubble sort 2 1"; 40].join("; ")] {
+        let then = ["merge sort 2 1"; 9].join(" then ");
+        for many in [lines(9), then, ["bubble sort 2 1"; 40].join("; ")] {
             let refused = parts(&many).expect_err("they are too many");
             assert!(refused.detail.contains("at most 8"), "{}", refused.detail);
             assert_eq!(refused.candidates.len(), 3);
