@@ -32,6 +32,9 @@ LOOKS_MAX = 500
 FROZEN_S = 8.0
 BLANK_S = 1.5
 """A breath after everything has faded out."""
+_LOW_LETTERS = frozenset("acemnorsuvwxz ")
+_CAPITALS_TO_LOW = 1.3
+"""Capitals are at least so much higher than these letters, in the usual fonts."""
 TEXT_PIXELS_MIN = 7.0
 """Height of capitals, below which nobody reads them."""
 _GONE_PIXELS = 1.5
@@ -327,6 +330,8 @@ def _capital_pixels(text: Item, picture: Picture) -> float | None:
     """How high capitals of this text are, as it is and by its font size: the larger, for a dash has no height."""
     boxes = picture.boxes[text.leaves]
     units = float((boxes[:, 3] - boxes[:, 1]).max())
+    if _LOW_LETTERS.issuperset(text.subject):
+        units *= _CAPITALS_TO_LOW
     try:
         size = float(getattr(text.mobject, "font_size", 0))
     except Exception:  # noqa: BLE001 - a class of the scene's own
