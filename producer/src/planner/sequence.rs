@@ -85,6 +85,9 @@ pub(super) fn plan(prompt: &str, fallback: Option<Fallback>) -> Option<Result<Pl
     if !nothing_new && (unclear.is_some() || !marked) {
         return Some(whole);
     }
+    if by == By::Words && clear == 1 && whole.is_ok() && tells_how(parts[0]) {
+        return Some(whole);
+    }
     let candidates = offered(whole);
     let detail = match unclear {
         _ if too_many => format!(
@@ -107,6 +110,12 @@ pub(super) fn plan(prompt: &str, fallback: Option<Fallback>) -> Option<Result<Pl
         None => return None,
     };
     Some(Err(Ambiguous { detail, candidates }))
+}
+
+/// `how merge sort splits the list and then merges the halves` is one thing, told in order.
+fn tells_how(part: &str) -> bool {
+    let mut words = part.split(|c: char| !c.is_alphanumeric());
+    words.any(|word| word.eq_ignore_ascii_case("how") || word.eq_ignore_ascii_case("why"))
 }
 
 /// Whether the whole prompt gave no more than one of its parts. Titles and colours that all templates share may
@@ -331,6 +340,13 @@ mod tests {
                 "{prompt}"
             );
         }
+    }
+
+    #[test]
+    fn a_description_of_how_something_goes_is_one_film() {
+        let prompt = "explain how merge sort splits the list and then merges the halves";
+        let plan = crate::planner::plan(prompt, None).expect("one film");
+        assert_eq!(plan.template, "sorting");
     }
 
     #[test]
