@@ -112,7 +112,7 @@ pub(super) fn plan(prompt: &str, fallback: Option<Fallback>) -> Option<Result<Pl
     Some(Err(Ambiguous { detail, candidates }))
 }
 
-/// `how merge sort splits the list and then merges the halves` is one thing, told in order.
+/// `how bubble sort compares neighbours and then swaps them` is one thing, told in order.
 fn tells_how(part: &str) -> bool {
     let mut words = part.split(|c: char| !c.is_alphanumeric());
     words.any(|word| word.eq_ignore_ascii_case("how") || word.eq_ignore_ascii_case("why"))
@@ -344,7 +344,7 @@ mod tests {
 
     #[test]
     fn a_description_of_how_something_goes_is_one_film() {
-        let prompt = "explain how merge sort splits the list and then merges the halves";
+        let prompt = "explain how bubble sort compares neighbours and then swaps them";
         let plan = crate::planner::plan(prompt, None).expect("one film");
         assert_eq!(plan.template, "sorting");
     }
