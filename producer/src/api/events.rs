@@ -107,6 +107,7 @@ pub(super) async fn follow(
         after,
         tenant,
         id,
+        renders: record.rendered_by.unwrap_or(id),
         pending,
         done: false,
         _place: place,
@@ -161,6 +162,8 @@ struct Follower {
     app: App,
     tenant: TenantId,
     id: JobId,
+    /// Whose render it shows: its own, or that of the job it waits for.
+    renders: JobId,
     pub(super) after: Option<String>,
     watch: Watch,
     pending: VecDeque<Event>,
@@ -275,7 +278,7 @@ impl Follower {
             return data;
         };
         let poster = progress.poster.take();
-        progress.poster = poster.and_then(|told| view::early_poster(&self.app, self.id, told));
+        progress.poster = poster.and_then(|told| view::early_poster(&self.app, self.renders, told));
         serde_json::to_string(&progress).unwrap_or(data)
     }
 

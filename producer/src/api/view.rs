@@ -130,7 +130,9 @@ fn progress(app: &App, record: &JobRecord) -> Progress {
             let drawn = record.status == Status::Running && record.cancel_requested_at.is_none();
             let attempt = record.attempts.last().map(|attempt| attempt.epoch);
             let poster = progress.poster.take();
-            let poster = poster.filter(|told| drawn && Some(told.epoch) == attempt);
+            // Who waits for another's render has no attempts of its own.
+            let poster =
+                poster.filter(|told| drawn && attempt.is_none_or(|own| own == told.epoch));
             let renders = record.rendered_by.unwrap_or(record.id);
             progress.poster = poster.and_then(|poster| early_poster(app, renders, poster));
             progress

@@ -42,11 +42,16 @@ pub(super) fn plan(prompt: &str, fallback: Option<Fallback>) -> Option<Result<Pl
     if parts.len() < 2 {
         return None;
     }
-    // One more than there may be says enough.
+    // One film more than there may be says enough; wishes are no films.
+    let mut others = 0;
     let read: Vec<Read> = parts
         .iter()
-        .take(PARTS_MAX + 1)
         .map(|part| read(part))
+        .take_while(|part| {
+            let goes_on = others <= PARTS_MAX;
+            others += usize::from(!matches!(part, Read::Wishes(..)));
+            goes_on
+        })
         .collect();
     let mut films = read.iter().filter_map(|part| match part {
         Read::Film(plan) => Some(plan),
@@ -56,11 +61,7 @@ pub(super) fn plan(prompt: &str, fallback: Option<Fallback>) -> Option<Result<Pl
     if clear == 0 {
         return None;
     }
-    let wishes = read
-        .iter()
-        .filter(|part| matches!(part, Read::Wishes(..)))
-        .count();
-    let too_many = parts.len() - wishes > PARTS_MAX;
+    let too_many = others > PARTS_MAX;
     let unclear = read.iter().enumerate().find_map(|(n, part)| match part {
         Read::Unclear(refused) => Some((n, refused)),
         _ => None,
@@ -91,8 +92,7 @@ pub(super) fn plan(prompt: &str, fallback: Option<Fallback>) -> Option<Result<Pl
     let candidates = offered(whole);
     let detail = match unclear {
         _ if too_many => format!(
-            "this has {} parts, one after the other; a film has at most {PARTS_MAX}",
-            parts.len() - wishes
+            "this has more than {PARTS_MAX} parts, one after the other; a film has at most {PARTS_MAX}"
         ),
         Some((n, refused)) => {
             if fallback == Some(Fallback::Explainer)
@@ -240,14 +240,30 @@ fn unnumbered(line: &str) -> Option<&str> {
 }
 
 fn split(prompt: &str) -> Split<'_> {
-    let numbered: Vec<&str> = prompt
+    let (mut lines, mut numbered) = (Vec::new(), 0);
+    for line in prompt
         .lines()
-        .filter_map(|line| unnumbered(line.trim()))
-        .filter(|part| !part.is_empty())
-        .collect();
-    if numbered.len() > 1 {
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+    {
+        if let Some(part) = unnumbered(line) {
+            if !part.is_empty() {
+                lines.push(part);
+                numbered += 1;
+            }
+        } else if wish::alone(line).is_some() {
+            // For the whole film.
+            lines.push(line);
+        } else if numbered > 0
+            && let Some(last) = lines.last_mut()
+        {
+            // It goes on with the part before.
+            *last = &prompt[start_of(last, prompt)..start_of(line, prompt) + line.len()];
+        }
+    }
+    if numbered > 1 {
         return Split {
-            parts: numbered,
+            parts: lines,
             by: By::Lines,
         };
     }
@@ -350,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn more_parts_than_a_film_takes_are_refused_with_the_number() {
+    fn more_parts_than_a_film_takes_are_refused() {
         let lines = |n: usize| -> String {
             let line = |n: usize| format!("{}. bubble sort 3 2 {n}\n", n + 1);
             (0..n).map(line).collect()
@@ -368,6 +384,19 @@ mod tests {
     }
 
     #[test]
+    fn lines_without_a_number_go_on_or_are_wishes() {
+        let prompt = "1. plot x^2\n   from -1 to 4\n2. derivative of x^2 at 1\nvertical, light theme";
+        let film = plan(prompt, None).expect("it is two films");
+        assert_eq!(film.params["parts"].as_array().map(Vec::len), Some(2));
+        assert_eq!(
+            film.params["parts"][0]["params"]["x_range"],
+            serde_json::json!([-1, 4])
+        );
+        assert_eq!(film.params["palette"], "light");
+        assert!(film.output.aspect.is_some());
+    }
+
+    #[test]
     fn wishes_that_stand_alone_hold_for_the_whole_film() {
         let one = plan("bubble sort 5 2 9 1; light theme; vertical", None).expect("it is one film");
         assert_eq!(one.template, "sorting");
@@ -381,6 +410,10 @@ mod tests {
         assert_eq!(two.params["parts"].as_array().map(Vec::len), Some(2));
         assert_eq!(two.params["palette"], "light");
         assert_eq!(two.output.format, Some(manimq_shared::job::Format::Gif));
+        let many = format!("{}light theme; vertical", "bubble sort 3 2 1; ".repeat(8));
+        let eight = plan(&many, None).expect("wishes are no parts");
+        assert_eq!(eight.params["parts"].as_array().map(Vec::len), Some(8));
+        assert_eq!(eight.params["palette"], "light");
     }
 
     #[test]

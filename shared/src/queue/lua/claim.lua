@@ -215,7 +215,7 @@ local function start_all(S, t, lane, entries, claimant, claims, reply)
       a[LEFT + lane] = a[LEFT + lane] + 1
       if job[DL] > 0 and job[DL] <= S.now then
         drop_entry(t, lane, number)
-        swept(S, t, job, EXPIRED)
+        if not has(job, GHOST) then swept(S, t, job, EXPIRED) end
         conclude(S, t, id, load_job(base, id), EXPIRED)
       else
         claimant.token = claimant.tokens[8 + claims + 1]

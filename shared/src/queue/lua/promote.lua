@@ -14,7 +14,7 @@ local function promote(S, limit)
       local t = tenant(S, job[TN])
       withdraw(S, t, id, job)
       job[DL] = 0
-      swept(S, t, job, EXPIRED)
+      if not has(job, GHOST) then swept(S, t, job, EXPIRED) end
       conclude(S, t, id, job, EXPIRED)
     end
   end
