@@ -271,11 +271,8 @@ impl Follower {
 
     /// Progress as the worker told it, with the URL of an early still.
     fn with_poster(&self, data: String) -> String {
-        if !data.contains("\"poster\"") {
-            return data;
-        }
         let Ok(mut progress) = serde_json::from_str::<Progress>(&data) else {
-            return data;
+            return "{}".to_owned();
         };
         let poster = progress.poster.take();
         progress.poster = poster.and_then(|told| view::early_poster(&self.app, self.renders, told));

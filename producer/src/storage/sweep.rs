@@ -25,7 +25,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use manimq_shared::ids::{JobId, TenantId};
-use manimq_shared::job::Status;
+use manimq_shared::job::{EARLY_POSTER, Status};
 use manimq_shared::queue::{Queue, QueueError};
 use manimq_shared::storage::{ASSET_PREFIX, ArtifactKey, AssetKey, PREFIX};
 use object_store::ObjectMeta;
@@ -106,6 +106,8 @@ pub struct SweptFile {
 enum Verdict {
     /// It goes on: everything of it is kept.
     Running,
+    /// It was canceled; it may have rendered for others, who show its files still.
+    Canceled,
     /// It has ended, and shows these keys.
     Ended(Vec<String>),
     /// There is no such job (any more).
@@ -414,6 +416,8 @@ impl Sweeper {
             return Ok(None); // not ours
         };
         let job = artifact.job();
+        // Never part of a result, so nobody shows it once its attempt is over, and no attempt takes as long as the grace.
+        let early = artifact.name().as_str() == EARLY_POSTER;
         if verdicts.len() >= VERDICTS_MAX {
             verdicts.clear();
         }
@@ -423,10 +427,11 @@ impl Sweeper {
         };
         Ok(match verdict {
             Verdict::Running => None,
+            Verdict::Canceled => early.then_some("a still of a film that was canceled"),
             Verdict::Ended(shown) => {
                 (!shown.contains(&key)).then_some("an attempt that was not the one to succeed")
             }
-            Verdict::Gone if age < self.job_age => None,
+            Verdict::Gone if age < self.job_age && !early => None,
             Verdict::Gone if !known => {
                 report.unknown += 1;
                 None
@@ -446,9 +451,8 @@ impl Sweeper {
                     .filter(|_| record.status == Status::Succeeded)
                     .flat_map(|result| &result.artifacts)
                     .map(|artifact| artifact.key.clone());
-                // A canceled one may have rendered for others, who show its files still.
                 if record.status == Status::Canceled {
-                    Verdict::Running
+                    Verdict::Canceled
                 } else {
                     Verdict::Ended(shown.collect())
                 }

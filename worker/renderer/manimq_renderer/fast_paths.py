@@ -1,9 +1,10 @@
 """Manim's most used functions, with the same results bit for bit in less time.
 
 What was changed is what a profile of drawing shows (text made anew in each frame, many small shapes): NumPy called
-for two points or one colour, copies through pickle's protocol, the same SVG read again. Each takes the plain case
-and leaves all others to Manim's own function. ``tests/test_fast_paths.py`` compares them; ``install`` refuses another
-Manim, as ``engine.check_hooks`` does.
+for two points or one colour, copies through pickle's protocol, the SVG of the same text read again. Each takes the
+plain case and leaves all others to Manim's own function. One thing differs: equal texts share the paths they were read
+from (``path_obj``), which Manim does not look at again. ``tests/test_fast_paths.py`` compares; ``install`` refuses
+another Manim, as ``engine.check_hooks`` does.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from xml.etree import ElementTree
 import manim.camera.camera as camera_module
 import numpy as np
 import svgelements
-from manim import ManimColor, Mobject, SVGMobject, VMobject
+from manim import ManimColor, Mobject, SVGMobject, Text, VMobject
 from manim.constants import RIGHT
 from manim.utils.color import BLACK
 
@@ -45,6 +46,7 @@ _any_rgbas = VMobject.generate_rgbas_array
 _any_update_rgbas = VMobject.update_rgbas_array
 _any_boundary = VMobject.get_points_defining_boundary
 _anchors = VMobject.get_anchors
+_any_generate = SVGMobject.generate_mobject
 _any_context_path = camera_module.Camera.set_cairo_context_path
 
 
@@ -189,6 +191,8 @@ def copy_mobject(self: Mobject, memo: dict[int, Any]) -> Mobject:
 def copy_plain(self: Any, memo: dict[int, Any]) -> Any:
     """A deep copy as ``copy`` makes it of an object that says nothing of copying, without pickle's protocol."""
     cls = self.__class__
+    if cls not in _PLAIN:  # a scene's own class may say otherwise how it is copied
+        return copy._reconstruct(self, memo, *self.__reduce_ex__(4))  # type: ignore[attr-defined]
     result = cls.__new__(cls)
     memo[id(self)] = result
     state = result.__dict__
@@ -236,7 +240,9 @@ _SHELF = _SvgShelf()
 
 
 def generate_from_svg(self: SVGMobject) -> SVGMobject:
-    """``SVGMobject.generate_mobject``, which writes what it has changed to a file to read it again."""
+    """``SVGMobject.generate_mobject`` of a text, which writes what it has changed to a file to read it again."""
+    if not isinstance(self, Text):
+        return _any_generate(self)
     tree = self.modify_xml_tree(ElementTree.parse(self.get_file_path()))
     svg = _SHELF.parse(ElementTree.tostring(tree.getroot()))
     mobjects, by_id = self.get_mobjects_from(svg)

@@ -49,8 +49,13 @@ class EarlyStill:
             return
         self._jpeg = jpeg
         self._answer, answer_write = os.pipe()
-        self._pid = self._fork(lambda: self._body(jpeg, answer_write))
-        os.close(answer_write)
+        try:
+            self._pid = self._fork(lambda: self._body(jpeg, answer_write))
+        except OSError:  # no process or memory is left for it
+            os.close(self._answer)
+            return
+        finally:
+            os.close(answer_write)
         self._pidfd = os.pidfd_open(self._pid)
         self._loop.watch(self._pidfd, select.POLLIN, self._on_dead)
         self.due = clock.now() + _LOOK_S

@@ -9,10 +9,12 @@ import tempfile
 import unittest
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import cairo
 import manim
 import numpy as np
+import svgelements
 from manim import VMobject
 
 from manimq_renderer import fast_paths
@@ -150,19 +152,25 @@ class FastPaths(unittest.TestCase):
         self.assertEqual(path.__dict__.keys(), other.__dict__.keys())
         self.assertIsNot(path[1].end, other[1].end)
 
-    def test_an_svg_that_was_read_is_read_anew_when_it_has_changed(self) -> None:
+    def test_equal_texts_are_read_once_and_are_two_texts(self) -> None:
         fast_paths.install()
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder, "one.svg")
-            sizes = []
-            for width in (10, 20, 10):
-                text = f'<svg xmlns="http://www.w3.org/2000/svg"><rect width="{width}" height="10"/></svg>'
-                file.write_text(text)
-                mobject = manim.SVGMobject(file, use_svg_cache=False)
-                sizes.append(round(mobject.width / mobject.height, 3))
-                mobject.shift(manim.RIGHT)
-            self.assertEqual(sizes, [1.0, 2.0, 1.0])
-            self.assertEqual([each.name for each in Path(folder).iterdir()], ["one.svg"])
+        with mock.patch.object(svgelements.SVG, "parse", side_effect=svgelements.SVG.parse) as parse:
+            first, second, other = manim.Text("read once"), manim.Text("read once"), manim.Text("read twice")
+        self.assertEqual(parse.call_count, 2)
+        self.assertTrue(all(same(a.points, b.points) for a, b in zip(first, second, strict=True)))
+        self.assertEqual(len(other), len("readtwice"))
+        before = second[0].points.copy()
+        first.shift(manim.RIGHT)
+        self.assertTrue(same(second[0].points, before))
+
+    def test_a_class_of_the_scene_is_copied_as_it_says(self) -> None:
+        fast_paths.install()
+
+        class Counted(manim.ManimColor):
+            def __getstate__(self) -> dict[str, Any]:
+                return {**self.__dict__, "copies": getattr(self, "copies", 0) + 1}
+
+        self.assertEqual(copy.deepcopy(Counted("#123456")).copies, 1)
 
     def test_the_shelf_of_svgs_has_a_bound(self) -> None:
         shelf = fast_paths._SvgShelf()

@@ -275,8 +275,23 @@ impl BlaxelSandbox {
         events: &EventSender,
     ) -> Result<Rendered, RenderError> {
         check(request)?;
+        if self.place.config.tenant_affinity {
+            // Who cleans must still live there.
+            self.look().await?;
+        }
         let guest = self.enter(request).await?.map(Arc::new);
-        // After hours without a job the keeper's time is nearly over, or it is gone.
+        self.look().await?;
+        let era = guest.as_ref().map(|guest| guest.era);
+        if let (Some(era), Some(session)) = (era, &self.session)
+            && session.keeper.era != era
+        {
+            self.renew_keeper().await.map_err(|error| lost(&error))?;
+        }
+        self.run_here(request, events, guest).await
+    }
+
+    /// Anew unless the session is there still: after hours without a job the keeper's time is nearly over, or it is gone.
+    async fn look(&mut self) -> Result<(), RenderError> {
         let recycle_after = self.place.config.recycle_after;
         let is_ready = |session: &Session| {
             !session.busy
@@ -286,13 +301,7 @@ impl BlaxelSandbox {
         if !self.session.as_ref().is_some_and(is_ready) {
             self.reset().await.map_err(|error| lost(&error))?;
         }
-        let era = guest.as_ref().map(|guest| guest.era);
-        if let (Some(era), Some(session)) = (era, &self.session)
-            && session.keeper.era != era
-        {
-            self.renew_keeper().await.map_err(|error| lost(&error))?;
-        }
-        self.run_here(request, events, guest).await
+        Ok(())
     }
 
     /// One job in the session that there is.

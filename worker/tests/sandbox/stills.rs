@@ -67,13 +67,13 @@ fn a_film_that_takes_long_has_a_still_while_it_is_drawn() {
 }
 
 /// What comes of a job that makes something else than a picture of what is called its still.
-fn still_of(lines: &str) -> usize {
+fn still_of(lines: &str, wait_s: f32) -> usize {
     let request = constructing(&format!(
-        "import os, time\nfrom PIL import Image\nself.play(FadeIn(Square()), run_time=2/15)\n\
+        "import os, time\nfrom PIL import Image\nself.play(FadeIn(Square()), run_time=1/15)\n\
          name = '.manimq-still.jpg'\n\
          try: {lines}\nexcept PermissionError: pass\n\
          for _ in range(3): self.renderer.file_writer.meter._report({{'e': 'still'}})\n\
-         time.sleep(0.5)\nself.play(FadeIn(Circle()), run_time=2/15)"
+         time.sleep({wait_s})\nself.play(FadeIn(Circle()), run_time=2/15)"
     ));
     let (result, events) = render_with_events(request);
     result.expect("the film counts");
@@ -98,7 +98,7 @@ fn what_a_scene_leaves_in_the_place_of_its_still_is_left_out_unless_it_is_a_smal
         "Image.effect_noise((1000, 1000), 90).save(name, quality=95)",
         "os.truncate(os.open(name, os.O_CREAT | os.O_WRONLY), 40000)",
     ] {
-        assert_eq!(still_of(lines), 0, "{lines}");
+        assert_eq!(still_of(lines, 0.5), 0, "{lines}");
     }
-    assert_eq!(still_of("Image.new('RGB', (9, 9)).save(name)"), 1);
+    assert_eq!(still_of("Image.new('RGB', (9, 9)).save(name)", 8.0), 1);
 }

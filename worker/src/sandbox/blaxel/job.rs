@@ -31,6 +31,7 @@ use crate::sandbox::{
 /// results, and a sandbox that was frozen for a moment.
 const MARGIN: Duration = Duration::from_secs(60);
 /// The sandbox ends a job that nobody ends.
+const KILL_PAUSE: Duration = Duration::from_secs(5);
 const LAST_MARGIN: Duration = Duration::from_secs(120);
 /// From asking a job to end to its last word.
 const INTERRUPT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -132,7 +133,13 @@ pub(super) async fn run(
     };
     if !job.over {
         // Nobody knows whether it runs.
-        let _ = tokio::time::timeout(INTERRUPT_TIMEOUT, opened.data.kill(&name)).await;
+        let killed = tokio::time::timeout(INTERRUPT_TIMEOUT, opened.data.kill(&name)).await;
+        if !matches!(killed, Ok(Ok(_)))
+            && let Some(guest) = job.guest.take()
+        {
+            let (opened, name, most) = (opened.clone(), name.clone(), wall + MARGIN + LAST_MARGIN);
+            tokio::spawn(tokio::time::timeout(most, stay(guest, opened, name)));
+        }
     }
     let result = match result {
         Err(RenderError::SandboxLost { .. }) if request.stop.is_cancelled() => {
@@ -145,6 +152,14 @@ pub(super) async fn run(
         disk_free_bytes: job.disk_free_bytes,
         settled: job.over,
     }
+}
+
+/// Keeps the tenant in the sandbox until a kill was heard there: who is let in next would render beside the job.
+async fn stay(guest: Arc<Guest>, opened: Arc<Opened>, name: String) {
+    while opened.data.kill(&name).await.is_err() {
+        tokio::time::sleep(KILL_PAUSE).await;
+    }
+    drop(guest);
 }
 
 impl Job<'_> {
