@@ -16,7 +16,7 @@ use manimq_shared::api::{
     AssetGrant, AssetGrants, AssetRequest, UploadGrant, UploadGrants, UploadRequest,
 };
 use manimq_shared::ids::{JobId, TenantId, WorkerId};
-use manimq_shared::job::{FailureClass, JobPayload, JobRecord, JobRequest};
+use manimq_shared::job::{EARLY_POSTER, FailureClass, JobPayload, JobRecord, JobRequest};
 use manimq_shared::queue::{NewJob, Queue};
 use manimq_shared::testing::Redis;
 use manimq_worker::run::run_with;
@@ -124,6 +124,10 @@ async fn grant(
         .lease_is(request.job, request.epoch, &request.lease_token);
     if !held.await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)? {
         return Err(StatusCode::CONFLICT);
+    }
+    for name in &request.discard {
+        let key = format!("{}.{}.{name}", request.job, request.epoch);
+        lock(&shared.stored).remove(&key);
     }
     let grants = request.files.into_iter().map(|file| {
         let key = format!("{}.{}.{}", request.job, request.epoch, file.name);
@@ -291,9 +295,10 @@ impl Bench {
         let mut named: Vec<String> = result.artifacts.iter().map(|a| a.key.clone()).collect();
         named.sort();
         let stored = lock(&self.stored);
+        // A still that was on its way when the film ended is the sweep's.
         let of_job = stored
             .iter()
-            .filter(|(key, _)| key.starts_with(&id.to_string()));
+            .filter(|(key, _)| key.starts_with(&id.to_string()) && !key.ends_with(EARLY_POSTER));
         let (keys, times): (Vec<String>, Vec<u32>) = of_job
             .map(|(key, object)| (key.clone(), object.times))
             .unzip();
