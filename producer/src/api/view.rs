@@ -131,8 +131,7 @@ fn progress(app: &App, record: &JobRecord) -> Progress {
             let attempt = record.attempts.last().map(|attempt| attempt.epoch);
             let poster = progress.poster.take();
             // Who waits for another's render has no attempts of its own.
-            let poster =
-                poster.filter(|told| drawn && attempt.is_none_or(|own| own == told.epoch));
+            let poster = poster.filter(|told| drawn && attempt.is_none_or(|own| own == told.epoch));
             let renders = record.rendered_by.unwrap_or(record.id);
             progress.poster = poster.and_then(|poster| early_poster(app, renders, poster));
             progress

@@ -385,7 +385,8 @@ mod tests {
 
     #[test]
     fn lines_without_a_number_go_on_or_are_wishes() {
-        let prompt = "1. plot x^2\n   from -1 to 4\n2. derivative of x^2 at 1\nvertical, light theme";
+        let prompt =
+            "1. plot x^2\n   from -1 to 4\n2. derivative of x^2 at 1\nvertical, light theme";
         let film = plan(prompt, None).expect("it is two films");
         assert_eq!(film.params["parts"].as_array().map(Vec::len), Some(2));
         assert_eq!(
