@@ -17,6 +17,7 @@ set_up() {
   if ((BUILD)); then need_cargo; fi
   take_lock
   ((QUIET)) || say "setting up manimq in $ROOT"
+  need_room
   system_packages
   font_cache
   python_environment
@@ -43,6 +44,27 @@ take_lock() {
   say "another set-up is at work in this checkout: waiting for it (up to 30 minutes)"
   flock -w 1800 9 || fail "another set-up has been at work in $ROOT for 30 minutes" \
     "see what it does: $LOG"
+}
+
+# What is still to be made here, in megabytes of disk: measured on a fresh clone, and a fifth more.
+room_wanted() {
+  local wanted=200
+  if [[ ! -e $PYTHON_ENV ]]; then wanted=$((wanted + 900)); fi
+  if ((TESTS)) && [[ ! -e $STATE/check ]]; then wanted=$((wanted + 300)); fi
+  if ((BUILD || TESTS)) && [[ ! -e $(programs_dir)/manimq ]]; then
+    if ((TESTS)); then wanted=$((wanted + 9000)); else wanted=$((wanted + 1500)); fi
+  fi
+  printf '%s\n' "$wanted"
+}
+
+# A disk that fills up in the middle fails in a hundred ways, none of which says why.
+need_room() {
+  local wanted free
+  wanted=$(room_wanted)
+  free=$(df --output=avail -BM "$ROOT" 2>/dev/null | tail -n 1 | tr -cd 0-9)
+  if [[ -z $free ]] || ((free >= wanted)); then return; fi
+  fail "$free MB of disk are free at $ROOT, and what is to be made here takes about $wanted MB" \
+    "free some, or work in a checkout on another disk"
 }
 
 # --- System packages --------------------------------------------------------

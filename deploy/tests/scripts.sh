@@ -181,6 +181,18 @@ test_a_second_setup_waits_for_the_first() {
 
 is_locked() { ! flock -n "$1" true; }
 
+test_a_disk_with_too_little_room_is_told_before_anything_is_made() {
+  a_checkout "$WORK/here"
+  mkdir "$WORK/bin"
+  printf '%s\n' '#!/bin/sh' 'printf "Avail\n %sM\n" "$FREE"' >"$WORK/bin/df"
+  chmod +x "$WORK/bin/df"
+  expect_status 1 env FREE=900 PATH="$WORK/bin:$PATH" "$WORK/here/deploy/setup" --no-build
+  expect "$OUTPUT" "900 MB of disk are free at $WORK/here"
+  [[ ! -e $WORK/here/.manimq/python.tools ]]
+  expect_status 0 env FREE=90000 PATH="$WORK/bin:$PATH" bash -c "$WITH_FUNCTIONS" _ "$WORK/here" 'BUILD=0; need_room; echo enough'
+  expect "$OUTPUT" enough
+}
+
 test_other_requirements_make_another_environment() {
   local before after
   a_checkout "$WORK/here"

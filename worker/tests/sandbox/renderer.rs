@@ -1,24 +1,8 @@
-//! The Python side's own tests, and what only Python can see: raw frames.
+//! What only Python can see: raw frames.
 
 use std::process::Command;
 
 use crate::support::*;
-
-#[test]
-fn the_unit_tests_of_the_renderer_pass() {
-    let tests = renderer_dir().join("tests");
-    let output = Command::new(python_env().join("bin/python3"))
-        .args(["-B", "-m", "unittest", "discover", "-s"])
-        .arg(&tests)
-        .arg("-t")
-        .arg(renderer_dir())
-        .current_dir("/")
-        .output()
-        .expect("python starts");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    assert!(!said.contains("Ran 0 tests"), "{said}");
-}
 
 /// Checksums of all frames before encoding, one a line, and how many the film has.
 fn raw_frames(arguments: &[&str]) -> (String, usize) {
