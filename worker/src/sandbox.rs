@@ -15,6 +15,9 @@ pub mod blaxel;
 pub mod fake;
 pub mod formulas;
 pub mod local;
+mod logs;
+mod request;
+mod wire;
 
 use std::fmt;
 use std::fs::File;

@@ -43,7 +43,7 @@ use self::keeper::{Keeper, NotKept};
 use self::parts::UPLOADS;
 use self::place::{Opened, Place, quoted, unique};
 use self::tenancy::Guest;
-use super::local::{self, check};
+use super::request::{VERIFY, check, verification};
 use super::{
     ConnectError, EventSender, RecycleCause, Recycled, RenderError, RenderRequest, Rendered,
     Sandbox, Versions,
@@ -438,7 +438,7 @@ impl Sandbox for BlaxelSandbox {
             remedy: DEPLOY.into(),
         };
         let (events, _unread) = EventSender::channel(1);
-        let request = local::verification(VERIFY_TIMEOUT / 2);
+        let request = verification(VERIFY_TIMEOUT / 2);
         let rendered =
             tokio::time::timeout(VERIFY_TIMEOUT, self.run_here(&request, &events, None)).await;
         match rendered {
@@ -539,7 +539,7 @@ async fn clean(place: Arc<Place>) -> Result<(), ConnectError> {
         "cd {folder} && mkdir -p tex jobs && rm -rf tex/* {LOGS}/manimq-render-* && \
          {{ rm -rf {UPLOADS}/* 2>&-; find jobs -mindepth 1 -maxdepth 1 ! -name '{verify}-*' -exec rm -rf {{}} +; }}",
         folder = quoted(&place.config.folder),
-        verify = local::VERIFY
+        verify = VERIFY
     );
     let cleaning = async {
         let opened = place.open().await?;

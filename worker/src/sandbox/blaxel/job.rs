@@ -19,9 +19,9 @@ use super::output::RemoteFile;
 use super::place::{Opened, PlaceConfig, quoted, unique};
 use super::said::{Artifact, Said};
 use super::tenancy::Guest;
-use crate::sandbox::local::logs::LogText;
-use crate::sandbox::local::wire::DoneMessage;
-use crate::sandbox::local::{self, finished, job_message, wrote_too_much};
+use crate::sandbox::logs::LogText;
+use crate::sandbox::request::{VERIFY, finished, job_message, wrote_too_much};
+use crate::sandbox::wire::DoneMessage;
 use crate::sandbox::{
     Content, EventSender, RenderError, RenderEvent, RenderFailure, RenderRequest, Rendered,
     RenderedFile, Still,
@@ -86,7 +86,7 @@ pub(super) async fn run(
     remains: &mut Option<Remains>,
     guest: Option<Arc<Guest>>,
 ) -> Gone {
-    let name = unique(if request.job_id == local::VERIFY {
+    let name = unique(if request.job_id == VERIFY {
         "verify"
     } else {
         "render"

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::sandbox::local::wire::{ArtifactMessage, DoneMessage};
+use crate::sandbox::wire::{ArtifactMessage, DoneMessage};
 use crate::sandbox::{Progress, RenderFailure};
 
 /// What a job's program says.

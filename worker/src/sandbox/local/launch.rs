@@ -231,7 +231,7 @@ impl Zygote {
         match rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK) {
             Ok(pidfd) => Ok(Some(Self {
                 pid,
-                pidfd: super::wire::register(pidfd)?,
+                pidfd: crate::sandbox::wire::register(pidfd)?,
             })),
             Err(rustix::io::Errno::SRCH) => Ok(None),
             Err(error) => Err(error.into()),
