@@ -52,7 +52,7 @@ room_wanted() {
   if [[ ! -e $PYTHON_ENV ]]; then wanted=$((wanted + 900)); fi
   if ((TESTS)) && [[ ! -e $STATE/check ]]; then wanted=$((wanted + 300)); fi
   if ((BUILD || TESTS)) && [[ ! -e $(programs_dir)/manimq ]]; then
-    if ((TESTS)); then wanted=$((wanted + 9000)); else wanted=$((wanted + 1500)); fi
+    if ((TESTS)); then wanted=$((wanted + 4000)); else wanted=$((wanted + 1500)); fi
   fi
   printf '%s\n' "$wanted"
 }
