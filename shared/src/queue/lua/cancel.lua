@@ -39,7 +39,7 @@ transition('cancel', { 'allow-oom' }, function(keys, args)
     job[GH] = (has(job, HAS_EVENTS) and call('LLEN', events_key(base, id)) + job[ED] or 0) + (has(job, HAS_START) and 1 or 0)
     set_flag(job, GHOST)
     save_job(job)
-    hint(S, id, job)
+    hint(S, id, job[FL])
     tell(S, t, id, 'canceled')
   elseif job[ST] == QUEUED then
     job[CX] = S.now

@@ -65,6 +65,7 @@ local LISTED_BEYOND_S, LONG_WAIT_MS = 777600, 604800000
 local USED_MAX_MS = 7200000
 -- Lanes in the order of their claim: returned jobs first. A job's record holds the index.
 local LANES = { 'f', '0', '1', '2' }
+local LANE_KEYS = { ':qf', ':q0', ':q1', ':q2' }
 local RETURNED = 1
 
 -- A tenant's state is one string of fixed form: jobs not ended; picks; usual length of a job, ms (0: not
@@ -103,6 +104,7 @@ local PLACES = { ':vt', ':over', ':held', ':gate' }
 -- what quotas may forbid (DEMANDS_AT is where, from 1), the payload's length, and those of the three strings.
 local HEAD_ENQUEUE = '<BBBI2I6I6I6I6'
 local HEAD_CLAIM = '<BBBBI2I6I6I6I6I4I2I4I6I4BBc16c16c8'
+local HEAD_FRONT = '<BBBBI2I6I6I6I6I4I2I4'
 local HEAD = '<BBBBI2I6I6I6I6I4I2I4I6I4BBc16c16c8BBI6I6I4BI4I4'
 local DEMANDS = '<BI4I4B'
 local DEMANDS_AT, LENGTHS_AT, LENGTHS_LAST = 120, 134, 136
@@ -112,8 +114,8 @@ local KEY, TN, IK, RK, HEAD_FROM = 1, 2, 3, 4, 5
 local ST, LN, SL, FL, SQ, CA, NB, DL = 6, 7, 8, 9, 10, 11, 12, 13
 local EP, AT, RV, SA, CH, AO, AC, WK, LT, RD, CLAIM_TO = 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 23
 local FA, CR, FI, CX, FO, FR, ED, GH, HEAD_TO = 24, 25, 26, 27, 28, 29, 30, 31, 31
--- Last bytes of what a claim needs, of what mostly holds the head with its strings, and of what always does.
-local CLAIM_LAST, HEAD_LAST, STRINGS_LAST = '91', '219', '295'
+-- Last bytes of HEAD_FRONT, which is what a claim needs, of what mostly holds the head with its strings, and of what always does.
+local FRONT_LAST, HEAD_LAST, STRINGS_LAST = '39', '219', '295'
 local NO_ID, NO_RENDERER = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0', '\0\0\0\0\0\0\0\0'
 
 -- Codes in a record. Never renumber.
@@ -213,7 +215,7 @@ local function list_key(base, tenant, ms) return base .. ':t:' .. tenant .. day_
 -- Begins a call.
 local function open(base)
   local now = now_ms(base)
-  return { base = base, now = now, stamp = int(now), day = floor(now / DAY_MS), tenants = {}, list = {}, counts = {}, ended = {}, leased = {}, hints = {}, ring = 0 }
+  return { base = base, now = now, stamp = int(now), day = floor(now / DAY_MS), tenants = {}, list = {}, counts = {}, ended = {}, leased = {}, starting = 0, hints = {}, ring = 0 }
 end
 
 -- The shard's own state, read once per call and only when needed; `flush` writes it back.
@@ -247,9 +249,10 @@ local function pack_state(a) return struct_pack(STATE, spread(a, 1, STATE_FIELDS
 local function tenant(S, name)
   local t = S.tenants[name]
   if not t then
-    local v = call('GET', S.base .. ':t:' .. name)
+    local key = S.base .. ':t:' .. name
+    local v = call('GET', key)
     local a = v and { struct_unpack(STATE, v) } or new_state()
-    t = { name = name, a = a, was = v or pack_state(a), rest = v and sub(v, a[STATE_FIELDS + 1]) or '', pushed = 0, recheck = false }
+    t = { name = name, key = key, a = a, was = v or pack_state(a), rest = v and sub(v, a[STATE_FIELDS + 1]) or '', pushed = 0, recheck = false }
     S.tenants[name] = t
     S.list[#S.list + 1] = t
   end
@@ -310,7 +313,7 @@ local function active_here(S) return call('ZCOUNT', S.base .. ':tns', int(S.now 
 local function elastic_room(S, t)
   if S.crowded == nil then S.crowded = active_here(S) + shard(S)[OTHERS] end
   if S.crowded < 2 then return DEFAULT_RUNNING_MAX end
-  if not S.busy then S.busy = call('ZCARD', S.base .. ':lease') + #S.leased / 2 - #S.ended + shard(S)[AWAY] end
+  if not S.busy then S.busy = call('ZCARD', S.base .. ':lease') + S.starting + #S.leased / 2 - #S.ended + shard(S)[AWAY] end
   local slots = shard(S)[SLOTS]
   local common, part = slots, slots * weight(t) / S.crowded
   if slots >= RESERVE_FROM then
@@ -411,7 +414,7 @@ local TRIM_FROM = 16
 
 -- Takes out of a stream what is done with: all before the first that is pending, and of the rest `entries`.
 local function trim(S, t, lane, entries)
-  local a, stream = t.a, stream_key(S.base, t.name, lane)
+  local a, stream = t.a, t.key .. LANE_KEYS[lane]
   -- The group is there once somebody claimed from the stream.
   local pending = try_call('XPENDING', stream, GROUP)
   local first = not pending.err and pending[2]
@@ -449,7 +452,7 @@ local function note_news(S, name)
 end
 
 local function write_news(S, t)
-  local feed, hooks, news = tenant_key(S.base, t.name) .. ':feed', S.base .. ':hooks', t.news
+  local feed, hooks, news = t.key .. ':feed', S.base .. ':hooks', t.news
   t.news = nil
   if t.a[FEED] > S.now then
     for i = 1, #news, 2 do call('XADD', feed, 'MAXLEN', '~', FEED_MAX, '*', 'j', news[i], 's', news[i + 1]) end
@@ -473,7 +476,7 @@ end
 local function note_listed(S, t)
   local listed = t.listed
   S.today = S.today or day_key(S.now)
-  local key = S.base .. ':t:' .. t.name .. S.today
+  local key = t.key .. S.today
   if call('RPUSH', key, spread(listed)) == #listed then
     local s = shard(S)
     call('EXPIRE', key, int(max(s[KEEP_OK], s[KEEP_OTHER]) + LISTED_BEYOND_S))
@@ -495,12 +498,12 @@ local function flush(S)
   local line, states = {}, {}
   for i = 1, #S.list do
     local t = S.list[i]
-    for lane, entries in pairs(t.withdrawn or NOTHING) do call('XDEL', stream_key(base, t.name, lane), spread(entries)) end
+    for lane, entries in pairs(t.withdrawn or NOTHING) do call('XDEL', t.key .. LANE_KEYS[lane], spread(entries)) end
     if t.entries then
       for lane = 1, 4 do
         local entries = t.entries[lane] or NOTHING
         if #entries > 0 then
-          call('XACK', stream_key(base, t.name, lane), GROUP, spread(entries))
+          call('XACK', t.key .. LANE_KEYS[lane], GROUP, spread(entries))
           t.a[STALE + lane] = t.a[STALE + lane] + #entries
         end
         local stale = t.a[STALE + lane]
@@ -513,7 +516,7 @@ local function flush(S)
     if t.a[PLACE] == VT then S.ring = S.ring + max(t.pushed, entered and 1 or 0) end
     if t.news then write_news(S, t) end
     local is = pack_state(t.a) .. t.rest
-    if is ~= t.was then states[#states + 1], states[#states + 2] = base .. ':t:' .. t.name, is end
+    if is ~= t.was then states[#states + 1], states[#states + 2] = t.key, is end
   end
   if #line > 0 then add_members(base .. ':vt', line) end
   if #states > 0 then call('MSET', spread(states)) end
@@ -564,11 +567,11 @@ end
 
 -- Wakes whoever watches a job, or one that waits for its render: `flush` sends all hints of a call at
 -- once. A hint may be lost.
-local function hint(S, id, job)
+local function hint(S, id, flags)
   local hints = S.hints
   hints[#hints + 1] = id
-  if has(job, LEADS) then
-    for _, follower in ipairs(followers(S.base, id, job)) do hints[#hints + 1] = follower end
+  if flags % (2 * LEADS) >= LEADS then
+    for _, follower in ipairs(call('LRANGE', followers_key(S.base, id), 0, -1)) do hints[#hints + 1] = follower end
   end
 end
 
@@ -593,7 +596,7 @@ local function push_events(S, id, job, news)
     call('LTRIM', events_key(base, id), -EVENTS_MAX, -1)
     job[ED] = job[ED] + kept - EVENTS_MAX
   end
-  hint(S, id, job)
+  hint(S, id, job[FL])
 end
 
 -- Adds to a tenant's virtual tag: slot-milliseconds by weight.
@@ -604,7 +607,7 @@ end
 
 -- Appends a job to a lane's stream; returns the number of its entry, `<number>-0`.
 local function push(S, t, lane, id)
-  local a, stream = t.a, stream_key(S.base, t.name, lane)
+  local a, stream = t.a, t.key .. LANE_KEYS[lane]
   local number = a[ENTERED + lane] + 1
   local reply = try_call('XADD', stream, int(number) .. '-0', 'j', id)
   if type(reply) == 'table' and reply.err then
@@ -683,7 +686,7 @@ local function settle(S, t, id, job, status, result)
   job[ST], job[SQ], job[NB], job[LT] = status, 0, 0, NO_ID
   job[FI] = ghost and job[CX] or S.now
   save_job(job)
-  hint(S, id, job)
+  hint(S, id, job[FL])
   -- The owner of a ghost knows since the cancel.
   if not ghost then tell(S, t, id, STATUS[status]) end
   t.a[LIVE] = t.a[LIVE] - 1
