@@ -21,7 +21,7 @@ transition('cancel', { 'allow-oom' }, function(keys, args)
     local leader = short_id(job[WK])
     local other = load_job(base, leader)
     job[CX] = S.now
-    t.a[FOLLOWING] = t.a[FOLLOWING] - 1
+    t[FOLLOWING] = t[FOLLOWING] - 1
     count(S, 'following', -1)
     call('LREM', followers_key(base, leader), 1, id)
     if other then job[RV] = job[RV] + other[RV] end

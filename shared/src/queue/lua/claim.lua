@@ -19,21 +19,20 @@ local INLINE_MAX = 4
 
 -- The lane to take from, and how many picks in a row will take from it, at most `most`.
 local function pick_lane(S, t, most)
-  local a = t.a
-  local returned = a[ENTERED + RETURNED] - a[LEFT + RETURNED]
+  local returned = t[ENTERED + RETURNED] - t[LEFT + RETURNED]
   if returned > 0 then return RETURNED, min(most, returned) end
   local some_paused, first, last = shard(S)[STOPPED] > 0, nil, nil
   for lane = 2, 4 do
-    if a[ENTERED + lane] > a[LEFT + lane] and not (some_paused and lane_paused(S, lane)) then
+    if t[ENTERED + lane] > t[LEFT + lane] and not (some_paused and lane_paused(S, lane)) then
       first = first or lane
       last = lane
     end
   end
   if not first then return nil end
-  if first == last then return first, min(most, a[ENTERED + first] - a[LEFT + first]) end
-  local until_aged = AGEING - a[PICKS] % AGEING
+  if first == last then return first, min(most, t[ENTERED + first] - t[LEFT + first]) end
+  local until_aged = AGEING - t[PICKS] % AGEING
   if until_aged == 1 then return last, 1 end
-  return first, min(most, a[ENTERED + first] - a[LEFT + first], until_aged - 1)
+  return first, min(most, t[ENTERED + first] - t[LEFT + first], until_aged - 1)
 end
 
 -- A claim is noted as a sign of life if the last one is at least this old: busy workers renew.
@@ -88,10 +87,10 @@ end
 local function readmit(S)
   local base, s = S.base, shard(S)
   if s[ASIDE] == 0 then return end
-  for _, name in ipairs(call('ZRANGEBYSCORE', base .. ':gate', '-inf', S.stamp, 'LIMIT', '0', '10')) do tenant(S, name).recheck = true end
-  for _, name in ipairs(call('ZRANGE', base .. ':over', '0', '49')) do tenant(S, name).recheck = true end
+  for _, name in ipairs(call('ZRANGEBYSCORE', base .. ':gate', '-inf', S.stamp, 'LIMIT', '0', '10')) do tenant(S, name)[RECHECK] = true end
+  for _, name in ipairs(call('ZRANGE', base .. ':over', '0', '49')) do tenant(S, name)[RECHECK] = true end
   if s[GENERATION] > 0 then
-    for _, name in ipairs(call('ZRANGEBYSCORE', base .. ':held', '-inf', '(' .. int(s[GENERATION]), 'LIMIT', '0', '50')) do tenant(S, name).recheck = true end
+    for _, name in ipairs(call('ZRANGEBYSCORE', base .. ':held', '-inf', '(' .. int(s[GENERATION]), 'LIMIT', '0', '50')) do tenant(S, name)[RECHECK] = true end
   end
   flush(S)
 end
@@ -168,17 +167,22 @@ end
 
 -- How many jobs in a row the tenant that is first in line with this tag gets, at most `most`.
 local function in_a_row(S, t, line, tag, step, most)
-  local limit_of_own = t.a[RUNNING_MAX]
-  if limit_of_own >= 0 then most = min(most, limit_of_own - t.a[RUNNING]) end
+  local limit_of_own = t[RUNNING_MAX]
+  if limit_of_own >= 0 then most = min(most, limit_of_own - t[RUNNING]) end
   if most > 1 then most = min(most, elastic_room(S, t)) end
   local row, rival, rival_tag = 1, first_of(line)
   tag = tag + step
-  while row < most and (not rival or before(tag, t.name, rival_tag, rival)) do
+  while row < most and (not rival or before(tag, t[NAME], rival_tag, rival)) do
     row = row + 1
     tag = tag + step
   end
   return row
 end
+
+-- A turn is some jobs of one lane of a tenant: whose, which lane, how many, the tag of the first, the tenant's usual
+-- job in ms and in units of the tag; the turn that reads for this one, if that is another one; for how many it reads, and
+-- what of that is next; what it read, and its stream; a turn that reads another lane of the tenant.
+local OF, LANE, LOT, AT_TAG, LENGTH, STEP, READER, WANTED, NEXT, ENTRIES, STREAM, OTHER = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
 
 -- Decides whose turn it is until `n` jobs are found, and counts them as if they ran; `start` takes back what does not.
 -- A turn is some jobs of one lane. What the turns of a lane take together is read at once, for the first of them.
@@ -195,25 +199,25 @@ local function plan(S, line, n, turns_max, visits_max)
     -- That it is active may be what puts it at the elastic bound.
     if where == VT and score == tag and note_active(S, t) then where, score = belongs(S, t) end
     if where == VT and score == tag then
-      local a, length = t.a, usual(S, t)
+      local length = usual(S, t)
       local step = virtual(t, length)
       local lane, lot = pick_lane(S, t, in_a_row(S, t, line, tag, step, n - found))
-      local turn = { t = t, lane = lane, lot = lot, tag = tag, length = length, step = step, wanted = lot, next = 1 }
-      local reader = t[lane]
+      local reader = t[READING]
+      while reader and reader[LANE] ~= lane do reader = reader[OTHER] end
+      local turn = { t, lane, lot, tag, length, step, reader, lot, 1, false, false, t[READING] }
       if reader then
-        reader.wanted = reader.wanted + lot
-        turn.reader = reader
+        reader[WANTED] = reader[WANTED] + lot
       else
-        t[lane] = turn
+        t[READING] = turn
       end
       turns[#turns + 1] = turn
       found = found + lot
-      a[TAG], a[PICKS], a[LEFT + lane], a[RUNNING] = tag + lot * step, a[PICKS] + lot, a[LEFT + lane] + lot, a[RUNNING] + lot
+      t[TAG], t[PICKS], t[LEFT + lane], t[RUNNING] = tag + lot * step, t[PICKS] + lot, t[LEFT + lane] + lot, t[RUNNING] + lot
       S.starting = S.starting + lot
       if S.busy then S.busy = S.busy + lot end
       where, score = belongs(S, t)
     end
-    t.recheck = true
+    t[RECHECK] = true
     if where == VT then put_back(line, name, score) end
   end
   return turns, visits
@@ -224,11 +228,12 @@ local function read_entries(S, turns)
   local groups = {}
   for i = 1, #turns do
     local turn = turns[i]
-    if not turn.reader then
-      local t, lane, wanted = turn.t, turn.lane, turn.wanted
-      t[lane] = nil
-      turn.stream = t.key .. LANE_KEYS[lane]
-      if t.a[SERVED + lane] == 0 then try_call('XGROUP', 'CREATE', turn.stream, GROUP, '0', 'MKSTREAM') end
+    if not turn[READER] then
+      local t, lane, wanted = turn[OF], turn[LANE], turn[WANTED]
+      t[READING] = false
+      local stream = t[STATE_KEY] .. LANE_KEYS[lane]
+      turn[STREAM] = stream
+      if t[SERVED + lane] == 0 then try_call('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM') end
       local group = groups[wanted]
       if group then
         group[#group + 1] = turn
@@ -239,7 +244,7 @@ local function read_entries(S, turns)
   end
   for wanted, group in pairs(groups) do
     local streams, n, at = {}, #group, 1
-    for i = 1, n do streams[i], streams[n + i] = group[i].stream, '>' end
+    for i = 1, n do streams[i], streams[n + i] = group[i][STREAM], '>' end
     local reply = try_call('XREADGROUP', 'GROUP', GROUP, CONSUMER, 'COUNT', int(wanted), 'STREAMS', spread(streams))
     if reply and reply.err then
       for i = 1, n do try_call('XGROUP', 'CREATE', streams[i], GROUP, '0', 'MKSTREAM') end
@@ -249,9 +254,9 @@ local function read_entries(S, turns)
     for i = 1, n do
       local found = reply and reply[at]
       if found and found[1] == streams[i] then
-        group[i].entries, at = found[2], at + 1
+        group[i][ENTRIES], at = found[2], at + 1
       else
-        group[i].entries = NOTHING
+        group[i][ENTRIES] = NOTHING
       end
     end
   end
@@ -259,16 +264,16 @@ end
 
 -- Takes back that one job of a turn was counted as running.
 local function not_started(S, turn)
-  local a = turn.t.a
-  a[TAG], a[RUNNING] = a[TAG] - turn.step, a[RUNNING] - 1
+  local t = turn[OF]
+  t[TAG], t[RUNNING] = t[TAG] - turn[STEP], t[RUNNING] - 1
   S.starting = S.starting - 1
   if S.busy then S.busy = S.busy - 1 end
 end
 
 -- queued -> running for an entry that was just read. Returns whether it has a job that could start.
 local function start(S, turn, entry, claimant, reply)
-  local base, t, lane = S.base, turn.t, turn.lane
-  local a, number, fields = t.a, tonumber(match(entry[1], '^%d+')), entry[2]
+  local base, t, lane = S.base, turn[OF], turn[LANE]
+  local number, fields = tonumber(match(entry[1], '^%d+')), entry[2]
   local id = fields and fields[2]
   local key = id and base .. ':j' .. id
   local record = id and call('GETRANGE', key, '0', claimant.last) or ''
@@ -276,10 +281,10 @@ local function start(S, turn, entry, claimant, reply)
   if record ~= '' then
     length, status, asked_lane, own_lane, flags, own_number, created, not_before, deadline, epoch, attempts, revision = struct_unpack(HEAD_FRONT, record)
   end
-  a[SERVED + lane] = number
+  t[SERVED + lane] = number
   if status ~= QUEUED or own_number ~= number or own_lane ~= lane then
     -- It never entered the lane's count, so it does not leave it either.
-    a[LEFT + lane] = a[LEFT + lane] - 1
+    t[LEFT + lane] = t[LEFT + lane] - 1
     drop_entry(t, lane, number)
     count(S, 'repairs', 1)
     return false
@@ -296,7 +301,7 @@ local function start(S, turn, entry, claimant, reply)
   end
   if flags % (2 * HAS_START) < HAS_START then flags = flags + HAS_START end
   local now = struct_pack(HEAD_CLAIM, length, RUNS, asked_lane, own_lane, flags, own_number, created, not_before, 0, epoch + 1, attempts + 1, revision + 1,
-    S.now, turn.length, 0, 0, claimant.raw, claimant.tokens[8 + claimant.claims + 1], claimant.renderer)
+    S.now, turn[LENGTH], 0, 0, claimant.raw, claimant.tokens[8 + claimant.claims + 1], claimant.renderer)
   call('SETRANGE', key, '0', now)
   local leased, o = S.leased, claimant.claims * 3 + 1
   leased[#leased + 1], leased[#leased + 2] = claimant.until_text, id
@@ -313,10 +318,10 @@ local function start_all(S, turns, claimant, reply)
   local failed = 0
   for i = 1, #turns do
     local turn = turns[i]
-    local reader, started = turn.reader or turn, 0
-    for _ = 1, turn.lot do
-      local entry = reader.entries[reader.next]
-      reader.next = reader.next + 1
+    local reader, started = turn[READER] or turn, 0
+    for _ = 1, turn[LOT] do
+      local entry = reader[ENTRIES][reader[NEXT]]
+      reader[NEXT] = reader[NEXT] + 1
       if entry and start(S, turn, entry, claimant, reply) then
         started = started + 1
       else
@@ -324,12 +329,12 @@ local function start_all(S, turns, claimant, reply)
         failed = failed + 1
         if not entry then
           -- The count said there is work and the stream has none: put the count right.
-          turn.t.a[LEFT + turn.lane] = turn.t.a[ENTERED + turn.lane]
+          turn[OF][LEFT + turn[LANE]] = turn[OF][ENTERED + turn[LANE]]
           count(S, 'repairs', 1)
         end
       end
     end
-    local tag = turn.tag + (started - 1) * turn.step
+    local tag = turn[AT_TAG] + (started - 1) * turn[STEP]
     if started > 0 and tag > shard(S)[VIRTUAL] then set_shard(S, VIRTUAL, tag) end
   end
   return failed
