@@ -184,8 +184,8 @@ end
 -- what of that is next; what it read, and its stream; a turn that reads another lane of the tenant.
 local OF, LANE, LOT, AT_TAG, LENGTH, STEP, READER, WANTED, NEXT, ENTRIES, STREAM, OTHER = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
 
--- Decides whose turn it is until `n` jobs are found, and counts them as if they ran; `start` takes back what does not.
--- A turn is some jobs of one lane. What the turns of a lane take together is read at once, for the first of them.
+-- Decides whose turn it is until `n` jobs are found, and counts them as if they ran; `start_all` takes back what does
+-- not. What the turns of a lane take together is read at once, for the first of them.
 -- Returns the turns, and how many tenants were looked at.
 local function plan(S, line, n, turns_max, visits_max)
   local turns, found, visits = {}, 0, 0
@@ -234,12 +234,8 @@ local function read_entries(S, turns)
       local stream = t[STATE_KEY] .. LANE_KEYS[lane]
       turn[STREAM] = stream
       if t[SERVED + lane] == 0 then try_call('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM') end
-      local group = groups[wanted]
-      if group then
-        group[#group + 1] = turn
-      else
-        groups[wanted] = { turn }
-      end
+      local group = groups[wanted] or {}
+      group[#group + 1], groups[wanted] = turn, group
     end
   end
   for wanted, group in pairs(groups) do
@@ -260,14 +256,6 @@ local function read_entries(S, turns)
       end
     end
   end
-end
-
--- Takes back that one job of a turn was counted as running.
-local function not_started(S, turn)
-  local t = turn[OF]
-  t[TAG], t[RUNNING] = t[TAG] - turn[STEP], t[RUNNING] - 1
-  S.starting = S.starting - 1
-  if S.busy then S.busy = S.busy - 1 end
 end
 
 -- queued -> running for an entry that was just read. Returns whether it has a job that could start.
@@ -318,18 +306,20 @@ local function start_all(S, turns, claimant, reply)
   local failed = 0
   for i = 1, #turns do
     local turn = turns[i]
-    local reader, started = turn[READER] or turn, 0
+    local t, reader, started = turn[OF], turn[READER] or turn, 0
     for _ = 1, turn[LOT] do
       local entry = reader[ENTRIES][reader[NEXT]]
       reader[NEXT] = reader[NEXT] + 1
       if entry and start(S, turn, entry, claimant, reply) then
         started = started + 1
       else
-        not_started(S, turn)
-        failed = failed + 1
+        -- It was counted as running.
+        failed, S.starting = failed + 1, S.starting - 1
+        if S.busy then S.busy = S.busy - 1 end
+        t[TAG], t[RUNNING] = t[TAG] - turn[STEP], t[RUNNING] - 1
         if not entry then
           -- The count said there is work and the stream has none: put the count right.
-          turn[OF][LEFT + turn[LANE]] = turn[OF][ENTERED + turn[LANE]]
+          t[LEFT + turn[LANE]] = t[ENTERED + turn[LANE]]
           count(S, 'repairs', 1)
         end
       end
@@ -348,16 +338,14 @@ local function take(S, n, claimant, reply)
   local line, budget = read_line(S, n), BUDGET
   while claimant.claims < n and budget > 0 do
     local turns, visits = plan(S, line, n - claimant.claims, turns_max, budget)
-    budget = budget - visits
-    if #turns > 0 then read_entries(S, turns) end
+    if #turns == 0 and line.complete then break end
+    read_entries(S, turns)
     local failed = start_all(S, turns, claimant, reply)
-    budget = budget - failed
-    if failed > 0 or (visits > 0 and #turns == 0) then
-      -- Tags and places are not as planned, or all that were read turned out to be at a limit.
+    budget = budget - max(visits, failed)
+    if failed > 0 or #turns == 0 then
+      -- Tags and places are not as planned, or all that were read are at a limit now.
       flush(S)
       line = read_line(S, n)
-    elseif visits == 0 then
-      break
     end
   end
   return first_of(line) ~= nil or (not line.complete and call('ZCARD', S.base .. ':vt') > 0)

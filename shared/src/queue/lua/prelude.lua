@@ -621,7 +621,7 @@ end
 local function push(S, t, lane, id)
   local stream = t[STATE_KEY] .. LANE_KEYS[lane]
   local number = t[ENTERED + lane] + 1
-  local reply = try_call('XADD', stream, int(number) .. '-0', 'j', id)
+  local reply = try_call('XADD', stream, format('%d-0', number), 'j', id)
   if type(reply) == 'table' and reply.err then
     -- Only if somebody took away the tenant's state and left its streams: go on behind what is there.
     local info = call('XINFO', 'STREAM', stream)
@@ -695,7 +695,7 @@ local function settle(S, t, id, job, status, result)
   local text = keep(S, id, job, seconds)
   if S.now - job[CA] > LONG_WAIT_MS then call('EXPIRE', list_key(S.base, job[TN], job[CA]), int(seconds), 'GT') end
   if result and result ~= '' then call('SETEX', result_key(S.base, id), text, result) end
-  local ghost = has(job, GHOST)
+  local ghost = job[FL] >= FOLLOWS and has(job, GHOST)
   job[ST], job[SQ], job[NB], job[LT] = status, 0, 0, NO_ID
   job[FI] = ghost and job[CX] or S.now
   save_job(job)
@@ -723,10 +723,10 @@ end
 local function conclude(S, t, id, job, status, result, outcome, class, told)
   job[AO], job[AC] = outcome or 0, class or 0
   if told then job[FO], job[FR] = job[EP], told end
-  local shown = status
-  if has(job, GHOST) then shown = CANCELED end
+  local shares = job[FL] >= FOLLOWS
+  local shown = shares and has(job, GHOST) and CANCELED or status
   local answers = shown == SUCCEEDED and id or nil
-  if has(job, LEADS) then
+  if shares and has(job, LEADS) then
     for _, follower in ipairs(followers(S.base, id, job)) do
       local other = load_job(S.base, follower)
       if other and other[ST] == QUEUED and has(other, FOLLOWS) then
