@@ -58,7 +58,7 @@ local function parts(S, repair, cursor)
       for _, name in ipairs(call('ZRANGE', base .. ':tns', 0, -1)) do
         looked = looked + 1
         local t = tenant(S, name)
-        live, follow = live + t.a[LIVE], follow + t.a[FOLLOWING]
+        live, follow = live + t[LIVE], follow + t[FOLLOWING]
         for lane = 1, 4 do ready = ready + waiting(t, lane) end
       end
       if ready + lease + due + following ~= alive then
@@ -85,7 +85,7 @@ local function parts(S, repair, cursor)
     end
     local least = call('ZRANGE', base .. ':vt', 0, 0, 'WITHSCORES')
     if least[2] and tonumber(least[2]) < least_tag(S, tenant(S, least[1])) then
-      wrong('vt: ' .. least[1] .. ' has tag ' .. least[2] .. ', too far below the virtual time', function() tenant(S, least[1]).recheck = true end)
+      wrong('vt: ' .. least[1] .. ' has tag ' .. least[2] .. ', too far below the virtual time', function() tenant(S, least[1])[RECHECK] = true end)
     end
   end
 
@@ -123,54 +123,54 @@ local function parts(S, repair, cursor)
 
   local function of_tenant(name)
     local t = tenant(S, name)
-    local a, in_streams = t.a, 0
+    local in_streams = 0
     for lane = 1, 4 do
       local stream = stream_key(base, name, lane)
       local length, counted = call('XLEN', stream), waiting(t, lane)
       local group = try_call('XPENDING', stream, GROUP)
       local delivered = not group.err and group[1] or 0
       in_streams = in_streams + delivered
-      local ready = length - delivered - a[STALE + lane]
+      local ready = length - delivered - t[STALE + lane]
       if ready ~= counted then
         wrong('tenant ' .. name .. ': ' .. counted .. ' jobs counted ready in lane ' .. LANES[lane] .. ', ' .. ready .. ' are', function()
           trim(S, t, lane, NOTHING)
-          a[STALE + lane] = 0
-          a[LEFT + lane] = a[ENTERED + lane] - (call('XLEN', stream) - delivered)
-          t.recheck = true
+          t[STALE + lane] = 0
+          t[LEFT + lane] = t[ENTERED + lane] - (call('XLEN', stream) - delivered)
+          t[RECHECK] = true
         end)
       end
-      if a[STALE + lane] > TRIM_FROM + BUDGET then wrong('tenant ' .. name .. ': lane ' .. LANES[lane] .. ' keeps ' .. a[STALE + lane] .. ' entries that are done with') end
+      if t[STALE + lane] > TRIM_FROM + BUDGET then wrong('tenant ' .. name .. ': lane ' .. LANES[lane] .. ' keeps ' .. t[STALE + lane] .. ' entries that are done with') end
       if not group.err and type(group[4]) == 'table' and (#group[4] > 1 or group[4][1][1] ~= CONSUMER) then
         wrong('tenant ' .. name .. ': lane ' .. lane .. ' has a strange consumer')
       end
     end
-    if a[RUNNING] ~= in_streams then
-      wrong('tenant ' .. name .. ': ' .. a[RUNNING] .. ' jobs counted running, ' .. in_streams .. ' entries are pending', function()
-        a[RUNNING] = in_streams
-        t.recheck = true
+    if t[RUNNING] ~= in_streams then
+      wrong('tenant ' .. name .. ': ' .. t[RUNNING] .. ' jobs counted running, ' .. in_streams .. ' entries are pending', function()
+        t[RUNNING] = in_streams
+        t[RECHECK] = true
       end)
     end
-    if a[LIVE] < in_streams + a[FOLLOWING] then
-      wrong('tenant ' .. name .. ': ' .. a[LIVE] .. ' live jobs, but ' .. in_streams .. ' run and ' .. a[FOLLOWING] .. ' follow')
+    if t[LIVE] < in_streams + t[FOLLOWING] then
+      wrong('tenant ' .. name .. ': ' .. t[LIVE] .. ' live jobs, but ' .. in_streams .. ' run and ' .. t[FOLLOWING] .. ' follow')
     end
     local where, score = belongs(S, t)
-    local was = a[PLACE]
+    local was = t[PLACE]
     for p = VT, GATE do
       local stored = tonumber(call('ZSCORE', base .. PLACES[p], name) or nil)
-      if (p == was) ~= (stored ~= nil) or (p == was and stored ~= a[SCORE]) then
-        wrong('tenant ' .. name .. ': ' .. PLACES[p] .. ' has it with ' .. tostring(stored) .. ', its own note says ' .. (PLACES[was] or 'nowhere') .. ' with ' .. a[SCORE], function()
+      if (p == was) ~= (stored ~= nil) or (p == was and stored ~= t[SCORE]) then
+        wrong('tenant ' .. name .. ': ' .. PLACES[p] .. ' has it with ' .. tostring(stored) .. ', its own note says ' .. (PLACES[was] or 'nowhere') .. ' with ' .. t[SCORE], function()
           call('ZREM', base .. PLACES[p], name)
-          a[PLACE], a[SCORE] = NOWHERE, 0
-          t.recheck = true
+          t[PLACE], t[SCORE] = NOWHERE, 0
+          t[RECHECK] = true
         end)
       end
     end
     -- Claims move between vt, over, held and gate by themselves when slots, lanes or days change.
     if (where == NOWHERE) ~= (was == NOWHERE) then
       wrong('tenant ' .. name .. ': ' .. (was == NOWHERE and 'could be served and waits nowhere' or 'waits in ' .. PLACES[was] .. ' and could not be served'),
-        function() t.recheck = true end)
-    elseif where == VT and was == VT and score ~= a[SCORE] then
-      wrong('tenant ' .. name .. ': in vt with ' .. a[SCORE] .. ', should be ' .. score, function() t.recheck = true end)
+        function() t[RECHECK] = true end)
+    elseif where == VT and was == VT and score ~= t[SCORE] then
+      wrong('tenant ' .. name .. ': in vt with ' .. t[SCORE] .. ', should be ' .. score, function() t[RECHECK] = true end)
     end
   end
 
@@ -182,7 +182,7 @@ local function parts(S, repair, cursor)
     local is_its_own = job and job[SQ] == number and job[SL] == lane and job[TN] == name
     local delivered = pending(here)
     -- Done with, and not yet trimmed.
-    if number <= t.a[SERVED + lane] and not delivered and not (is_its_own and job[ST] <= RUNS) then return end
+    if number <= t[SERVED + lane] and not delivered and not (is_its_own and job[ST] <= RUNS) then return end
     local function remove()
       if delivered then drop_entry(t, lane, number) else withdraw_entry(t, lane, number) end
     end
@@ -199,7 +199,7 @@ local function parts(S, repair, cursor)
     elseif delivered then
       wrong('stream: ' .. id .. ' is queued and its entry was delivered')
     else
-      if number <= t.a[SERVED + lane] then wrong('stream: ' .. id .. ' is queued as ' .. number .. ', and ' .. t.a[SERVED + lane] .. ' was served') end
+      if number <= t[SERVED + lane] then wrong('stream: ' .. id .. ' is queued as ' .. number .. ', and ' .. t[SERVED + lane] .. ' was served') end
       led(id, job)
     end
   end

@@ -21,7 +21,7 @@ transition('cancel', { 'allow-oom' }, function(keys, args)
     local leader = short_id(job[WK])
     local other = load_job(base, leader)
     job[CX] = S.now
-    t.a[FOLLOWING] = t.a[FOLLOWING] - 1
+    t[FOLLOWING] = t[FOLLOWING] - 1
     count(S, 'following', -1)
     call('LREM', followers_key(base, leader), 1, id)
     if other then job[RV] = job[RV] + other[RV] end
@@ -39,7 +39,7 @@ transition('cancel', { 'allow-oom' }, function(keys, args)
     job[GH] = (has(job, HAS_EVENTS) and call('LLEN', events_key(base, id)) + job[ED] or 0) + (has(job, HAS_START) and 1 or 0)
     set_flag(job, GHOST)
     save_job(job)
-    hint(S, id, job)
+    hint(S, id, job[FL])
     tell(S, t, id, 'canceled')
   elseif job[ST] == QUEUED then
     job[CX] = S.now

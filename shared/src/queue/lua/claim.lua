@@ -10,8 +10,8 @@
 --
 -- Fairness is start-time fair queueing over tenants (Goyal, Vin, Cheng 1996): the tenant with the
 -- least virtual tag goes first, V follows the tag of the job in service, a claim is charged with the
--- tenant's usual job and put right at its end (see end_lease). Several jobs are read at once from a
--- tenant only as long as it would have been picked again and again one by one.
+-- tenant's usual job and put right at its end (see end_lease). All turns of a call are planned before anything
+-- is read, so that the streams are read together; the order is that of jobs which are picked one by one.
 
 -- Claims of so few jobs bring the records with them, which saves their worker a round trip. For more it
 -- costs Redis less if the worker asks for them with MGET: a long text is dear in Lua.
@@ -19,32 +19,20 @@ local INLINE_MAX = 4
 
 -- The lane to take from, and how many picks in a row will take from it, at most `most`.
 local function pick_lane(S, t, most)
-  local a = t.a
-  local returned = waiting(t, RETURNED)
+  local returned = t[ENTERED + RETURNED] - t[LEFT + RETURNED]
   if returned > 0 then return RETURNED, min(most, returned) end
-  local first, last
+  local some_paused, first, last = shard(S)[STOPPED] > 0, nil, nil
   for lane = 2, 4 do
-    if waiting(t, lane) > 0 and not lane_paused(S, lane) then
+    if t[ENTERED + lane] > t[LEFT + lane] and not (some_paused and lane_paused(S, lane)) then
       first = first or lane
       last = lane
     end
   end
   if not first then return nil end
-  if first == last then return first, min(most, waiting(t, first)) end
-  local until_aged = AGEING - a[PICKS] % AGEING
+  if first == last then return first, min(most, t[ENTERED + first] - t[LEFT + first]) end
+  local until_aged = AGEING - t[PICKS] % AGEING
   if until_aged == 1 then return last, 1 end
-  return first, min(most, waiting(t, first), until_aged - 1)
-end
-
--- The oldest entries of a stream, at most n.
-local function read_entries(stream, n)
-  local count = int(n)
-  local reply = try_call('XREADGROUP', 'GROUP', GROUP, CONSUMER, 'COUNT', count, 'STREAMS', stream, '>')
-  if reply and reply.err then
-    call('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM')
-    reply = call('XREADGROUP', 'GROUP', GROUP, CONSUMER, 'COUNT', count, 'STREAMS', stream, '>')
-  end
-  return reply and reply[1][2] or {}
+  return first, min(most, t[ENTERED + first] - t[LEFT + first], until_aged - 1)
 end
 
 -- A claim is noted as a sign of life if the last one is at least this old: busy workers renew.
@@ -99,10 +87,10 @@ end
 local function readmit(S)
   local base, s = S.base, shard(S)
   if s[ASIDE] == 0 then return end
-  for _, name in ipairs(call('ZRANGEBYSCORE', base .. ':gate', '-inf', S.stamp, 'LIMIT', '0', '10')) do tenant(S, name).recheck = true end
-  for _, name in ipairs(call('ZRANGE', base .. ':over', '0', '49')) do tenant(S, name).recheck = true end
+  for _, name in ipairs(call('ZRANGEBYSCORE', base .. ':gate', '-inf', S.stamp, 'LIMIT', '0', '10')) do tenant(S, name)[RECHECK] = true end
+  for _, name in ipairs(call('ZRANGE', base .. ':over', '0', '49')) do tenant(S, name)[RECHECK] = true end
   if s[GENERATION] > 0 then
-    for _, name in ipairs(call('ZRANGEBYSCORE', base .. ':held', '-inf', '(' .. int(s[GENERATION]), 'LIMIT', '0', '50')) do tenant(S, name).recheck = true end
+    for _, name in ipairs(call('ZRANGEBYSCORE', base .. ':held', '-inf', '(' .. int(s[GENERATION]), 'LIMIT', '0', '50')) do tenant(S, name)[RECHECK] = true end
   end
   flush(S)
 end
@@ -129,30 +117,6 @@ local function next_due(S, limit)
   return limit
 end
 
--- queued -> running for one job that was just read from its stream. Returns the head of its record.
-local function start(S, t, id, job, claimant)
-  job[ST], job[EP], job[AT], job[WK], job[LT] = RUNS, job[EP] + 1, job[AT] + 1, claimant.raw, claimant.token
-  job[SA], job[CH], job[RD], job[RV] = S.now, usual(S, t), claimant.renderer, job[RV] + 1
-  job[AO], job[AC] = 0, 0
-  set_flag(job, HAS_START)
-  if job[DL] > 0 then
-    call('ZREM', S.base .. ':dl', id)
-    job[DL] = 0
-  end
-  local now = struct_pack(HEAD_CLAIM, spread(job, HEAD_FROM, CLAIM_TO))
-  call('SETRANGE', job[KEY], '0', now)
-  t.a[RUNNING] = t.a[RUNNING] + 1
-  if S.busy then S.busy = S.busy + 1 end
-  local leased = S.leased
-  leased[#leased + 1] = claimant.until_text
-  leased[#leased + 1] = id
-  if t.a[TAG] > shard(S)[VIRTUAL] then set_shard(S, VIRTUAL, t.a[TAG]) end
-  charge(t, job[CH])
-  hint(S, id, job)
-  if not has(job, GHOST) then tell(S, t, id, 'running') end
-  return now
-end
-
 -- What nobody asked for but must happen is done by claims, at most once per this many milliseconds.
 local SWEEP_MS = 20
 
@@ -171,19 +135,24 @@ local function before(tag, name, other_tag, other) return tag < other_tag or (ta
 
 local function read_line(S, n)
   local reply = call('ZRANGE', S.base .. ':vt', '0', int(n), 'WITHSCORES')
-  return { read = reply, at = 1, complete = #reply <= 2 * n, back = {}, tags = {}, first = 1 }
+  return { read = reply, at = 1, tag = tonumber(reply[2]), complete = #reply <= 2 * n, back = {}, tags = {}, first = 1 }
 end
 
 -- The first in line: name, tag, whether it was put back. nil if there is none.
 local function first_of(line)
-  local name, tag = line.read[line.at], tonumber(line.read[line.at + 1])
-  local other, other_tag = line.back[line.first], line.tags[line.first]
+  local name, tag, i = line.read[line.at], line.tag, line.first
+  local other, other_tag = line.back[i], line.tags[i]
   if other and (not name or before(other_tag, other, tag, name)) then return other, other_tag, true end
   return name, tag, false
 end
 
 local function step_off(line, was_back)
-  if was_back then line.first = line.first + 1 else line.at = line.at + 2 end
+  if was_back then
+    line.first = line.first + 1
+  else
+    local at = line.at + 2
+    line.at, line.tag = at, tonumber(line.read[at + 1])
+  end
 end
 
 -- Mostly at the end: tags grow as jobs are taken.
@@ -196,91 +165,190 @@ local function put_back(line, name, tag)
   back[i], tags[i] = name, tag
 end
 
--- Starts what was read from a lane, at most all of it; returns how many.
-local function start_all(S, t, lane, entries, claimant, claims, reply)
-  local base, name, a = S.base, t.name, t.a
-  for i = 1, #entries do
-    local entry = entries[i]
-    local number, fields = tonumber(match(entry[1], '^%d+')), entry[2]
-    local id = fields and fields[2]
-    local key = id and base .. ':j' .. id
-    local record = id and call('GETRANGE', key, '0', claimant.last) or ''
-    local job = record ~= '' and { key, name, false, false, struct_unpack(HEAD_CLAIM, record) }
-    a[SERVED + lane] = number
-    if not job or job[ST] ~= QUEUED or job[SQ] ~= number or job[SL] ~= lane then
-      -- It never entered the lane's count, so it does not leave it either.
-      drop_entry(t, lane, number)
-      count(S, 'repairs', 1)
-    else
-      a[LEFT + lane] = a[LEFT + lane] + 1
-      if job[DL] > 0 and job[DL] <= S.now then
-        drop_entry(t, lane, number)
-        if not has(job, GHOST) then swept(S, t, job, EXPIRED) end
-        conclude(S, t, id, load_job(base, id), EXPIRED)
-      else
-        claimant.token = claimant.tokens[8 + claims + 1]
-        local o = claims * 3 + 1
-        reply[o + 1], reply[o + 2], reply[o + 3] = id, start(S, t, id, job, claimant), claimant.last == '-1' and record or ''
-        claims = claims + 1
-      end
-    end
+-- How many jobs in a row the tenant that is first in line with this tag gets, at most `most`.
+local function in_a_row(S, t, line, tag, step, most)
+  local limit_of_own = t[RUNNING_MAX]
+  if limit_of_own >= 0 then most = min(most, limit_of_own - t[RUNNING]) end
+  if most > 1 then most = min(most, elastic_room(S, t)) end
+  local row, rival, rival_tag = 1, first_of(line)
+  tag = tag + step
+  while row < most and (not rival or before(tag, t[NAME], rival_tag, rival)) do
+    row = row + 1
+    tag = tag + step
   end
-  return claims
+  return row
 end
 
--- Takes up to n jobs, fairest tenant first. Returns how many, and whether more could be taken.
-local function take(S, n, claimant, claims, reply)
-  local line, budget = read_line(S, n), BUDGET
-  while claims < n and budget > 0 and not all_paused(S) do
+-- A turn is some jobs of one lane of a tenant: whose, which lane, how many, the tag of the first, the tenant's usual
+-- job in ms and in units of the tag; the turn that reads for this one, if that is another one; for how many it reads, and
+-- what of that is next; what it read, and its stream; a turn that reads another lane of the tenant.
+local OF, LANE, LOT, AT_TAG, LENGTH, STEP, READER, WANTED, NEXT, ENTRIES, STREAM, OTHER = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
+
+-- Decides whose turn it is until `n` jobs are found, and counts them as if they ran; `start_all` takes back what does
+-- not. What the turns of a lane take together is read at once, for the first of them.
+-- Returns the turns, and how many tenants were looked at.
+local function plan(S, line, n, turns_max, visits_max)
+  local turns, found, visits = {}, 0, 0
+  while found < n and #turns < turns_max and visits < visits_max do
     local name, tag, was_back = first_of(line)
-    if not name then
-      if line.complete then break end
-      -- All that were read turned out to be at a limit; they are out of `vt` now.
-      line = read_line(S, n)
-      name, tag, was_back = first_of(line)
-      if not name then break end
-    end
-    budget = budget - 1
+    if not name then break end
+    visits = visits + 1
     step_off(line, was_back)
     local t = tenant(S, name)
     local where, score = belongs(S, t)
     -- That it is active may be what puts it at the elastic bound.
     if where == VT and score == tag and note_active(S, t) then where, score = belongs(S, t) end
     if where == VT and score == tag then
-      -- How often in a row this tenant has the least tag.
-      local rival, rival_tag = first_of(line)
-      local step, most = virtual(t, usual(S, t)), 1
-      local room = min(n - claims, limit(t, RUNNING_MAX, DEFAULT_RUNNING_MAX) - t.a[RUNNING])
-      if room > 1 then room = min(room, elastic_room(S, t)) end
-      local at = tag + step
-      while most < room and (not rival or before(at, name, rival_tag, rival)) do
-        most = most + 1
-        at = at + step
+      local length = usual(S, t)
+      local step = virtual(t, length)
+      local lane, lot = pick_lane(S, t, in_a_row(S, t, line, tag, step, n - found))
+      local reader = t[READING]
+      while reader and reader[LANE] ~= lane do reader = reader[OTHER] end
+      local turn = { t, lane, lot, tag, length, step, reader, lot, 1, false, false, t[READING] }
+      if reader then
+        reader[WANTED] = reader[WANTED] + lot
+      else
+        t[READING] = turn
       end
-      local lane, lot = pick_lane(S, t, most)
-      t.a[TAG] = tag
-      local entries = read_entries(stream_key(S.base, name, lane), lot)
-      if #entries == 0 then
-        -- The count said there is work and the stream has none: put the count right.
-        t.a[LEFT + lane] = t.a[ENTERED + lane]
-        count(S, 'repairs', 1)
-      end
-      t.a[PICKS] = t.a[PICKS] + #entries
-      local started = claims
-      claims = start_all(S, t, lane, entries, claimant, claims, reply)
-      -- What had expired and what was stray costs as much as what starts.
-      budget = budget - max(0, #entries - max(1, claims - started))
+      turns[#turns + 1] = turn
+      found = found + lot
+      t[TAG], t[PICKS], t[LEFT + lane], t[RUNNING] = tag + lot * step, t[PICKS] + lot, t[LEFT + lane] + lot, t[RUNNING] + lot
+      S.starting = S.starting + lot
+      if S.busy then S.busy = S.busy + lot end
       where, score = belongs(S, t)
     end
-    t.recheck = true
-    if where == VT then
-      put_back(line, name, score)
-    else
-      place(S, t)
+    t[RECHECK] = true
+    if where == VT then put_back(line, name, score) end
+  end
+  return turns, visits
+end
+
+-- Reads the oldest entries of the lanes that turns take from: one call for all of which equally many are wanted.
+local function read_entries(S, turns)
+  local groups = {}
+  for i = 1, #turns do
+    local turn = turns[i]
+    if not turn[READER] then
+      local t, lane, wanted = turn[OF], turn[LANE], turn[WANTED]
+      t[READING] = false
+      local stream = t[STATE_KEY] .. LANE_KEYS[lane]
+      turn[STREAM] = stream
+      if t[SERVED + lane] == 0 then try_call('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM') end
+      local group = groups[wanted] or {}
+      group[#group + 1], groups[wanted] = turn, group
     end
   end
-  local more = first_of(line) ~= nil or (not line.complete and call('ZCARD', S.base .. ':vt') > 0)
-  return claims, more and not all_paused(S)
+  for wanted, group in pairs(groups) do
+    local streams, n, at = {}, #group, 1
+    for i = 1, n do streams[i], streams[n + i] = group[i][STREAM], '>' end
+    local reply = try_call('XREADGROUP', 'GROUP', GROUP, CONSUMER, 'COUNT', int(wanted), 'STREAMS', spread(streams))
+    if reply and reply.err then
+      for i = 1, n do try_call('XGROUP', 'CREATE', streams[i], GROUP, '0', 'MKSTREAM') end
+      reply = call('XREADGROUP', 'GROUP', GROUP, CONSUMER, 'COUNT', int(wanted), 'STREAMS', spread(streams))
+    end
+    -- Streams without entries are left out of the reply.
+    for i = 1, n do
+      local found = reply and reply[at]
+      if found and found[1] == streams[i] then
+        group[i][ENTRIES], at = found[2], at + 1
+      else
+        group[i][ENTRIES] = NOTHING
+      end
+    end
+  end
+end
+
+-- queued -> running for an entry that was just read. Returns whether it has a job that could start.
+local function start(S, turn, entry, claimant, reply)
+  local base, t, lane = S.base, turn[OF], turn[LANE]
+  local number, fields = tonumber(match(entry[1], '^%d+')), entry[2]
+  local id = fields and fields[2]
+  local key = id and base .. ':j' .. id
+  local record = id and call('GETRANGE', key, '0', claimant.last) or ''
+  local length, status, asked_lane, own_lane, flags, own_number, created, not_before, deadline, epoch, attempts, revision
+  if record ~= '' then
+    length, status, asked_lane, own_lane, flags, own_number, created, not_before, deadline, epoch, attempts, revision = struct_unpack(HEAD_FRONT, record)
+  end
+  t[SERVED + lane] = number
+  if status ~= QUEUED or own_number ~= number or own_lane ~= lane then
+    -- It never entered the lane's count, so it does not leave it either.
+    t[LEFT + lane] = t[LEFT + lane] - 1
+    drop_entry(t, lane, number)
+    count(S, 'repairs', 1)
+    return false
+  end
+  if deadline > 0 then
+    if deadline <= S.now then
+      local job = load_job(base, id)
+      drop_entry(t, lane, number)
+      if not has(job, GHOST) then swept(S, t, job, EXPIRED) end
+      conclude(S, t, id, job, EXPIRED)
+      return false
+    end
+    call('ZREM', base .. ':dl', id)
+  end
+  if flags % (2 * HAS_START) < HAS_START then flags = flags + HAS_START end
+  local now = struct_pack(HEAD_CLAIM, length, RUNS, asked_lane, own_lane, flags, own_number, created, not_before, 0, epoch + 1, attempts + 1, revision + 1,
+    S.now, turn[LENGTH], 0, 0, claimant.raw, claimant.tokens[8 + claimant.claims + 1], claimant.renderer)
+  call('SETRANGE', key, '0', now)
+  local leased, o = S.leased, claimant.claims * 3 + 1
+  leased[#leased + 1], leased[#leased + 2] = claimant.until_text, id
+  S.starting = S.starting - 1
+  claimant.claims = claimant.claims + 1
+  reply[o + 1], reply[o + 2], reply[o + 3] = id, now, claimant.last == '-1' and record or ''
+  hint(S, id, flags)
+  if flags % (2 * GHOST) < GHOST then tell(S, t, id, 'running') end
+  return true
+end
+
+-- Starts what was read, turn by turn. Returns how many could not.
+local function start_all(S, turns, claimant, reply)
+  local failed = 0
+  for i = 1, #turns do
+    local turn = turns[i]
+    local t, reader, started = turn[OF], turn[READER] or turn, 0
+    for _ = 1, turn[LOT] do
+      local entry = reader[ENTRIES][reader[NEXT]]
+      reader[NEXT] = reader[NEXT] + 1
+      if entry and start(S, turn, entry, claimant, reply) then
+        started = started + 1
+      else
+        -- It was counted as running.
+        failed, S.starting = failed + 1, S.starting - 1
+        if S.busy then S.busy = S.busy - 1 end
+        t[TAG], t[RUNNING] = t[TAG] - turn[STEP], t[RUNNING] - 1
+        if not entry then
+          -- The count said there is work and the stream has none: put the count right.
+          t[LEFT + turn[LANE]] = t[ENTERED + turn[LANE]]
+          count(S, 'repairs', 1)
+        end
+      end
+    end
+    local tag = turn[AT_TAG] + (started - 1) * turn[STEP]
+    if started > 0 and tag > shard(S)[VIRTUAL] then set_shard(S, VIRTUAL, tag) end
+  end
+  return failed
+end
+
+-- Takes jobs, fairest tenant first, until the claimant has n. Returns whether more could be taken.
+local function take(S, n, claimant, reply)
+  if all_paused(S) then return false end
+  -- Behind one that does not start its tenant's next one goes, not what was planned without it: then turn by turn.
+  local turns_max = n > 1 and call('ZCOUNT', S.base .. ':dl', '-inf', S.stamp) > 0 and 1 or BUDGET
+  local line, budget = read_line(S, n), BUDGET
+  while claimant.claims < n and budget > 0 do
+    local turns, visits = plan(S, line, n - claimant.claims, turns_max, budget)
+    if #turns == 0 and line.complete then break end
+    read_entries(S, turns)
+    local failed = start_all(S, turns, claimant, reply)
+    budget = budget - max(visits, failed)
+    if failed > 0 or #turns == 0 then
+      -- Tags and places are not as planned, or all that were read are at a limit now.
+      flush(S)
+      line = read_line(S, n)
+    end
+  end
+  return first_of(line) ~= nil or (not line.complete and call('ZCARD', S.base .. ':vt') > 0)
 end
 
 transition('claim', { 'allow-oom' }, function(keys, args)
@@ -305,15 +373,16 @@ transition('claim', { 'allow-oom' }, function(keys, args)
   if swept then sweep(S) end
   readmit(S)
   local claimant = { raw = args[2], renderer = args[7], tokens = args, until_text = int(now + lease_ms),
-    last = n <= INLINE_MAX and '-1' or CLAIM_LAST }
-  local reply, claims, more = { 0 }, 0, false
-  if n > 0 then claims, more = take(S, n, claimant, 0, reply) end
-  if claims < n and not swept then
+    last = n <= INLINE_MAX and '-1' or FRONT_LAST, claims = 0 }
+  local reply, more = { 0 }, false
+  if n > 0 then more = take(S, n, claimant, reply) end
+  if claimant.claims < n and not swept then
     flush(S)
     sweep(S)
     readmit(S)
-    claims, more = take(S, n, claimant, claims, reply)
+    more = take(S, n, claimant, reply)
   end
+  local claims = claimant.claims
   -- The baton: whoever found work wakes the next one while there is more.
   if more and claims > 0 then S.ring = S.ring + 1 end
   if claims > 0 or (more and n > 0) then

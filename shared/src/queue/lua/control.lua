@@ -2,8 +2,8 @@
 
 -- A tenant with settings is in the list of tenants even if it never submits; without, `rest` clears it away.
 local function note_settings(S, t)
-  call('ZADD', S.base .. ':tns', 'NX', 0, t.name)
-  call('ZADD', S.base .. ':rest', 'NX', S.stamp, t.name)
+  call('ZADD', S.base .. ':tns', 'NX', 0, t[NAME])
+  call('ZADD', S.base .. ':rest', 'NX', S.stamp, t[NAME])
 end
 
 -- quotas: reads or sets the quotas of a tenant.
@@ -16,25 +16,24 @@ end
 transition('quotas', { 'allow-oom' }, function(keys, args)
   local S = open(keys[1])
   local t = tenant(S, args[1])
-  local a = t.a
   if #args > 1 then
-    local minute, day, old = a[PER_MINUTE], a[PER_DAY], weight(t)
+    local minute, day, old = t[PER_MINUTE], t[PER_DAY], weight(t)
     for quota = QUEUED_MAX, CODE_MAX do
-      a[quota] = tonumber(args[quota - QUEUED_MAX + 2]) or (quota == WEIGHT and 0 or -1)
+      t[quota] = tonumber(args[quota - QUEUED_MAX + 2]) or (quota == WEIGHT and 0 or -1)
     end
     -- What it is ahead of the others was charged by the old weight: else it would pay that for long after.
-    local ahead = a[TAG] - shard(S)[VIRTUAL]
-    if ahead > 0 then a[TAG] = a[TAG] - ahead + floor(ahead * old / weight(t) + 0.5) end
+    local ahead = t[TAG] - shard(S)[VIRTUAL]
+    if ahead > 0 then t[TAG] = t[TAG] - ahead + floor(ahead * old / weight(t) + 0.5) end
     -- A submit rate that changes begins anew: what was used under the old one has no meaning.
-    if a[PER_MINUTE] ~= minute then a[TAT_MINUTE] = 0 end
-    if a[PER_DAY] ~= day then a[TAT_DAY] = 0 end
-    t.recheck = true
+    if t[PER_MINUTE] ~= minute then t[TAT_MINUTE] = 0 end
+    if t[PER_DAY] ~= day then t[TAT_DAY] = 0 end
+    t[RECHECK] = true
     note_settings(S, t)
   end
   local reply = {}
   for quota = QUEUED_MAX, CODE_MAX do
-    local unset = a[quota] < 0 or (quota == WEIGHT and a[quota] == 0)
-    reply[#reply + 1] = unset and '' or format('%.17g', a[quota])
+    local unset = t[quota] < 0 or (quota == WEIGHT and t[quota] == 0)
+    reply[#reply + 1] = unset and '' or format('%.17g', t[quota])
   end
   if #args > 1 then flush(S) end
   return reply
@@ -52,8 +51,8 @@ transition('pause', { 'allow-oom' }, function(keys, args)
   local changed = false
   if kind == 'tenant' then
     local t = tenant(S, name)
-    changed = (t.a[PAUSED] == 1) ~= on
-    t.a[PAUSED], t.recheck = on and 1 or 0, true
+    changed = (t[PAUSED] == 1) ~= on
+    t[PAUSED], t[RECHECK] = on and 1 or 0, true
     note_settings(S, t)
   else
     local old, mask = shard(S)[STOPPED], kind == 'all' and ALL or 2 ^ tonumber(name)

@@ -42,40 +42,40 @@ local function demands(key) return { struct_unpack(DEMANDS, call('GETRANGE', key
 -- Why one more job must be refused, or nil; and the arrival times that acceptance uses up, or nil.
 -- A job that renders nothing (`free`) needs no place in the queue.
 local function refusal(S, t, key, free)
-  local a, now, tats = t.a, S.now, nil
-  if a[QUALITY_MAX] + a[TIMEOUT_MAX] + a[SOURCE_MAX] + a[CODE_MAX] > -4 then
+  local now, tats = S.now, nil
+  if t[QUALITY_MAX] + t[TIMEOUT_MAX] + t[SOURCE_MAX] + t[CODE_MAX] > -4 then
     local asked = demands(key)
     for i = 1, #ALLOWANCES do
-      local most = a[ALLOWANCES[i][2]]
+      local most = t[ALLOWANCES[i][2]]
       if most >= 0 and asked[i] > most then return { 'forbidden', ALLOWANCES[i][1], most, asked[i] } end
     end
   end
   local queued_max = limit(t, QUEUED_MAX, DEFAULT_QUEUED_MAX)
-  if not free and a[LIVE] >= queued_max then return { 'full', a[LIVE], queued_max } end
-  if a[PER_MINUTE] >= 0 or a[PER_DAY] >= 0 then
+  if not free and t[LIVE] >= queued_max then return { 'full', t[LIVE], queued_max } end
+  if t[PER_MINUTE] >= 0 or t[PER_DAY] >= 0 then
     tats = {}
     for _, rate in ipairs(RATES) do
-      local policy, most, index, period = rate[1], a[rate[2]], rate[3], rate[4]
+      local policy, most, index, period = rate[1], t[rate[2]], rate[3], rate[4]
       if most >= 0 then
-        local tat, wait = arrival(a[index], now, most, period)
+        local tat, wait = arrival(t[index], now, most, period)
         if wait > 0 then
-          local used = min(most, ceil((a[index] - now) / (period / most)))
+          local used = min(most, ceil((t[index] - now) / (period / most)))
           return { 'limited', policy, most, used, ceil(wait) }
         end
         tats[index] = tat
       end
     end
   end
-  if not free and a[RENDER_S] >= 0 and metered(S, t) >= a[RENDER_S] * 1000 then
+  if not free and t[RENDER_S] >= 0 and metered(S, t) >= t[RENDER_S] * 1000 then
     local used = floor(metered(S, t) / 1000)
-    return { 'limited', 'render_seconds_per_day', a[RENDER_S], used, (S.day + 1) * DAY_MS - now }
+    return { 'limited', 'render_seconds_per_day', t[RENDER_S], used, (S.day + 1) * DAY_MS - now }
   end
   return nil, tats
 end
 
 -- The job that may answer for a render key: {id, record, what}; `what` is 'cached' or 'follow'. nil if none.
 local function same_work(S, t, render, lane, timed)
-  local id = call('GET', render_key(S.base, t.name, render))
+  local id = call('GET', render_key(S.base, t[NAME], render))
   local other = id and load_job(S.base, id)
   if not other then return nil end
   if other[ST] == SUCCEEDED then
@@ -101,7 +101,7 @@ local function follow(S, t, id, leader_id, leader)
   call('RPUSH', followers_key(S.base, leader_id), id)
   set_flag(leader, LEADS)
   save_job(leader)
-  t.a[FOLLOWING] = t.a[FOLLOWING] + 1
+  t[FOLLOWING] = t[FOLLOWING] + 1
   count(S, 'following', 1)
   count(S, 'coalesced', 1)
 end
@@ -121,7 +121,7 @@ local function answer(S, t, id, other_id, other, left_ms)
   tell(S, t, id, 'succeeded')
   -- The others that show these files live no longer than this one.
   if call('RPUSH', sharers_key(base, rendered_by), id) == 1 then call('PEXPIRE', sharers_key(base, rendered_by), int(left_ms + 1000)) end
-  t.a[LIVE] = t.a[LIVE] - 1
+  t[LIVE] = t[LIVE] - 1
   count(S, 'succeeded', 1)
   count(S, 'cached', 1)
 end
@@ -149,7 +149,7 @@ local function judge(S, t, key, id, lane, delay, deadline, mode, render, idem, f
     reply = { 'exists', id }
   end
   if idem ~= '' then
-    uq = base .. ':uq:' .. t.name .. ':' .. idem
+    uq = base .. ':uq:' .. t[NAME] .. ':' .. idem
     local earlier = call('GET', uq)
     local same_id, same_print = match(earlier or '', '^(%S+) (.*)$')
     if same_id and call('EXISTS', job_key(base, same_id)) == 1 then
@@ -171,8 +171,8 @@ end
 -- all can be. Each is judged as if those before it had been accepted.
 local function none_of(S, args, i, n)
   local t = tenant(S, args[3 * i - 2])
-  local a, replies, refused, ahead = t.a, {}, false, {}
-  local live, minute, day = a[LIVE], a[TAT_MINUTE], a[TAT_DAY]
+  local replies, refused, ahead = {}, false, {}
+  local live, minute, day = t[LIVE], t[TAT_MINUTE], t[TAT_DAY]
   for k = i, i + n - 1 do
     local id, spec = args[3 * k - 1], args[3 * k]
     if k == i then spec = match(spec, '^%*%d+ (.*)$') end
@@ -184,12 +184,12 @@ local function none_of(S, args, i, n)
     if reply and reply[1] ~= 'exists' then
       refused = true
     elseif not reply then
-      if not (as and as[3] == 'cached') then a[LIVE] = a[LIVE] + 1 end
-      for index, tat in pairs(tats or NOTHING) do a[index] = tat end
+      if not (as and as[3] == 'cached') then t[LIVE] = t[LIVE] + 1 end
+      for index, tat in pairs(tats or NOTHING) do t[index] = tat end
     end
     replies[#replies + 1] = reply or { 'withheld' }
   end
-  a[LIVE], a[TAT_MINUTE], a[TAT_DAY] = live, minute, day
+  t[LIVE], t[TAT_MINUTE], t[TAT_DAY] = live, minute, day
   if not refused then return nil end
   local again = false
   for k = 1, n do again = again or replies[k][1] == 'no_payload' end
@@ -222,7 +222,6 @@ transition('enqueue', {}, function(keys, args)
     end
     if i > withheld then
       local t, key = tenant(S, name), base .. ':j' .. id
-      local a = t.a
       local reply, as, tats, uq, ahead = judge(S, t, key, id, lane, delay, deadline, mode, render, idem, fingerprint)
       local cached = as and as[3] == 'cached'
       if reply then
@@ -240,7 +239,7 @@ transition('enqueue', {}, function(keys, args)
         end
         call('SETRANGE', key, '1', struct_pack(HEAD_ENQUEUE, QUEUED, lane, lane + 2, 0, number, now, at, dies))
         call('PERSIST', key)
-        a[LIVE] = a[LIVE] + 1
+        t[LIVE] = t[LIVE] + 1
         tell(S, t, id, 'queued')
         if cached then
           answer(S, t, id, as[1], as[2], as[4])
@@ -249,11 +248,10 @@ transition('enqueue', {}, function(keys, args)
         end
         if uq then call('SET', uq, id .. ' ' .. fingerprint) end
         if uq and cached then call('EXPIRE', uq, int(min(IDEMPOTENCY_KEEP_S, as[4] / 1000))) end
-        if tats then for index, tat in pairs(tats) do a[index] = tat end end
+        if tats then for index, tat in pairs(tats) do t[index] = tat end end
         note_active(S, t)
-        local listed = t.listed or {}
-        listed[#listed + 1] = id
-        t.listed = listed
+        local listed = t[LISTED]
+        if listed then listed[#listed + 1] = id else t[LISTED] = { id } end
         accepted = accepted + 1
         reply = cached and 'cached' or 'ok'
       end

@@ -8,14 +8,14 @@
 transition('listen', { 'allow-oom' }, function(keys, args)
   local S = open(keys[1])
   local t, ms = tenant(S, args[1]), tonumber(args[2])
-  local feed = tenant_key(S.base, t.name) .. ':feed'
+  local feed = tenant_key(S.base, t[NAME]) .. ':feed'
   -- Emptied, not deleted: a new stream could begin with the very id that somebody saw last.
-  if t.a[FEED] <= S.now then call('XTRIM', feed, 'MAXLEN', '0') end
-  t.a[FEED] = max(t.a[FEED], S.now + ms)
+  if t[FEED] <= S.now then call('XTRIM', feed, 'MAXLEN', '0') end
+  t[FEED] = max(t[FEED], S.now + ms)
   note_settings(S, t)
   local last = call('XREVRANGE', feed, '+', '-', 'COUNT', '1')[1]
   local id = last and last[1] or call('XADD', feed, '*', 's', 'open')
-  call('PEXPIRE', feed, int(t.a[FEED] - S.now))
+  call('PEXPIRE', feed, int(t[FEED] - S.now))
   flush(S)
   return id
 end)

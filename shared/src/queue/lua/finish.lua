@@ -12,7 +12,7 @@ local function learnt(old, used)
 end
 
 local function learn(S, t, used)
-  t.a[ESTIMATE] = learnt(usual(S, t), used)
+  t[ESTIMATE] = learnt(usual(S, t), used)
   set_shard(S, USUAL, learnt(shard(S)[USUAL], used))
 end
 

@@ -81,22 +81,22 @@ end
 transition('hook_set', {}, function(keys, args)
   local S = open(keys[1])
   local t, endpoint, text = tenant(S, args[1]), args[2], args[3]
-  local key = tenant_key(S.base, t.name) .. ':hooks'
+  local key = tenant_key(S.base, t[NAME]) .. ':hooks'
   local there = call('HGET', key, endpoint)
   if not there and (text == '' or args[5] ~= '') then return 'none' end
   if there and text ~= '' and args[5] ~= int(cjson.decode(there).revision or 0) then return 'stale' end
   if not there and call('HLEN', key) >= tonumber(args[4]) then return 'full' end
   if text == '' then
     call('HDEL', key, endpoint)
-    call('HDEL', tenant_key(S.base, t.name) .. ':hookst', endpoint)
-    for _, id in ipairs(call('LRANGE', deliveries_key(S, t.name, endpoint), 0, -1)) do forget_delivery(S, id) end
-    call('DEL', deliveries_key(S, t.name, endpoint))
+    call('HDEL', tenant_key(S.base, t[NAME]) .. ':hookst', endpoint)
+    for _, id in ipairs(call('LRANGE', deliveries_key(S, t[NAME], endpoint), 0, -1)) do forget_delivery(S, id) end
+    call('DEL', deliveries_key(S, t[NAME], endpoint))
   else
     call('HSET', key, endpoint, text)
-    if args[6] == '1' then set_endpoint_state(S, t.name, endpoint, 0, false, '') end
-    if args[6] == '0' then set_endpoint_state(S, t.name, endpoint, 0, true, 'by its owner') end
+    if args[6] == '1' then set_endpoint_state(S, t[NAME], endpoint, 0, false, '') end
+    if args[6] == '0' then set_endpoint_state(S, t[NAME], endpoint, 0, true, 'by its owner') end
   end
-  t.a[HOOKED] = call('EXISTS', key)
+  t[HOOKED] = call('EXISTS', key)
   note_settings(S, t)
   flush(S)
   return 'ok'

@@ -14,10 +14,10 @@ transition('tenants', { 'no-writes' }, function(keys, args)
   local reply = { #names == 2 * most and at + most or 0 }
   for i = 1, #names, 2 do
     local t = tenant(S, names[i])
-    local a, ready = t.a, 0
+    local ready = 0
     for lane = 1, 4 do ready = ready + waiting(t, lane) end
-    reply[#reply + 1] = { t.name, names[i + 1], a[LIVE], a[RUNNING], ready, a[FOLLOWING], usual(S, t), metered(S, t), a[PAUSED],
-      sub(PLACES[a[PLACE]] or ':', 2), call('ZCARD', tenant_key(S.base, t.name) .. ':dead') }
+    reply[#reply + 1] = { t[NAME], names[i + 1], t[LIVE], t[RUNNING], ready, t[FOLLOWING], usual(S, t), metered(S, t), t[PAUSED],
+      sub(PLACES[t[PLACE]] or ':', 2), call('ZCARD', tenant_key(S.base, t[NAME]) .. ':dead') }
   end
   return reply
 end)

@@ -19,11 +19,8 @@
 -- Redis offers these to functions that run, not to the text that is loaded. A local name is found in a
 -- fraction of the time that a field of a global takes, and each is used many times a call.
 local call, try_call, struct_pack, struct_unpack, spread, band, floor, ceil, max, min, match, sub, byte, format
-local function bind()
-  call, try_call, struct_pack, struct_unpack = redis.call, redis.pcall, struct.pack, struct.unpack
-  band, floor, ceil, max, min = bit.band, math.floor, math.ceil, math.max, math.min
-  match, sub, byte, format, spread = string.match, string.sub, string.byte, string.format, unpack
-end
+-- The state of a tenant that is new.
+local no_state
 
 local GROUP, CONSUMER = 'g', 'c'
 local BUDGET = 100
@@ -65,6 +62,7 @@ local LISTED_BEYOND_S, LONG_WAIT_MS = 777600, 604800000
 local USED_MAX_MS = 7200000
 -- Lanes in the order of their claim: returned jobs first. A job's record holds the index.
 local LANES = { 'f', '0', '1', '2' }
+local LANE_KEYS = { ':qf', ':q0', ':q1', ':q2' }
 local RETURNED = 1
 
 -- A tenant's state is one string of fixed form: jobs not ended; picks; usual length of a job, ms (0: not
@@ -74,13 +72,19 @@ local RETURNED = 1
 -- the number of the last that was handed out, and how many that are done with are still in the stream; its quotas (-1: the default; weight 0: the default);
 -- until when its feed is listened to, and whether it has webhooks. A newer version may append to it, and an older one leaves that as it is.
 local STATE = '<I4I4I4dBdi6ddI4I6I4BI4I6I6I6I6I6I6I6I6I6I6I6I6I2I2I2I2i6i6i6i6i6di6i6i6i6I6B'
-local LIVE, PICKS, ESTIMATE, TAG, PLACE, SCORE, NOTED = 1, 2, 3, 4, 5, 6, 7
-local TAT_MINUTE, TAT_DAY, METER_DAY, METER_MS = 8, 9, 10, 11
-local RUNNING, PAUSED, FOLLOWING = 12, 13, 14
+-- A tenant in Lua: its name, its key, the text that was read and what a newer version appended to that; then what this call
+-- did to it: jobs pushed, whether its place may be another, jobs for its list, entries that it withdrew, news, whose turn it is (see
+-- `plan`), whether entries are done with, and for each lane which (false: none). Then the fields of its state. One table that is made at once, like a job's.
+local NAME, STATE_KEY, WAS, REST, PUSHED, RECHECK, LISTED, WITHDRAWN, NEWS, READING = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 -- Added to a lane's index (1 to 4).
-local ENTERED, LEFT, SERVED, STALE = 14, 18, 22, 26
-local QUEUED_MAX, RUNNING_MAX, PER_MINUTE, PER_DAY, RENDER_S, WEIGHT = 31, 32, 33, 34, 35, 36
-local QUALITY_MAX, TIMEOUT_MAX, SOURCE_MAX, CODE_MAX, FEED, HOOKED, STATE_FIELDS = 37, 38, 39, 40, 41, 42, 42
+local ENDED = 11
+local STATE_FROM, LIVE, PICKS, ESTIMATE, TAG, PLACE, SCORE, NOTED = 16, 16, 17, 18, 19, 20, 21, 22
+local TAT_MINUTE, TAT_DAY, METER_DAY, METER_MS = 23, 24, 25, 26
+local RUNNING, PAUSED, FOLLOWING = 27, 28, 29
+-- Added to a lane's index, likewise.
+local ENTERED, LEFT, SERVED, STALE = 29, 33, 37, 41
+local QUEUED_MAX, RUNNING_MAX, PER_MINUTE, PER_DAY, RENDER_S, WEIGHT = 46, 47, 48, 49, 50, 51
+local QUALITY_MAX, TIMEOUT_MAX, SOURCE_MAX, CODE_MAX, FEED, HOOKED, STATE_TO = 52, 53, 54, 55, 56, 57, 57
 
 -- A shard's state, likewise: virtual time; slots of the live workers; generation of lane pauses; when a worker
 -- was last heard of; until when the reaper holds back; seconds that succeeded and other jobs are kept; the newest renderer;
@@ -103,6 +107,7 @@ local PLACES = { ':vt', ':over', ':held', ':gate' }
 -- what quotas may forbid (DEMANDS_AT is where, from 1), the payload's length, and those of the three strings.
 local HEAD_ENQUEUE = '<BBBI2I6I6I6I6'
 local HEAD_CLAIM = '<BBBBI2I6I6I6I6I4I2I4I6I4BBc16c16c8'
+local HEAD_FRONT = '<BBBBI2I6I6I6I6I4I2I4'
 local HEAD = '<BBBBI2I6I6I6I6I4I2I4I6I4BBc16c16c8BBI6I6I4BI4I4'
 local DEMANDS = '<BI4I4B'
 local DEMANDS_AT, LENGTHS_AT, LENGTHS_LAST = 120, 134, 136
@@ -112,8 +117,8 @@ local KEY, TN, IK, RK, HEAD_FROM = 1, 2, 3, 4, 5
 local ST, LN, SL, FL, SQ, CA, NB, DL = 6, 7, 8, 9, 10, 11, 12, 13
 local EP, AT, RV, SA, CH, AO, AC, WK, LT, RD, CLAIM_TO = 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 23
 local FA, CR, FI, CX, FO, FR, ED, GH, HEAD_TO = 24, 25, 26, 27, 28, 29, 30, 31, 31
--- Last bytes of what a claim needs, of what mostly holds the head with its strings, and of what always does.
-local CLAIM_LAST, HEAD_LAST, STRINGS_LAST = '91', '219', '295'
+-- Last bytes of HEAD_FRONT, which is what a claim needs, of what mostly holds the head with its strings, and of what always does.
+local FRONT_LAST, HEAD_LAST, STRINGS_LAST = '39', '219', '295'
 local NO_ID, NO_RENDERER = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0', '\0\0\0\0\0\0\0\0'
 
 -- Codes in a record. Never renumber.
@@ -139,6 +144,14 @@ local function set_flag(job, flag)
 end
 local function clear_flag(job, flag)
   if has(job, flag) then job[FL] = job[FL] - flag end
+end
+
+local function bind()
+  call, try_call, struct_pack, struct_unpack = redis.call, redis.pcall, struct.pack, struct.unpack
+  band, floor, ceil, max, min = bit.band, math.floor, math.ceil, math.max, math.min
+  match, sub, byte, format, spread = string.match, string.sub, string.byte, string.format, unpack
+  no_state = struct_pack(STATE, 0, 0, 0, 0, NOWHERE, 0, -ACTIVE_STEP_MS, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    -1, -1, -1, -1, -1, 0, -1, -1, -1, -1, 0, 0)
 end
 
 -- Registers one transition under the library's own prefix, so that two versions live side by side.
@@ -213,7 +226,7 @@ local function list_key(base, tenant, ms) return base .. ':t:' .. tenant .. day_
 -- Begins a call.
 local function open(base)
   local now = now_ms(base)
-  return { base = base, now = now, stamp = int(now), day = floor(now / DAY_MS), tenants = {}, list = {}, counts = {}, ended = {}, leased = {}, hints = {}, ring = 0 }
+  return { base = base, now = now, stamp = int(now), day = floor(now / DAY_MS), tenants = {}, list = {}, counts = {}, ended = {}, leased = {}, starting = 0, texts = {}, hints = {}, ring = 0 }
 end
 
 -- The shard's own state, read once per call and only when needed; `flush` writes it back.
@@ -236,20 +249,16 @@ local function all_paused(S) return shard(S)[STOPPED] >= ALL end
 -- Returned jobs are paused with all only.
 local function lane_paused(S, lane) return lane > RETURNED and band(shard(S)[STOPPED], 2 ^ (lane - 2)) ~= 0 end
 
-local function new_state()
-  return { 0, 0, 0, 0, NOWHERE, 0, -ACTIVE_STEP_MS, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-    -1, -1, -1, -1, -1, 0, -1, -1, -1, -1, 0, 0 }
-end
-
-local function pack_state(a) return struct_pack(STATE, spread(a, 1, STATE_FIELDS)) end
-
 -- A tenant, read once per call; `flush` writes it back if it changed.
 local function tenant(S, name)
   local t = S.tenants[name]
   if not t then
-    local v = call('GET', S.base .. ':t:' .. name)
-    local a = v and { struct_unpack(STATE, v) } or new_state()
-    t = { name = name, a = a, was = v or pack_state(a), rest = v and sub(v, a[STATE_FIELDS + 1]) or '', pushed = 0, recheck = false }
+    local key = S.base .. ':t:' .. name
+    local v = call('GET', key) or no_state
+    t = { name, key, v, '', 0, false, false, false, false, false, false, false, false, false, false, struct_unpack(STATE, v) }
+    -- Behind what it unpacks `unpack` tells where that ends.
+    local last = t[STATE_TO + 1]
+    if last <= #v then t[REST] = sub(v, last) end
     S.tenants[name] = t
     S.list[#S.list + 1] = t
   end
@@ -258,18 +267,18 @@ end
 
 -- A tenant's quota, or what holds without one.
 local function limit(t, quota, otherwise)
-  local value = t.a[quota]
+  local value = t[quota]
   return value >= 0 and value or otherwise
 end
 
 local function weight(t)
-  local value = t.a[WEIGHT]
+  local value = t[WEIGHT]
   return value > 0 and value or DEFAULT_WEIGHT
 end
 
 -- What a tenant is charged for milliseconds of a slot, in units of the virtual time: microseconds by weight.
 local function virtual(t, ms)
-  local own = t.a[WEIGHT]
+  local own = t[WEIGHT]
   local charged = ms * 1000 / (own > 0 and own or DEFAULT_WEIGHT) + 0.5
   return charged - charged % 1
 end
@@ -280,24 +289,23 @@ local function count(S, field, by) S.counts[field] = (S.counts[field] or 0) + by
 -- looks at it when it has been quiet for long. True if that was news. The canary (see `TenantId::canary`) is in
 -- the list, but never counts as active: slots are not kept back on its account.
 local function note_active(S, t)
-  local a = t.a
-  if t.name == '_canary' then
-    if a[LIVE] == 0 or a[NOTED] <= 0 then call('ZADD', S.base .. ':tns', 'NX', 0, t.name) end
-    a[NOTED] = S.now
+  if t[NAME] == '_canary' then
+    if t[LIVE] == 0 or t[NOTED] <= 0 then call('ZADD', S.base .. ':tns', 'NX', 0, t[NAME]) end
+    t[NOTED] = S.now
     return
   end
-  if S.now - a[NOTED] >= ACTIVE_STEP_MS then
-    if S.now - a[NOTED] >= ACTIVE_MS then call('ZADD', S.base .. ':rest', int(S.now + ACTIVE_MS), t.name) end
-    a[NOTED] = S.now
+  if S.now - t[NOTED] >= ACTIVE_STEP_MS then
+    if S.now - t[NOTED] >= ACTIVE_MS then call('ZADD', S.base .. ':rest', int(S.now + ACTIVE_MS), t[NAME]) end
+    t[NOTED] = S.now
     S.crowded = nil
-    call('ZADD', S.base .. ':tns', S.stamp, t.name)
+    call('ZADD', S.base .. ':tns', S.stamp, t[NAME])
     return true
   end
 end
 
 -- Length of a tenant's usual job: its own, or everybody's as long as it has no history.
 local function usual(S, t)
-  local own = t.a[ESTIMATE]
+  local own = t[ESTIMATE]
   return own > 0 and own or shard(S)[USUAL]
 end
 
@@ -308,46 +316,53 @@ local function active_here(S) return call('ZCOUNT', S.base .. ':tns', int(S.now 
 -- Fair order alone cannot help a light tenant while every slot holds a long job: so the last slots are
 -- only for tenants that hold less than their part of all. With fewer than five slots none is kept back.
 local function elastic_room(S, t)
-  if S.crowded == nil then S.crowded = active_here(S) + shard(S)[OTHERS] end
-  if S.crowded < 2 then return DEFAULT_RUNNING_MAX end
-  if not S.busy then S.busy = call('ZCARD', S.base .. ':lease') + #S.leased / 2 - #S.ended + shard(S)[AWAY] end
-  local slots = shard(S)[SLOTS]
-  local common, part = slots, slots * weight(t) / S.crowded
+  local s, crowded = S.shard or shard(S), S.crowded
+  if crowded == nil then
+    crowded = active_here(S) + s[OTHERS]
+    S.crowded = crowded
+  end
+  if crowded < 2 then return DEFAULT_RUNNING_MAX end
+  if not S.busy then S.busy = call('ZCARD', S.base .. ':lease') + S.starting + #S.leased / 2 - #S.ended + s[AWAY] end
+  local slots = s[SLOTS]
+  local common = slots
   if slots >= RESERVE_FROM then
     common = slots * ELASTIC_SHARE
     common = common - common % 1
   end
-  local of_all, of_own = (common > 1 and common or 1) - S.busy, (part > 1 and part + -part % 1 or 1) - t.a[RUNNING]
+  local of_all = (common > 1 and common or 1) - S.busy
+  -- More than a call can take: its part does not matter.
+  if of_all >= BUDGET then return of_all end
+  local part = slots * weight(t) / crowded
+  local of_own = (part > 1 and part + -part % 1 or 1) - t[RUNNING]
   return of_all > of_own and of_all or of_own
 end
 
 -- Render milliseconds that count for today (UTC).
 local function metered(S, t)
-  return t.a[METER_DAY] == S.day and t.a[METER_MS] or 0
+  return t[METER_DAY] == S.day and t[METER_MS] or 0
 end
 
 local function meter(S, t, ms)
-  t.a[METER_MS] = metered(S, t) + ms
-  t.a[METER_DAY] = S.day
+  t[METER_MS] = metered(S, t) + ms
+  t[METER_DAY] = S.day
 end
 
 -- Jobs that wait in a lane's stream.
-local function waiting(t, lane) return t.a[ENTERED + lane] - t.a[LEFT + lane] end
+local function waiting(t, lane) return t[ENTERED + lane] - t[LEFT + lane] end
 
 -- The least virtual tag with which a tenant is served: behind V by what its running jobs and one more are
 -- charged. So what comes back of a charge counts, and nobody saves up more, whether by refunds or by being away.
 local function least_tag(S, t)
-  return shard(S)[VIRTUAL] - virtual(t, (t.a[RUNNING] + 1) * t.a[ESTIMATE])
+  return shard(S)[VIRTUAL] - virtual(t, (t[RUNNING] + 1) * t[ESTIMATE])
 end
 
 -- Where a tenant belongs: the one predicate of eligibility. Returns place and score.
 local function belongs(S, t)
-  local a = t.a
-  if a[PAUSED] == 1 then return NOWHERE, 0 end
-  local all = a[ENTERED + 1] + a[ENTERED + 2] + a[ENTERED + 3] + a[ENTERED + 4] - a[LEFT + 1] - a[LEFT + 2] - a[LEFT + 3] - a[LEFT + 4]
-  local most = a[RUNNING_MAX]
-  if all <= 0 or a[RUNNING] >= (most >= 0 and most or DEFAULT_RUNNING_MAX) then return NOWHERE, 0 end
-  if a[RENDER_S] >= 0 and metered(S, t) >= a[RENDER_S] * 1000 then
+  if t[PAUSED] == 1 then return NOWHERE, 0 end
+  local all = t[ENTERED + 1] + t[ENTERED + 2] + t[ENTERED + 3] + t[ENTERED + 4] - t[LEFT + 1] - t[LEFT + 2] - t[LEFT + 3] - t[LEFT + 4]
+  local most = t[RUNNING_MAX]
+  if all <= 0 or t[RUNNING] >= (most >= 0 and most or DEFAULT_RUNNING_MAX) then return NOWHERE, 0 end
+  if t[RENDER_S] >= 0 and metered(S, t) >= t[RENDER_S] * 1000 then
     return GATE, (S.day + 1) * DAY_MS
   end
   local s = S.shard or shard(S)
@@ -358,7 +373,7 @@ local function belongs(S, t)
     if all <= 0 then return HELD, s[GENERATION] end
   end
   if elastic_room(S, t) <= 0 then return OVER, S.now end
-  local tag = a[TAG]
+  local tag = t[TAG]
   -- A tag that is ahead of all is no less than the least one, whatever that is.
   if tag >= s[VIRTUAL] then return VT, tag end
   local least = least_tag(S, t)
@@ -368,17 +383,16 @@ end
 -- Puts a tenant where it belongs. True if it became eligible by that. With `line`, a list for `add_members`, who
 -- belongs into `vt` is only noted there.
 local function place(S, t, line)
-  local a = t.a
   local where, score = belongs(S, t)
-  local was = a[PLACE]
-  if where == was and (score == a[SCORE] or where == OVER) then return false end
-  if was ~= where and was ~= NOWHERE then call('ZREM', S.base .. PLACES[was], t.name) end
+  local was = t[PLACE]
+  if where == was and (score == t[SCORE] or where == OVER) then return false end
+  if was ~= where and was ~= NOWHERE then call('ZREM', S.base .. PLACES[was], t[NAME]) end
   if where == VT and line then
-    line[#line + 1], line[#line + 2] = int(score), t.name
+    line[#line + 1], line[#line + 2] = int(score), t[NAME]
   elseif where ~= NOWHERE then
-    call('ZADD', S.base .. PLACES[where], int(score), t.name)
+    call('ZADD', S.base .. PLACES[where], int(score), t[NAME])
   end
-  a[PLACE], a[SCORE] = where, score
+  t[PLACE], t[SCORE] = where, score
   if where > VT then set_shard(S, ASIDE, 1) end
   return where == VT and was ~= VT
 end
@@ -411,17 +425,17 @@ local TRIM_FROM = 16
 
 -- Takes out of a stream what is done with: all before the first that is pending, and of the rest `entries`.
 local function trim(S, t, lane, entries)
-  local a, stream = t.a, stream_key(S.base, t.name, lane)
-  -- The group is there once somebody claimed from the stream.
-  local pending = try_call('XPENDING', stream, GROUP)
-  local first = not pending.err and pending[2]
-  first = first and tonumber(match(first, '^%d+')) or a[SERVED + lane] + 1
+  local stream = t[STATE_KEY] .. LANE_KEYS[lane]
+  -- The group is there once somebody claimed from the stream; what runs is pending.
+  local pending = t[RUNNING] > 0 and try_call('XPENDING', stream, GROUP)
+  local first = pending and not pending.err and pending[2]
+  first = first and tonumber(match(first, '^%d+')) or t[SERVED + lane] + 1
   local gone, others = call('XTRIM', stream, 'MINID', int(first)), {}
   for i = 1, #entries do
     if tonumber(match(entries[i], '^%d+')) >= first then others[#others + 1] = entries[i] end
   end
   if #others > 0 then gone = gone + call('XDEL', stream, spread(others)) end
-  a[STALE + lane] = max(0, a[STALE + lane] - gone)
+  t[STALE + lane] = max(0, t[STALE + lane] - gone)
 end
 
 local NOTHING = {}
@@ -429,11 +443,10 @@ local NOTHING = {}
 -- Notes that something happened to a job (a status, 'progress' or 'cancel_requested') for those who listen to all
 -- jobs of its tenant, and for the tenant's webhooks. Costs nothing while there are neither.
 local function tell(S, t, id, what)
-  local a = t.a
-  if a[HOOKED] == 0 and a[FEED] <= S.now then return end
-  t.news = t.news or {}
-  t.news[#t.news + 1] = id
-  t.news[#t.news + 1] = what
+  if t[HOOKED] == 0 and t[FEED] <= S.now then return end
+  t[NEWS] = t[NEWS] or {}
+  t[NEWS][#t[NEWS] + 1] = id
+  t[NEWS][#t[NEWS] + 1] = what
 end
 
 -- What webhooks are told of: not what passes by many times.
@@ -449,18 +462,18 @@ local function note_news(S, name)
 end
 
 local function write_news(S, t)
-  local feed, hooks, news = tenant_key(S.base, t.name) .. ':feed', S.base .. ':hooks', t.news
-  t.news = nil
-  if t.a[FEED] > S.now then
+  local feed, hooks, news = t[STATE_KEY] .. ':feed', S.base .. ':hooks', t[NEWS]
+  t[NEWS] = false
+  if t[FEED] > S.now then
     for i = 1, #news, 2 do call('XADD', feed, 'MAXLEN', '~', FEED_MAX, '*', 'j', news[i], 's', news[i + 1]) end
     call('PUBLISH', feed, '')
   end
-  if t.a[HOOKED] == 1 then
+  if t[HOOKED] == 1 then
     local some = false
     for i = 1, #news, 2 do
       local event = HOOK_EVENTS[news[i + 1]]
-      if event and note_news(S, t.name) then
-        call('XADD', hooks, '*', 't', t.name, 'j', news[i], 's', event, 'at', S.stamp)
+      if event and note_news(S, t[NAME]) then
+        call('XADD', hooks, '*', 't', t[NAME], 'j', news[i], 's', event, 'at', S.stamp)
         some = true
       end
     end
@@ -471,14 +484,14 @@ end
 -- Notes a tenant's new jobs in its list, in one call for all of them. One that is forgotten is just not found
 -- any more by whoever reads the list.
 local function note_listed(S, t)
-  local listed = t.listed
+  local listed = t[LISTED]
   S.today = S.today or day_key(S.now)
-  local key = S.base .. ':t:' .. t.name .. S.today
+  local key = t[STATE_KEY] .. S.today
   if call('RPUSH', key, spread(listed)) == #listed then
     local s = shard(S)
     call('EXPIRE', key, int(max(s[KEEP_OK], s[KEEP_OTHER]) + LISTED_BEYOND_S))
   end
-  t.listed = nil
+  t[LISTED] = false
 end
 
 -- Ends a call: writes what it collected. May be called in between, too.
@@ -495,25 +508,27 @@ local function flush(S)
   local line, states = {}, {}
   for i = 1, #S.list do
     local t = S.list[i]
-    for lane, entries in pairs(t.withdrawn or NOTHING) do call('XDEL', stream_key(base, t.name, lane), spread(entries)) end
-    if t.entries then
+    if t[WITHDRAWN] then
+      for lane, entries in pairs(t[WITHDRAWN]) do call('XDEL', t[STATE_KEY] .. LANE_KEYS[lane], spread(entries)) end
+    end
+    if t[ENDED] then
       for lane = 1, 4 do
-        local entries = t.entries[lane] or NOTHING
+        local entries = t[ENDED + lane] or NOTHING
         if #entries > 0 then
-          call('XACK', stream_key(base, t.name, lane), GROUP, spread(entries))
-          t.a[STALE + lane] = t.a[STALE + lane] + #entries
+          call('XACK', t[STATE_KEY] .. LANE_KEYS[lane], GROUP, spread(entries))
+          t[STALE + lane] = t[STALE + lane] + #entries
         end
-        local stale = t.a[STALE + lane]
-        if stale >= TRIM_FROM or (stale > 0 and t.a[RUNNING] == 0 and waiting(t, lane) == 0) then trim(S, t, lane, entries) end
+        local stale = t[STALE + lane]
+        if stale >= TRIM_FROM or (stale > 0 and t[RUNNING] == 0 and waiting(t, lane) == 0) then trim(S, t, lane, entries) end
       end
     end
     local entered = false
-    if t.listed then note_listed(S, t) end
-    if t.recheck or (t.pushed > 0 and t.a[PLACE] ~= VT) then entered = place(S, t, line) end
-    if t.a[PLACE] == VT then S.ring = S.ring + max(t.pushed, entered and 1 or 0) end
-    if t.news then write_news(S, t) end
-    local is = pack_state(t.a) .. t.rest
-    if is ~= t.was then states[#states + 1], states[#states + 2] = base .. ':t:' .. t.name, is end
+    if t[LISTED] then note_listed(S, t) end
+    if t[RECHECK] or (t[PUSHED] > 0 and t[PLACE] ~= VT) then entered = place(S, t, line) end
+    if t[PLACE] == VT then S.ring = S.ring + max(t[PUSHED], entered and 1 or 0) end
+    if t[NEWS] then write_news(S, t) end
+    local is = struct_pack(STATE, spread(t, STATE_FROM, STATE_TO)) .. t[REST]
+    if is ~= t[WAS] then states[#states + 1], states[#states + 2] = t[STATE_KEY], is end
   end
   if #line > 0 then add_members(base .. ':vt', line) end
   if #states > 0 then call('MSET', spread(states)) end
@@ -564,11 +579,11 @@ end
 
 -- Wakes whoever watches a job, or one that waits for its render: `flush` sends all hints of a call at
 -- once. A hint may be lost.
-local function hint(S, id, job)
+local function hint(S, id, flags)
   local hints = S.hints
   hints[#hints + 1] = id
-  if has(job, LEADS) then
-    for _, follower in ipairs(followers(S.base, id, job)) do hints[#hints + 1] = follower end
+  if flags % (2 * LEADS) >= LEADS then
+    for _, follower in ipairs(call('LRANGE', followers_key(S.base, id), 0, -1)) do hints[#hints + 1] = follower end
   end
 end
 
@@ -593,20 +608,20 @@ local function push_events(S, id, job, news)
     call('LTRIM', events_key(base, id), -EVENTS_MAX, -1)
     job[ED] = job[ED] + kept - EVENTS_MAX
   end
-  hint(S, id, job)
+  hint(S, id, job[FL])
 end
 
 -- Adds to a tenant's virtual tag: slot-milliseconds by weight.
 local function charge(t, ms)
-  t.a[TAG] = t.a[TAG] + virtual(t, ms)
-  t.recheck = true
+  t[TAG] = t[TAG] + virtual(t, ms)
+  t[RECHECK] = true
 end
 
 -- Appends a job to a lane's stream; returns the number of its entry, `<number>-0`.
 local function push(S, t, lane, id)
-  local a, stream = t.a, stream_key(S.base, t.name, lane)
-  local number = a[ENTERED + lane] + 1
-  local reply = try_call('XADD', stream, int(number) .. '-0', 'j', id)
+  local stream = t[STATE_KEY] .. LANE_KEYS[lane]
+  local number = t[ENTERED + lane] + 1
+  local reply = try_call('XADD', stream, format('%d-0', number), 'j', id)
   if type(reply) == 'table' and reply.err then
     -- Only if somebody took away the tenant's state and left its streams: go on behind what is there.
     local info = call('XINFO', 'STREAM', stream)
@@ -614,35 +629,32 @@ local function push(S, t, lane, id)
       if info[i] == 'last-generated-id' then number = tonumber(match(info[i + 1], '^%d+')) + 1 end
     end
     call('XADD', stream, int(number) .. '-0', 'j', id)
-    a[LEFT + lane] = a[LEFT + lane] + number - 1 - a[ENTERED + lane]
+    t[LEFT + lane] = t[LEFT + lane] + number - 1 - t[ENTERED + lane]
     count(S, 'repairs', 1)
   end
-  a[ENTERED + lane] = number
-  t.pushed = t.pushed + 1
+  t[ENTERED + lane] = number
+  t[PUSHED] = t[PUSHED] + 1
   return number
-end
-
-local function add_entry(of, lane, number)
-  local entries = of[lane]
-  if not entries then
-    entries = {}
-    of[lane] = entries
-  end
-  entries[#entries + 1] = format('%d-0', number)
 end
 
 -- Marks a stream entry that was delivered as done with.
 local function drop_entry(t, lane, number)
-  t.entries = t.entries or {}
-  add_entry(t.entries, lane, number)
+  local entry, entries = format('%d-0', number), t[ENDED + lane]
+  if entries then
+    entries[#entries + 1] = entry
+  else
+    t[ENDED], t[ENDED + lane] = true, { entry }
+  end
 end
 
 -- Marks a stream entry that was not delivered for removal.
 local function withdraw_entry(t, lane, number)
-  t.withdrawn = t.withdrawn or {}
-  add_entry(t.withdrawn, lane, number)
-  t.a[LEFT + lane] = t.a[LEFT + lane] + 1
-  t.recheck = true
+  local withdrawn = t[WITHDRAWN] or {}
+  local entries = withdrawn[lane] or {}
+  entries[#entries + 1] = format('%d-0', number)
+  withdrawn[lane], t[WITHDRAWN] = entries, withdrawn
+  t[LEFT + lane] = t[LEFT + lane] + 1
+  t[RECHECK] = true
 end
 
 -- Takes a queued job out of where it waits: stream or `due`.
@@ -656,7 +668,11 @@ end
 
 -- What a job leaves when it ended: how long it is kept, and the keys that point to it. Returns the time as text.
 local function keep(S, id, job, seconds)
-  local base, text = S.base, int(seconds)
+  local base, text = S.base, S.texts[seconds]
+  if not text then
+    text = int(seconds)
+    S.texts[seconds] = text
+  end
   call('EXPIRE', job[KEY], text)
   if job[FL] % (2 * HAS_PROGRESS) > 0 then
     if has(job, HAS_EVENTS) then call('EXPIRE', events_key(base, id), text) end
@@ -679,14 +695,14 @@ local function settle(S, t, id, job, status, result)
   local text = keep(S, id, job, seconds)
   if S.now - job[CA] > LONG_WAIT_MS then call('EXPIRE', list_key(S.base, job[TN], job[CA]), int(seconds), 'GT') end
   if result and result ~= '' then call('SETEX', result_key(S.base, id), text, result) end
-  local ghost = has(job, GHOST)
+  local ghost = job[FL] >= FOLLOWS and has(job, GHOST)
   job[ST], job[SQ], job[NB], job[LT] = status, 0, 0, NO_ID
   job[FI] = ghost and job[CX] or S.now
   save_job(job)
-  hint(S, id, job)
+  hint(S, id, job[FL])
   -- The owner of a ghost knows since the cancel.
   if not ghost then tell(S, t, id, STATUS[status]) end
-  t.a[LIVE] = t.a[LIVE] - 1
+  t[LIVE] = t[LIVE] - 1
   count(S, STATUS[status], 1)
 end
 
@@ -707,16 +723,16 @@ end
 local function conclude(S, t, id, job, status, result, outcome, class, told)
   job[AO], job[AC] = outcome or 0, class or 0
   if told then job[FO], job[FR] = job[EP], told end
-  local shown = status
-  if has(job, GHOST) then shown = CANCELED end
+  local shares = job[FL] >= FOLLOWS
+  local shown = shares and has(job, GHOST) and CANCELED or status
   local answers = shown == SUCCEEDED and id or nil
-  if has(job, LEADS) then
+  if shares and has(job, LEADS) then
     for _, follower in ipairs(followers(S.base, id, job)) do
       local other = load_job(S.base, follower)
       if other and other[ST] == QUEUED and has(other, FOLLOWS) then
         other[RV] = other[RV] + job[RV]
         other[SA], other[RD] = job[SA], job[RD]
-        t.a[FOLLOWING] = t.a[FOLLOWING] - 1
+        t[FOLLOWING] = t[FOLLOWING] - 1
         count(S, 'following', -1)
         settle(S, t, follower, other, status, result)
         if status == SUCCEEDED then answers = answers or follower end
@@ -739,14 +755,14 @@ end
 
 -- Counts a job that a function ends of itself, so that no program is told of its end.
 local function swept(S, t, job, status)
-  count(S, 'swept_' .. (t.name == '_canary' and 'canary' or int(job[LN])) .. '_' .. STATUS[status], 1)
+  count(S, 'swept_' .. (t[NAME] == '_canary' and 'canary' or int(job[LN])) .. '_' .. STATUS[status], 1)
 end
 
 -- A job that failed for good by no fault of its author can be looked at and run again. Besides its tenant's list
 -- there is one of all tenants, to be counted.
 local function bury(S, t, id, class)
   local oldest, seconds = '(' .. int(S.now - shard(S)[KEEP_OTHER] * 1000), int(shard(S)[KEEP_OTHER])
-  for _, dead in ipairs({ tenant_key(S.base, t.name) .. ':dead', S.base .. ':dead' }) do
+  for _, dead in ipairs({ tenant_key(S.base, t[NAME]) .. ':dead', S.base .. ':dead' }) do
     call('ZADD', dead, S.stamp, id)
     call('ZREMRANGEBYSCORE', dead, '-inf', oldest)
     call('EXPIRE', dead, seconds)
@@ -768,7 +784,7 @@ end
 local function end_lease(S, t, id, job, charged)
   drop_entry(t, job[SL], job[SQ])
   S.ended[#S.ended + 1] = id
-  t.a[RUNNING] = t.a[RUNNING] - 1
+  t[RUNNING] = t[RUNNING] - 1
   if S.busy then S.busy = S.busy - 1 end
   local used = time_used(S, job)
   charge(t, (charged and used or 0) - job[CH])

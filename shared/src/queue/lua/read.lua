@@ -12,20 +12,19 @@ local PLACE_EXACT = 64
 -- What a tenant uses of its quotas: {now ms, not ended, running, arrival times of the two submit rates (ms),
 -- render ms of today, then the quotas in the order of `quotas`, '' where the default holds}.
 local function usage_of(S, t)
-  local a = t.a
-  local reply = { S.stamp, int(a[LIVE]), int(a[RUNNING]), format('%.0f', a[TAT_MINUTE]), format('%.0f', a[TAT_DAY]), int(metered(S, t)) }
+  local reply = { S.stamp, int(t[LIVE]), int(t[RUNNING]), format('%.0f', t[TAT_MINUTE]), format('%.0f', t[TAT_DAY]), int(metered(S, t)) }
   for quota = QUEUED_MAX, CODE_MAX do
-    local unset = a[quota] < 0 or (quota == WEIGHT and a[quota] == 0)
-    reply[#reply + 1] = unset and '' or format('%.17g', a[quota])
+    local unset = t[quota] < 0 or (quota == WEIGHT and t[quota] == 0)
+    reply[#reply + 1] = unset and '' or format('%.17g', t[quota])
   end
   return reply
 end
 
 local function place_in_lane(base, t, job)
-  local lane, served = job[SL], t.a[SERVED + job[SL]]
+  local lane, served = job[SL], t[SERVED + job[SL]]
   local ahead = job[SQ] - served
   if ahead > PLACE_EXACT then return ahead end
-  return #call('XRANGE', stream_key(base, t.name, lane), '(' .. int(served) .. '-0', int(job[SQ]) .. '-0', 'COUNT', PLACE_EXACT)
+  return #call('XRANGE', stream_key(base, t[NAME], lane), '(' .. int(served) .. '-0', int(job[SQ]) .. '-0', 'COUNT', PLACE_EXACT)
 end
 
 -- Milliseconds until `n` of the running jobs may be expected to have ended, by what each was charged: its
@@ -52,8 +51,8 @@ end
 -- by the tenant's usual job, over the slots that the tenant may expect; but not before slots that it needs
 -- to have these become free. -1 if nothing can be said.
 local function expected(S, t, job, position)
-  local s, a = shard(S), t.a
-  if s[SLOTS] == 0 or all_paused(S) or lane_paused(S, job[SL]) or a[PAUSED] == 1 then return -1 end
+  local s = shard(S)
+  if s[SLOTS] == 0 or all_paused(S) or lane_paused(S, job[SL]) or t[PAUSED] == 1 then return -1 end
   local starts = position
   for lane = 1, job[SL] - 1 do starts = starts + waiting(t, lane) end
   local free = max(0, s[SLOTS] - call('ZCARD', S.base .. ':lease') - s[AWAY])
@@ -61,7 +60,7 @@ local function expected(S, t, job, position)
   local share = min(limit(t, RUNNING_MAX, DEFAULT_RUNNING_MAX), s[SLOTS] / rivals)
   if share <= 0 then return -1 end
   -- How many more it may start before it holds its share.
-  local room = max(1, floor(share)) - a[RUNNING]
+  local room = max(1, floor(share)) - t[RUNNING]
   if starts <= min(free, room) then return 0 end
   -- Who holds less than its share comes first, in turn with others of that kind.
   local lacking = min(starts, room) * max(1, rivals / s[SLOTS]) - free

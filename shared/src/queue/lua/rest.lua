@@ -5,7 +5,7 @@
 -- Whether somebody set a quota of this tenant.
 local function has_quotas(t)
   for quota = QUEUED_MAX, CODE_MAX do
-    if t.a[quota] ~= (quota == WEIGHT and 0 or -1) then return true end
+    if t[quota] ~= (quota == WEIGHT and 0 or -1) then return true end
   end
   return false
 end
@@ -17,15 +17,14 @@ local function rest(S, most)
   if #due > 0 then flush(S) end
   for _, name in ipairs(due) do
     local t = tenant(S, name)
-    local a = t.a
     local again
-    if a[NOTED] + ACTIVE_MS > now then
-      again = a[NOTED] + ACTIVE_MS
-    elseif a[FEED] > now then
-      again = a[FEED]
-    elseif a[LIVE] > 0 then
+    if t[NOTED] + ACTIVE_MS > now then
+      again = t[NOTED] + ACTIVE_MS
+    elseif t[FEED] > now then
+      again = t[FEED]
+    elseif t[LIVE] > 0 then
       again = now + ACTIVE_MS
-    elseif metered(S, t) > 0 or a[TAT_MINUTE] > now or a[TAT_DAY] > now then
+    elseif metered(S, t) > 0 or t[TAT_MINUTE] > now or t[TAT_DAY] > now then
       -- Its use of today's quotas must not be forgotten.
       again = now + 6 * ACTIVE_MS
     end
@@ -34,15 +33,17 @@ local function rest(S, most)
     else
       call('ZREM', base .. ':rest', name)
       for lane = 1, 4 do call('DEL', stream_key(base, name, lane)) end
-      if a[PAUSED] == 0 and a[HOOKED] == 0 and not has_quotas(t) then
+      if t[PAUSED] == 0 and t[HOOKED] == 0 and not has_quotas(t) then
         call('DEL', tenant_key(base, name))
         call('ZREM', base .. ':tns', name)
         S.tenants[name] = nil
         for i = #S.list, 1, -1 do if S.list[i] == t then table.remove(S.list, i) end end
       else
-        t.a = new_state()
-        for _, kept in ipairs({ PAUSED, ESTIMATE, NOTED, HOOKED }) do t.a[kept] = a[kept] end
-        for quota = QUEUED_MAX, CODE_MAX do t.a[quota] = a[quota] end
+        local fresh = { struct_unpack(STATE, no_state) }
+        for field = STATE_FROM, STATE_TO do
+          local kept = field >= QUEUED_MAX and field <= CODE_MAX or field == PAUSED or field == ESTIMATE or field == NOTED or field == HOOKED
+          if not kept then t[field] = fresh[field - STATE_FROM + 1] end
+        end
       end
     end
   end

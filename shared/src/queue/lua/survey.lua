@@ -12,18 +12,17 @@ transition('survey', { 'no-writes' }, function(keys, args)
   local reply = { #names == most and at + most or 0, S.stamp }
   for i = 1, #names do
     local t = tenant(S, names[i])
-    local a = t.a
-    if a[LIVE] > 0 then
-      local admitted = (a[PLACE] == VT or a[PLACE] == OVER) and not all_paused(S)
-      local of = { t.name, a[RUNNING], a[FOLLOWING] }
+    if t[LIVE] > 0 then
+      local admitted = (t[PLACE] == VT or t[PLACE] == OVER) and not all_paused(S)
+      local of = { t[NAME], t[RUNNING], t[FOLLOWING] }
       for lane = 1, 4 do
-        local stream, waits, runs, first = stream_key(S.base, t.name, lane), waiting(t, lane), 0, ''
-        if a[RUNNING] > 0 and a[SERVED + lane] > 0 then
+        local stream, waits, runs, first = stream_key(S.base, t[NAME], lane), waiting(t, lane), 0, ''
+        if t[RUNNING] > 0 and t[SERVED + lane] > 0 then
           local group = try_call('XPENDING', stream, GROUP)
           runs = not group.err and group[1] or 0
         end
         if waits > 0 then
-          local entry = call('XRANGE', stream, int(a[SERVED + lane] + 1) .. '-0', '+', 'COUNT', '1')[1]
+          local entry = call('XRANGE', stream, int(t[SERVED + lane] + 1) .. '-0', '+', 'COUNT', '1')[1]
           first = entry and entry[2][2] or ''
         end
         local free = admitted and not lane_paused(S, lane)
