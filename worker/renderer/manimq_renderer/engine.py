@@ -38,8 +38,9 @@ _SMALL_LINES_MAX = 480
 bits: with CRF 23 three of Manim's own examples had an SSIM below 0.99, with 20 none; a quarter more bytes, no more time."""
 
 _COLUMNS = 16 * 8
-"""x264 165 reads what was never written in a film whose width in macroblocks is no multiple of eight, where the processor
-has AVX-512 (its sum of costs, ``mbtree``): 854 pixels are one. What it then gives depends on what the process did before."""
+"""x264 165 reads what was never written in a film whose width in macroblocks is no multiple of eight, where the
+processor has AVX-512 (its sum of costs, ``mbtree``): 854 pixels are one. What it then gives depends on what the
+process did before."""
 _AVX512 = any(_processor.get(name) for name in ("AVX512_SKX", "X86_V4"))
 
 _SHARED_EVERY_S = 0.25

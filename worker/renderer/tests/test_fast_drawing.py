@@ -60,7 +60,8 @@ def drawing() -> Any:
 def shapes() -> list[VMobject]:
     """Of all kinds, shaded, with points that are no numbers among them."""
     rng = np.random.default_rng(5)
-    made: list[VMobject] = [manim.Square(), manim.Line(), manim.Dot3D(resolution=(3, 3))[4], manim.Cube()[0], VMobject()]
+    made: list[VMobject] = [manim.Square(), manim.Line(), manim.Dot3D(resolution=(3, 3))[4], manim.Cube()[0]]
+    made.append(VMobject())
     for count in (1, 3, 4, 5, 8, 12, 16, 40, 44):
         for strange in (0, 1, 4):
             points = rng.normal(size=(count, 3)).round(1)
@@ -69,7 +70,8 @@ def shapes() -> list[VMobject]:
             mobject = VMobject()
             mobject.points = points
             made.append(mobject)
-    for flat in (np.zeros((8, 3)), np.ones((16, 3)), np.outer(np.arange(8.0), [1, 2, 3]), np.outer(range(8), [0, 0, 1.0])):
+    straight = np.outer(np.arange(8.0), [1, 2, 3]), np.outer(np.arange(8.0), [0, 0, 1])
+    for flat in (np.zeros((8, 3)), np.ones((16, 3)), *straight):
         mobject = VMobject()
         mobject.points = flat
         made.append(mobject)
@@ -97,7 +99,8 @@ class FastDrawing(unittest.TestCase):
                 rgbas = np.linspace(0, 1, 4 * colours).reshape(colours, 4)
                 theirs = outcome(fast_drawing._any_modified_rgbas, camera, mobject, rgbas)
                 fast_drawing._picture = None
-                self.assertTrue(same(outcome(fast_drawing.modified_rgbas, camera, mobject, rgbas), theirs), mobject.points)
+                mine = outcome(fast_drawing.modified_rgbas, camera, mobject, rgbas)
+                self.assertTrue(same(mine, theirs), (mobject.points, light))
                 drawing()
                 for _ in "fill", "stroke":
                     mine = outcome(fast_drawing.modified_rgbas, camera, mobject, rgbas)
@@ -115,7 +118,7 @@ class FastDrawing(unittest.TestCase):
                     self.assertTrue(same(outcome(fast_drawing.project, camera, given), theirs))
 
     def test_edges_are_where_manim_finds_them(self) -> None:
-        directions = [manim.UP, -manim.UR, manim.ORIGIN, [0, -1, 1], (1, 2, -3), np.array([1, 0, 0]), np.array([np.nan] * 3)]
+        directions = [manim.UP, -manim.UR, manim.ORIGIN, [0, -1, 1], (1, 2, -3), np.array([1, 0, 0]), np.full(3, np.nan)]
         for mobject in [*shapes(), VGroup(), VGroup(manim.Square(), manim.Text("a")), manim.ThreeDAxes(), Mobject()]:
             for direction in directions:
                 theirs = outcome(fast_drawing._any_critical_point, mobject, direction)
@@ -129,7 +132,8 @@ class FastDrawing(unittest.TestCase):
 
     def test_a_family_is_manims_own_in_its_order(self) -> None:
         leaf, twice = manim.Square(), manim.Dot()
-        mobjects = [leaf, VGroup(), VGroup(leaf, twice, VGroup(twice, VGroup(leaf))), manim.Text("ab"), manim.ThreeDAxes()]
+        shared = VGroup(leaf, twice, VGroup(twice, VGroup(leaf)))
+        mobjects = [leaf, VGroup(), shared, manim.Text("ab"), manim.ThreeDAxes()]
         loop = VGroup(twice)
         loop.submobjects.append(VGroup(loop, leaf, loop))
 
@@ -207,8 +211,9 @@ class FastDrawing(unittest.TestCase):
             for name in ("Axis", "Solids"):
                 sums = []
                 for which in ("bare", "fast"):
-                    command = [sys.executable, "-B", Path(__file__).with_name("raw_frames.py"), file, which, "10", "mp4"]
-                    done = subprocess.run([*command, name], cwd=folder, capture_output=True, text=True, timeout=300)
+                    script = Path(__file__).with_name("raw_frames.py")
+                    command = [sys.executable, "-B", script, file, which, "10", "mp4", name]
+                    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
                     self.assertEqual(done.returncode, 0, done.stderr[-2000:])
                     sums.append(done.stdout)
                 self.assertGreater(len(set(sums[0].splitlines())), 5)
