@@ -1,11 +1,12 @@
 //! Jobs that share a render, results that answer later jobs, and what a tenant may not ask for.
 
 use manimq_shared::api::JobView;
-use manimq_shared::job::Status;
-use manimq_shared::queue::Quotas;
+use manimq_shared::job::{EARLY_POSTER, Status};
+use manimq_shared::queue::{EventKind, Quotas};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
+use super::events::Events;
 use super::support::{Api, SCENE, problem};
 
 fn body(cache: &str) -> Value {
@@ -47,6 +48,59 @@ async fn the_same_scene_is_rendered_once_and_its_film_answers_all_who_ask() {
     }
     let fresh = submitted(&api, "refresh").await;
     assert_eq!((fresh.status, fresh.rendered_by), (Status::Queued, None));
+}
+
+#[tokio::test]
+async fn who_waits_for_anothers_render_is_shown_its_early_still() {
+    let api = Api::start().await;
+    let leader = submitted(&api, "use").await;
+    let follower = submitted(&api, "use").await;
+    assert_eq!(follower.rendered_by, Some(leader.id));
+    let worker = api.worker();
+    let claim = worker.claim().await;
+    assert_eq!(claim.job, leader.id);
+    worker.store(&claim, &[(EARLY_POSTER, b"still")]).await;
+    let events = api.get(&format!("/v1/jobs/{}/events", follower.id)).await;
+    let mut events = Events::of(events);
+    let poster = json!({"width": 427, "height": 240, "epoch": 1});
+    let told = json!({"stage": "rendering", "frames_done": 9, "poster": poster});
+    worker.tell(&claim, &[(EventKind::Progress, told)]).await;
+
+    let shown = api.job(follower.id).await.progress.poster.expect("a still");
+    assert_eq!((shown.width, shown.height), (427, 240));
+    let of_the_stream = loop {
+        let event = events.next().await.expect("the stream goes on");
+        if event.kind == "progress" {
+            break event.data["poster"]["url"]
+                .as_str()
+                .expect("a URL")
+                .to_owned();
+        }
+    };
+    for url in [shown.url.expect("a URL"), of_the_stream] {
+        let still = api.get(&url).await;
+        assert_eq!(still.status(), StatusCode::OK, "{url}");
+        assert_eq!(still.bytes().await.unwrap(), "still");
+    }
+
+    // Whoever first asked may go; the render goes on for who is left.
+    let path = format!("/v1/jobs/{}/cancel", leader.id);
+    api.post(&path, &json!({})).await;
+    assert_eq!(api.job(leader.id).await.progress.poster, None);
+    assert!(api.job(follower.id).await.progress.poster.is_some());
+    // The still is of that attempt alone.
+    let released = api.queue.release(claim.job, claim.epoch, "a test").await;
+    released.unwrap();
+    assert_eq!(api.job(follower.id).await.progress.poster, None);
+    let second = worker.claim().await;
+    assert_eq!((second.job, second.epoch.0), (leader.id, 2));
+    assert_eq!(api.job(follower.id).await.progress.poster, None);
+    worker.succeed(&second, &[("video.mp4", b"film")]).await;
+    let ended = api.job(follower.id).await;
+    assert_eq!(
+        (ended.status, ended.progress.poster),
+        (Status::Succeeded, None)
+    );
 }
 
 #[tokio::test]

@@ -25,6 +25,8 @@ from manim import ManimColor, Mobject, SVGMobject, Text, VMobject
 from manim.constants import RIGHT
 from manim.utils.color import BLACK
 
+from . import fast_drawing
+
 _RTOL = 1e-5
 """``numpy.isclose``'s own."""
 _CURVES_MAX = 40
@@ -262,6 +264,7 @@ _REPLACED: tuple[tuple[type, str, Callable[..., Any], list[str]], ...] = (
     (Mobject, "__deepcopy__", copy_mobject, ["self", "clone_from_id"]),
     (SVGMobject, "generate_mobject", generate_from_svg, ["self"]),
     (camera_module.Camera, "set_cairo_context_path", context_path, ["self", "ctx", "vmobject"]),
+    *fast_drawing.REPLACED,
 )
 
 

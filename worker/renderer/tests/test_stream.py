@@ -1,5 +1,8 @@
 """The continuous film: what is converted, and what its files decode to."""
 
+import os
+import subprocess
+import sys
 import tempfile
 import unittest
 from fractions import Fraction
@@ -15,6 +18,8 @@ from manim.camera.camera import Camera
 from manimq_renderer import engine
 from manimq_renderer.pictures import Converter
 from manimq_renderer.stream import Stream
+
+RENDERER = Path(__file__).resolve().parent.parent
 
 
 def planes(frame: Any) -> list[Any]:
@@ -39,6 +44,32 @@ def pictures(width: int, height: int, count: int) -> list[Any]:
     return all_of_it
 
 
+ENCODE = """
+import hashlib, sys, tempfile
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+import numpy as np
+from manimq_renderer import engine, stream
+
+width, height = 854, 480
+spec = SimpleNamespace(container_format="mp4", codec="libx264", pixel_format="yuv420p", width=width, height=height,
+                       frame_rate=Fraction(15), options=())
+options = engine.stream_options(spec, gif=False)
+if sys.argv[1] == "x264's own choice":
+    options.pop("x264-params", None)
+rng = np.random.default_rng(5)
+wide = np.repeat(np.repeat(rng.integers(0, 256, (40, 130, 4), np.uint8), 16, axis=0), 16, axis=1)
+with tempfile.TemporaryDirectory() as folder:
+    film = stream.Stream(Path(folder, "film.mp4"), spec, options)
+    for n in range(24):
+        film.put(np.ascontiguousarray(wide[3 * n : 3 * n + height, 7 * n : 7 * n + width]), 1)
+    film.finish()
+    print(hashlib.md5(Path(folder, "film.mp4").read_bytes()).hexdigest())
+"""
+"""Prints the checksum of a film; what memory holds before it is written, ``MALLOC_PERTURB_`` says."""
+
+
 class Conversion(unittest.TestCase):
     def test_bands_give_what_whole_pictures_give(self) -> None:
         for width, height in ((854, 480), (400, 600), (64, 34), (300, 201), (31, 40)):
@@ -59,7 +90,7 @@ class Conversion(unittest.TestCase):
 
 class Settings(unittest.TestCase):
     def spec(self, codec: str, options: dict[str, str]) -> Any:
-        return SimpleNamespace(codec=codec, height=720, options=tuple(options.items()))
+        return SimpleNamespace(codec=codec, width=1280, height=720, options=tuple(options.items()))
 
     def test_what_the_scene_has_chosen_wins(self) -> None:
         plain = engine.stream_options(self.spec("libx264", {"crf": "23"}), gif=False)
@@ -109,6 +140,21 @@ class Film(unittest.TestCase):
                 whole = av.VideoFrame.from_ndarray(sent[index // 2], format="rgba").reformat(format=pixel_format)
                 for ours, theirs in zip(frame, planes(whole), strict=True):
                     self.assertTrue(np.array_equal(ours, theirs), (codec, index))
+
+    def test_a_film_is_the_same_whatever_memory_held_before(self) -> None:
+        def films(options: str) -> set[str]:
+            made = set()
+            for byte in ("255", "170"):
+                environment = {**os.environ, "MALLOC_PERTURB_": byte, "PYTHONPATH": str(RENDERER)}
+                command = [sys.executable, "-B", "-c", ENCODE, options]
+                done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+                self.assertEqual(done.returncode, 0, done.stderr[-2000:])
+                made.add(done.stdout)
+            return made
+
+        self.assertEqual(len(films("ours")), 1)
+        if engine._AVX512:
+            self.assertGreater(len(films("x264's own choice")), 1, "x264 is mended: the option can go")
 
     def test_what_goes_wrong_on_a_thread_is_raised_in_the_scene(self) -> None:
         for broken in ("_convert", "_encode"):
