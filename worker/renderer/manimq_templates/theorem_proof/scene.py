@@ -21,7 +21,7 @@ class Template(kit.TemplateScene):
 
     @staticmethod
     def _each(step: tuple[str, str]) -> float:
-        return round(1.5 + min(1.8, 0.02 * len(step[0])) + 0.6 * bool(step[1]), 1)
+        return round(max(1.5 + min(1.8, 0.02 * len(step[0])), kit.read_s(step[0])) + 0.6 * bool(step[1]), 1)
 
     @staticmethod
     def _theorem(p: dict[str, Any]) -> Theorem:

@@ -16,7 +16,8 @@ class Template(kit.TemplateScene):
 
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
-        return 4.4 + 0.7 * bool(p.get("subtitle")) + 0.6 * bool(p.get("author"))
+        written = [p.get(name) or "" for name in ("title", "subtitle", "author")]
+        return max(4.4 + 0.7 * bool(written[1]) + 0.6 * bool(written[2]), 0.5 + kit.read_s(" ".join(written)))
 
     def _head(self, safe: kit.Box) -> VGroup:
         return VGroup()  # the whole picture is the title
