@@ -75,7 +75,7 @@ class Template(kit.TemplateScene):
         self.wait(1.6)
         widths = self._orders(orders, found)
         if widths[-1] > 1.1 * widths[0] or len(widths) == 1:
-            said = "The higher the order, the longer it stays with the function"
+            said = "The higher the order, the longer the polynomial fits"
         else:
             said = "Near the point higher orders help; farther out the series does not converge"
         self.play(caption=said, run_time=0.6)

@@ -26,7 +26,7 @@ class Template(kit.TemplateScene):
         items = any(each.get("items") for each in p["sets"])
         names = cls._names(p)
         sets_s = sum(cls._set_s(name) for name in names)
-        return 3.3 + sets_s + (2.3 if items else 0) + sum(cls._region_s(each, names) for each in cls._regions(p))
+        return 2.3 + sets_s + (2.3 if items else 0) + sum(cls._region_s(each, names) for each in cls._regions(p))
 
     @staticmethod
     def _names(p: dict[str, Any]) -> list[str]:
