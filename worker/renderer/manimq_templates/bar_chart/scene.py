@@ -14,7 +14,15 @@ _UPRIGHT_MAX = 8
 class Template(kit.TemplateScene):
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
-        return 5.4 + 0.55 * len(p["data"])
+        return 5.4 + 0.55 * len(p["data"]) + max(0.0, kit.read_s(cls._said(p)) - 2.8)
+
+    @staticmethod
+    def _said(p: dict[str, Any]) -> str:
+        """What the caption says of the largest."""
+        most = max(p["data"], key=lambda each: each["value"])
+        name = kit.clean(most["label"])
+        value = f"{kit.num(most['value'])} {kit.clean(p.get('unit') or '')}".strip()
+        return f"Largest: {name}, {value}" if len(p["data"]) > 1 and name else ""
 
     def heading(self) -> str:
         return "Bar chart"
@@ -36,12 +44,10 @@ class Template(kit.TemplateScene):
         self.play(LaggedStart(*growing, lag_ratio=0.45), run_time=0.55 * len(data) + 0.4)
         self.play(LaggedStart(*(FadeIn(each) for each in values), lag_ratio=0.1), run_time=0.7)
         most = max(range(len(data)), key=lambda i: data[i]["value"])
-        name, value = kit.clean(data[most]["label"]), f"{kit.num(data[most]['value'])} {self.unit}".strip()
-        caption = f"Largest: {name}, {value}" if len(data) > 1 and name else ""
         self.play(
             bars[most].animate.set_fill(theme.amber),
             values[most].animate.set_fill(theme.amber),
-            caption=caption,
+            caption=self._said(p),
             run_time=0.8,
         )
 

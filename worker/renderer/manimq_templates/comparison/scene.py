@@ -18,7 +18,11 @@ class Template(kit.TemplateScene):
 
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
-        return 4.3 + sum(cls._each(pair) for pair in cls._pairs(p)) + 1.0 * bool(p.get("verdict"))
+        return 4.3 + sum(cls._each(pair) for pair in cls._pairs(p)) + cls._verdict_s(p)
+
+    @staticmethod
+    def _verdict_s(p: dict[str, Any]) -> float:
+        return 1.0 + max(0.0, kit.read_s(p["verdict"]) - 3.0) if p.get("verdict") else 0.0
 
     @staticmethod
     def _pairs(p: dict[str, Any]) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from .. import kit
 class Template(kit.TemplateScene):
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
-        return 12.3 + 1.7 * p.get("secant_steps", 4) + 2.5 * bool(p.get("show_derivative"))
+        return 12.6 + 1.7 * p.get("secant_steps", 4) + 2.5 * bool(p.get("show_derivative"))
 
     def heading(self) -> str:
         return "The derivative is a slope"
@@ -136,7 +136,7 @@ class Template(kit.TemplateScene):
             )
             self.play(
                 FadeIn(said),
-                caption="From the left the secants tend to another slope: there is no tangent here",
+                caption="From the left the slope is another: there is no tangent here",
                 run_time=0.8,
             )
         else:
@@ -152,7 +152,7 @@ class Template(kit.TemplateScene):
                 FadeOut(moving), FadeOut(secant), *(Create(each) for each in tangent), FadeIn(said, shift=0.1 * UP),
                 caption="In the limit the secant is the tangent, and its slope is the derivative", run_time=1.3,
             )  # fmt: skip
-        self.wait(1.6)
+        self.wait(1.9)
         if self.p.get("show_derivative"):
             self._derivative(slope_text, smooth)
 

@@ -43,7 +43,17 @@ class Template(kit.TemplateScene):
         names, edges = cls._nodes(p)
         path = cls._path(p)
         count = len(layers(len(names), [each[:2] for each in edges]))
-        return 3.7 + 2 * _NODE_S * count + (1.4 + _HOP_S * (len(path) - 1) if path else 0)
+        return 3.7 + 2 * _NODE_S * count + (0.7 + sum(cls._run_s(names, path)) if path else 0)
+
+    @staticmethod
+    def _said(names: list[str], path: list[int]) -> list[str]:
+        """Where the request is."""
+        return [f"From {names[path[0]]} …", *(f"… to {names[node]}" for node in path[1:])]
+
+    @classmethod
+    def _run_s(cls, names: list[str], path: list[int]) -> list[float]:
+        said = cls._said(names, path)
+        return [max(_HOP_S if i else 0.7, kit.read_s(each)) for i, each in enumerate(said)]
 
     def heading(self) -> str:
         return "Flow"
@@ -133,14 +143,15 @@ class Template(kit.TemplateScene):
 
     def _run(self, path: list[int], names: list[str]) -> None:
         theme = self.theme
+        said, seconds = self._said(names, path), self._run_s(names, path)
         dot = Dot(self.boxes[path[0]].get_center(), radius=0.14, color=theme.amber).set_z_index(3)
         lit = [self.boxes[path[0]][0].animate.set_stroke(theme.amber, theme.stroke * 1.6)]
-        self.play(FadeIn(dot, scale=0.3), *lit, caption=f"From {names[path[0]]} …", run_time=0.7)
-        for before, after in zip(path, path[1:], strict=False):
+        self.play(FadeIn(dot, scale=0.3), *lit, caption=said[0], run_time=seconds[0])
+        for before, after, caption, hop_s in zip(path, path[1:], said[1:], seconds[1:], strict=False):
             line = Line(self.boxes[before].get_center(), self.boxes[after].get_center())
             self.play(
                 MoveAlongPath(dot, line), self.boxes[after][0].animate.set_stroke(theme.amber, theme.stroke * 1.6),
-                caption=f"… to {names[after]}", run_time=_HOP_S,
+                caption=caption, run_time=hop_s,
             )  # fmt: skip
         self.play(FadeOut(dot), run_time=0.4)
 

@@ -11,7 +11,9 @@ from manim import Circle, FadeIn, FadeOut, LaggedStart, Line, RoundedRectangle, 
 from .. import kit
 from .steps import Edge, Step, steps_of
 
-_BODY_S = 20.0
+_BODY_S, _EACH_S = 20.0, 3.2
+_HURRIED = 40.0
+"""Characters a second where there are many steps: their captions differ in names and numbers only."""
 _NAMES = {
     "bfs": "Breadth-first search", "dfs": "Depth-first search", "dijkstra": "Dijkstra's shortest paths",
     "kruskal": "Kruskal's spanning tree", "prim": "Prim's spanning tree",
@@ -37,16 +39,19 @@ def graph_of(p: dict[str, Any]) -> tuple[list[str], list[Edge], str]:
 class Template(kit.TemplateScene):
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
-        return 5.4 + cls._each(p) * len(cls._steps(p))
+        return 5.4 + sum(cls._times(p))
 
     @classmethod
     def _steps(cls, p: dict[str, Any]) -> list[Step]:
         return steps_of(p.get("algorithm", "bfs"), *graph_of(p))
 
     @classmethod
-    def _each(cls, p: dict[str, Any]) -> float:
-        """Seconds of one step: long enough to read, fewer where there are many."""
-        return round(max(1.0, min(3.2, _BODY_S / max(1, len(cls._steps(p))))), 1)
+    def _times(cls, p: dict[str, Any]) -> list[float]:
+        """Seconds of each step: long enough to read, fewer where there are many."""
+        steps = cls._steps(p)
+        each = round(max(1.0, min(_EACH_S, _BODY_S / max(1, len(steps)))), 1)
+        rate = 25 if each == _EACH_S else _HURRIED
+        return [max(each, kit.read_s(step.note, rate)) for step in steps]
 
     def heading(self) -> str:
         return _NAMES[self.p.get("algorithm", "bfs")]
@@ -66,8 +71,7 @@ class Template(kit.TemplateScene):
         self.state: Any = VGroup()
         self.tags: dict[str, Any] = {}
         self.tag_texts: dict[str, str] = {}
-        seconds = self._each(p)
-        for step in self._steps(p):
+        for step, seconds in zip(self._steps(p), self._times(p), strict=True):
             self._step(step, seconds)
         self._step(self._steps(p)[-1]._replace(note=self._end(self._steps(p)), current="", trying=()), 1.2)
 

@@ -13,13 +13,13 @@ from .layout import Box, even, fit, frame_box, halo, keep_in
 from .numbers import num, tex_num
 from .scene import TemplateScene
 from .symbolic import derivative, polynomial, simplify
-from .text import LATEX_SIZES, Lines, clean, list_size, one_line, planned, tex, text
+from .text import LATEX_SIZES, Lines, clean, list_size, one_line, planned, read_s, tex, text
 from .theme import Theme, pace_of
 
 __all__ = [
     "Box", "Formula", "LATEX_SIZES", "Lines", "Plot", "TemplateScene", "Theme", "apart", "arrow", "asymptotes", "clean",
     "clipped_segment", "complex_value", "derivative", "even", "extrema", "fit", "frame_box", "good_y_range",
     "halo", "integral", "keep_in", "latex_of", "list_size", "nice_fraction", "nice_step", "num", "one_line", "pace_of",
-    "pi_text", "planned", "polynomial", "roots", "shown", "simplify", "tex", "tex_num", "text", "ticks_between",
+    "pi_text", "planned", "polynomial", "read_s", "roots", "shown", "simplify", "tex", "tex_num", "text", "ticks_between",
     "value",
 ]  # fmt: skip

@@ -111,7 +111,7 @@ class TemplateScene(Scene):
 
     def play(self, *animations: Any, caption: str | None = None, run_time: float = 1.0, **more: Any) -> None:  # type: ignore[override]
         """As in Manim, in seconds at normal pace; ``caption`` changes the line at the bottom meanwhile."""
-        changes = self._captions(caption) if caption is not None else []
+        changes = self._captions(caption, run_time) if caption is not None else []
         if not animations and not changes:
             return
         if not hasattr(self, "pace") or any(isinstance(each, Wait) for each in animations):
@@ -140,7 +140,7 @@ class TemplateScene(Scene):
         """Change the caption, and nothing else."""
         self.play(caption=caption, run_time=seconds)
 
-    def _captions(self, own: str) -> list[Animation]:
+    def _captions(self, own: str, run_time: float) -> list[Animation]:
         """The change of the line at the bottom. The user's lines take the place of ours, in order."""
         if not self.has_captions:
             return []
@@ -151,15 +151,18 @@ class TemplateScene(Scene):
             self._captions_said += 1
         box = self.caption_box
         changes: list[Animation] = []
+        # What is about to happen is said before a long play is half over.
+        share = min(1.0, _CAPTION_S / run_time)
         if self._caption is not None:
             # First the old line goes, then the new one comes: never both in one place.
-            changes.append(FadeOut(self._caption, shift=0.12 * UP, rate_func=squish_rate_func(smooth, 0.0, 0.42)))
+            changes.append(FadeOut(self._caption, shift=0.12 * UP, rate_func=squish_rate_func(smooth, 0.0, 0.42 * share)))
             self._caption = None
         if own:
             self._caption = self.text(own, "small", color=self.theme.muted, width=box.width, height=box.height, lines_max=3)
             self._caption.move_to(box.center)
-            begins = 0.5 if changes else 0.0
-            changes.append(FadeIn(self._caption, shift=0.12 * UP, rate_func=squish_rate_func(smooth, begins, begins + 0.5)))
+            begins = 0.5 * share if changes else 0.0
+            ends = begins + 0.5 * share
+            changes.append(FadeIn(self._caption, shift=0.12 * UP, rate_func=squish_rate_func(smooth, begins, ends)))
         return changes
 
     def hold(self) -> None:

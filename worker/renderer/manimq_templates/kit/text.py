@@ -29,6 +29,14 @@ def clean(written: object) -> str:
     return " ".join("".join(kept).split())[:_LENGTH_MAX]
 
 
+def read_s(written: object, rate: float = 25.0) -> float:
+    """How long a text must be up to be read, at normal pace, in whole tenths; ``rate`` characters a second.
+
+    25 is as fast as subtitles may be. Where many captions of one form hurry by, the eye looks for names and numbers only.
+    """
+    return math.ceil(10 * (0.25 + len(clean(written)) / rate)) / 10
+
+
 class Lines(VGroup):
     """Lines of text, each a group of glyphs; ``shrunk`` says how much smaller than asked they came out."""
 

@@ -30,7 +30,7 @@ class Template(kit.TemplateScene):
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
         graph, steps = cls._parts(p)
-        return 5.6 + 5.4 * graph + _STEP_S * steps * len(eliminate(cls._system(p))[0])
+        return 5.7 + 5.4 * graph + _STEP_S * steps * len(eliminate(cls._system(p))[0])
 
     def heading(self) -> str:
         return f"{ {2: 'Two', 3: 'Three'}[len(self.p['equations'])] } linear equations"
@@ -50,7 +50,7 @@ class Template(kit.TemplateScene):
         found = solution(final)
         said = "Each equation is a line" if self.graph else "All equations hold at the same time"
         self.play(*(FadeIn(each) for each in self.shown), caption=said, run_time=1.0)
-        self.wait(0.6)
+        self.wait(0.7)
         if self.graph:
             self._draw(rows, chart, found)
         if steps:

@@ -16,7 +16,7 @@ _REACH_MAX = 12.0
 class Template(kit.TemplateScene):
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
-        return 10.2 + 2.3 * bool(p.get("det", True)) + 2.5 * bool(p.get("eigen"))
+        return 10.2 + 2.8 * bool(p.get("det", True)) + 2.5 * bool(p.get("eigen"))
 
     def heading(self) -> str:
         return "A matrix moves the plane"
@@ -118,7 +118,7 @@ class Template(kit.TemplateScene):
                 ", and the plane is turned over" if det < 0 else ""
             )
         self.play(FadeIn(kit.fit(text, box)), caption=said, run_time=0.8)
-        self.wait(1.5)
+        self.wait(2.0)
         return text
 
     def _eigen(self, box: kit.Box, shown: VGroup) -> None:

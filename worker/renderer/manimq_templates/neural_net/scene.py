@@ -26,9 +26,28 @@ class Template(kit.TemplateScene):
         return (
             6.8
             + 0.6 * len(layers)
-            + (1.5 * len(layers) if p.get("forward", True) else 0)
+            + (1.5 * len(layers) + sum(cls._pauses(p)) if p.get("forward", True) else 0)
             + 2.2 * bool(p.get("highlight"))
         )
+
+    @staticmethod
+    def _captions_of(p: dict[str, Any]) -> list[str | None]:
+        """What is said of each layer as values go through."""
+        note, _ = _ACTIVATIONS[p.get("activation", "relu")]
+        between = len(p.get("layers") or [3, 4, 2]) - 2
+        said = ["Values come in", f"They are weighted and added up. {note}", *[None] * between]
+        return [*said[:-1], "And what comes out is the answer"] if between > 0 else said
+
+    @classmethod
+    def _pauses(cls, p: dict[str, Any]) -> list[float]:
+        """After each layer, what its caption needs longer than until the next one."""
+        said = cls._captions_of(p)
+        pauses = [0.0] * len(said)
+        for i, each in enumerate(said[1:], start=1):
+            if each:
+                until = next((k for k in range(i + 1, len(said)) if said[k]), len(said))
+                pauses[i] = round(max(0.0, kit.read_s(each) - 1.5 * (until - i)), 1)
+        return pauses
 
     def heading(self) -> str:
         return "A neural network"
@@ -128,9 +147,9 @@ class Template(kit.TemplateScene):
 
     def _forward(self, weights: list[np.ndarray], edges: list[VGroup]) -> None:
         theme = self.theme
-        note, function = _ACTIVATIONS[self.p.get("activation", "relu")]
+        _, function = _ACTIVATIONS[self.p.get("activation", "relu")]
+        captions, pauses = self._captions_of(self.p), self._pauses(self.p)
         values = self.numbers.uniform(0.2, 1.0, len(self.neurons[0]))
-        captions = ["Values come in", f"They are weighted and added up. {note}"]
         for i in range(len(self.neurons)):
             if i:
                 values = function(weights[i - 1] @ values)
@@ -142,16 +161,14 @@ class Template(kit.TemplateScene):
                 for circle, v in zip(self.neurons[i], values, strict=True)
             ]
             flow = [edges[i - 1].animate.set_opacity(0.95)] if i else []
-            caption = (
-                captions[i] if i < 2 else "And what comes out is the answer" if i == len(self.neurons) - 1 else None
-            )
+            caption = captions[i]
             if flow:
                 self.play(*flow, caption=caption, run_time=0.5)
                 caption = None
             self.play(*lit, caption=caption, run_time=0.5)
             if flow:
                 edges[i - 1].set_opacity(0.4)
-            self.wait(0.5)
+            self.wait(0.5 + pauses[i])
 
     def _highlight(self, which: list[int], edges: list[VGroup]) -> None:
         theme = self.theme

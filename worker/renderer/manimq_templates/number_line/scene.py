@@ -9,6 +9,9 @@ from manim import PI, UP, ArcBetweenPoints, Circle, Create, Dot, FadeIn, FadeOut
 
 from .. import kit
 
+_OPEN_S = 0.7
+"""To read what open ends are."""
+
 
 class Template(kit.TemplateScene):
     @classmethod
@@ -16,7 +19,14 @@ class Template(kit.TemplateScene):
         jumps, points, intervals = (len(p.get(name) or []) for name in ("jumps", "points", "intervals"))
         return (
             4.6 + (1.4 + 1.45 * jumps + 1.2 if jumps else 0) + (1.3 + 0.25 * points if points else 0) + 1.45 * intervals
+            + _OPEN_S * (cls._first_open(p) is not None)
         )
+
+    @staticmethod
+    def _first_open(p: dict[str, Any]) -> int | None:
+        """The interval at which open ends are explained."""
+        opens = (i for i, each in enumerate(p.get("intervals") or []) if each.get("from_open") or each.get("to_open"))
+        return next(opens, None)
 
     def heading(self) -> str:
         jumps = self.p.get("jumps") or []
@@ -102,7 +112,7 @@ class Template(kit.TemplateScene):
         return self.range[0] - slack <= number <= self.range[1] + slack
 
     def _intervals(self) -> None:
-        theme = self.theme
+        theme, first_open = self.theme, self._first_open(self.p)
         for i, each in enumerate(self.p.get("intervals") or []):
             low, high = kit.value(each["from"]), kit.value(each["to"])
             opens = (bool(each.get("from_open")), bool(each.get("to_open")))
@@ -141,10 +151,10 @@ class Template(kit.TemplateScene):
             self.play(
                 FadeIn(bar),
                 FadeIn(label),
-                caption="Filled ends belong to it, open ones do not" if any(opens) else None,
+                caption="Filled ends belong to it, open ones do not" if i == first_open else None,
                 run_time=0.7,
             )
-            self.wait(0.6)
+            self.wait(0.6 + _OPEN_S * (i == first_open))
 
     @staticmethod
     def _end(interval: dict[str, Any], number: float) -> str:

@@ -11,7 +11,7 @@ from manim import DOWN, LEFT, RIGHT, UP, Create, FadeIn, FadeOut, LaggedStart, L
 from .. import kit
 
 _CELLS_MAX = 169
-_SECONDS = {"rearrange": 19.7, "squares": 15.0, "similar": 18.0}
+_SECONDS = {"rearrange": 19.7, "squares": 15.0, "similar": 18.4}
 
 
 class Template(kit.TemplateScene):
@@ -310,7 +310,7 @@ class Template(kit.TemplateScene):
         kit.fit(lines, self.words_box.inset(0.05))
         self.play(FadeIn(one), caption="The left part has the angles of the whole: it is similar to it", run_time=0.8)
         self.play(FadeIn(lines[0], shift=0.15 * UP), run_time=0.7)
-        self.wait(0.9)
+        self.wait(1.3)
         self.play(FadeIn(two), caption="So is the right part", run_time=0.8)
         self.play(FadeIn(lines[1], shift=0.15 * UP), run_time=0.7)
         self.wait(0.9)

@@ -27,7 +27,14 @@ class Template(kit.TemplateScene):
         weights = [{"compare": _COMPARE, "note": _NOTE if s.note else 0.5}.get(s.kind, _SWAP) for s in steps]
         unit = min(0.75, _BODY_S / max(sum(weights), 1e-9))
         # Whole tenths: at any rate of pictures the film is as long as was said.
-        return [max(_LEAST_S, round(10 * unit * each) / 10) for each in weights]
+        times = [max(_LEAST_S, round(10 * unit * each) / 10) for each in weights]
+        # A note is up until the next new one, or until "Sorted".
+        first = {s.note: i for i, s in reversed(list(enumerate(steps))) if s.note}
+        starts = sorted(first.values())
+        for start, end in zip(starts, [*starts[1:], len(times)], strict=True):
+            short = kit.read_s(steps[start].note) - sum(times[start:end])
+            times[start] = round(times[start] + max(0.0, short), 1)
+        return times
 
     def heading(self) -> str:
         return f"{self.p.get('algorithm', 'bubble').capitalize()} sort"

@@ -40,7 +40,7 @@ def orders_of(p: dict[str, Any]) -> list[int]:
 class Template(kit.TemplateScene):
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
-        return 7.4 + 2.8 * len(orders_of(p))
+        return 8.4 + 2.8 * len(orders_of(p))
 
     def heading(self) -> str:
         return "Taylor polynomials"
@@ -75,9 +75,9 @@ class Template(kit.TemplateScene):
         self.wait(1.6)
         widths = self._orders(orders, found)
         if widths[-1] > 1.1 * widths[0] or len(widths) == 1:
-            said = "The higher the order, the longer the polynomial stays with the function"
+            said = "The higher the order, the longer the polynomial fits"
         else:
-            said = "Higher orders help near the point only: farther out the series does not converge"
+            said = "Near the point higher orders help; farther out the series does not converge"
         self.play(caption=said, run_time=0.6)
 
     def _orders(self, orders: list[int], found: list[float]) -> list[float]:

@@ -10,6 +10,9 @@ from manim.utils.rate_functions import squish_rate_func
 from .. import kit
 from .library import Theorem, find
 
+_LONG_S = 5.0
+"""Longer than that nothing should stand still."""
+
 
 class Template(kit.TemplateScene):
     has_captions = False
@@ -21,7 +24,7 @@ class Template(kit.TemplateScene):
 
     @staticmethod
     def _each(step: tuple[str, str]) -> float:
-        return round(1.5 + min(1.8, 0.02 * len(step[0])) + 0.6 * bool(step[1]), 1)
+        return round(max(1.5 + min(1.8, 0.02 * len(step[0])), kit.read_s(step[0])) + 0.6 * bool(step[1]), 1)
 
     @staticmethod
     def _theorem(p: dict[str, Any]) -> Theorem:
@@ -61,9 +64,17 @@ class Template(kit.TemplateScene):
             rows = self._rows(page, rest)
             for index, (row, step) in enumerate(zip(rows, page, strict=True)):
                 dim = [] if index == 0 else [rows[index - 1].animate.set_opacity(0.55)]
+                # Long sentences come line by line, as they are read, and the formula at the end.
+                later = [*row[0][1:], *row[1:]] if self._each(step) > _LONG_S else []
+                for part in later:
+                    part.set_opacity(0)
                 self.play(*leaving, FadeIn(row, shift=0.15 * UP), *dim, run_time=0.7)
                 leaving = []
-                self.wait(self._each(step) - 0.7)
+                rest_s = round((self._each(step) - 0.7) / (len(later) + 1), 1)
+                for part in later:
+                    self.wait(rest_s - 0.5)
+                    self.play(part.animate.set_opacity(1), run_time=0.5)
+                self.wait(self._each(step) - 0.7 - rest_s * len(later))
             # A page goes as the first step of the next one comes.
             leaving = [FadeOut(rows, rate_func=squish_rate_func(smooth, 0.0, 0.4))]
         done = Square(0.26, color=theme.green, fill_color=theme.green, fill_opacity=1)

@@ -16,7 +16,13 @@ class Template(kit.TemplateScene):
 
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
-        return 4.4 + 0.7 * bool(p.get("subtitle")) + 0.6 * bool(p.get("author"))
+        return 4.4 + 0.7 * bool(p.get("subtitle")) + 0.6 * bool(p.get("author")) + sum(cls._waits(p))
+
+    @staticmethod
+    def _waits(p: dict[str, Any]) -> list[float]:
+        """What title, subtitle and author need to be read, longer than their plays and a breath."""
+        brief = (("title", 2.0), ("subtitle", 2.7), ("author", 3.0))
+        return [max(0.0, round(kit.read_s(p.get(name) or "") - seconds, 1)) for name, seconds in brief]
 
     def _head(self, safe: kit.Box) -> VGroup:
         return VGroup()  # the whole picture is the title
@@ -44,8 +50,11 @@ class Template(kit.TemplateScene):
         self.play(*(FadeIn(each, shift=0.35 * UP) for each in title), run_time=1.0)
         if style == "line":
             self.play(Create(line), run_time=0.6)
+        title_s, subtitle_s, _ = self._waits(p)
+        self.wait(title_s)
         if len(below):
             self.play(FadeIn(below, shift=0.2 * UP), run_time=0.7)
+        self.wait(subtitle_s)
         if p.get("author"):
             self.play(FadeIn(author), run_time=0.6)
 

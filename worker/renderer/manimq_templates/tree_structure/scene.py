@@ -10,22 +10,28 @@ from manim import Circle, FadeIn, FadeOut, Line, RoundedRectangle, VGroup
 from .. import kit
 from .trees import Snapshot, snapshots
 
-_BODY_S = 20.0
+_BODY_S, _EACH_S = 20.0, 1.8
+_HURRIED = 40.0
+"""Characters a second where there are many operations: their captions differ in numbers only."""
 _NAMES = {"bst": "Binary search tree", "heap": "Binary heap", "trie": "Trie", "huffman": "Huffman tree"}
 
 
 class Template(kit.TemplateScene):
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
-        return 3.2 + cls._each(p) * len(cls._moments(p))
+        return 3.2 + sum(cls._times(p))
 
     @staticmethod
     def _moments(p: dict[str, Any]) -> list[Snapshot]:
         return snapshots(p.get("kind", "bst"), p["operations"])
 
     @classmethod
-    def _each(cls, p: dict[str, Any]) -> float:
-        return round(max(0.9, min(1.8, _BODY_S / max(1, len(cls._moments(p))))), 1)
+    def _times(cls, p: dict[str, Any]) -> list[float]:
+        """Seconds of each moment: many go by faster, but none before it can be read."""
+        moments = cls._moments(p)
+        each = round(max(0.9, min(_EACH_S, _BODY_S / max(1, len(moments)))), 1)
+        rate = 25 if each == _EACH_S else _HURRIED
+        return [max(each, kit.read_s(moment.note, rate)) for moment in moments]
 
     def heading(self) -> str:
         return _NAMES[self.p.get("kind", "bst")]
@@ -41,8 +47,7 @@ class Template(kit.TemplateScene):
         self.radius = max(0.15, min(0.42, 0.46 * self.step, 0.36 * self.row))
         self.shown: dict[int, VGroup] = {}
         self.lines: dict[int, Line] = {}
-        seconds = self._each(self.p)
-        for moment in moments:
+        for moment, seconds in zip(moments, self._times(self.p), strict=True):
             self._show(moment, seconds)
 
     # ---------------------------------------------------------------- where things are

@@ -24,7 +24,21 @@ class Template(kit.TemplateScene):
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
         items = any(each.get("items") for each in p["sets"])
-        return 3.3 + 0.9 * len(p["sets"]) + (2.0 if items else 0) + _REGION_S * len(cls._regions(p))
+        names = cls._names(p)
+        sets_s = sum(cls._set_s(name) for name in names)
+        return 2.3 + sets_s + (2.3 if items else 0) + sum(cls._region_s(each, names) for each in cls._regions(p))
+
+    @staticmethod
+    def _names(p: dict[str, Any]) -> list[str]:
+        return [kit.clean(each["name"])[:40] or "?" for each in p["sets"]]
+
+    @staticmethod
+    def _set_s(name: str) -> float:
+        return max(0.9, kit.read_s(f"The set {name}"))
+
+    @classmethod
+    def _region_s(cls, region: str, names: list[str]) -> float:
+        return max(_REGION_S, kit.read_s(cls._said(region, names)))
 
     def heading(self) -> str:
         return "Sets"
@@ -32,22 +46,23 @@ class Template(kit.TemplateScene):
     def story(self) -> None:
         theme, sets = self.theme, self.p["sets"]
         count = len(sets)
-        self.names = [kit.clean(each["name"])[:40] or "?" for each in sets]
+        self.names = self._names(self.p)
         self._place(count, self.stage)
         for index, circle in enumerate(self.circles):
             self.play(Create(circle), FadeIn(self.labels[index]), caption=f"The set {self.names[index]}", run_time=0.9)
+            self.wait(self._set_s(self.names[index]) - 0.9)
         words = self._items(sets)
         if len(words):
             self.play(LaggedStart(*(FadeIn(each, scale=0.7) for each in words), lag_ratio=0.15), caption="What belongs to both stands where they overlap" if count == 2 else "What belongs to several stands where they overlap", run_time=1.4)
-            self.wait(0.6)
+            self.wait(0.9)
         lit: Any = None
         for region in self._regions(self.p):
-            shape, said = self._region(region)
+            shape, said = self._region(region), self._said(region, self.names)
             gone = [FadeOut(lit)] if lit is not None else []
             fresh = [FadeIn(shape)] if shape is not None else []
             lit = shape
             self.play(*gone, *fresh, caption=said, run_time=0.9)
-            self.wait(_REGION_S - 0.9)
+            self.wait(self._region_s(region, self.names) - 0.9)
 
     def _place(self, count: int, stage: kit.Box) -> None:
         theme = self.theme
@@ -120,23 +135,34 @@ class Template(kit.TemplateScene):
 
     # --------------------------------------------------------------------- regions
 
-    def _region(self, region: str) -> tuple[Any, str]:
-        theme, circles, names = self.theme, self.circles, self.names
-        a, b = names[:2]
-        both, all_names = " and ".join(names[:2]) if len(names) == 2 else ", ".join(names), " ∪ ".join(names)
-        style = {"fill_color": theme.green, "fill_opacity": 0.55, "stroke_color": theme.green, "stroke_width": theme.stroke}
+    @staticmethod
+    def _said(region: str, names: list[str]) -> str:
         if region == "union":
-            shape, said = Union(*circles, **style), f"{all_names}: in at least one of them"
+            return f"{' ∪ '.join(names)}: in at least one of them"
+        if region == "intersection":
+            return f"{' ∩ '.join(names)}: in {'both' if len(names) == 2 else 'all of them'}"
+        if region == "difference":
+            return f"Only in {names[0]}, not in {' nor '.join(names[1:])}"
+        if region == "symmetric_difference":
+            return "In exactly one of them"
+        return f"The complement: neither in {' nor in '.join(names)}"
+
+    def _region(self, region: str) -> Any:
+        theme, circles = self.theme, self.circles
+        style = {"fill_color": theme.green, "fill_opacity": 0.55, "stroke_color": theme.green, "stroke_width": theme.stroke}
+        shape: Any
+        if region == "union":
+            shape = Union(*circles, **style)
         elif region == "intersection":
-            shape, said = Intersection(*circles, **style), f"{' ∩ '.join(names)}: in all of {both}" if len(names) > 2 else f"{a} ∩ {b}: in both"
+            shape = Intersection(*circles, **style)
         elif region == "difference":
             rest = circles[1] if len(circles) == 2 else Union(*circles[1:])
-            shape, said = Difference(circles[0], rest, **style), f"{a} without {' and '.join(names[1:])}: only in {a}"
+            shape = Difference(circles[0], rest, **style)
         elif region == "symmetric_difference":
             pieces = [Difference(one, other if len(circles) == 2 else Union(*[each for each in circles if each is not one]), **style)
                       for one, other in zip(circles, circles[::-1], strict=True)]  # fmt: skip
-            shape, said = VGroup(*pieces), "In exactly one of them"
+            shape = VGroup(*pieces)
         else:
             frame = self.panel(self.stage, theme.background, 0.1)
-            shape, said = Difference(frame, Union(*circles), **style), f"The complement: neither in {' nor in '.join(names)}"
-        return shape.set_z_index(1), said
+            shape = Difference(frame, Union(*circles), **style)
+        return shape.set_z_index(1)
