@@ -16,7 +16,7 @@ ROUNDS = int(os.environ.get("MANIMQ_SOAK_HOSTILE", "1"))
 class Hostile(unittest.TestCase):
     def test_words_in_any_field_are_never_more_than_words(self) -> None:
         done = subprocess.run(
-            [sys.executable, "-B", "-m", "tests.hostile", str(ROUNDS)], cwd=RENDERER, capture_output=True, text=True, timeout=300 * ROUNDS,
+            [sys.executable, "-B", "-m", "tests.hostile", str(ROUNDS)], cwd=RENDERER, capture_output=True, text=True, timeout=900 * ROUNDS,
         )  # fmt: skip
         results = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         self.assertEqual(done.returncode, 0, done.stderr[-2000:])
