@@ -35,6 +35,10 @@ BLANK_S = 1.5
 _LOW_LETTERS = frozenset("acemnorsuvwxz ")
 _CAPITALS_TO_LOW = 1.3
 """Capitals are at least so much higher than these letters, in the usual fonts."""
+_CAPITALS_TO_SIGN = dict.fromkeys("=+−–×÷≈~<>", 1.15) | {
+    "-": 2.1, "—": 0.7, "…": 0.85, "→": 0.95, "·": 3.8, ".": 3.8, "•": 2.0, ":": 1.3, ",": 2.2, "*": 1.5, "°": 2.0,
+}  # fmt: skip
+"""Height of capitals, at least, for each unit of the longer side of a sign: bold signs are thicker, hardly longer."""
 TEXT_PIXELS_MIN = 7.0
 """Height of capitals, below which nobody reads them."""
 _GONE_PIXELS = 1.5
@@ -327,11 +331,16 @@ def _cut(shape: Item, picture: Picture) -> str | None:
 
 
 def _capital_pixels(text: Item, picture: Picture) -> float | None:
-    """How high capitals of this text are, as it is and by its font size: the larger, for a dash has no height."""
+    """How high capitals of this text are, or would be, as it is and by its font size: the larger."""
     boxes = picture.boxes[text.leaves]
-    units = float((boxes[:, 3] - boxes[:, 1]).max())
-    if _LOW_LETTERS.issuperset(text.subject):
-        units *= _CAPITALS_TO_LOW
+    signs = text.subject.replace(" ", "")
+    if _CAPITALS_TO_SIGN.keys() >= set(signs):
+        # A lone "=" or "–" is much lower than the text that it stands in, and is read all the same.
+        units = float((boxes[:, 2:] - boxes[:, :2]).max()) * min(map(_CAPITALS_TO_SIGN.__getitem__, signs))
+    else:
+        units = float((boxes[:, 3] - boxes[:, 1]).max())
+        if _LOW_LETTERS.issuperset(text.subject):
+            units *= _CAPITALS_TO_LOW
     try:
         size = float(getattr(text.mobject, "font_size", 0))
     except Exception:  # noqa: BLE001 - a class of the scene's own

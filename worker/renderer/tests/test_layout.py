@@ -33,6 +33,7 @@ from manim import (
 
 from manimq_renderer import layout
 from manimq_renderer.protocol import clean_layout
+from manimq_templates import kit
 
 Construct = Callable[[Any], None]
 
@@ -207,6 +208,21 @@ class TooSmall(unittest.TestCase):
             scene.wait()
 
         self.assertEqual(kinds(construct), [])
+
+    def test_a_lone_sign_is_judged_by_the_size_of_the_text_that_it_stands_in(self) -> None:
+        def row(size: float, weight: str) -> Construct:
+            def construct(scene: Any) -> None:
+                for up, sign in enumerate("=+−–-·•:×≈"):
+                    made = kit.text(kit.Theme.of({}), sign, size, weight=weight)
+                    made.original_text = sign
+                    scene.add(made.shift([0, up / 2 - 2, 0]))
+                scene.wait()
+
+            return construct
+
+        for weight in ("NORMAL", "BOLD"):
+            self.assertEqual(kinds(row(18, weight)), [], weight)
+            self.assertEqual(kinds(row(7, weight)), ["too_small"] * 10, weight)
 
 
 class NothingToSee(unittest.TestCase):
