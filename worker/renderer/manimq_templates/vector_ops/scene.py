@@ -41,7 +41,7 @@ class Template(kit.TemplateScene):
         )
         self.plot = kit.Plot(theme, figure, *self._ranges(figure), equal=True)
         self.play(FadeIn(self.plot), run_time=0.8)
-        self.arrows, self.colours = [], [theme.blue, theme.amber, theme.violet, theme.teal]
+        self.arrows, self.labels, self.colours = [], [], [theme.blue, theme.amber, theme.violet, theme.teal]
         names = VGroup()
         for i, v in enumerate(self.vectors):
             arrow = self._arrow((0, 0), v, self.colours[i])
@@ -95,17 +95,26 @@ class Template(kit.TemplateScene):
         return kit.arrow(self.plot.c2p(*start), self.plot.c2p(*end), colour, width)
 
     def _label(self, v: np.ndarray, index: int) -> VGroup:
-        """The name at the middle of the arrow, a little to its left."""
+        """The name at the middle of the arrow, a little to its left, or where nothing else is written."""
         label = kit.halo(self.tex(rf"\vec{{{_NAMES[index]}}}", color=self.colours[index]), self.theme.background)
         size = float(np.linalg.norm(v))
         across = np.array([-v[1], v[0]]) / size if size > 1e-12 else np.array([0, 1.0])
         # On the side where the others are not.
         if float(across @ (sum(self.vectors) - v)) > 0:
             across = -across
-        for part in (0.5, 0.38, 0.62, 0.26, 0.74):
-            label.move_to(self.plot.c2p(*(part * v)) + 0.32 * np.array([*across, 0]))
-            if all(kit.apart(label, other) for other in self.plot.tick_labels):
+        beside = [(part, side * across) for side in (1, -1) for part in (0.5, 0.38, 0.62, 0.26, 0.74)]
+        # Of an arrow that is a dot, all these are one or two places: then the corners between the axes.
+        corners = [(0.5, np.array(each) / math.sqrt(2)) for each in ((1, 1), (-1, 1), (-1, -1), (1, -1))]
+        length = float(np.linalg.norm(self.plot.c2p(*v) - self.plot.c2p(0, 0)))
+        places = [*corners, *beside] if length < 0.1 else [*beside, *corners]
+        for part, way in places:
+            label.move_to(self.plot.c2p(*(part * v)) + 0.32 * np.array([*way, 0]))
+            if all(kit.apart(label, other) for other in (*self.plot.tick_labels, *self.labels)):
                 break
+        else:
+            part, way = places[0]
+            label.move_to(self.plot.c2p(*(part * v)) + 0.32 * np.array([*way, 0]))
+        self.labels.append(label)
         return label
 
     def _say_line(
