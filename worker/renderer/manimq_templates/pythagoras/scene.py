@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -44,11 +46,17 @@ class Template(kit.TemplateScene):
     def _letters(self, written: str, colour: str, size: float = 34) -> kit.Lines:
         return self.text(written, size, color=colour, weight="SEMIBOLD", lines_max=1)
 
-    def _formula(self, *parts: tuple[str, str], size: float = 46) -> VGroup:
-        """A row of coloured texts on one base line, in the box of the words."""
-        row = VGroup(*(self._letters(written, colour, size) for written, colour in parts))
-        row.arrange(RIGHT, buff=0.18, aligned_edge=DOWN)
-        return kit.fit(row, self.words_box.inset(0.1), at=None)
+    def _formula(self, *parts: tuple[str, str], size: float = 46) -> kit.Lines:
+        """Coloured texts on one base line, in the box of the words."""
+        return kit.fit(self._row(parts, size), self.words_box.inset(0.1), at=None)
+
+    def _row(self, parts: Sequence[tuple[str, str]], size: float) -> kit.Lines:
+        """Drawn as one text, so that signs and descenders stand where they belong, then coloured."""
+        row = self._letters(" ".join(written for written, _ in parts), self.theme.ink, size)
+        glyphs = iter(row[0])
+        for written, colour in parts:
+            VGroup(*islice(glyphs, len("".join(written.split())))).set_color(colour)
+        return row
 
     def _conclude(self) -> VGroup:
         """The theorem, and what it says of these numbers."""
@@ -273,41 +281,13 @@ class Template(kit.TemplateScene):
         self.play(Create(height), caption="Its height cuts c into p and q", run_time=0.8)
         self.play(FadeIn(parts), run_time=0.5)
         self.wait(0.5)
-        lines = VGroup(
-            self._formula(
-                ("p", theme.amber),
-                (":", theme.ink),
-                ("b", theme.amber),
-                ("=", theme.ink),
-                ("b", theme.amber),
-                (":", theme.ink),
-                ("c", theme.green),
-                ("so", theme.muted),
-                ("b² = p·c", theme.amber),
-                size=36,
-            ),
-            self._formula(
-                ("q", theme.blue),
-                (":", theme.ink),
-                ("a", theme.blue),
-                ("=", theme.ink),
-                ("a", theme.blue),
-                (":", theme.ink),
-                ("c", theme.green),
-                ("so", theme.muted),
-                ("a² = q·c", theme.blue),
-                size=36,
-            ),
-            self._formula(
-                ("a² + b²", theme.ink),
-                ("=", theme.ink),
-                ("(p + q)·c", theme.ink),
-                ("=", theme.ink),
-                ("c²", theme.green),
-                size=36,
-            ),
-        ).arrange(DOWN, buff=0.45)
-        kit.fit(lines, self.words_box.inset(0.05))
+        lines = self._steps(
+            ((("p", theme.amber), (":", theme.ink), ("b", theme.amber), ("=", theme.ink), ("b", theme.amber), (":", theme.ink),
+              ("c", theme.green)), (("so", theme.muted), ("b² = p·c", theme.amber))),
+            ((("q", theme.blue), (":", theme.ink), ("a", theme.blue), ("=", theme.ink), ("a", theme.blue), (":", theme.ink),
+              ("c", theme.green)), (("so", theme.muted), ("a² = q·c", theme.blue))),
+            ((("a² + b²", theme.ink),), (("= (p + q)·c =", theme.ink), ("c²", theme.green))),
+        )  # fmt: skip
         self.play(FadeIn(one), caption="The left part has the angles of the whole: it is similar to it", run_time=0.8)
         self.play(FadeIn(lines[0], shift=0.15 * UP), run_time=0.7)
         self.wait(1.3)
@@ -318,6 +298,16 @@ class Template(kit.TemplateScene):
         self.wait(1.2)
         self.play(FadeOut(lines), run_time=0.4)
         self._show_conclusion("So the squares of the legs add up to the square of c")
+
+    def _steps(self, *steps: tuple[Sequence[tuple[str, str]], Sequence[tuple[str, str]]]) -> VGroup:
+        """Formulas below each other; in a narrow box each is broken in two, so that it can be read."""
+        box = self.words_box.inset(0.05)
+        rows = VGroup(*(self._row((*first, *second), 36) for first, second in steps))
+        if rows.width > 1.2 * box.width:
+            rows = VGroup(*(
+                VGroup(self._row(first, 36), self._row(second, 36)).arrange(DOWN, buff=0.14) for first, second in steps
+            ))  # fmt: skip
+        return kit.fit(rows.arrange(DOWN, buff=0.45), box)
 
     @staticmethod
     def _out(start: np.ndarray, end: np.ndarray) -> np.ndarray:
