@@ -64,14 +64,14 @@ class Template(kit.TemplateScene):
         law = self._formula(
             ("a²", theme.blue), ("+", theme.ink), ("b²", theme.amber), ("=", theme.ink), ("c²", theme.green), size=58
         )
-        a, b, c = (kit.num(each) for each in (self.a, self.b, self.c))
-        exact = abs(self.c - round(self.c, 3)) < 1e-9
-        squares = " + ".join(kit.num(each**2, 6) for each in (self.a, self.b)) + f" = {kit.num(self.c**2, 6)}"
+        a, b, c = (_is(each) for each in (self.a, self.b, self.c))
+        summands, whole = " + ".join(kit.num(each**2, 6) for each in (self.a, self.b)), _is(self.c**2, 6)
+        squares = f"{summands} {whole}"
         numbers = VGroup(
-            self.text(f"a = {a},  b = {b}", "body", color=theme.muted, width=box.width, lines_max=2),
+            self.text(f"a {a},  b {b}", "body", color=theme.muted, width=box.width, lines_max=2),
             self.text(squares, "body", width=box.width, lines_max=2),
             self.text(
-                f"c {'=' if exact else '≈'} {c}",
+                f"c {c}",
                 "body",
                 color=theme.green,
                 weight="SEMIBOLD",
@@ -313,3 +313,10 @@ class Template(kit.TemplateScene):
     def _out(start: np.ndarray, end: np.ndarray) -> np.ndarray:
         way = (end - start) / np.linalg.norm(end - start)
         return np.array([-way[1], way[0], 0])
+
+
+def _is(value: float, digits: int = 4) -> str:
+    """A number, not zero, as it is written, after "=", or after "≈" where that is not all of it."""
+    written = kit.num(value, digits)
+    meant = float(f"{value:.{digits - 1}e}" if "×" in written else written)
+    return f"{'=' if abs(meant - value) <= 1e-9 * value else '≈'} {written}"
