@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from manim import Circle, FadeIn, FadeOut, Line, RoundedRectangle, VGroup
+from manim import Circle, Dot, FadeIn, FadeOut, Line, RoundedRectangle, VGroup
 
 from .. import kit
-from .trees import Snapshot, snapshots
+from .trees import EMPTY, Snapshot, snapshots
 
 _BODY_S, _EACH_S = 20.0, 1.8
 _HURRIED = 40.0
 """Characters a second where there are many operations: their captions differ in numbers only."""
+_SMALL_R = 0.25
+"""Radius below which a trie lies down, if that makes it larger."""
+_PILL = 0.75
+"""Width that a number of several digits may have, however small the nodes are."""
 _NAMES = {"bst": "Binary search tree", "heap": "Binary heap", "trie": "Trie", "huffman": "Huffman tree"}
 
 
@@ -41,16 +45,28 @@ class Template(kit.TemplateScene):
         moments = self._moments(self.p)
         depth = max((self._depth(each) for each in moments), default=1)
         widest = max((self._width(each) for each in moments), default=1)
+        self.deepest = depth
         # One size for the whole film, so that nodes do not breathe.
-        self.step = self.box.width / max(1, widest)
-        self.row = min(1.5, self.box.height / max(1, depth))
-        self.radius = max(0.15, min(0.42, 0.46 * self.step, 0.36 * self.row))
+        upright, lying = (self._sizes(depth, widest, *size) for size in self._ways())
+        # Left and right mean something in a binary tree; long words of a trie are read along the picture.
+        self.lies = not any(each.binary for each in moments) and upright[2] < min(_SMALL_R, lying[2])
+        self.step, self.row, self.radius = lying if self.lies else upright
         self.shown: dict[int, VGroup] = {}
         self.lines: dict[int, Line] = {}
         for moment, seconds in zip(moments, self._times(self.p), strict=True):
             self._show(moment, seconds)
 
     # ---------------------------------------------------------------- where things are
+
+    def _ways(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Room across and along the generations, of a tree that stands and of one that lies."""
+        return (self.box.width, self.box.height), (self.box.height, self.box.width)
+
+    @staticmethod
+    def _sizes(depth: int, widest: int, across: float, along: float) -> tuple[float, float, float]:
+        """From sibling to sibling, from generation to generation, and the radius of a node."""
+        step, row = across / max(1, widest), min(1.5, along / max(1, depth))
+        return step, row, max(0.15, min(0.42, 0.46 * step, 0.36 * row))
 
     @staticmethod
     def _children(moment: Snapshot) -> dict[int | None, list[int]]:
@@ -102,6 +118,12 @@ class Template(kit.TemplateScene):
             return {}
         last = max(column for column, _ in columns.values())
         step = min(self.step, 1.5)
+        if self.lies:
+            left = self.box.x - self.row * self.deepest / 2
+            return {
+                node: np.array([left + self.row * (row + 0.5), self.box.y + step * (last / 2 - column), 0])
+                for node, (column, row) in columns.items()
+            }
         left = self.box.x - step * last / 2
         return {
             node: np.array([left + step * column, self.box.top - self.row * (row + 0.5), 0])
@@ -112,16 +134,19 @@ class Template(kit.TemplateScene):
 
     def _node(self, label: str) -> VGroup:
         theme, r = self.theme, self.radius
+        if label == EMPTY:
+            shape: Any = Circle(r).set_stroke(theme.blue, width=3).set_fill(theme.panel, opacity=1)
+            return VGroup(shape, Dot(radius=0.3 * r, color=theme.ink))
         words = self.text(
             label,
             "small",
             weight="SEMIBOLD",
-            width=max(1.6 * r, min(0.8 * self.step, 1.9 * r)),
-            height=1.15 * r,
+            width=max(1.6 * r, min(0.8 * self.step, max(1.9 * r, _PILL))),
+            height=1.6 * r,
             lines_max=1,
         )
         if words.width > 1.65 * r:
-            shape: Any = RoundedRectangle(width=words.width + 0.5 * r, height=1.5 * r, corner_radius=0.6 * r)
+            shape = RoundedRectangle(width=words.width + 0.5 * r, height=1.5 * r, corner_radius=0.6 * r)
         else:
             shape = Circle(r)
         shape.set_stroke(theme.blue, width=3).set_fill(theme.panel, opacity=1)

@@ -11,6 +11,8 @@ from .. import kit
 Key = Any
 _HUFFMAN_MAX = 12
 _NODES_MAX = 40
+EMPTY = "•"
+"""The label of a trie's root: no letter yet."""
 
 
 class Snapshot(NamedTuple):
@@ -178,7 +180,7 @@ def _trie(ops: list[tuple[str, Key]]) -> list[Snapshot]:
     found: list[Snapshot] = []
 
     def picture(note: str, path: list[int]) -> None:
-        nodes: dict[int, tuple[str, int | None, int]] = {0: ("•", None, 0)}
+        nodes: dict[int, tuple[str, int | None, int]] = {0: (EMPTY, None, 0)}
         for parent, below in children.items():
             for place, (letter, child) in enumerate(sorted(below.items())):
                 nodes[child] = (letter, parent, place)
