@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 
 def layers(count: int, edges: list[tuple[int, int]]) -> list[list[int]]:
     """Nodes by layer, in an order that keeps neighbours near each other. Edges that close a circle do not count."""
@@ -22,6 +24,37 @@ def layers(count: int, edges: list[tuple[int, int]]) -> list[list[int]]:
         layer.sort(key=middle)
         place.update({node: i for i, node in enumerate(layer)})
     return found
+
+
+def folded(order: list[list[int]], rows: int) -> list[tuple[int, int]] | None:
+    """Row and column of each layer when the flow turns back ``rows - 1`` times, like a snake; the narrowest way.
+
+    It turns only where one box follows one box, so that its arrow down meets no other. None where it cannot.
+    """
+    turns = [i for i in range(1, len(order)) if len(order[i - 1]) == len(order[i]) == 1]
+    ways = [_snake(len(order), cut) for cut in combinations(turns, rows - 1)]
+    return min(ways, key=lambda way: (max(column for _, column in way), sum(lanes(order, way))), default=None)
+
+
+def lanes(order: list[list[int]], way: list[tuple[int, int]]) -> list[int]:
+    """How many boxes stand above each other in each row."""
+    found = [1] * (way[-1][0] + 1)
+    for layer, (row, _) in zip(order, way, strict=True):
+        found[row] = max(found[row], len(layer))
+    return found
+
+
+def _snake(count: int, turns: tuple[int, ...]) -> list[tuple[int, int]]:
+    row = column = 0
+    step, way = 1, [(0, 0)]
+    for depth in range(1, count):
+        if depth in turns:
+            row, step = row + 1, -step
+        else:
+            column += step
+        way.append((row, column))
+    first = min(column for _, column in way)
+    return [(row, column - first) for row, column in way]
 
 
 def _without_circles(count: int, edges: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -9,10 +9,14 @@ from manim import Arrow, Create, CurvedArrow, Dot, FadeIn, FadeOut, GrowArrow, L
 
 from .. import kit
 from ..kit.short import short
-from .layers import layers
+from .layers import folded, lanes, layers
 
 _NODE_S, _HOP_S = 0.8, 0.9
 _EVEN = 0.6
+_LOW = 0.45
+"""Boxes lower than this have room for one line of small letters only."""
+_ROWS_MAX, _TURN = 4, 0.3
+"""Rows of a folded flow, and what is between them beside the usual gap."""
 
 
 class Template(kit.TemplateScene):
@@ -61,7 +65,7 @@ class Template(kit.TemplateScene):
     def story(self) -> None:
         names, edges = self._nodes(self.p)
         order = layers(len(names), [each[:2] for each in edges])
-        self._place(names, order)
+        self._place(names, order, edges)
         shown: set[int] = set()
         drawn: set[int] = set()
         for layer in order:
@@ -78,8 +82,8 @@ class Template(kit.TemplateScene):
         if path:
             self._run(path, names)
 
-    def _place(self, names: list[str], order: list[list[int]]) -> None:
-        theme, stage = self.theme, self.stage.inset(0.1)
+    def _place(self, names: list[str], order: list[list[int]], edges: list[tuple[int, int, str]]) -> None:
+        stage = self.stage.inset(0.1)
         way = self.p.get("layout", "auto")
         deep, broad = len(order), max(map(len, order))
         wide = stage.width / deep * 0.68
@@ -87,29 +91,70 @@ class Template(kit.TemplateScene):
         lying = min(3.6, stage.width / broad - 0.3) > 1.5 * wide and stage.height / deep * 0.6 > 0.6
         across = way == "horizontal" or (way == "auto" and not stage.tall and wide > 1.0 and not (wide < 1.6 and lying))
         main, cross = (stage.width, stage.height) if across else (stage.height, stage.width)
-        step, widest = main / len(order), max(map(len, order))
-        lane = cross / widest
+        step, lane = main / deep, cross / broad
         gap = min(0.95, step * 0.32) if across else min(0.7, step * 0.4)
         wide = min(3.0, step - gap) if across else min(3.6, lane - 0.3)
         tall = min(1.15, lane - 0.25) if across else min(1.0, step - gap)
-        self.across, self.gap = across, gap
+        self.across, self.gap, self.folded = across, gap, False
+        self.depth = {node: depth for depth, layer in enumerate(order) for node in layer}
+        places = []
+        for depth, layer in enumerate(order):
+            for index, node in enumerate(layer):
+                along = (depth - (deep - 1) / 2) * step
+                aside = ((len(layer) - 1) / 2 - index) * lane
+                places.append((node, stage.center + (np.array([along, aside, 0]) if across else np.array([-aside, -along, 0]))))
+        # Arrows back bend around a straight flow; around a folded one they would cross its boxes.
+        onward = all(self.depth[start] < self.depth[end] for start, end, _ in edges)
+        fold = self._fold(names, order) if way == "auto" and not across and tall < _LOW and onward else None
+        if fold:
+            wide, tall, self.gap, places = fold
+            self.across = self.folded = True
+        self._draw(names, wide, tall, places)
+
+    def _fold(self, names: list[str], order: list[list[int]]) -> tuple[float, float, float, list[tuple[int, np.ndarray]]] | None:
+        """Size of the boxes, the gap between them and where they stand, in the rows that let names be largest."""
+        stage, best, found = self.stage.inset(0.1), 0.0, None
+        for rows in range(2, _ROWS_MAX + 1):
+            way = folded(order, rows)
+            if way is None:
+                continue
+            counts = lanes(order, way)
+            columns = max(column for _, column in way) + 1
+            step, lane = stage.width / columns, (stage.height - _TURN * (rows - 1)) / sum(counts)
+            gap = min(0.95, step * 0.26)
+            wide, tall = min(3.0, step - gap), min(1.15, lane - 0.15)
+            room = _room(wide, tall)
+            letters = min(self.theme.tiny, *(self._letters(name, *room) for name in names))
+            if letters <= best + 0.1:
+                continue
+            places = []
+            for layer, (row, column) in zip(order, way, strict=True):
+                x = stage.left + (column + 0.5) * step
+                y = stage.top - (sum(counts[:row]) + counts[row] / 2) * lane - _TURN * row
+                places += [(node, np.array([x, y + ((len(layer) - 1) / 2 - i) * lane, 0])) for i, node in enumerate(layer)]
+            best, found = letters, (wide, tall, gap, places)
+        return found
+
+    def _letters(self, name: str, width: float, height: float) -> float:
+        """The font size in which a name fits with its words whole."""
+        size = self._size(name, width)
+        return size * kit.planned(self.theme, name, size, width=width, height=height, lines_max=3)[1]
+
+    def _draw(self, names: list[str], wide: float, tall: float, places: list[tuple[int, np.ndarray]]) -> None:
+        theme = self.theme
         self.boxes: list[VGroup] = [VGroup()] * len(names)
-        room = (max(0.6, wide) - 0.2, max(0.3, tall) - 0.16)
+        room = _room(wide, tall)
         # One size for all, unless one name is far too long.
         size = max(_EVEN * theme.body, min(self._size(name, room[0]) for name in names))
         labels = [self.text(name, size, weight="MEDIUM", width=room[0], height=room[1], lines_max=3) for name in names]
         least = max(_EVEN, min(each.shrunk for each in labels))
         for each in labels:
             each.scale(min(1.0, least / each.shrunk))
-        for depth, layer in enumerate(order):
-            for index, node in enumerate(layer):
-                along = (depth - (len(order) - 1) / 2) * step
-                aside = ((len(layer) - 1) / 2 - index) * lane
-                at = stage.center + (np.array([along, aside, 0]) if across else np.array([-aside, -along, 0]))
-                colour = theme.colour(depth)
-                box = RoundedRectangle(width=max(0.6, wide), height=max(0.3, tall), corner_radius=0.12, color=colour, stroke_width=theme.stroke * 0.7)
-                box.set_fill(theme.wash(colour, 0.2), 1)
-                self.boxes[node] = VGroup(box, labels[node]).move_to(at)
+        for node, at in places:
+            colour = theme.colour(self.depth[node])
+            box = RoundedRectangle(width=max(0.6, wide), height=max(0.3, tall), corner_radius=0.12, color=colour, stroke_width=theme.stroke * 0.7)
+            box.set_fill(theme.wash(colour, 0.2), 1)
+            self.boxes[node] = VGroup(box, labels[node]).move_to(at)
 
     def _size(self, name: str, width: float) -> float:
         """What leaves a name's longest word whole."""
@@ -120,7 +165,7 @@ class Template(kit.TemplateScene):
         theme = self.theme
         a, b = self.boxes[start][0], self.boxes[end][0]
         way = b.get_center() - a.get_center()
-        back = float(way[0] if self.across else -way[1]) <= 1e-6
+        back = self.depth[end] <= self.depth[start]
         both = any(each[:2] == (end, start) for each in edges)
         if back or both:
             side = np.array([0, -1.0, 0]) if self.across else np.array([1.0, 0, 0])
@@ -134,10 +179,12 @@ class Template(kit.TemplateScene):
             arrow = Arrow(first, last, buff=0.06, color=theme.muted, stroke_width=theme.stroke, tip_length=0.18, max_tip_length_to_length_ratio=0.4)
             made = [GrowArrow(arrow)]
         if label:
-            room = max(0.4, self.gap - 0.1) if self.across else 1.8
+            lies = self.across and not (self.folded and abs(way[0]) < 1e-6)
+            beside = a.width / 2 + self.gap / 2 - 0.1 if self.folded else 1.8
+            room = max(0.4, self.gap - 0.1) if lies else beside
             words = short(self, label, "tiny", room, color=theme.muted)
             middle = arrow.point_from_proportion(0.5)
-            words.move_to(middle + ([0, 0.16 + words.height / 2, 0] if self.across else [0.14 + words.width / 2, 0, 0]))
+            words.move_to(middle + ([0, 0.16 + words.height / 2, 0] if lies else [0.14 + words.width / 2, 0, 0]))
             made.append(FadeIn(kit.halo(words, theme.background)))
         return made
 
@@ -154,6 +201,12 @@ class Template(kit.TemplateScene):
                 caption=caption, run_time=hop_s,
             )  # fmt: skip
         self.play(FadeOut(dot), run_time=0.4)
+
+
+def _room(wide: float, tall: float) -> tuple[float, float]:
+    """What a box leaves for its name."""
+    tall = max(0.3, tall)
+    return max(0.6, wide) - 0.2, tall - min(0.16, 0.18 * tall)
 
 
 def _edge(box: Any, way: np.ndarray) -> np.ndarray:
