@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import manimq_templates as catalogue  # noqa: E402
 from manimq_templates import kit  # noqa: E402
 from manimq_templates.equation_steps.solve import solution  # noqa: E402
+from manimq_templates.flow_diagram.layers import folded, lanes, layers  # noqa: E402
 from manimq_templates.graph_algorithm.steps import dijkstra, kruskal, prim  # noqa: E402
 from manimq_templates.sorting.steps import ALGORITHMS, steps_of  # noqa: E402
 from manimq_templates.theorem_proof.library import LIBRARY  # noqa: E402
@@ -379,6 +380,22 @@ class Contents(unittest.TestCase):
         for label, parent, _ in heap.values():
             self.assertTrue(parent is None or float(heap[parent][0]) <= float(label))
         self.assertIn("23 bits", snapshots("huffman", [{"value": "abracadabra"}])[-1].note)
+
+    def test_a_folded_flow_turns_where_one_box_follows_one_box(self) -> None:
+        chain = [[i] for i in range(10)]
+        two = folded(chain, 2)
+        self.assertEqual(two, [(0, i) for i in range(5)] + [(1, 4 - i) for i in range(5)])
+        self.assertEqual(lanes(chain, two), [1, 1])
+        # 0 → 1 → 2 → (3, 4) → 5 → 6
+        order = layers(7, [(0, 1), (1, 2), (2, 3), (2, 4), (3, 5), (4, 5), (5, 6)])
+        for rows in (2, 3, 4):
+            way = folded(order, rows)
+            for depth in range(1, len(way)):
+                turns = way[depth][0] != way[depth - 1][0]
+                self.assertEqual(abs(way[depth][1] - way[depth - 1][1]), 0 if turns else 1)
+                if turns:
+                    self.assertEqual((len(order[depth - 1]), len(order[depth])), (1, 1))
+        self.assertIsNone(folded([[0], [1, 2], [3]], 2))
 
     def test_the_library_has_its_proofs(self) -> None:
         self.assertGreaterEqual(len(LIBRARY), 5)
