@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
-from manim import Create, DashedLine, FadeIn, Polygon, VGroup
+from manim import DOWN, Create, DashedLine, FadeIn, Polygon, VGroup
 
 from .. import kit
 
@@ -120,7 +120,17 @@ class Template(kit.TemplateScene):
     def _say_line(
         self, index: int, latex: str, colour: str, caption: str | None = None, extra: tuple[Any, ...] = ()
     ) -> None:
-        written = kit.fit(self.tex(latex, size="heading", color=colour), self.lines[index])
+        box = self.lines[index]
+        # In a narrow box a long one is broken at an equals sign, where that makes it larger.
+        sides = latex.split(" = ")
+        broken = [(" = ".join(sides[:at]), "= " + " = ".join(sides[at:])) for at in range(1, len(sides))]
+        tried = [self.tex(latex, size="heading", color=colour)]
+        if tried[0].width > 1.4 * box.width:
+            tried += [
+                VGroup(*(self.tex(each, size="heading", color=colour) for each in rows)).arrange(DOWN, buff=0.15)
+                for rows in broken
+            ]
+        written = kit.fit(max(tried, key=lambda each: min(box.width / each.width, box.height / each.height)), box)
         self.play(FadeIn(written), *extra, caption=caption, run_time=0.9)
 
     @staticmethod
