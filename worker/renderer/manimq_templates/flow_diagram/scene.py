@@ -183,7 +183,7 @@ class Template(kit.TemplateScene):
             beside = a.width / 2 + self.gap / 2 - 0.1 if self.folded else 1.8
             room = max(0.4, self.gap - 0.1) if lies else beside
             words = short(self, label, "tiny", room, color=theme.muted)
-            middle = arrow.point_from_proportion(0.5)
+            middle = arrow.point_from_proportion(0.5) if back or both else (first + last) / 2
             words.move_to(middle + ([0, 0.16 + words.height / 2, 0] if lies else [0.14 + words.width / 2, 0, 0]))
             made.append(FadeIn(kit.halo(words, theme.background)))
         return made
