@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -121,15 +123,10 @@ class Template(kit.TemplateScene):
         self, index: int, latex: str, colour: str, caption: str | None = None, extra: tuple[Any, ...] = ()
     ) -> None:
         box = self.lines[index]
-        # In a narrow box a long one is broken at an equals sign, where that makes it larger.
-        sides = latex.split(" = ")
-        broken = [(" = ".join(sides[:at]), "= " + " = ".join(sides[at:])) for at in range(1, len(sides))]
         tried = [self.tex(latex, size="heading", color=colour)]
         if tried[0].width > 1.4 * box.width:
-            tried += [
-                VGroup(*(self.tex(each, size="heading", color=colour) for each in rows)).arrange(DOWN, buff=0.15)
-                for rows in broken
-            ]
+            rows = _broken(latex, tried[0].width, box)
+            tried.append(VGroup(*(self.tex(each, size="heading", color=colour) for each in rows)).arrange(DOWN, buff=0.15))
         written = kit.fit(max(tried, key=lambda each: min(box.width / each.width, box.height / each.height)), box)
         self.play(FadeIn(written), *extra, caption=caption, run_time=0.9)
 
@@ -267,3 +264,26 @@ class Template(kit.TemplateScene):
 def _factor(number: float) -> str:
     written = kit.tex_num(number, 4)
     return rf"\left({written}\right)" if number < 0 else written
+
+
+def _broken(latex: str, width: float, box: kit.Box) -> list[str]:
+    """A line that is so wide, in the at most three rows that come out largest in the box; rather broken before "="."""
+    pieces = re.split(r" (?=[=+-] )", latex)
+    unit = width / max(1, _breadth(latex))
+    best, rows = 0.0, [latex]
+    for count in range(1, min(3, len(pieces))):
+        for cuts in combinations(range(1, len(pieces)), count):
+            ends = zip((0, *cuts), (*cuts, len(pieces)), strict=True)
+            # With something before it, a sign is set as one between two terms.
+            tried = [("{} " if start else "") + " ".join(pieces[start:end]) for start, end in ends]
+            tall = 0.55 * len(tried) + 0.15 * count
+            scale = min(box.width / (unit * max(map(_breadth, tried))), box.height / tall)
+            scale *= 1.0 if all(each.startswith("{} =") for each in tried[1:]) else 0.8
+            if scale > best:
+                best, rows = scale, tried
+    return rows
+
+
+def _breadth(latex: str) -> int:
+    """About how many letters wide; only lines of the same kind are compared."""
+    return len(re.sub(r"\\(cdot|times)", "·", re.sub(r"\\(vec|left|right)|[{} ]", "", latex)))
