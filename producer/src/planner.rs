@@ -116,6 +116,28 @@ pub struct Plan {
     pub alternatives: Vec<Candidate>,
 }
 
+impl Plan {
+    /// A plan of ours, without alternatives.
+    fn of(
+        template: &Template,
+        params: Map<String, Value>,
+        output: Wishes,
+        confidence: f64,
+        evidence: Vec<Evidence>,
+    ) -> Self {
+        Self {
+            by: PlannedBy::Planner,
+            template: template.id.clone(),
+            version: template.version.clone(),
+            params,
+            output,
+            confidence,
+            evidence,
+            alternatives: Vec::new(),
+        }
+    }
+}
+
 /// No template fits well enough, or several do.
 #[derive(Debug, Clone)]
 pub struct Ambiguous {
@@ -205,19 +227,11 @@ fn single(prompt: &str) -> Result<Plan, Ambiguous> {
     evidence.sort_by_key(|evidence| (evidence.start, evidence.end));
     evidence.dedup();
     evidence.truncate(EVIDENCE_MAX);
+    let template = first.template;
+    let params = fill::completed(template, entry(&template.id), first.filled.params);
     Ok(Plan {
-        by: PlannedBy::Planner,
-        template: first.template.id.clone(),
-        version: first.template.version.clone(),
-        params: fill::completed(
-            first.template,
-            entry(&first.template.id),
-            first.filled.params,
-        ),
-        output,
-        confidence,
-        evidence,
         alternatives,
+        ..Plan::of(template, params, output, confidence, evidence)
     })
 }
 
@@ -343,16 +357,7 @@ fn explainer(prompt: &str) -> Option<Plan> {
         templates::resolve(template, &params, "").ok()?;
         Some((template, params))
     })?;
-    Some(Plan {
-        by: PlannedBy::Planner,
-        template: template.id.clone(),
-        version: template.version.clone(),
-        params,
-        output,
-        confidence: 0.1,
-        evidence,
-        alternatives: Vec::new(),
-    })
+    Some(Plan::of(template, params, output, 0.1, evidence))
 }
 
 #[cfg(test)]

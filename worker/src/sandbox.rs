@@ -359,11 +359,6 @@ impl RenderEvent {
     }
 }
 
-/// Largest JPEG of a [`Still`]. Mirrors `EARLY_BYTES_MAX` in `collect.py`.
-const STILL_BYTES_MAX: usize = 48 * 1024;
-/// Most pixels of its width and height.
-const STILL_SIDE_MAX: u32 = 4096;
-
 /// A small picture of a film that is still being drawn. A process behind walls has decoded it;
 /// nobody else should.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -374,23 +369,6 @@ pub struct Still {
     pub width: u32,
     /// Height in pixels.
     pub height: u32,
-}
-
-impl Still {
-    /// What was told of one, in base64; `None` if it cannot be.
-    pub(crate) fn told(jpeg: &str, width: u32, height: u32) -> Option<Self> {
-        use base64::Engine as _;
-        let jpeg = base64::engine::general_purpose::STANDARD
-            .decode(jpeg)
-            .ok()?;
-        let sides = 1..=STILL_SIDE_MAX;
-        (jpeg.len() <= STILL_BYTES_MAX && sides.contains(&width) && sides.contains(&height))
-            .then_some(Self {
-                jpeg,
-                width,
-                height,
-            })
-    }
 }
 
 /// How far a render is. `*_total` is `None` while it cannot be known.

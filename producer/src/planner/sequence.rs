@@ -8,8 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::score::entry;
 use super::{
-    Ambiguous, Candidate, EVIDENCE_MAX, Evidence, Plan, PlannedBy, Wishes, explainer, filled_up,
-    single, wish,
+    Ambiguous, Candidate, EVIDENCE_MAX, Evidence, Plan, Wishes, explainer, filled_up, single, wish,
 };
 use crate::templates::{self, PARTS_MAX, SEQUENCE};
 
@@ -180,16 +179,7 @@ fn film(prompt: &str, parts: &[&str], read: &[Read]) -> Option<Plan> {
     evidence.truncate(EVIDENCE_MAX);
     params.insert("parts".into(), Value::Array(list));
     templates::resolve(template, &params, "").ok()?;
-    Some(Plan {
-        by: PlannedBy::Planner,
-        template: template.id.clone(),
-        version: template.version.clone(),
-        params,
-        output,
-        confidence,
-        evidence,
-        alternatives: Vec::new(),
-    })
+    Some(Plan::of(template, params, output, confidence, evidence))
 }
 
 /// Takes a plan in as a part. What it says of the whole film, and what decided it.

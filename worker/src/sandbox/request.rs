@@ -63,16 +63,6 @@ pub(super) fn check(request: &RenderRequest) -> Result<(), RenderError> {
 
 /// The message that starts a job.
 pub(super) fn job_message(request: &RenderRequest) -> JobMessage<'_> {
-    let OutputSpec {
-        format,
-        width,
-        height,
-        fps,
-        transparent,
-        sections,
-        encoder,
-        seed,
-    } = request.output;
     let limits = &request.limits;
     JobMessage {
         job_id: &request.job_id,
@@ -80,14 +70,7 @@ pub(super) fn job_message(request: &RenderRequest) -> JobMessage<'_> {
         file_name: &request.file_name,
         template: request.template,
         scene: request.scene.as_deref(),
-        format,
-        width,
-        height,
-        fps,
-        transparent,
-        sections,
-        encoder,
-        seed,
+        output: &request.output,
         formulas: request.formulas.is_some(),
         cores: request.cores.max(1),
         files: request.files.as_ref().map_or_else(Vec::new, |files| {

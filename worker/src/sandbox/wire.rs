@@ -4,6 +4,8 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType,
@@ -12,7 +14,9 @@ use serde::{Deserialize, Serialize};
 use tokio::io::unix::AsyncFd;
 
 use crate::layout::LayoutWarning;
-use crate::sandbox::{Content, Progress, RenderFailure, RenderedFile, TexUse, Timings, Versions};
+use crate::sandbox::{
+    Content, OutputSpec, Progress, RenderFailure, RenderedFile, Still, TexUse, Timings, Versions,
+};
 
 /// Longest message either side sends. Mirrors `protocol.py`.
 pub(super) const MESSAGE_BYTES_MAX: usize = 128 * 1024;
@@ -43,14 +47,8 @@ pub(in crate::sandbox) struct JobMessage<'a> {
     /// Whether it is a template with its parameters, not code.
     pub template: bool,
     pub scene: Option<&'a str>,
-    pub format: crate::sandbox::OutputFormat,
-    pub width: u32,
-    pub height: u32,
-    pub fps: f64,
-    pub transparent: bool,
-    pub sections: bool,
-    pub encoder: crate::sandbox::Encoder,
-    pub seed: Option<u64>,
+    #[serde(flatten)]
+    pub output: &'a OutputSpec,
     /// Whether a [`GuardMessage::FormulaWanted`] is answered.
     pub formulas: bool,
     /// More than one only where the job has a pid namespace of its own.
@@ -84,12 +82,7 @@ pub(super) enum GuardMessage {
     /// The job runs again from its start; the message's descriptor is the pipe of what it writes now.
     Again,
     Progress(Progress),
-    /// A still of the film that is being drawn: a JPEG in base64.
-    Still {
-        jpeg: String,
-        width: u32,
-        height: u32,
-    },
+    Still(StillMessage),
     /// With the open file as the message's one descriptor.
     Artifact(ArtifactMessage),
     Failed(RenderFailure),
@@ -114,6 +107,36 @@ pub(super) enum WorkerMessage<'a> {
     Cancel,
     /// The answer to a [`GuardMessage::FormulaWanted`].
     Formula { key: &'a str, svg: Option<&'a str> },
+}
+
+/// Largest JPEG of a still. Mirrors `EARLY_BYTES_MAX` in `collect.py`.
+const STILL_BYTES_MAX: usize = 48 * 1024;
+/// Most pixels of its width and height.
+const STILL_SIDE_MAX: u32 = 4096;
+
+/// A still of the film that is being drawn.
+#[derive(Debug, Deserialize)]
+pub(in crate::sandbox) struct StillMessage {
+    /// In base64.
+    jpeg: String,
+    width: u32,
+    height: u32,
+}
+
+impl StillMessage {
+    /// The picture; `None` if it cannot be one.
+    pub(in crate::sandbox) fn picture(&self) -> Option<Still> {
+        let jpeg = STANDARD.decode(&self.jpeg).ok()?;
+        let sides = 1..=STILL_SIDE_MAX;
+        let fits = jpeg.len() <= STILL_BYTES_MAX
+            && sides.contains(&self.width)
+            && sides.contains(&self.height);
+        fits.then_some(Still {
+            jpeg,
+            width: self.width,
+            height: self.height,
+        })
+    }
 }
 
 #[derive(Debug, Deserialize)]

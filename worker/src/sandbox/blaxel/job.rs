@@ -24,7 +24,7 @@ use crate::sandbox::request::{VERIFY, finished, job_message, wrote_too_much};
 use crate::sandbox::wire::DoneMessage;
 use crate::sandbox::{
     Content, EventSender, RenderError, RenderEvent, RenderFailure, RenderRequest, Rendered,
-    RenderedFile, Still,
+    RenderedFile,
 };
 
 /// How much longer than the guard's own timers a job is waited for: its end, the copy of its
@@ -275,12 +275,8 @@ impl Job<'_> {
                 self.progress = Some(RenderEvent::Progress(progress));
                 self.text.offer(&mut self.progress, events);
             }
-            Said::Still {
-                jpeg,
-                width,
-                height,
-            } => {
-                if let Some(still) = Still::told(&jpeg, width, height) {
+            Said::Still(still) => {
+                if let Some(still) = still.picture() {
                     let _ = events.offer(RenderEvent::Still(still));
                 }
             }

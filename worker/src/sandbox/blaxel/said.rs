@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::sandbox::wire::{ArtifactMessage, DoneMessage};
+use crate::sandbox::wire::{ArtifactMessage, DoneMessage, StillMessage};
 use crate::sandbox::{Progress, RenderFailure};
 
 /// What a job's program says.
@@ -12,11 +12,7 @@ pub(super) enum Said {
     Started,
     Again,
     Progress(Progress),
-    Still {
-        jpeg: String,
-        width: u32,
-        height: u32,
-    },
+    Still(StillMessage),
     Text {
         bytes: String,
     },

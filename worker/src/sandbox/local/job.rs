@@ -17,7 +17,7 @@ use crate::sandbox::request::{WALL_MAX, finished, job_message, wrote_too_much};
 use crate::sandbox::wire::{self, DoneMessage, GuardMessage, Seqpacket, WorkerMessage};
 use crate::sandbox::{
     Content, EventSender, RenderError, RenderEvent, RenderFailure, RenderRequest, Rendered,
-    RenderedFile, Still,
+    RenderedFile,
 };
 
 /// How much longer than the guard's timers the worker waits before it ends the slot:
@@ -212,12 +212,8 @@ impl Job {
                 self.progress = Some(RenderEvent::Progress(progress));
                 self.text.offer(&mut self.progress, events);
             }
-            GuardMessage::Still {
-                jpeg,
-                width,
-                height,
-            } => {
-                if let Some(still) = Still::told(&jpeg, width, height) {
+            GuardMessage::Still(still) => {
+                if let Some(still) = still.picture() {
                     let _ = events.offer(RenderEvent::Still(still));
                 }
             }
