@@ -190,17 +190,9 @@ fn tex_errors_show_formula_and_what_tex_said() {
     );
     let latex = failure.latex.expect("what LaTeX said");
     assert_eq!(latex.formula.as_deref(), Some(r"x = \undefinedmacro{2}"));
-    assert!(!latex.errors[0].contains("special"), "{:?}", latex.errors);
-    assert!(
-        latex.errors[0].contains("Undefined control sequence"),
-        "{:?}",
-        latex.errors
-    );
-    assert!(
-        failure.message.contains("Undefined control sequence"),
-        "{}",
-        failure.message
-    );
+    let told = r"Undefined control sequence \undefinedmacro (at: x = \undefinedmacro)";
+    assert_eq!(latex.errors, [told]);
+    assert!(failure.message.ends_with(told), "{}", failure.message);
 }
 
 #[test]
@@ -217,6 +209,33 @@ fn formulas_of_several_parts_are_shown_as_they_were_written() {
         "{formula}"
     );
     assert!(!failure.message.contains("special"), "{}", failure.message);
+}
+
+#[test]
+fn the_macro_that_is_unknown_is_named_in_parts_of_formulas_and_in_text() {
+    for made in [
+        r"MathTex(r'\int_0^1 x^2 dx', '=', r'\frac{1}{2} + \unknown + c', 'd')",
+        r"MathTex(r'a {{ b }} + \unknown {{ c }}')",
+        r"MathTex(r'a^2 + \unknown = c^2', substrings_to_isolate=['a', 'c'])",
+        r"Tex(r'some text \unknown and more')",
+    ] {
+        let failure = fails(
+            &format!("self.add({made})"),
+            FailureClass::LatexError,
+            "Tex(",
+        );
+        let told = format!("{} {:?}", failure.message, failure.latex);
+        assert!(
+            failure
+                .message
+                .contains(r"Undefined control sequence \unknown (at: "),
+            "{told}"
+        );
+        assert!(
+            !told.contains("special") && !told.contains("dvisvgm"),
+            "{told}"
+        );
+    }
 }
 
 #[test]
