@@ -146,6 +146,27 @@ fn a_missing_font_is_a_warning_with_the_nearest_name() {
 }
 
 #[test]
+fn a_character_that_no_font_has_is_a_warning_on_one_core_and_in_a_picture() {
+    let missing = '\u{3fffd}';
+    let mut request = constructing(&format!(
+        "self.add(Text('a{missing}→'), MarkupText('{missing}'))\nself.wait(0.1)"
+    ));
+    for format in [OutputFormat::Mp4, OutputFormat::Png] {
+        request.output.format = format;
+        let rendered = render(request.clone()).expect("a film, as the command makes it");
+        let [warning] = rendered.warnings.as_slice() else {
+            panic!("{:?}", rendered.warnings);
+        };
+        assert!(
+            warning.starts_with(&format!(
+                "no font on this worker has {missing} (U+3FFFD): drawn as boxes"
+            )) && warning.contains("apt install"),
+            "{warning}"
+        );
+    }
+}
+
+#[test]
 fn text_on_text_and_over_the_edge_is_told_with_its_moment_on_one_core_and_on_several() {
     let lines = "self.play(FadeIn(Text('first')))\nself.play(FadeIn(Text('second')))\n\
                  self.play(FadeIn(Text('cut\x1b off').shift(7 * LEFT + UP)))\nself.wait()";
