@@ -64,7 +64,7 @@ impl FailureClass {
             }
             Self::Validation => "change what the message names, and submit it again",
             Self::Timeout => {
-                "make the scene shorter, render at a lower quality, or ask for more time (timeout_s)"
+                "make the scene shorter or render at a lower quality; a scene that is really long needs more time: --timeout (API: timeout_s)"
             }
             Self::Stalled => {
                 "look for a loop or a wait in the scene that makes no frame and does not end"

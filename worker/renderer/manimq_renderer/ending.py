@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import hints, walls
-from .protocol import JobSpec, Limits
+from .protocol import JobSpec, Limits, clean_count
 
 _SIGNALS = frozenset(signal.Signals)
 """Those with a name of their own."""
@@ -51,8 +51,7 @@ class Ending:
                 if self.stop == "timeout"
                 else f"the render showed no progress for {limits.stall_s:g} s and was stopped"
             )
-            where = self._place(spec)
-            return {**where, "class": "timeout", "message": message, "hint": hints.TIME[self.stop]}
+            return {**self._place(spec), "class": "timeout", "message": message, "hint": self._time_hint(self.stop)}
         if self.stop == "limit":
             return {**self._place(spec), **self.limit}
         if self.stop == "cpu":
@@ -93,7 +92,10 @@ class Ending:
 
     def _cpu_used_up(self, limits: Limits) -> dict[str, Any]:
         message = f"the render used its {limits.cpu_s} s of CPU time"
-        return {"class": "timeout", "message": message, "hint": hints.TIME["cpu"]}
+        return {"class": "timeout", "message": message, "hint": self._time_hint("cpu")}
+
+    def _time_hint(self, stop: str) -> str:
+        return hints.of_time(stop, clean_count((self.stopped_at or {}).get("loop")))
 
     def _memory_message(self, limits: Limits) -> str:
         reached = self.peak_memory_bytes // 2**20

@@ -14,6 +14,7 @@ import linecache
 import os
 import re
 import resource
+import sys
 import traceback
 from collections import deque
 from types import FrameType, TracebackType
@@ -24,10 +25,10 @@ import manim
 from . import hints
 from .tex_client import LatexFailed
 
-
 _STACK_MAX = 12
 _FRAMES_MAX = 10_000
 """Looked through for the user's own."""
+_LOOP = re.compile(r"(?:async\s+)?(?:for|while)\b")
 _CHARS_MAX = {"message": 4096, "formula": 1000, "scenes": 200, "function": 200}
 _OTHER_CHARS_MAX = 500
 """As much as the guard passes on: more would only be too much for the pipe."""
@@ -70,7 +71,23 @@ def describe_frame(frame: FrameType | None, path: str) -> dict[str, Any]:
         frame = frame.f_back
     stack = traceback.StackSummary.extract(iter(own), lookup_lines=True)
     stack.reverse()
-    return _cut(_from_frames(list(stack)))
+    found = _from_frames(list(stack))
+    loops = (_loop_around(path, at, each.f_code.co_firstlineno) for each, at in own)
+    return _cut({**found, "loop": next(filter(None, loops), None)} if found else found)
+
+
+def _loop_around(path: str, line: int, first: int) -> int | None:
+    """Where the innermost loop begins that a line of a function is in, by how far lines are indented."""
+    within = sys.maxsize
+    for number in range(line, first, -1):
+        text = linecache.getline(path, number)
+        indent = len(text) - len(text.lstrip())
+        if indent >= within or not text.strip() or text.lstrip().startswith("#"):
+            continue
+        if _LOOP.match(text.lstrip()):
+            return number
+        within = indent
+    return None
 
 
 def _cut(value: Any, name: str = "") -> Any:
@@ -298,8 +315,6 @@ def _nearest(error: BaseException) -> str | None:
         if isinstance(error, ImportError) and error.name and (
             found := re.match(r"cannot import name '(\w+)'", str(error))
         ):
-            import sys
-
             return _did_you_mean(found[1], set(dir(sys.modules.get(error.name))))
         if isinstance(error, ModuleNotFoundError):
             return "only Manim and what it depends on is installed in the sandbox"

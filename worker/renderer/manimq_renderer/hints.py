@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-TIME = {
-    "timeout": "make the scene shorter, render at a lower quality, or ask for more time (timeout_s)",
+_TIME = {
+    "timeout": "make the scene shorter or render at a lower quality; "
+    "a scene that is really long needs more time: --timeout (API: timeout_s)",
     "stalled": "look for a loop or a wait that makes no frame and does not end",
     "cpu": "draw fewer or simpler objects, or render at a lower quality: it computed for too long",
 }
-"""By why the guard has ended the job."""
 MEMORY = "keep fewer objects and pictures at a time, use simpler objects, or render at a lower quality"
 DATA = (
     "write less, and remove files when they are read; "
@@ -29,3 +29,8 @@ CALLED_EXIT = "leave out exit() and sys.exit(): return from construct() to end t
 CRASH = "a library below Python crashed: look for ctypes, deep recursion in C or broken data near this line"
 RECURSION = "a function calls itself without end: look for the condition that should stop it"
 ALPHA = "ask for mov or webm, which have an alpha channel, or for no transparency"
+
+
+def of_time(stop: str, loop: int | None) -> str:
+    """By why the guard has ended the job, and the line of the loop that it was in."""
+    return f"does the loop at line {loop} end? Else {_TIME[stop]}" if loop else _TIME[stop]

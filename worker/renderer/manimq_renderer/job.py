@@ -291,6 +291,8 @@ class _Job(SceneProcess):
         meter = engine.install(self._spec.encoder, self._say, self._splitter, self._spec.sections)
         missing_fonts = fonts.MissingFonts()
         manim.logger.addFilter(missing_fonts)
+        missing_glyphs = fonts.MissingGlyphs()
+        missing_glyphs.install()
         scene_class = self._load()
         self._check_size()
         # From here on as the command does it (manim/cli/render/commands.py), but
@@ -315,7 +317,7 @@ class _Job(SceneProcess):
             "frames": meter.frames,
             "animations": instance.renderer.num_plays,
             "engine": meter.engine,
-            "warnings": missing_fonts.warnings,
+            "warnings": missing_glyphs.warnings + missing_fonts.warnings,
             "layout": watch.warnings,
         }
 

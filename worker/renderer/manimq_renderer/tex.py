@@ -9,13 +9,12 @@ fixed arguments, ``--no-specials=ps``, and no way to see the tenant's files.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 from dataclasses import dataclass
 from typing import Any
 
-from . import linux, walls
+from . import linux, tex_words, walls
 from .protocol import TEX_CHARS_MAX, clean_text
 
 COMPILE_SECONDS_MAX = 15.0
@@ -38,8 +37,10 @@ _ENVIRONMENT = {
     "MKTEXTFM": "0",
     "MKTEXPK": "0",
     "MKTEXMF": "0",
-    # Error lines in the log stay whole.
+    # Error lines in the log stay whole, and what TeX had read as long as it can be.
     "max_print_line": "1000",
+    "error_line": "254",
+    "half_error_line": "238",
 }
 
 
@@ -190,7 +191,7 @@ def collect(directory: int, status: int) -> tuple[dict[str, Any], bytes]:
     if os.WIFSIGNALED(status):
         return refusal("limit", f"LaTeX was stopped after {COMPILE_SECONDS_MAX:.0f} seconds"), b""
     log = _read(directory, "job.log", _LOG_BYTES_MAX).decode(errors="replace")
-    errors = _errors(log)
+    errors = tex_words.errors(log)
     if os.WEXITSTATUS(status) == _TEX_FAILED:
         summary = errors[0] if errors else "LaTeX stopped without an error message"
         return refusal("error", summary, errors), b""
@@ -205,17 +206,3 @@ def _read(directory: int, name: str, bytes_max: int) -> bytes:
     with os.fdopen(fd, "rb") as file:
         data = file.read(bytes_max + 1)
     return data if len(data) <= bytes_max else b""
-
-
-def _errors(log: str) -> list[str]:
-    """TeX's ``!`` lines, each with the ``l.<n>`` line that shows where it stopped."""
-    found = []
-    lines = log.splitlines()
-    for index, line in enumerate(lines):
-        if not line.startswith("! ") or line.startswith("!  ==> Fatal error"):
-            continue
-        where = next((later for later in lines[index + 1 : index + 12] if re.match(r"l\.\d", later)), None)
-        found.append(line[2:].strip()[:300] + (f" ({where.strip()[:160]})" if where else ""))
-        if len(found) == 5:
-            break
-    return found

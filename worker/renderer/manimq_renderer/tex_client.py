@@ -7,7 +7,6 @@ place of the SVG are Manim's own, so everything after it is untouched.
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,8 @@ from typing import Any
 import manim.mobject.text.tex_mobject as tex_mobject
 import manim.utils.tex_file_writing as tex_file_writing
 from manim import TexTemplate, config
+
+from .tex_words import plain
 
 _LEADER_WAIT_S = 60.0
 """Longest wait of a drawer for a formula that its leader has asked for."""
@@ -31,15 +32,6 @@ class LatexFailed(ValueError):
         super().__init__(message)
         self.formula = formula
         self.errors = errors
-
-
-_MARKS = re.compile(r"\\special\s*\{dvisvgm:raw\s[^{}]*\}")
-"""Manim puts them around the parts of a MathTex, to find them again in the picture."""
-
-
-def _plain(tex: str) -> str:
-    """TeX as its author wrote it."""
-    return _MARKS.sub("", tex)
 
 
 def install(compile_elsewhere: Compile, leader: Callable[[], Path | None]) -> Callable[..., dict[str, Any]]:
@@ -76,8 +68,7 @@ def install(compile_elsewhere: Compile, leader: Callable[[], Path | None]) -> Ca
         header, body = compile_elsewhere({"e": "tex", **wanted})
         if not header["ok"]:
             prefix = "LaTeX could not set this formula: " if header["kind"] == "error" else ""
-            errors = [_plain(each) for each in header["errors"]]
-            raise LatexFailed(prefix + _plain(header["message"]), _plain(expression), errors)
+            raise LatexFailed(prefix + header["message"], plain(expression), header["errors"])
         folder.mkdir(parents=True, exist_ok=True)
         whole = svg.with_suffix(".part")
         whole.write_bytes(body)

@@ -102,10 +102,11 @@ def _warm_up() -> collect.Sample:
     from manim import config
     from PIL import Image
 
-    from . import engine, failure, fast_paths, fonts, formulas, scene, tex_client  # noqa: F401 - warm for every job
+    from . import coverage, engine, failure, fast_paths, fonts, formulas, scene, tex_client  # noqa: F401 - warm for every job
 
     engine.check_hooks()
     fast_paths.install()
+    coverage.installed()
     manimq_templates.preload()  # where jobs run there is nothing to read them from
     Image.preinit()  # the probe of a picture cannot load plug-ins behind its walls
     folder = tempfile.mkdtemp(prefix="warm-")

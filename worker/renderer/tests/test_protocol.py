@@ -3,7 +3,7 @@
 import json
 import unittest
 
-from manimq_renderer import collect, protocol, tex
+from manimq_renderer import collect, protocol, tex, tex_words
 
 
 class HostileMessages(unittest.TestCase):
@@ -101,7 +101,7 @@ class TexRequests(unittest.TestCase):
 
     def test_tex_errors_carry_the_line_where_tex_stopped(self) -> None:
         log = "junk\n! Undefined control sequence.\nl.7 x = \\undefined\n      {2}\n!  ==> Fatal error occurred\n"
-        self.assertEqual(tex._errors(log), ["Undefined control sequence. (l.7 x = \\undefined)"])
+        self.assertEqual(tex_words.errors(log), ["Undefined control sequence \\undefined (at: x = \\undefined)"])
 
 
 if __name__ == "__main__":

@@ -269,6 +269,18 @@ class Formulas(unittest.TestCase):
         ):  # fmt: skip
             self.assertEqual(kit.num(value), written)
 
+    def test_a_number_that_somebody_gave_keeps_its_digits(self) -> None:
+        for value, written in (
+            (1234.25, "1234.25"), (-0.5, "−0.5"), (12345678, "12345678"), (0.1 + 0.2, "0.3"), (0, "0"), (-0.0, "0"),
+            (100000.125, "100000.125"), (3.14159265, "3.14159265"), (1e15, "1×10¹⁵"), (math.inf, "∞"),
+        ):  # fmt: skip
+            self.assertEqual(kit.given(value), written)
+        self.assertEqual(kit.shown(1234.25), "1234.25")
+        self.assertEqual(kit.shown(-1234.25, latex=True), "-1234.25")
+        moments = snapshots("bst", [{"op": "insert", "value": each} for each in (1234.25, 12345678)])
+        self.assertEqual([each[0] for each in moments[-1].nodes.values()], ["1234.25", "12345678"])
+        self.assertIn("12345678 > 1234.25", moments[-2].note)
+
 
 class Plots(unittest.TestCase):
     def plot(self, x: tuple[float, float], y: tuple[float, float]) -> kit.Plot:

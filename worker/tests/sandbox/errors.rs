@@ -146,6 +146,27 @@ fn a_missing_font_is_a_warning_with_the_nearest_name() {
 }
 
 #[test]
+fn a_character_that_no_font_has_is_a_warning_on_one_core_and_in_a_picture() {
+    let missing = '\u{3fffd}';
+    let mut request = constructing(&format!(
+        "self.add(Text('a{missing}→'), MarkupText('{missing}'))\nself.wait(0.1)"
+    ));
+    for format in [OutputFormat::Mp4, OutputFormat::Png] {
+        request.output.format = format;
+        let rendered = render(request.clone()).expect("a film, as the command makes it");
+        let [warning] = rendered.warnings.as_slice() else {
+            panic!("{:?}", rendered.warnings);
+        };
+        assert!(
+            warning.starts_with(&format!(
+                "no font on this worker has {missing} (U+3FFFD): drawn as boxes"
+            )) && warning.contains("apt install"),
+            "{warning}"
+        );
+    }
+}
+
+#[test]
 fn text_on_text_and_over_the_edge_is_told_with_its_moment_on_one_core_and_on_several() {
     let lines = "self.play(FadeIn(Text('first')))\nself.play(FadeIn(Text('second')))\n\
                  self.play(FadeIn(Text('cut\x1b off').shift(7 * LEFT + UP)))\nself.wait()";
@@ -190,17 +211,9 @@ fn tex_errors_show_formula_and_what_tex_said() {
     );
     let latex = failure.latex.expect("what LaTeX said");
     assert_eq!(latex.formula.as_deref(), Some(r"x = \undefinedmacro{2}"));
-    assert!(!latex.errors[0].contains("special"), "{:?}", latex.errors);
-    assert!(
-        latex.errors[0].contains("Undefined control sequence"),
-        "{:?}",
-        latex.errors
-    );
-    assert!(
-        failure.message.contains("Undefined control sequence"),
-        "{}",
-        failure.message
-    );
+    let told = r"Undefined control sequence \undefinedmacro (at: x = \undefinedmacro)";
+    assert_eq!(latex.errors, [told]);
+    assert!(failure.message.ends_with(told), "{}", failure.message);
 }
 
 #[test]
@@ -217,6 +230,33 @@ fn formulas_of_several_parts_are_shown_as_they_were_written() {
         "{formula}"
     );
     assert!(!failure.message.contains("special"), "{}", failure.message);
+}
+
+#[test]
+fn the_macro_that_is_unknown_is_named_in_parts_of_formulas_and_in_text() {
+    for made in [
+        r"MathTex(r'\int_0^1 x^2 dx', '=', r'\frac{1}{2} + \unknown + c', 'd')",
+        r"MathTex(r'a {{ b }} + \unknown {{ c }}')",
+        r"MathTex(r'a^2 + \unknown = c^2', substrings_to_isolate=['a', 'c'])",
+        r"Tex(r'some text \unknown and more')",
+    ] {
+        let failure = fails(
+            &format!("self.add({made})"),
+            FailureClass::LatexError,
+            "Tex(",
+        );
+        let told = format!("{} {:?}", failure.message, failure.latex);
+        assert!(
+            failure
+                .message
+                .contains(r"Undefined control sequence \unknown (at: "),
+            "{told}"
+        );
+        assert!(
+            !told.contains("special") && !told.contains("dvisvgm"),
+            "{told}"
+        );
+    }
 }
 
 #[test]

@@ -31,6 +31,7 @@ fn times_out(lines: &str, at: &str) {
     assert_class(&failure, FailureClass::Timeout);
     assert_eq!(failure.line, line, "{failure:#?}");
     assert_hint(&failure, "shorter");
+    assert_hint(&failure, "--timeout");
     assert!(took < Duration::from_secs(12), "took {took:?}");
 }
 
@@ -84,7 +85,9 @@ fn no_frame_for_too_long_is_stalled() {
     let failure = failure(render_then_check(request));
     assert_class(&failure, FailureClass::Stalled);
     assert_hint(&failure, "makes no frame");
-    assert_eq!(failure.line, line, "{failure:#?}");
+    let line = line.expect("the line of the loop");
+    assert_eq!(failure.line, Some(line), "{failure:#?}");
+    assert_hint(&failure, &format!("does the loop at line {line} end?"));
 }
 
 fn with_memory(lines: &str) -> RenderRequest {

@@ -7,6 +7,7 @@ from typing import Any
 from manim import DOWN, UP, FadeIn, FadeOut, LaggedStart, RoundedRectangle, Triangle, VGroup
 
 from .. import kit
+from ..kit.short import numeral
 
 _LOOK_S = 2.2
 _BODY_S = 18.0
@@ -51,7 +52,7 @@ class Template(kit.TemplateScene):
         target = float(p["target"])
         binary = p.get("algorithm", "binary") == "binary"
         top, room, below = self.stage.rows(0.7, self.stage.height - 1.6, 0.6, gap=0.15)
-        wanted = self.text(f"looking for {kit.num(target, 6)}", "heading", weight="BOLD", color=theme.amber, width=top.width)
+        wanted = self.text(f"looking for {kit.given(target)}", "heading", weight="BOLD", color=theme.amber, width=top.width)
         self._build(array, room)
         said = "The list is sorted: look in the middle, and drop a half" if binary else "Look at one after the other"
         self.play(
@@ -85,7 +86,7 @@ class Template(kit.TemplateScene):
             cell = RoundedRectangle(
                 width=size * 0.9, height=size * 0.9, corner_radius=0.1, stroke_width=0, fill_color=theme.wash(theme.blue, 0.4), fill_opacity=1
             )
-            label = self.text(kit.num(number, 5), "body", weight="MEDIUM", width=size * 0.78, lines_max=1)
+            label = numeral(self, number, "body", size * 0.78, weight="MEDIUM")
             self.cells.add(VGroup(cell, label).move_to([x, y, 0]))
         self.pointer = Triangle(fill_opacity=1, stroke_width=0, fill_color=theme.amber).scale(0.16)
         self.size = size
@@ -105,11 +106,11 @@ class Template(kit.TemplateScene):
         self.add(counter)
         first = round(seconds * 0.5, 1)
         if found:
-            said = f"{kit.num(number, 5)} is it"
+            said = f"{kit.given(number)} is it"
         elif binary:
-            said = f"{kit.num(number, 5)} is too {'small: go right' if number < target else 'large: go left'}"
+            said = f"{kit.given(number)} is too {'small: go right' if number < target else 'large: go left'}"
         else:
-            said = f"{kit.num(number, 5)} is not it"
+            said = f"{kit.given(number)} is not it"
         self.play(move, cell[0].animate.set_fill(theme.amber), caption=said, run_time=first)
         after = [cell[0].animate.set_fill(theme.green if found else theme.faint)]
         if not found:

@@ -7,6 +7,7 @@ from typing import Any
 from manim import FadeIn, GrowFromEdge, LaggedStart, Line, Rectangle, VGroup
 
 from .. import kit
+from ..kit.short import numeral
 
 _UPRIGHT_MAX = 8
 
@@ -21,7 +22,7 @@ class Template(kit.TemplateScene):
         """What the caption says of the largest."""
         most = max(p["data"], key=lambda each: each["value"])
         name = kit.clean(most["label"])
-        value = f"{kit.num(most['value'])} {kit.clean(p.get('unit') or '')}".strip()
+        value = f"{kit.given(most['value'])} {kit.clean(p.get('unit') or '')}".strip()
         return f"Largest: {name}, {value}" if len(p["data"]) > 1 and name else ""
 
     def heading(self) -> str:
@@ -52,7 +53,7 @@ class Template(kit.TemplateScene):
         )
 
     def _value(self, number: float, width: float) -> kit.Lines:
-        return self.text(f"{kit.num(number)} {self.unit}".strip(), "small", weight="MEDIUM", width=width, lines_max=1)
+        return numeral(self, number, "small", width, self.unit, weight="MEDIUM")
 
     def _bar(self, width: float, height: float) -> Rectangle:
         return Rectangle(

@@ -15,6 +15,8 @@ _NODE_S, _HOP_S = 0.8, 0.9
 _EVEN = 0.6
 _LOW = 0.45
 """Boxes lower than this have room for one line of small letters only."""
+_LABEL_LEAST, _LABEL_TALL = 0.8, 0.62
+"""How much smaller a label between two boxes may be, and how tall one above them."""
 _ROWS_MAX, _TURN = 4, 0.3
 """Rows of a folded flow, and what is between them beside the usual gap."""
 
@@ -143,6 +145,7 @@ class Template(kit.TemplateScene):
     def _draw(self, names: list[str], wide: float, tall: float, places: list[tuple[int, np.ndarray]]) -> None:
         theme = self.theme
         self.boxes: list[VGroup] = [VGroup()] * len(names)
+        self.raised: list[kit.Lines] = []
         room = _room(wide, tall)
         # One size for all, unless one name is far too long.
         size = max(_EVEN * theme.body, min(self._size(name, room[0]) for name in names))
@@ -182,11 +185,27 @@ class Template(kit.TemplateScene):
             lies = self.across and not (self.folded and abs(way[0]) < 1e-6)
             beside = a.width / 2 + self.gap / 2 - 0.1 if self.folded else 1.8
             room = max(0.4, self.gap - 0.1) if lies else beside
-            words = short(self, label, "tiny", room, color=theme.muted)
-            middle = arrow.point_from_proportion(0.5) if back or both else (first + last) / 2
-            words.move_to(middle + ([0, 0.16 + words.height / 2, 0] if lies else [0.14 + words.width / 2, 0, 0]))
+            words = self._above(label, a, b, room) if lies and not (back or both) else None
+            if words is None:
+                words = short(self, label, "tiny", room, color=theme.muted)
+                middle = arrow.point_from_proportion(0.5) if back or both else (first + last) / 2
+                words.move_to(middle + ([0, 0.16 + words.height / 2, 0] if lies else [0.14 + words.width / 2, 0, 0]))
             made.append(FadeIn(kit.halo(words, theme.background)))
         return made
+
+    def _above(self, label: str, a: Any, b: Any, room: float) -> kit.Lines | None:
+        """A label that is too long for the gap between two boxes of one lane: over their corners, if nothing is there."""
+        if self.text(label, "tiny", lines_max=1).width * _LABEL_LEAST <= room or abs(a.get_y() - b.get_y()) > 0.01:
+            return None
+        words = self.text(
+            label, "tiny", color=self.theme.muted, width=abs(a.get_x() - b.get_x()) - 0.15, height=_LABEL_TALL, lines_max=2
+        )
+        words.move_to([(a.get_x() + b.get_x()) / 2, max(a.get_top()[1], b.get_top()[1]) + 0.1 + words.height / 2, 0])
+        others = [*(box[0] for box in self.boxes), *self.raised]
+        if words.get_top()[1] > self.stage.top or not all(_apart(words, each) for each in others):
+            return None
+        self.raised.append(words)
+        return words
 
     def _run(self, path: list[int], names: list[str]) -> None:
         theme = self.theme
@@ -201,6 +220,13 @@ class Template(kit.TemplateScene):
                 caption=caption, run_time=hop_s,
             )  # fmt: skip
         self.play(FadeOut(dot), run_time=0.4)
+
+
+def _apart(one: Any, other: Any) -> bool:
+    """Whether two things have nothing in common but an edge."""
+    return any(
+        abs(one.get_center()[i] - other.get_center()[i]) * 2 >= one.length_over_dim(i) + other.length_over_dim(i) for i in (0, 1)
+    )
 
 
 def _room(wide: float, tall: float) -> tuple[float, float]:

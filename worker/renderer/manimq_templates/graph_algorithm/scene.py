@@ -114,7 +114,7 @@ class Template(kit.TemplateScene):
             line.set_z_index(-2)
             self.lines[frozenset((a, b))] = line
             if self.weighted:
-                label = self.text(kit.num(w), "tiny", weight="MEDIUM", lines_max=1, width=1.2)
+                label = self.text(kit.given(w), "tiny", weight="MEDIUM", lines_max=1, width=1.2)
                 back = RoundedRectangle(
                     width=label.width + 0.16,
                     height=label.height + 0.12,

@@ -92,9 +92,9 @@ def dijkstra(nodes: list[str], edges: list[Edge], start: str) -> list[Step]:
             if distance + weight < best[other]:
                 best[other], parent[other] = distance + weight, node
                 heapq.heappush(heap, (best[other], nodes.index(other), other))
-                better.append(f"{other} = {kit.num(distance)} + {kit.num(weight)} = {kit.num(best[other])}")
+                better.append(f"{other} = {kit.given(distance)} + {kit.given(weight)} = {kit.given(best[other])}")
         note = (
-            f"{node} is nearest: {kit.num(distance)} is final"
+            f"{node} is nearest: {kit.given(distance)} is final"
             if node != start
             else f"Look from {start} at its neighbours"
         )
@@ -106,7 +106,7 @@ def dijkstra(nodes: list[str], edges: list[Edge], start: str) -> list[Step]:
 
 
 def _tags(best: dict[str, float]) -> tuple[tuple[str, str], ...]:
-    return tuple((node, kit.num(d)) for node, d in best.items())
+    return tuple((node, kit.given(d)) for node, d in best.items())
 
 
 def kruskal(nodes: list[str], edges: list[Edge]) -> list[Step]:
@@ -122,12 +122,12 @@ def kruskal(nodes: list[str], edges: list[Edge]) -> list[Step]:
     for a, b, w in sorted(edges, key=lambda e: e[2]):
         if top(a) == top(b):
             dropped.append((a, b))
-            note = f"{a}–{b} ({kit.num(w)}) would close a circle: leave it"
+            note = f"{a}–{b} ({kit.given(w)}) would close a circle: leave it"
         else:
             group[top(a)] = top(b)
             tree.append((a, b))
             total += w
-            note = f"{a}–{b} ({kit.num(w)}) is the lightest left: take it"
+            note = f"{a}–{b} ({kit.given(w)}) is the lightest left: take it"
         ends = tuple(dict.fromkeys(n for e in tree for n in e))
         steps.append(
             Step(
@@ -137,7 +137,7 @@ def kruskal(nodes: list[str], edges: list[Edge]) -> list[Step]:
                 tree=tuple(tree),
                 trying=((a, b),),
                 dropped=tuple(dropped),
-                state=f"Total: {kit.num(total, 6)}",
+                state=f"Total: {kit.given(total)}",
             )
         )
     return steps
@@ -156,10 +156,10 @@ def prim(nodes: list[str], edges: list[Edge], start: str) -> list[Step]:
         inside.append(fresh)
         tree.append((a, b))
         total += w
-        note = f"The lightest edge out of the tree: {a}–{b} ({kit.num(w)})"
+        note = f"The lightest edge out of the tree: {a}–{b} ({kit.given(w)})"
         tried = tuple((x, y) for _, x, y in across)
         steps.append(
-            Step(note, fresh, tuple(inside), tree=tuple(tree), trying=tried, state=f"Total: {kit.num(total, 6)}")
+            Step(note, fresh, tuple(inside), tree=tuple(tree), trying=tried, state=f"Total: {kit.given(total)}")
         )
 
 

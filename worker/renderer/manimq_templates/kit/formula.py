@@ -85,14 +85,14 @@ def value(param: Any) -> float:
 
 def shown(param: Any, latex: bool = False) -> str:
     """How its user wrote it."""
-    from .numbers import num, tex_num
+    from .numbers import GIVEN_DIGITS, given, tex_num
 
     if isinstance(param, dict):
         written = param.get("latex" if latex else "text")
         if written:
             return str(written)
         param = param["value"]
-    return tex_num(param) if latex else num(param)
+    return tex_num(param, GIVEN_DIGITS) if latex else given(param)
 
 
 # ------------------------------------------------------------------ real numbers

@@ -5,6 +5,10 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
+_WHOLE_MAX = 1e12
+"""Below it whole numbers have all their digits."""
+GIVEN_DIGITS = 10
+"""As many as sums of such numbers have without the noise of binary fractions."""
 _SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 
 
@@ -24,6 +28,14 @@ def num(value: float, digits: int = 4) -> str:
     if "." in written:
         written = written.rstrip("0").rstrip(".")
     return "0" if written in ("-0", "0") else written.replace("-", "−")
+
+
+def given(value: float) -> str:
+    """A number that somebody wrote, with the digits that they gave it: all of a whole one, ten of another."""
+    value = float(value)
+    if abs(value) < _WHOLE_MAX and value.is_integer():
+        return str(int(value)).replace("-", "−")
+    return num(value, GIVEN_DIGITS)
 
 
 def tex_num(value: float | Fraction, digits: int = 4) -> str:

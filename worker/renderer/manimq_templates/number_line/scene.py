@@ -159,7 +159,7 @@ class Template(kit.TemplateScene):
     @staticmethod
     def _end(interval: dict[str, Any], number: float) -> str:
         """An end as its user wrote it."""
-        return next((kit.shown(interval[n]) for n in ("from", "to") if kit.value(interval[n]) == number), kit.num(number))
+        return next((kit.shown(interval[n]) for n in ("from", "to") if kit.value(interval[n]) == number), kit.given(number))
 
     def _points(self) -> None:
         points = self.p.get("points") or []
@@ -248,12 +248,12 @@ class Template(kit.TemplateScene):
             word = "right" if b >= a else "left"
             self.play(
                 *(moves or [marker.animate.move_to(end)]),
-                caption=f"{names[i].lstrip('+−')} to the {word}: {kit.num(b, 6)}",
+                caption=f"{names[i].lstrip('+−')} to the {word}: {kit.given(b)}",
                 run_time=0.95,
             )
             self.wait(0.5)
         result = self.text(
-            f"= {kit.num(stops[-1], 6)}", "heading", color=theme.amber, weight="BOLD", width=3, lines_max=1
+            f"= {kit.given(stops[-1])}", "heading", color=theme.amber, weight="BOLD", width=3, lines_max=1
         )
         result.scale(min(1.0, self.pitch / 0.72)).move_to([self._x(stops[-1]), self.result_y, 0])
         kit.keep_in(result, self.safe)

@@ -45,7 +45,7 @@ class Template(kit.TemplateScene):
         side, aside = min(0.34, tall * 0.6), max(each.width for each in shown_shares)
         room = (legend.width - side - 0.22 - aside - 0.25, tall * 0.92, 2 if tall >= 0.55 else 1)
         size = max(_EVEN * theme.body, min(self._size(each["label"], *room) for each in shares))
-        said = f"All together: {kit.num(sum(values))}"
+        said = f"All together: {kit.given(sum(values))}"
         self.play(caption=said, run_time=0.5)
         start, each_s = PI / 2, self._slice_s(self.p)
         for index, (share, value) in enumerate(zip(shares, values, strict=True)):

@@ -7,6 +7,7 @@ from typing import Any
 from manim import UP, FadeIn, LaggedStart, RoundedRectangle, VGroup
 
 from .. import kit
+from ..kit.short import numeral
 from .steps import steps_of
 
 _BODY_S = 13.0
@@ -78,7 +79,7 @@ class Template(kit.TemplateScene):
                 width=slot * 0.72, height=tall, corner_radius=min(0.1, tall / 2.1), stroke_width=0,
                 fill_color=theme.blue, fill_opacity=1,
             ).move_to([self.places[i], base + tall / 2, 0])  # fmt: skip
-            label = self.text(kit.num(number), "small", weight="MEDIUM", width=slot * 0.9, lines_max=1)
+            label = numeral(self, number, "small", slot * 0.9, weight="MEDIUM")
             label.move_to([self.places[i], base - label_height / 2, 0])
             self.bars.append(VGroup(bar, label))
         kit.even([each[1] for each in self.bars])

@@ -15,8 +15,8 @@ _HURRIED = 40.0
 """Characters a second where there are many operations: their captions differ in numbers only."""
 _SMALL_R = 0.25
 """Radius below which a trie lies down, if that makes it larger."""
-_PILL = 0.75
-"""Width that a number of several digits may have, however small the nodes are."""
+_PILL, _DIGIT = 0.75, 0.14
+"""Width that a label may have however small the nodes are, and a number for each of its digits."""
 _NAMES = {"bst": "Binary search tree", "heap": "Binary heap", "trie": "Trie", "huffman": "Huffman tree"}
 
 
@@ -141,7 +141,7 @@ class Template(kit.TemplateScene):
             label,
             "small",
             weight="SEMIBOLD",
-            width=max(1.6 * r, min(0.8 * self.step, max(1.9 * r, _PILL))),
+            width=max(1.6 * r, min(0.8 * self.step, max(1.9 * r, _pill(label)))),
             height=1.6 * r,
             lines_max=1,
         )
@@ -193,3 +193,8 @@ class Template(kit.TemplateScene):
                 changes.append(FadeIn(goal))
         self.play(*changes, caption=moment.note, run_time=0.6)
         self.wait(max(0.1, seconds - 0.6))
+
+
+def _pill(label: str) -> float:
+    """How wide the node of a label may be: a number is neither broken nor cut."""
+    return max(_PILL, _DIGIT * len(label)) if label.lstrip("−").replace(".", "").isdecimal() else _PILL

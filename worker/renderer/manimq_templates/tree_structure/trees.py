@@ -33,7 +33,7 @@ def snapshots(kind: str, operations: list[dict[str, Any]]) -> list[Snapshot]:
 
 def written(value: Any) -> str:
     """A key as it is drawn."""
-    return kit.num(value) if isinstance(value, int | float) else (kit.clean(value) or "–")
+    return kit.given(value) if isinstance(value, int | float) else (kit.clean(value) or "–")
 
 
 def _order(value: Any) -> tuple[int, float, str]:
