@@ -401,6 +401,12 @@ async fn two_versions_of_the_functions_work_on_one_queue_during_a_roll_out() {
         let fresh = job("x", CacheMode::Refresh);
         submit(first, &fresh).await;
         assert_eq!(cancel(second, fresh.id).await, CancelOutcome::Canceled);
+        // What the new version has written at the end of a state, the old one carries along.
+        for state in ["s".to_owned(), format!("t:{}", TenantId::default())] {
+            let key = format!("{}:{state}", old.keys().base());
+            let value: Vec<u8> = old.query(redis::cmd("GET").arg(&key)).await.unwrap();
+            assert!(value.ends_with(b"next"), "{key}: {value:?}");
+        }
     }
 }
 

@@ -129,7 +129,7 @@ pub static TEST_LIBRARY: LazyLock<Library> = LazyLock::new(|| {
 });
 
 /// A version to come, for tests of a roll-out: its records have a longer head, which it fills in where an
-/// older one wrote none.
+/// older one wrote none, and its tenants and shards have a field more, "next".
 #[cfg(feature = "testing")]
 pub static NEXT_LIBRARY: LazyLock<Library> = LazyLock::new(|| {
     let mut body = FILES.join("\n");
@@ -143,6 +143,14 @@ pub static NEXT_LIBRARY: LazyLock<Library> = LazyLock::new(|| {
             "local function put_job(job) ",
             "local function put_job(job) if job[HEAD_FROM] >= 140 then \
              call('SETRANGE', job[KEY], '136', struct_pack('<I4', job.appended)) end ",
+        ),
+        (
+            "spread(t, STATE_FROM, STATE_TO)) .. t[REST]",
+            "spread(t, STATE_FROM, STATE_TO)) .. (t[REST] == '' and 'next' or t[REST])",
+        ),
+        (
+            "spread(S.shard, 1, SHARD_FIELDS)) .. S.shard_rest",
+            "spread(S.shard, 1, SHARD_FIELDS)) .. (S.shard_rest == '' and 'next' or S.shard_rest)",
         ),
     ] {
         assert!(body.contains(now), "{now}");

@@ -154,3 +154,41 @@ fn check_info(info: &str) -> Result<(), QueueError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(info: &str) -> String {
+        check_info(info).expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn a_server_without_functions_or_one_that_throws_jobs_away_is_refused_with_the_remedy() {
+        let old = refused("redis_version:6.2.14\r\ntcp_port:6379\r\naof_enabled:1\r\n");
+        assert!(
+            old.contains("Redis 6.2.14 (port 6379) is too old") && old.contains("needs 7.0"),
+            "{old}"
+        );
+        let none = refused("tcp_port:6379\r\n");
+        assert!(none.contains("too old"), "{none}");
+        let evicts = refused("redis_version:7.0.15\r\nmaxmemory_policy:allkeys-lru\r\n");
+        assert!(
+            evicts.contains("allkeys-lru") && evicts.contains("noeviction"),
+            "{evicts}"
+        );
+    }
+
+    #[test]
+    fn redis_7_and_valkey_are_taken() {
+        // Valkey 8 calls itself Redis 7.2.4 here, for clients that ask.
+        for version in [
+            "7.0.15",
+            "8.2.1",
+            "7.2.4\r\nserver_name:valkey\r\nvalkey_version:8.0.1",
+        ] {
+            let info = format!("redis_version:{version}\r\nmaxmemory_policy:noeviction\r\n");
+            check_info(&info).expect(version);
+        }
+    }
+}

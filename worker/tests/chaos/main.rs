@@ -67,14 +67,24 @@ fn outcome(name: &str, scenario: Scenario) -> Outcome {
 /// The same; panics with all that is wrong.
 fn run(name: &str, scenario: Scenario) {
     let seed = scenario.seed;
+    let expected = scenario.mix.expected();
     let outcome = outcome(name, scenario);
     let accepted = outcome.figures.accepted;
+    let missing: Vec<&str> = expected
+        .into_iter()
+        .filter(|fault| !outcome.faults.contains_key(*fault))
+        .collect();
     if let Err(text) = outcome.verdict() {
         panic!("{name}: seed {seed}: {text}");
     }
     assert!(
         accepted > 50,
         "{accepted} jobs were accepted: that proves nothing"
+    );
+    assert!(
+        missing.is_empty(),
+        "{name}: seed {seed}: never happened, so nothing is proven of it: {}",
+        missing.join(", ")
     );
 }
 

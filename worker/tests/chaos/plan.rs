@@ -4,7 +4,18 @@ use std::time::Duration;
 
 use manimq_shared::queue::LEASE;
 
+use crate::checker::{FROZEN, KILLED};
 use crate::dice::Dice;
+
+/// Faults as they stand in the history, beside [`KILLED`] and [`FROZEN`].
+pub const DRAINED: &str = "drained";
+pub const LOST_ANSWER: &str = "lost answer";
+pub const CUT: &str = "cut";
+pub const KILLED_REDIS: &str = "killed Redis";
+pub const HUNG_REDIS: &str = "hung Redis";
+pub const MOVED_SLOT: &str = "moved slot";
+pub const PAUSED: &str = "paused";
+pub const MOVED_CLOCK: &str = "moved clock";
 
 /// A worker is frozen for two leases.
 pub const FROZEN_FOR: Duration = LEASE.saturating_mul(2);
@@ -99,6 +110,27 @@ pub struct Planned {
 }
 
 impl Mix {
+    /// By its name in the history, what a run must have seen: what was asked for, of the faults that always find a
+    /// target sooner or later.
+    pub fn expected(&self) -> Vec<&'static str> {
+        let clock_moves = u64::try_from(self.clock.len()).unwrap_or(0);
+        [
+            (self.kills + self.producer_kills, KILLED),
+            (self.freezes, FROZEN),
+            (self.drains, DRAINED),
+            (self.lost_answers, LOST_ANSWER),
+            (self.cuts, CUT),
+            (self.redis_kills, KILLED_REDIS),
+            (self.redis_hangs, HUNG_REDIS),
+            (self.slot_moves, MOVED_SLOT),
+            (self.pauses, PAUSED),
+            (clock_moves, MOVED_CLOCK),
+        ]
+        .into_iter()
+        .filter_map(|(asked, name)| (asked > 0).then_some(name))
+        .collect()
+    }
+
     /// Spreads the faults over `length`; those that need time to be over come early.
     pub fn plan(&self, dice: &mut Dice, length: Duration) -> Vec<Planned> {
         let mut plan = Vec::new();

@@ -16,7 +16,7 @@ use super::{
 use crate::checker::{FROZEN, KILLED};
 use crate::dice::Dice;
 use crate::history::{Answer, Fate, Order, Recipe, What, now_us, read};
-use crate::plan::{Caller, FROZEN_FOR, Fault, Planned, Then};
+use crate::plan::{self, Caller, FROZEN_FOR, Fault, Planned, Then};
 use crate::proxy::{Mode, Proxy};
 use crate::topology::Topology;
 use crate::{library, producer};
@@ -56,7 +56,7 @@ impl Driver {
                         return;
                     }
                     let who = self.places[index].part.who.clone();
-                    self.note("drained", &who);
+                    self.note(plan::DRAINED, &who);
                     self.places[index].state = State::Down;
                     self.places[index].part.signal(Signal::TERM);
                     self.later(Duration::from_secs(1), Due::StartWorker(index));
@@ -66,14 +66,14 @@ impl Driver {
             Fault::LoseAnswer(function, caller) => {
                 if let Some(index) = self.target(pick, caller == Caller::Worker) {
                     let who = self.places[index].part.who.clone();
-                    self.note("lost answer", &format!("{who}: {function}"));
+                    self.note(plan::LOST_ANSWER, &format!("{who}: {function}"));
                     self.places[index].proxy().lose_answer(function);
                 }
             }
             Fault::Cut => {
                 if let Some(index) = self.reachable(pick) {
                     let who = self.places[index].part.who.clone();
-                    self.note("cut", &who);
+                    self.note(plan::CUT, &who);
                     self.places[index].proxy().cut();
                 }
             }
@@ -89,12 +89,12 @@ impl Driver {
             }
             Fault::HoldAll(long, then) => self.hold(pick, Mode::HoldAll, long, then).await,
             Fault::KillRedis(long) => {
-                self.redis_goes_away("killed Redis");
+                self.redis_goes_away(plan::KILLED_REDIS);
                 let down = tokio::task::block_in_place(|| self.topology().kill(pick));
                 self.later(long, Due::BringBack(down));
             }
             Fault::HangRedis(long) => {
-                self.redis_goes_away("hung Redis");
+                self.redis_goes_away(plan::HUNG_REDIS);
                 let down = tokio::task::block_in_place(|| self.topology().freeze(pick));
                 self.later(long, Due::BringBack(down));
             }
@@ -102,12 +102,12 @@ impl Driver {
                 let shards = self.config.shards();
                 let shard = u16::try_from(pick % u64::from(shards)).expect("a shard");
                 let base = Keys::new(PREFIX, shard).base().to_owned();
-                self.redis_goes_away("moved slot");
+                self.redis_goes_away(plan::MOVED_SLOT);
                 self.recover(move |redis| redis.move_slot(&base));
             }
             Fault::Pause(long) => self.pause(pick, long).await,
             Fault::Clock(skew_ms) => {
-                self.note("moved clock", &format!("{skew_ms} ms"));
+                self.note(plan::MOVED_CLOCK, &format!("{skew_ms} ms"));
                 for shard in 0..self.config.shards() {
                     let key = library::skew_key(Keys::new(PREFIX, shard).base());
                     let mut set = redis::cmd("SET");
@@ -183,7 +183,7 @@ impl Driver {
         };
         // Whether it took effect may be unknown; the resume undoes it either way.
         let _ = self.queue.pause(&scope).await;
-        self.note("paused", &format!("{scope:?}"));
+        self.note(plan::PAUSED, &format!("{scope:?}"));
         self.paused.push((scope, now_us()));
         self.later(long, Due::Resume(self.paused.len() - 1));
     }
