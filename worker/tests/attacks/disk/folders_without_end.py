@@ -1,4 +1,5 @@
 # ends: output_limit, sandbox_denied
+# within: 90
 while True:
     os.mkdir("d")
     os.chdir("d")
