@@ -54,6 +54,51 @@ fn exact_sizes_and_rates_have_the_frames_of_the_bare_command() {
 }
 
 #[test]
+fn scenes_with_cameras_of_their_own_have_the_frames_of_the_bare_command() {
+    for scene in ["Zoomed", "Linear", "Moving"] {
+        let path = scene_path("cameras.py");
+        let (_folder, bare) = bare_manim(&path, &["-ql", scene]);
+        for encoder in [Encoder::Manim, Encoder::Fast] {
+            let mut request = request_for(&std::fs::read_to_string(&path).expect("a scene"));
+            request.scene = Some(scene.to_owned());
+            request.output.encoder = encoder;
+            let rendered = render(request).expect("a film");
+            let folder = tempfile::tempdir().expect("a folder");
+            let film = save(&rendered, folder.path());
+            if encoder == Encoder::Manim {
+                assert_same_frames(&frame_sums(&film), &frame_sums(&bare));
+            } else {
+                let likeness = ssim(&film, &bare);
+                // A grid of lines a pixel wide looks less alike: the command's own film has lost some of it.
+                assert!(likeness >= 0.98, "{scene}: {likeness}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_largest_picture_has_room_in_the_memory_of_a_job() {
+    let path = scene_path("moment.py");
+    for encoder in [Encoder::Manim, Encoder::Fast] {
+        let mut request = request_for(&std::fs::read_to_string(&path).expect("a scene"));
+        request.output = OutputSpec {
+            width: 3840,
+            height: 2160,
+            fps: 60.0,
+            encoder,
+            ..OutputSpec::default()
+        };
+        let rendered = render(request).expect("a film");
+        let film = &rendered.artifacts[0];
+        assert_eq!((film.width, film.height), (3840, 2160), "{encoder:?}");
+        tell(&format!(
+            "4K, {encoder:?}: {} MiB at most",
+            rendered.usage.peak_memory_bytes >> 20
+        ));
+    }
+}
+
+#[test]
 fn portrait_and_square_frames_are_those_of_the_bare_command() {
     for (width, height) in [(480, 854), (480, 480)] {
         let output = OutputSpec {
@@ -311,39 +356,68 @@ fn a_codec_that_the_scene_has_chosen_is_used_and_told() {
     assert_eq!(found.trim(), "pix_fmt=yuv444p");
 }
 
-#[test]
-fn the_fast_film_may_have_sound() {
-    let request = constructing(
-        r#"
-import wave
-with wave.open("beep.wav", "wb") as sound:
-    sound.setnchannels(1); sound.setsampwidth(2); sound.setframerate(8000)
-    sound.writeframes(b"\x00\x40\x00\xc0" * 4000)
-self.add_sound("beep.wav")
-self.play(Create(Square()))
-"#,
-    );
-    let mut request = request;
-    request.output.encoder = Encoder::Fast;
-    let rendered = render(request).expect("a film");
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = save(&rendered, folder.path());
-    let streams = output_of(
-        std::process::Command::new("ffprobe")
-            .args([
-                "-v",
-                "error",
-                "-show_entries",
-                "stream=codec_type",
-                "-of",
-                "csv=p=0",
-            ])
+/// Sounds of two kinds: one that is heard later and quieter, and one that Manim converts before it is mixed in.
+const SOUNDS: &str = r#"
+from manim import *
+class Sounds(Scene):
+    def construct(self):
+        square = Square()
+        self.add_sound("low.wav")
+        self.play(Create(square), run_time=1)
+        self.add_sound("high.mp3", time_offset=0.25, gain=-6)
+        self.wait(1)
+        self.play(FadeOut(square), run_time=1)
+"#;
+
+/// A second of a tone, in a file of the kind that its name says.
+fn tone(folder: &std::path::Path, name: &str, hertz: u32) -> Vec<u8> {
+    let path = folder.join(name);
+    output_of(
+        std::process::Command::new("ffmpeg")
+            .args(["-v", "error", "-f", "lavfi", "-i"])
+            .arg(format!("sine=frequency={hertz}:duration=1"))
             .arg(&path),
     );
-    assert!(
-        streams.contains("video") && streams.contains("audio"),
-        "{streams}"
+    std::fs::read(path).expect("a sound")
+}
+
+/// What is heard, decoded: a fingerprint, and seconds.
+fn heard(film: &std::path::Path) -> (String, f64) {
+    let ffmpeg = |format: &[&str]| {
+        let mut command = std::process::Command::new("ffmpeg");
+        command.args(["-v", "error", "-i"]).arg(film);
+        output_of(command.args(["-map", "0:a"]).args(format).arg("-"))
+    };
+    let sum = ffmpeg(&["-f", "md5"]);
+    let length = output_of(
+        std::process::Command::new("ffprobe")
+            .args(["-v", "error", "-select_streams", "a", "-show_entries"])
+            .args(["stream=duration", "-of", "csv=p=0"])
+            .arg(film),
     );
+    (sum, length.trim().parse().expect("seconds"))
+}
+
+#[test]
+fn what_is_heard_is_what_the_bare_command_lets_hear() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let scene = folder.path().join("scene.py");
+    std::fs::write(&scene, SOUNDS).expect("a scene");
+    let sounds = [
+        ("low.wav", tone(folder.path(), "low.wav", 220)),
+        ("high.mp3", tone(folder.path(), "high.mp3", 880)),
+    ];
+    // The command looks for sounds where it runs.
+    let bare = bare_manim_in(folder.path(), &scene, &["-ql"]);
+    let theirs = heard(&bare);
+    assert!(theirs.1 > 2.0, "{theirs:?}");
+    for encoder in [Encoder::Manim, Encoder::Fast] {
+        let mut request = with_files(request_for(SOUNDS), &sounds);
+        request.output.encoder = encoder;
+        let rendered = render(request).expect("a film");
+        let place = tempfile::tempdir().expect("a folder");
+        assert_eq!(heard(&save(&rendered, place.path())), theirs, "{encoder:?}");
+    }
 }
 
 #[test]

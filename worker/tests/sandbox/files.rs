@@ -1,31 +1,10 @@
 //! Files that come with a scene: seen by it, frame for frame as by the bare command, and by
 //! nobody else.
 
-use std::io::Write as _;
-use std::sync::Arc;
-
+use manimq_worker::sandbox::FailureClass;
 use manimq_worker::sandbox::local::Level;
-use manimq_worker::sandbox::{FailureClass, FileEntry, Files, RenderRequest};
 
 use crate::support::*;
-
-fn with(mut request: RenderRequest, files: &[(&str, Vec<u8>)]) -> RenderRequest {
-    let mut content = tempfile::tempfile().unwrap();
-    for (_, bytes) in files {
-        content.write_all(bytes).unwrap();
-    }
-    request.files = Some(Files {
-        entries: files
-            .iter()
-            .map(|(name, bytes)| FileEntry {
-                name: (*name).to_owned(),
-                bytes: bytes.len() as u64,
-            })
-            .collect(),
-        content: Arc::new(content),
-    });
-    request
-}
 
 const LOOK: &str = "
 from manim import *
@@ -52,10 +31,10 @@ class Look(Scene):
 
 fn seen_and_gone(level: Level) {
     let files = || vec![("data/a.txt", vec![b'x'; 3_000_000]), ("empty", Vec::new())];
-    render_then_check_at(level, with(request_for(LOOK), &files())).expect("all is there");
+    render_then_check_at(level, with_files(request_for(LOOK), &files())).expect("all is there");
     render_then_check_at(level, request_for(NOTHING_LEFT)).expect("nothing is left");
     // What a job did to its copy is its own affair.
-    let request = with(request_for(LOOK), &files());
+    let request = with_files(request_for(LOOK), &files());
     render_then_check_at(level, request.clone()).expect("the first");
     render_then_check_at(level, request).expect("the same files again");
 }
@@ -82,8 +61,9 @@ class Slow(Scene):
         self.play(Rotate(dots, PI), run_time=2)
         assert len(open('a.bin', 'rb').read()) == size
 ";
-    let mut request = with(request_for(source), &[("a.bin", vec![7; 2_000_000])]);
+    let mut request = with_files(request_for(source), &[("a.bin", vec![7; 2_000_000])]);
     request.cores = 2;
+    request.limits.wall = std::time::Duration::from_secs(240);
     let rendered = render(request).expect("a film");
     assert_eq!(rendered.usage.frames, 30);
 }
@@ -91,7 +71,7 @@ class Slow(Scene):
 #[test]
 fn files_count_as_what_the_job_has_on_disk() {
     for level in [Level::Full, Level::Container] {
-        let mut request = with(request_for(GOOD), &[("big", vec![1; 30 << 20])]);
+        let mut request = with_files(request_for(GOOD), &[("big", vec![1; 30 << 20])]);
         request.limits.disk_bytes = 16 << 20;
         let failure = failure(render_then_check_at(level, request));
         assert_eq!(failure.class, FailureClass::OutputLimit, "{failure:?}");
@@ -130,7 +110,7 @@ sys.stdout.buffer.write(b'\\x89PNG\\r\\n\\x1a\\n' + chunk(b'IHDR', head) + chunk
             "self.add(SVGMobject('a.svg'))",
         ),
     ] {
-        let mut request = with(constructing(line), &[(name, content)]);
+        let mut request = with_files(constructing(line), &[(name, content)]);
         request.limits.wall = std::time::Duration::from_secs(30);
         let failure = failure(render_then_check(request));
         assert!(!failure.class.is_ours(), "{name}: {failure:?}");

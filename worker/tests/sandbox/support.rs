@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 pub use manimq_shared::testing::python_env;
 use manimq_worker::sandbox::local::{Level, LocalConfig, LocalSandbox};
 use manimq_worker::sandbox::{
-    Encoder, EventSender, FailureClass, Limits, OutputSpec, RenderError, RenderEvent,
-    RenderFailure, RenderRequest, Rendered, RenderedFile, Sandbox,
+    Encoder, EventSender, FailureClass, FileEntry, Files, Limits, OutputSpec, RenderError,
+    RenderEvent, RenderFailure, RenderRequest, Rendered, RenderedFile, Sandbox,
 };
 use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -194,6 +194,25 @@ pub fn request_for(source: &str) -> RenderRequest {
     }
 }
 
+/// A request with files beside its scene.
+pub fn with_files(mut request: RenderRequest, files: &[(&str, Vec<u8>)]) -> RenderRequest {
+    let mut content = tempfile::tempfile().unwrap();
+    for (_, bytes) in files {
+        content.write_all(bytes).unwrap();
+    }
+    request.files = Some(Files {
+        entries: files
+            .iter()
+            .map(|(name, bytes)| FileEntry {
+                name: (*name).to_owned(),
+                bytes: bytes.len() as u64,
+            })
+            .collect(),
+        content: Arc::new(content),
+    });
+    request
+}
+
 /// A scene whose `construct` is these lines.
 pub fn constructing(lines: &str) -> RenderRequest {
     let body: String = lines
@@ -327,6 +346,12 @@ pub fn output_of(command: &mut Command) -> String {
 /// What the bare `manim` command of the same environment makes of a file.
 pub fn bare_manim(scene_file: &Path, flags: &[&str]) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a folder");
+    let film = bare_manim_in(folder.path(), scene_file, flags);
+    (folder, film)
+}
+
+/// The same, in a folder that is there.
+pub fn bare_manim_in(folder: &Path, scene_file: &Path, flags: &[&str]) -> PathBuf {
     output_of(
         Command::new(python_env().join("bin/python3"))
             .args([
@@ -338,13 +363,13 @@ pub fn bare_manim(scene_file: &Path, flags: &[&str]) -> (tempfile::TempDir, Path
                 "none",
                 "--media_dir",
             ])
-            .arg(folder.path())
-            .args(flags)
+            .arg(folder)
             .arg(scene_file)
-            .current_dir(folder.path()),
+            // Names of scenes, too.
+            .args(flags)
+            .current_dir(folder),
     );
-    let film = find_film(folder.path()).expect("manim made a file");
-    (folder, film)
+    find_film(folder).expect("manim made a file")
 }
 
 /// The one film or picture below a folder, whose pieces do not count.
