@@ -22,6 +22,7 @@ set_up() {
   font_cache
   python_environment
   if ((TESTS)); then checks_environment; fi
+  if ((TESTS)); then valkey; fi
   if ((BUILD)); then build_programs; fi
   ((QUIET)) || say "ready ($((SECONDS - began)) s)"
   exec 9>&- # the lock
@@ -338,6 +339,38 @@ make_checks() {
     -r "$ROOT/deploy/requirements-check.txt"
   rm -rf "$TEMPORARY"
   printf '%s\n' "$1" >"$STATE/check/manimq-environment"
+}
+
+# --- Valkey -----------------------------------------------------------------
+
+VALKEY=$STATE/valkey/valkey-server
+
+# The other server that knows the queue's functions, for deploy/test, which can do without it.
+valkey() {
+  if [[ -x $VALKEY ]] || ! is_debian_12; then return; fi
+  try "Valkey (1 MB, from Debian's backports)" fetch_valkey
+  if ((STATUS)); then warn "Valkey could not be had: the queue is not tested on it"; fi
+}
+
+# One program of a package is unpacked; it links to nothing that redis-server does not. Nothing is installed, and the
+# system's package sources stay as they are.
+fetch_valkey() {
+  local new=$STATE/valkey.new apt
+  rm -rf "$new"
+  mkdir -p "$new/lists/partial" "$new/cache/archives/partial"
+  echo 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian bookworm-backports main' \
+    >"$new/sources.list"
+  apt=(timeout 60 apt-get -q -o "Dir::Etc::SourceList=$new/sources.list" -o Dir::Etc::SourceParts=/dev/null
+    -o "Dir::State::Lists=$new/lists" -o "Dir::Cache=$new/cache" -o Acquire::http::Timeout=10 -o APT::Update::Error-Mode=any)
+  "${apt[@]}" update
+  cd "$new"
+  "${apt[@]}" download valkey-tools
+  dpkg-deb -x valkey-tools_*.deb unpacked
+  # What it is it takes from the name by which it is called.
+  mv unpacked/usr/bin/valkey-check-rdb valkey-server
+  ./valkey-server --version
+  rm -rf lists cache unpacked sources.list valkey-tools_*.deb "$STATE/valkey"
+  mv "$new" "$STATE/valkey"
 }
 
 # --- Rust -------------------------------------------------------------------

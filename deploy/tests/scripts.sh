@@ -265,6 +265,16 @@ test_cargo_counts_add_up_over_all_programs() {
     'test result: FAILED. 3 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s' |
     with_functions_of "$WORK/here" counted_by_cargo)
   [[ $OUTPUT == "8 1 2" ]]
+  OUTPUT=$(echo 'skipped - no such program here' | with_functions_of "$WORK/here" counted_by_cargo)
+  [[ $OUTPUT == "0 0 1" ]]
+}
+
+test_without_valkey_it_is_told_and_the_set_up_goes_on() {
+  a_checkout "$WORK/here"
+  expect_status 0 with_functions_of "$WORK/here" 'is_debian_12() { true; }; fetch_valkey() { echo no network; false; }; valkey; echo went on'
+  expect "$OUTPUT" "no network"
+  expect "$OUTPUT" "Valkey could not be had"
+  expect "$OUTPUT" "went on"
 }
 
 test_unittest_counts_tell_failures_errors_and_skips_apart() {
