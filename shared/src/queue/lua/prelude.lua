@@ -249,20 +249,48 @@ local function all_paused(S) return shard(S)[STOPPED] >= ALL end
 -- Returned jobs are paused with all only.
 local function lane_paused(S, lane) return lane > RETURNED and band(shard(S)[STOPPED], 2 ^ (lane - 2)) ~= 0 end
 
+-- Tenants as earlier calls left them, by shard and name, to be taken up again where the text in Redis is still the one
+-- that was written then: to take one apart costs as much as three calls of Redis. At most TABLES_MAX, 1.5 kB each.
+local TABLES_MAX = 16384
+local tables, tables_count = {}, 0
+
 -- A tenant, read once per call; `flush` writes it back if it changed.
 local function tenant(S, name)
   local t = S.tenants[name]
   if not t then
-    local key = S.base .. ':t:' .. name
+    local known = tables[S.base]
+    t = known and known[name]
+    local key = t and t[STATE_KEY] or S.base .. ':t:' .. name
     local v = call('GET', key) or no_state
-    t = { name, key, v, '', 0, false, false, false, false, false, false, false, false, false, false, struct_unpack(STATE, v) }
-    -- Behind what it unpacks `unpack` tells where that ends.
-    local last = t[STATE_TO + 1]
-    if last <= #v then t[REST] = sub(v, last) end
+    if t and t[WAS] == v then
+      -- Back by `flush` only: what a call that fails has done to it is not in Redis.
+      known[name] = false
+    else
+      t = { name, key, v, '', 0, false, false, false, false, false, false, false, false, false, false, struct_unpack(STATE, v) }
+      -- Behind what it unpacks `unpack` tells where that ends.
+      local last = t[STATE_TO + 1]
+      if last <= #v then t[REST] = sub(v, last) end
+    end
     S.tenants[name] = t
     S.list[#S.list + 1] = t
   end
   return t
+end
+
+-- Keeps a tenant, whose state in Redis is `text` now, for later calls.
+local function remember(S, t, text)
+  t[WAS], t[PUSHED], t[RECHECK], t[LISTED], t[WITHDRAWN], t[NEWS], t[READING] = text, 0, false, false, false, false, false
+  if t[ENDED] then t[ENDED], t[ENDED + 1], t[ENDED + 2], t[ENDED + 3], t[ENDED + 4] = false, false, false, false, false end
+  local known, name = tables[S.base], t[NAME]
+  if not known or known[name] == nil then
+    if tables_count >= TABLES_MAX then tables, tables_count, known = {}, 0, nil end
+    if not known then
+      known = {}
+      tables[S.base] = known
+    end
+    tables_count = tables_count + 1
+  end
+  known[name] = t
 end
 
 -- A tenant's quota, or what holds without one.
@@ -529,6 +557,7 @@ local function flush(S)
     if t[NEWS] then write_news(S, t) end
     local is = struct_pack(STATE, spread(t, STATE_FROM, STATE_TO)) .. t[REST]
     if is ~= t[WAS] then states[#states + 1], states[#states + 2] = t[STATE_KEY], is end
+    remember(S, t, is)
   end
   if #line > 0 then add_members(base .. ':vt', line) end
   if #states > 0 then call('MSET', spread(states)) end
