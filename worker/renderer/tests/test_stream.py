@@ -94,7 +94,8 @@ class Settings(unittest.TestCase):
 
     def test_what_the_scene_has_chosen_wins(self) -> None:
         plain = engine.stream_options(self.spec("libx264", {"crf": "23"}), gif=False)
-        self.assertEqual(plain, {"crf": "23", "preset": "veryfast"})
+        ours = {"preset": "veryfast", "bf": "1", "b_strategy": "0", "subq": "1"}
+        self.assertEqual(plain, {"crf": "23", **ours})
         chosen = engine.stream_options(self.spec("libx264", {"crf": "18", "preset": "slow"}), gif=True)
         self.assertEqual(chosen, {"crf": "18", "preset": "slow"})
 
