@@ -37,7 +37,8 @@ Examples:
   manimq admin --redis-url redis://10.0.0.5 dead list --json
 
 Each command has an example: `manimq admin help COMMAND`.
-Exit status: 0 done, 1 not all could be done (audit: something is wrong), 2 wrong command,
+
+Exit status: 0 done, 1 not all could be done (audit: something is wrong), 2 wrong command, \
 3 refused by a quota, 6 Redis cannot be reached.")]
 pub struct AdminArgs {
     #[command(subcommand)]

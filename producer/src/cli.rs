@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use clap::builder::Styles;
 use clap::builder::styling::AnsiColor;
+use clap::builder::{StyledStr, Styles};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 use futures_util::future::select_all;
@@ -33,9 +34,9 @@ const STYLES: Styles = Styles::styled()
 
 const EXAMPLES: &str = "\
 Start here:
-  manimq up                              a server on this machine: API, page, worker, Redis
-  manimq render -ql scene.py MyScene     in another terminal: your scene as a video
-  manimq list                            what was rendered
+  manimq up                            a server here: API, page, worker, Redis
+  manimq render -ql scene.py MyScene   in another terminal: your scene's film
+  manimq list                          what was rendered
 
 `manimq help COMMAND` tells more of each.";
 
@@ -92,7 +93,7 @@ pub enum Command {
     Top(TopArgs),
     /// Look after the queue itself: tenants, workers, dead letters, pauses
     Admin(AdminArgs),
-    /// Check server, Redis, sandbox, Manim, LaTeX, fonts and clock, and say how to mend what is wrong
+    /// Check server, key, Redis, sandbox, Manim, LaTeX and fonts; say how to mend what is wrong
     Doctor(DoctorArgs),
     /// Print a script that completes commands in a shell
     Completions(CompletionsArgs),
@@ -191,7 +192,73 @@ pub fn interrupts() -> CancellationToken {
     token
 }
 
+/// What clap says of a wrong command line, as a [`Failure`]: its message, without usage and the way to help.
+fn failure(error: &clap::Error) -> Failure {
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return Failure::usage("a command or an argument is missing").hint("see --help");
+    }
+    let text = error.render().to_string();
+    let (message, rest) = text.split_once("\n\n").unwrap_or((&text, ""));
+    let message = message.strip_prefix("error: ").unwrap_or(message).trim();
+    let tips: Vec<_> = rest
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("tip: "))
+        .collect();
+    let failure = Failure::usage(message);
+    if tips.is_empty() {
+        failure
+    } else {
+        failure.hint(tips.join("\n"))
+    }
+}
+
+/// The usage of the command that was meant. clap's own, of a wrong command line, shows what a variable sets (`REDIS_URL`)
+/// as if it had to be given.
+fn usage() -> StyledStr {
+    let mut command = Cli::command();
+    command.build();
+    let mut meant = &command;
+    for arg in std::env::args_os().skip(1) {
+        meant = meant.find_subcommand(&arg).unwrap_or(meant);
+    }
+    meant.clone().render_usage()
+}
+
+/// Whether the command line asks for JSON, as far as that can be told of a wrong one.
+fn wants_json() -> bool {
+    let mut args = std::env::args_os().skip(1);
+    args.by_ref()
+        .take_while(|arg| arg != "--")
+        .any(|arg| arg == "--json")
+}
+
 impl Cli {
+    /// The command line. `settings` is what came of reading `.env`.
+    ///
+    /// # Errors
+    /// How the program ends at once: help was asked for and given, or something is wrong and was told.
+    pub fn read(settings: Result<(), String>) -> Result<Self, Exit> {
+        let failed = match settings {
+            Ok(()) => match Self::try_parse() {
+                Ok(cli) => return Ok(cli),
+                Err(mut error) if !error.use_stderr() || !wants_json() => {
+                    if error.get(ContextKind::Usage).is_some() {
+                        error.insert(ContextKind::Usage, ContextValue::StyledStr(usage()));
+                    }
+                    let _ = error.print();
+                    return Err(if error.use_stderr() {
+                        Exit::Usage
+                    } else {
+                        Exit::Ok
+                    });
+                }
+                Err(error) => failure(&error),
+            },
+            Err(error) => Failure::usage(error),
+        };
+        Err(crate::admin::conclude(Err(failed), wants_json()))
+    }
+
     /// Runs the command to its end.
     #[must_use]
     pub fn run(self) -> Exit {

@@ -7,7 +7,9 @@ use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
-use manimq_shared::api::{Problem, Ready};
+use manimq_shared::api::{Problem, Ready, UsageView};
+use manimq_shared::ids::TenantId;
+use manimq_shared::job::Paused;
 use manimq_shared::queue::{Queue, RedisConfig, redact};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -19,12 +21,15 @@ use crate::admin::table::{Table, Tone, cell};
 use crate::admin::{Answer, conclude};
 use crate::api::health::NO_STORAGE;
 use crate::cli::ServerArgs;
+use crate::client::ClientError;
 use crate::exit::{Exit, Failure};
 use crate::llm::{Llm, LlmArgs};
 use crate::metrics::LlmMetrics;
 use crate::term::{Paint, visible, visible_lines};
 use crate::up::parts::{find_program, without_keys, worker_program};
 
+/// The check of the API key.
+const KEY: &str = "api key";
 /// Where Redis is looked for if nothing is set.
 const REDIS_DEFAULT: &str = "redis://127.0.0.1:6379/0";
 /// Longest that the sandbox's own check may take.
@@ -156,20 +161,16 @@ impl DoctorArgs {
             let found = "the server cannot store a file";
             bad("storage", State::Failed, found, fix)
         };
+        let usage = client.usage().await;
+        checks.push(match &usage {
+            Ok(usage) => key_is_good(&usage.tenant),
+            Err(error) => key_is_refused(error),
+        });
+        let tenant = usage.ok();
         let jobs = match client.ready().await {
             Ok((true, body)) => {
                 checks.push(storage(true));
-                let found = serde_json::from_str::<Ready>(&body).map_or_else(
-                    |_| "would run".to_owned(),
-                    |ready| {
-                        format!(
-                            "would run: {}, {} ready",
-                            plural(ready.workers, "worker"),
-                            plural(ready.slots_ready, "slot")
-                        )
-                    },
-                );
-                ok(name, found)
+                would_run(serde_json::from_str(&body).ok(), tenant.as_ref())
             }
             Ok((false, body)) => {
                 let problem = serde_json::from_str::<Problem>(&body);
@@ -287,6 +288,74 @@ impl DoctorArgs {
             )),
         }
     }
+}
+
+/// Whether `MANIMQ_API_KEY` is set; only then the client sends a key.
+fn has_key() -> bool {
+    std::env::var("MANIMQ_API_KEY").is_ok_and(|key| !key.trim().is_empty())
+}
+
+fn key_is_good(tenant: &TenantId) -> Check {
+    let which = if has_key() {
+        "taken"
+    } else {
+        "none set, and none wanted"
+    };
+    ok(KEY, format!("{which}: tenant {tenant}"))
+}
+
+/// Why a call that needs a key was not answered, and what to do.
+fn key_is_refused(error: &ClientError) -> Check {
+    let fix = match error {
+        ClientError::Problem { problem, .. } if problem.kind == "unauthenticated" => {
+            if has_key() {
+                "MANIMQ_API_KEY is no key of this server, or one that has ended: set another; an operator makes one with `manimq admin keys create`"
+            } else {
+                "set MANIMQ_API_KEY to a key of this server; an operator makes one with `manimq admin keys create`"
+            }
+        }
+        ClientError::Problem { problem, .. } if problem.status == 403 => {
+            "use a key that may do this (`manimq admin keys create`)"
+        }
+        _ => "look at the server's log",
+    };
+    bad(KEY, State::Failed, error.to_string(), fix)
+}
+
+/// What a job would meet: slots that are ready, and perhaps a pause.
+fn would_run(ready: Option<Ready>, usage: Option<&UsageView>) -> Check {
+    const NAME: &str = "jobs";
+    let Some(ready) = ready else {
+        return ok(NAME, "would run");
+    };
+    let mut scopes: Vec<_> = ready
+        .paused
+        .iter()
+        .map(|name| match name.as_str() {
+            "all" => ("everything".to_owned(), "--all".to_owned()),
+            lane => (format!("the lane {lane}"), format!("--lane {lane}")),
+        })
+        .collect();
+    if let Some(usage) = usage.filter(|usage| usage.paused == Some(Paused::Tenant)) {
+        let tenant = &usage.tenant;
+        scopes.push((format!("the tenant {tenant}"), format!("--tenant {tenant}")));
+    }
+    let (what, flags): (Vec<_>, Vec<_>) = scopes.into_iter().unzip();
+    if what.is_empty() {
+        let workers = plural(ready.workers, "worker");
+        let slots = plural(ready.slots_ready, "slot");
+        return ok(NAME, format!("would run: {workers}, {slots} ready"));
+    }
+    let commands: Vec<_> = flags
+        .iter()
+        .map(|flag| format!("`manimq admin resume {flag}`"))
+        .collect();
+    bad(
+        NAME,
+        State::Warning,
+        format!("would wait: an operator has paused {}", what.join(" and ")),
+        format!("{}, when the reason is gone", commands.join(", ")),
+    )
 }
 
 /// Runs a program: whether it went well, and what it said.

@@ -111,7 +111,7 @@ impl CancelArgs {
 /// Flags of `manimq delete`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-What is deleted cannot be brought back. Files that another of your jobs shows, because it asked for the same
+What is deleted cannot be brought back. Files that another of your jobs shows, because it asked for the same \
 work, go with the last of these.
 
 Examples:

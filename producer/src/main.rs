@@ -1,14 +1,11 @@
 //! The program `manimq`: see [`manimq::cli`].
 
-use clap::Parser as _;
-use manimq::exit::Exit;
+use manimq::cli::Cli;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // Before anything else: what it says is read as if it were in the environment.
-    if let Err(error) = manimq_shared::env_file::load(|_| true) {
-        eprintln!("error: {error}");
-        return Exit::Usage.into();
-    }
-    manimq::cli::Cli::parse().run().into()
+    let settings = manimq_shared::env_file::load(|_| true);
+    let cli = Cli::read(settings.map_err(|error| error.to_string()));
+    cli.map_or_else(|exit| exit, Cli::run).into()
 }

@@ -25,10 +25,13 @@ use crate::term::{Paint, visible};
 /// Longest prompt that is read from standard input, in bytes.
 const PROMPT_BYTES_MAX: u64 = 16 * 1024;
 
+/// Longest name of a film that is made of its prompt.
+const FILM_NAME_BYTES_MAX: usize = 60;
+
 /// Flags of `manimq prompt`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Makes a film of a sentence: a template is chosen, its parameters are read from the sentence. `manimq plan` says
+Makes a film of a sentence: a template is chosen, its parameters are read from the sentence. `manimq plan` says \
 beforehand what is understood; `manimq templates` lists what there is.
 
 Examples:
@@ -36,11 +39,15 @@ Examples:
   manimq prompt -ql \"derivative of x^2 at 1\"
   manimq prompt --template sorting --param array='[5,2,9,1]'
   echo \"bubble sort 5 2 9 1, vertical\" | manimq prompt -
-  manimq prompt --code \"a cycloid drawn by a rolling wheel\"     (with a language model: MANIMQ_LLM_URL of the server)
+  manimq prompt --code \"a cycloid drawn by a rolling wheel\"
+
+The last one needs a language model on the server (MANIMQ_LLM_URL of `manimq serve`). The film is named by the \
+first words of its prompt; another film of that name stays, and the new one gets a number.
 
 Exit status:
-  0 rendered · 1 the job failed · 2 wrong use, or the prompt fits no template · 3 quota reached
-  4 --wait-timeout passed · 5 canceled (Ctrl-C) · 6 the server cannot be reached")]
+  0 rendered · 1 the job failed · 2 wrong use, or the prompt fits no template
+  3 quota reached · 4 --wait-timeout passed · 5 canceled (Ctrl-C)
+  6 the server cannot be reached")]
 pub struct PromptArgs {
     /// The sentence, or - for standard input
     #[arg(value_name = "PROMPT", required_unless_present = "template")]
@@ -64,7 +71,7 @@ pub struct PromptArgs {
     output: OutputArgs,
     #[command(flatten)]
     job: JobFlags,
-    /// Name of the file
+    /// Name of the file, instead of one made of the prompt's first words
     #[arg(
         short,
         long = "output_file",
@@ -117,12 +124,33 @@ fn read_prompt(prompt: &str) -> Result<String, Failure> {
     Ok(text)
 }
 
+/// A name for the film of a prompt: its first words; `film` if it has no letters and no digits.
+fn film_name(prompt: &str) -> String {
+    let mut name = String::new();
+    let words = prompt.split(|c: char| !c.is_alphanumeric());
+    for word in words.filter(|word| !word.is_empty()) {
+        let word = word.to_lowercase();
+        if !name.is_empty() && name.len() + word.len() >= FILM_NAME_BYTES_MAX {
+            break;
+        }
+        if !name.is_empty() {
+            name.push('-');
+        }
+        name.extend(word.chars().take(FILM_NAME_BYTES_MAX / 4));
+    }
+    if name.is_empty() {
+        name.push_str("film");
+    }
+    name
+}
+
 impl PromptArgs {
     fn plan(&self) -> Result<Plan, Failure> {
-        let (shown, input) = match (&self.prompt, &self.template) {
+        let (shown, film, input) = match (&self.prompt, &self.template) {
             (Some(prompt), _) => {
                 let prompt = read_prompt(prompt)?;
                 let shown: String = prompt.trim().chars().take(60).collect();
+                let film = film_name(&prompt);
                 let fallback = self.explainer.then_some(Fallback::Explainer);
                 let code = match (self.code, self.no_code) {
                     (true, _) => Some(CodeUse::Prefer),
@@ -134,13 +162,14 @@ impl PromptArgs {
                     code,
                     prompt,
                 };
-                (shown, input)
+                (shown, film, input)
             }
             (None, template) => {
                 let id = template.clone().unwrap_or_default();
                 let params = self.param.iter().cloned().collect();
                 (
                     id.clone(),
+                    film_name(&id),
                     JobInput::Template {
                         id,
                         version: None,
@@ -163,6 +192,7 @@ impl PromptArgs {
                 media_dir: self.media_dir.clone(),
                 stem: source.stem.clone(),
                 output_file: self.output_file.clone(),
+                film: Some(film),
             },
             source,
             with: With::find(&self.job.with)?,
@@ -210,7 +240,7 @@ impl PromptArgs {
 /// Flags of `manimq plan`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Says which template a sentence becomes, with which parameters, and what decided that; no job. Exit status 1 if it fits
+Says which template a sentence becomes, with which parameters, and what decided that; no job. Exit status 1 if it fits \
 no template or several.
 
 Examples:
@@ -245,10 +275,10 @@ impl PlanArgs {
                 Ok(plan) => Ok(Answer::ok(shown_plan(&plan, Paint::stdout()), plan)),
                 Err(ClientError::Problem { problem, .. }) if problem.kind == "prompt-ambiguous" => {
                     Ok(Answer {
-                        text: shown_candidates(
-                            &problem.detail,
-                            &problem.candidates,
-                            Paint::stdout(),
+                        text: format!(
+                            "{}\n{}",
+                            visible(&problem.detail),
+                            shown_candidates(&problem.candidates, Paint::stdout())
                         ),
                         json: json!(problem),
                         exit: Exit::Failed,
@@ -292,12 +322,22 @@ fn shown_plan(plan: &Value, paint: Paint) -> String {
             visible(&value.to_string())
         ));
     }
-    for found in plan["evidence"].as_array().into_iter().flatten() {
+    let evidence = plan["evidence"].as_array().map_or(&[][..], Vec::as_slice);
+    if !evidence.is_empty() {
+        text.push_str(&format!(
+            "  {}\n",
+            paint.dim("understood from these words:")
+        ));
+    }
+    for found in evidence {
         let (kind, piece) = (
             visible(text_of(found, "kind")),
             visible(text_of(found, "text")),
         );
-        text.push_str(&format!("  {}\n", paint.dim(format!("{kind}: {piece:?}"))));
+        text.push_str(&format!(
+            "    {}\n",
+            paint.dim(format!("{kind}: {piece:?}"))
+        ));
     }
     for other in plan["alternatives"].as_array().into_iter().flatten() {
         let id = visible(text_of(other, "template"));
@@ -306,8 +346,9 @@ fn shown_plan(plan: &Value, paint: Paint) -> String {
     text
 }
 
-fn shown_candidates(detail: &str, candidates: &[Value], paint: Paint) -> String {
-    let mut text = format!("{}\n", visible(detail));
+/// What to type in place of a prompt that was refused.
+pub(crate) fn shown_candidates(candidates: &[Value], paint: Paint) -> String {
+    let mut text = String::new();
     for candidate in candidates {
         let id = text_of(candidate, "template");
         let mut command = format!("manimq prompt --template {id}");
@@ -456,4 +497,27 @@ fn shown_template(template: &Value, paint: Paint) -> String {
         shown.push_str(&format!("  {}\n", visible(text_of(example, "prompt"))));
     }
     shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_film_is_named_by_the_first_words_of_its_prompt() {
+        for (prompt, name) in [
+            ("Derivative of x^2 at 1", "derivative-of-x-2-at-1"),
+            ("  bubble sort\n5, 2 ", "bubble-sort-5-2"),
+            ("../../etc/passwd", "etc-passwd"),
+            ("Flächen unter x²", "flächen-unter-x²"),
+            ("√?!", "film"),
+            ("function-plot", "function-plot"),
+        ] {
+            assert_eq!(film_name(prompt), name, "{prompt}");
+        }
+        for long in ["word ".repeat(100), "w".repeat(5000), "中".repeat(5000)] {
+            let name = film_name(&long);
+            assert!(name.len() <= FILM_NAME_BYTES_MAX, "{name}");
+        }
+    }
 }

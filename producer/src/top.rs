@@ -30,7 +30,8 @@ const EVERY_MIN: Duration = Duration::from_millis(200);
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Keys: q quits, s sorts the tenants by something else, r looks again at once.
-A tenant's jobs are running, waiting (a claim could take them) or following (they wait for another
+
+A tenant's jobs are running, waiting (a claim could take them) or following (they wait for another \
 job's render of the same). Ages are since the submit.
 
 Examples:

@@ -53,14 +53,16 @@ const SWEEP_MAX: Duration = Duration::from_secs(1);
 
 const EXAMPLES: &str = "\
 Examples:
-  manimq up                                     on 127.0.0.1:8080; Ctrl-C stops everything
-  manimq up --listen 127.0.0.1:9000 --slots 1   another port, one render at a time
-  manimq up --once                              render the sample, check it, stop
-  manimq up --data-dir /tmp/two --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 \\
-      --worker-metrics-listen 127.0.0.1:0       a second one beside the first, on free ports
+  manimq up                                     on 127.0.0.1:8080
+  manimq up --listen 127.0.0.1:9000 --slots 1   another port, one render at once
+  manimq up --once                              render the sample and stop
+  manimq up --data-dir /tmp/two --listen 127.0.0.1:0 \\
+      --metrics-listen 127.0.0.1:0 --worker-metrics-listen 127.0.0.1:0
 
-In the data folder: redis/ (the queue), artifacts/ (results), logs/, sample/hello.mp4.
-Settings of the API and the worker are passed on: see `manimq serve --help` and
+The last one is a second one beside the first, on free ports. Ctrl-C stops everything.
+
+In the data folder: redis/ (the queue), artifacts/ (results), logs/, sample/hello.mp4. \
+Settings of the API and the worker are passed on: see `manimq serve --help` and \
 `manimq-worker run --help` for their variables.";
 
 /// Flags of `manimq up`.

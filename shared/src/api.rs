@@ -11,7 +11,8 @@ use utoipa::ToSchema;
 use crate::ids::{Epoch, JobId, LeaseToken, TenantId, WebhookId};
 use crate::job::{
     ArtifactRole, Aspect, Attempt, ByModel, CacheMode, Encoder, FieldError, Format, JobError,
-    JobFile, JobRequest, Lane, OutputSpec, Progress, Quality, Stage, Status, Timings, Usage,
+    JobFile, JobRequest, Lane, OutputSpec, Paused, Progress, Quality, Stage, Status, Timings,
+    Usage,
 };
 use crate::scene_policy::Finding;
 use crate::webhook::{DeliveryAttempt, DeliveryState, WebhookEvent};
@@ -167,6 +168,9 @@ pub struct QueueView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub not_before: Option<Timestamp>,
+    /// What an operator has paused, so that the job does not start until that is resumed; not in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Paused>,
     /// Rough guess of the seconds until it starts; missing while nothing can be said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_wait_s: Option<u64>,
@@ -409,6 +413,9 @@ pub struct Ready {
     pub slots_busy: u32,
     /// Jobs that wait.
     pub jobs_waiting: u64,
+    /// What an operator has paused: `all`, or lanes. Their jobs are accepted, and start when that is resumed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paused: Vec<String>,
 }
 
 /// Body of `POST /internal/v1/uploads`: a worker asks for leave to store the files of an attempt.
@@ -752,6 +759,9 @@ pub struct UsageView {
     pub running: u64,
     /// Seconds of rendering that count for today (UTC).
     pub rendered_today_s: f64,
+    /// What an operator has paused, so that none of its jobs start: `all` or `tenant`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Paused>,
     /// Quotas that are used up and come back, with the numbers of the RateLimit headers.
     pub limits: Vec<LimitView>,
     /// What a job may ask for, and how many may run at once; what is missing is not limited.

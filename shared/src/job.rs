@@ -95,6 +95,18 @@ text_enum! {
     }
 }
 
+text_enum! {
+    /// What an operator has paused, so that a job does not start.
+    Paused {
+        /// Everything.
+        All = "all",
+        /// The job's tenant.
+        Tenant = "tenant",
+        /// The job's lane, of all tenants.
+        Lane = "lane",
+    }
+}
+
 impl Lane {
     /// The digit that names the lane in Redis keys and fields.
     #[must_use]
@@ -241,6 +253,8 @@ pub struct JobRecord {
     pub not_before: Option<Timestamp>,
     /// Place in its tenant's lane, from 1, while queued.
     pub position: Option<u64>,
+    /// What an operator has paused, so that it does not start; while queued.
+    pub paused: Option<Paused>,
     /// A rough guess of when it starts, from now, while queued; `None` if nothing can be said.
     pub expected_wait: Option<Duration>,
     /// How far it is, while running.

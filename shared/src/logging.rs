@@ -7,7 +7,12 @@ use std::fmt;
 use std::io::IsTerminal as _;
 use std::str::FromStr;
 
+use jiff::Timestamp;
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
+use tracing_subscriber::registry::LookupSpan;
 
 /// What is logged when neither `MANIMQ_LOG` nor `RUST_LOG` says otherwise.
 const FILTER_DEFAULT: &str = "info,hyper=warn,reqwest=warn,h2=warn";
@@ -42,6 +47,54 @@ impl fmt::Display for LogFormat {
     }
 }
 
+/// A line for people: when, how bad, what happened; behind that the fields, those of the spans around it, and for what
+/// is amiss where in the program it was said.
+struct ForPeople;
+
+impl<S, N> FormatEvent<S, N> for ForPeople
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut line: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let (level, target) = (*event.metadata().level(), event.metadata().target());
+        let (dim, colour, plain) = if line.has_ansi_escapes() {
+            ("\u{1b}[2m", colour(level), "\u{1b}[0m")
+        } else {
+            ("", "", "")
+        };
+        let now = Timestamp::now();
+        write!(line, "{dim}{now:.3}{plain} {colour}{level:>5}{plain} ")?;
+        context.format_fields(line.by_ref(), event)?;
+        for span in context.event_scope().into_iter().flatten() {
+            let extensions = span.extensions();
+            if let Some(fields) = extensions.get::<FormattedFields<N>>()
+                && !fields.is_empty()
+            {
+                write!(line, " {fields}")?;
+            }
+        }
+        if level != Level::INFO {
+            write!(line, " {dim}({target}){plain}")?;
+        }
+        writeln!(line)
+    }
+}
+
+fn colour(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "\u{1b}[31m",
+        Level::WARN => "\u{1b}[33m",
+        Level::INFO => "\u{1b}[32m",
+        _ => "\u{1b}[34m",
+    }
+}
+
 /// Sends this process's logs to standard error. A second call changes nothing, so that a program
 /// that runs several parts in one process may call it for each.
 ///
@@ -63,8 +116,56 @@ pub fn init(format: LogFormat) -> Result<(), String> {
         .with_ansi(std::io::stderr().is_terminal());
     // `Err` means that a subscriber is there already.
     let _ = match format {
-        LogFormat::Text => builder.try_init(),
+        LogFormat::Text => builder.event_format(ForPeople).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_for_people_says_what_happened_first_and_the_rest_behind_it() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .event_format(ForPeople)
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let span = tracing::info_span!("run", job.id = "job_1", attempt.n = 2);
+            let _inside = span.enter();
+            tracing::info!(duration_ms = 7, "rendered");
+            tracing::warn!("slow");
+        });
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let said: Vec<_> = text.lines().map(|line| &line[25..]).collect();
+        assert_eq!(
+            said,
+            [
+                " INFO rendered duration_ms=7 job.id=\"job_1\" attempt.n=2",
+                " WARN slow job.id=\"job_1\" attempt.n=2 (manimq_shared::logging::tests)",
+            ],
+            "{text}"
+        );
+    }
 }

@@ -110,8 +110,10 @@ async fn identical_work_is_rendered_once_and_all_who_asked_get_the_result() {
     queue.renew(&worker, LEASE, &[news]).await.unwrap();
     let record = queue.read(second).await.unwrap().unwrap();
     assert_eq!(record.progress.frames_done, 7);
-    // A third one comes while it runs.
+    // A third one comes while it runs: for who asked it began no sooner than that.
     let third = accepted(&queue, "x").await;
+    let begun = queue.read(third).await.unwrap().unwrap();
+    assert_eq!(begun.started_at, Some(begun.created_at));
     audited(&queue).await;
 
     let settled = queue.finish(first, claimed[0].epoch, &result("made")).await;
@@ -120,6 +122,7 @@ async fn identical_work_is_rendered_once_and_all_who_asked_get_the_result() {
         let record = queue.read(id).await.unwrap().unwrap();
         assert_eq!(record.status, Status::Succeeded);
         assert_eq!(record.result, Some(result("made")));
+        assert!(record.started_at >= Some(record.created_at), "{record:?}");
         let events = queue.events(id, None, 100).await.unwrap();
         let kinds: Vec<_> = events.iter().map(|event| event.kind).collect();
         let all = [EventKind::Status, EventKind::Progress, EventKind::Done];

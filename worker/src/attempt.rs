@@ -20,7 +20,7 @@ use crate::board::Board;
 use crate::ceilings::Ceilings;
 use crate::convert;
 use crate::cores::{Cores, Taken};
-use crate::forward::{Early, forward, send};
+use crate::forward::{Early, Reached, forward, send};
 use crate::layout;
 use crate::leases::{Held, Leases, Verdict};
 use crate::metrics::WorkerMetrics;
@@ -80,7 +80,7 @@ pub async fn run<S: Sandbox>(context: &Context, sandbox: &mut S, claim: Claim) {
     let held = context.leases.hold(claim.job, claim.epoch);
     let request = claim.payload.as_ref().ok().map(|payload| &payload.request);
     let early = Early::default();
-    let outcome = match &claim.payload {
+    let mut outcome = match &claim.payload {
         Ok(payload) => render(context, sandbox, &claim, &held, &spans, payload, &early).await,
         Err(error) => {
             tracing::error!(error = %error, "cannot read the job");
@@ -88,6 +88,11 @@ pub async fn run<S: Sandbox>(context: &Context, sandbox: &mut S, claim: Claim) {
             Outcome::Failed(failed(JobError::new(FailureClass::Internal, text)))
         }
     };
+    if let Outcome::Failed(result) = &mut outcome {
+        // Also of what failed before it was rendered.
+        result.stage.get_or_insert(Stage::Preparing);
+        result.timings.queued_s = queued_s(&claim);
+    }
     if !matches!(outcome, Outcome::Lost) {
         early.remove(context, &claim).await;
     }
@@ -257,6 +262,7 @@ async fn render<S: Sandbox>(
     let stop = request.stop.clone();
     let (sender, receiver) = EventSender::channel(EVENTS);
     let began = SystemTime::now();
+    let mut reached = Reached::nothing();
     let result = {
         // Killed renders end through the same token as cancelled ones.
         let killer = async {
@@ -266,7 +272,7 @@ async fn render<S: Sandbox>(
         };
         tokio::select! {
             biased;
-            (result, ()) = async { tokio::join!(sandbox.render(request, sender), forward(context, claim, held, receiver, early)) } => result,
+            (result, ()) = async { tokio::join!(sandbox.render(request, sender), forward(context, claim, held, receiver, early, &mut reached)) } => result,
             () = killer => unreachable!("the killer never ends"),
         }
     };
@@ -294,7 +300,9 @@ async fn render<S: Sandbox>(
             }
             publish(context, claim, held, spans, rendered, early).await
         }
-        Err(RenderError::Failed(failure)) => Outcome::Failed(convert::failure(&failure)),
+        Err(RenderError::Failed(failure)) => {
+            Outcome::Failed(reached.told_in(convert::failure(&failure)))
+        }
         Err(RenderError::Interrupted) => match held.verdict() {
             Some(Verdict::Canceled) => Outcome::Canceled,
             Some(Verdict::Lost) => Outcome::Lost,
@@ -302,10 +310,10 @@ async fn render<S: Sandbox>(
         },
         Err(RenderError::SandboxLost { reason }) => {
             tracing::warn!(reason, "lost the sandbox during {}", claim.job);
-            Outcome::Failed(failed(JobError::new(
+            Outcome::Failed(reached.told_in(failed(JobError::new(
                 FailureClass::SandboxUnavailable,
                 "the sandbox broke during the render; the job is tried again",
-            )))
+            ))))
         }
     }
 }
@@ -314,6 +322,7 @@ async fn render<S: Sandbox>(
 fn refused(claim: &Claim, rendered: Rendered) -> JobResult {
     JobResult {
         error: Some(layout::strict_failure(&rendered.layout)),
+        stage: Some(Stage::Encoding),
         timings: convert::timings(rendered.timings, queued_s(claim), 0.0),
         usage: convert::usage(rendered.usage),
         warnings: rendered.warnings,
@@ -501,6 +510,16 @@ async fn publish(
             .with("artifact.bytes", i64::try_from(bytes).unwrap_or(i64::MAX))
             .failed(stored.is_err().then(|| "storage".to_owned()))
     });
+    let came_to = JobResult {
+        stage: Some(Stage::Uploading),
+        timings: convert::timings(
+            rendered.timings,
+            queued_s(claim),
+            started.elapsed().as_secs_f64(),
+        ),
+        usage: convert::usage(rendered.usage),
+        ..JobResult::default()
+    };
     match stored {
         Ok(stored) => {
             for (artifact, stored) in artifacts.iter_mut().zip(stored) {
@@ -509,14 +528,9 @@ async fn publish(
             }
             Outcome::Done(JobResult {
                 artifacts,
-                error: None,
-                timings: convert::timings(
-                    rendered.timings,
-                    queued_s(claim),
-                    started.elapsed().as_secs_f64(),
-                ),
-                usage: convert::usage(rendered.usage),
                 warnings: rendered.warnings,
+                stage: None,
+                ..came_to
             })
         }
         Err(error) => {
@@ -528,7 +542,10 @@ async fn publish(
             if let UploadError::Sandbox(_) = &error {
                 let text = "the sandbox broke before the result was stored; the job is tried again";
                 let class = FailureClass::SandboxUnavailable;
-                return Outcome::Failed(failed(JobError::new(class, text)));
+                return Outcome::Failed(JobResult {
+                    error: Some(JobError::new(class, text)),
+                    ..came_to
+                });
             }
             let text = match &error {
                 UploadError::Later { what, .. } => format!("{what} did not work"),
@@ -537,7 +554,10 @@ async fn publish(
                     "the rendered file could not be read".to_owned()
                 }
             };
-            Outcome::Failed(failed(JobError::new(FailureClass::Storage, text)))
+            Outcome::Failed(JobResult {
+                error: Some(JobError::new(FailureClass::Storage, text)),
+                ..came_to
+            })
         }
     }
 }

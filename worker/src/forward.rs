@@ -6,8 +6,9 @@ use std::io::Write as _;
 use std::pin::Pin;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
-use manimq_shared::job::{EARLY_POSTER, EarlyPoster, Progress, Stage};
+use manimq_shared::job::{EARLY_POSTER, EarlyPoster, JobResult, Progress, Stage, Timings, Usage};
 use manimq_shared::queue::{Claim, EventKind};
 
 use crate::attempt::Context;
@@ -45,14 +46,66 @@ impl Early {
     }
 }
 
-/// Passes a render's events on to the job's stream until the render is over. A still is stored meanwhile, and is
-/// given up when the render is faster.
+/// How far a render came, by what was heard of it.
+pub(crate) struct Reached {
+    stage: Stage,
+    frames: u64,
+    animations: u32,
+    began: Instant,
+    /// When the first frame was on its way.
+    drew: Option<Instant>,
+}
+
+impl Reached {
+    /// A render that begins now.
+    pub(crate) fn nothing() -> Self {
+        Self {
+            stage: Stage::Preparing,
+            frames: 0,
+            animations: 0,
+            began: Instant::now(),
+            drew: None,
+        }
+    }
+
+    fn hear(&mut self, progress: &Progress) {
+        self.stage = progress.stage.unwrap_or(self.stage);
+        self.frames = self.frames.max(progress.frames_done);
+        self.animations = self.animations.max(progress.animation);
+        if self.stage != Stage::Preparing {
+            self.drew.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// Puts it into what a render came to that failed now.
+    pub(crate) fn told_in(&self, result: JobResult) -> JobResult {
+        let drew = self.drew.unwrap_or_else(Instant::now);
+        JobResult {
+            stage: Some(self.stage),
+            timings: Timings {
+                prepare_s: drew.duration_since(self.began).as_secs_f64(),
+                render_s: drew.elapsed().as_secs_f64(),
+                ..result.timings
+            },
+            usage: Usage {
+                frames: self.frames,
+                animations: self.animations,
+                ..result.usage
+            },
+            ..result
+        }
+    }
+}
+
+/// Passes a render's events on to the job's stream until the render is over, and notes in `reached` how far it came.
+/// A still is stored meanwhile, and is given up when the render is faster.
 pub(crate) async fn forward(
     context: &Context,
     claim: &Claim,
     held: &Held,
     mut events: EventReceiver,
     early: &Early,
+    reached: &mut Reached,
 ) {
     let mut kept = 0;
     let mut last = Progress::default();
@@ -88,6 +141,7 @@ pub(crate) async fn forward(
                     poster: early.poster(),
                     ..convert::progress(&progress)
                 };
+                reached.hear(&last);
                 send(held, EventKind::Progress, &last);
             }
             // One at most, whatever a sandbox says.

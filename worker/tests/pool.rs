@@ -13,7 +13,9 @@ use axum::http::StatusCode;
 use axum::routing::{post, put};
 use manimq_shared::api::{UploadGrant, UploadGrants, UploadRequest};
 use manimq_shared::ids::{JobId, TenantId, WorkerId};
-use manimq_shared::job::{AttemptOutcome, FailureClass, JobPayload, JobRecord, JobRequest, Status};
+use manimq_shared::job::{
+    AttemptOutcome, FailureClass, JobPayload, JobRecord, JobRequest, Stage, Status,
+};
 use manimq_shared::queue::{Enqueued, LEASE, NewJob, Queue};
 use manimq_shared::testing::Redis;
 use manimq_worker::board::{Board, SlotState};
@@ -285,6 +287,7 @@ async fn warnings_about_the_picture_go_with_the_film_and_make_a_strict_job_fail(
     let error = result.error.unwrap();
     assert_eq!(error.class, FailureClass::Validation);
     assert!(error.message.contains(told), "{}", error.message);
+    assert_eq!(result.stage, Some(Stage::Encoding));
     assert!(result.artifacts.is_empty());
     assert_eq!(bench.stored.lock().unwrap().len(), 1, "nothing is stored");
 
@@ -302,9 +305,17 @@ async fn a_users_failure_is_final_and_the_slot_goes_on() {
     let good = bench.submit().await;
     let record = bench.ended(bad).await;
     assert_eq!(record.status, Status::Failed);
-    let error = record.result.unwrap().error.unwrap();
-    assert_eq!(error.class, FailureClass::SceneError);
+    let result = record.result.unwrap();
+    assert_eq!(result.error.unwrap().class, FailureClass::SceneError);
     assert_eq!(record.attempts.len(), 1);
+    // How far it came is not forgotten with the progress.
+    assert_eq!(result.stage, Some(Stage::Rendering));
+    assert_eq!((result.usage.frames, result.usage.animations), (30, 2));
+    let timings = result.timings;
+    assert!(
+        timings.queued_s > 0.0 && timings.prepare_s > 0.0 && timings.render_s > 0.0,
+        "{timings:?}"
+    );
     assert_eq!(bench.ended(good).await.status, Status::Succeeded);
     bench.stop().await;
 }

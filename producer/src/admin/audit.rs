@@ -12,7 +12,7 @@ use crate::term::{Paint, visible};
 /// Flags of `manimq admin audit`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Compares all that is kept twice, in short calls beside the running queue (about 0.1 ms of Redis per
+Compares all that is kept twice, in short calls beside the running queue (about 0.1 ms of Redis per \
 100 items). Exit status 0 if nothing is wrong (with --repair: any more), 1 otherwise.
 
 Example:

@@ -32,7 +32,7 @@ enum Action {
     List(Which),
     /// Run dead letters again, each as a new job, and take them off the list
     #[command(after_help = "\
-The new jobs count against their tenant's quotas; what is refused stays. A dead letter is run again
+The new jobs count against their tenant's quotas; what is refused stays. A dead letter is run again \
 once, however often this runs.
 
 Example:

@@ -8,7 +8,7 @@ use manimq_shared::job::{JobInput, JobRecord, Status};
 use manimq_shared::queue::{CancelOutcome, Cursor, Enqueued, Queue, QueueError, Rerun};
 use serde_json::{Value, json};
 
-use super::show::{ago, ahead, or_dash, plural, span};
+use super::show::{ago, ahead, or_dash, paused_words, plural, span, starts_in};
 use super::table::{Cell, Table, Tone, cell, facts};
 use super::{Answer, tenants_where};
 use crate::exit::{Exit, Failure};
@@ -28,7 +28,7 @@ pub struct JobsArgs {
 enum Action {
     /// Jobs that run, are ready or wait for a time
     #[command(after_help = "\
-Jobs that have ended, and jobs that wait for another's render of the same, are in no list;
+Jobs that have ended, and jobs that wait for another's render of the same, are in no list; \
 `jobs show` finds them by their id.
 
 Example:
@@ -300,7 +300,7 @@ fn record_json(record: &JobRecord, source: bool) -> Value {
         "created_at": record.created_at, "started_at": record.started_at,
         "finished_at": record.finished_at, "expires_at": record.expires_at,
         "cancel_requested_at": record.cancel_requested_at, "not_before": record.not_before,
-        "position": record.position,
+        "position": record.position, "paused": record.paused,
         "expected_wait_s": record.expected_wait.map(|wait| wait.as_secs_f64()),
         "progress": record.progress, "attempts": record.attempts,
         "rendered_by": record.rendered_by, "cached": record.cached,
@@ -342,7 +342,13 @@ fn record_facts(record: &JobRecord, source: bool) -> Vec<(&'static str, String)>
     also("cancel asked", record.cancel_requested_at.map(time));
     let waits = record.status == Status::Queued;
     also("place", record.position.map(|place| place.to_string()));
-    also("starts in", record.expected_wait.map(span));
+    also(
+        "paused",
+        record
+            .paused
+            .map(|paused| paused_words(paused, record.lane, &record.tenant)),
+    );
+    also("starts", record.expected_wait.map(starts_in));
     also(
         "not before",
         record

@@ -32,11 +32,11 @@ pub struct KeysArgs {
 enum Action {
     /// Make a key for a tenant; it is shown this once
     #[command(after_help = "\
-Scopes: render (the tenant's jobs), code (jobs may bring code of their own), admin (the operators'
+Scopes: render (the tenant's jobs), code (jobs may bring code of their own), admin (the operators' \
 routes, for all tenants). Only a hash of the key is kept: who loses it makes another.
 
 Example:
-  manimq admin keys create acme --name backend --scopes render,code --expires 90d")]
+  manimq admin keys create acme --name site --scopes render,code --expires 90d")]
     Create {
         /// Whose
         tenant: TenantId,
@@ -63,8 +63,8 @@ Example:
     },
     /// Make a second key like one that works; both do for a while
     #[command(after_help = "\
-The new key has the tenant, name and scopes of the old one, and lives as long as that was made for:
-one made for 90d gives one for 90d, one without an end gives one without. Put it where the old one is
+The new key has the tenant, name and scopes of the old one, and lives as long as that was made for: \
+one made for 90d gives one for 90d, one without an end gives one without. Put it where the old one is \
 used within the overlap, after which the old one stops.
 
 Example:
@@ -82,7 +82,7 @@ Example:
     },
     /// End a key; every API process refuses it within seconds
     #[command(after_help = "\
-Requests are refused within 3 s, open event streams end within 8 s. Signed URLs that were given out
+Requests are refused within 3 s, open event streams end within 8 s. Signed URLs that were given out \
 work until they expire. Running it again changes nothing.
 
 Example:

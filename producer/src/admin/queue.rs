@@ -18,7 +18,7 @@ const EVERY: Duration = Duration::from_secs(2);
 /// Flags of `manimq admin queue`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Jobs are ready (a claim could take them), delayed (they wait for a time), running, or following
+Jobs are ready (a claim could take them), delayed (they wait for a time), running, or following \
 (they wait for another job's render of the same).
 
 Example:

@@ -3,25 +3,29 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use manimq_shared::ids::TenantId;
+use manimq_shared::job::{Lane, Paused};
 
-/// A length of time in one unit: `450 ms`, `12 s`, `3 min`, `5 h`, `2 d`.
+/// A length of time in one unit, the nearest number of it: `450 ms`, `12 s`, `3 min`, `5 h`, `2 d`.
 pub fn span(time: Duration) -> String {
-    let s = time.as_secs();
-    match s {
-        0 if time.is_zero() => "0 s".to_owned(),
-        0 => format!("{} ms", time.as_millis()),
-        1..120 => format!("{s} s"),
-        120..7200 => format!("{} min", s / 60),
-        7200..172_800 => format!("{} h", s / 3600),
-        _ => format!("{} d", s / 86_400),
+    if time.is_zero() {
+        return "0 s".to_owned();
+    }
+    let ms = time.as_millis();
+    let of = |unit: u128| (ms + unit / 2) / unit;
+    match of(1000) {
+        0..1 => format!("{ms} ms"),
+        s @ 1..120 => format!("{s} s"),
+        120..7200 => format!("{} min", of(60_000)),
+        7200..172_800 => format!("{} h", of(3_600_000)),
+        _ => format!("{} d", of(86_400_000)),
     }
 }
 
 fn between(from: Timestamp, to: Timestamp) -> Duration {
-    let length = to.duration_since(from);
-    // Clocks differ a little: what is not over yet is now.
-    let seconds = u64::try_from(length.as_secs()).unwrap_or(0);
-    Duration::from_secs(seconds)
+    // To the second. Clocks differ a little: what is not over yet is now.
+    let length = Duration::try_from(to.duration_since(from)).unwrap_or_default();
+    Duration::from_secs(length.as_secs() + u64::from(length.subsec_millis() >= 500))
 }
 
 /// `12 s ago`.
@@ -32,6 +36,25 @@ pub fn ago(at: Timestamp) -> String {
 /// `in 12 s`.
 pub fn ahead(at: Timestamp) -> String {
     format!("in {}", span(between(Timestamp::now(), at)))
+}
+
+/// When a job may be expected to start: `in about 12 s`.
+pub fn starts_in(wait: Duration) -> String {
+    if wait < Duration::from_secs(1) {
+        "any moment now".to_owned()
+    } else {
+        format!("in about {}", span(wait))
+    }
+}
+
+/// Why a job waits that an operator has paused, and what ends that.
+pub fn paused_words(paused: Paused, lane: Lane, tenant: &TenantId) -> String {
+    let (what, scope) = match paused {
+        Paused::All => ("everything".to_owned(), "--all".to_owned()),
+        Paused::Tenant => (format!("the tenant {tenant}"), format!("--tenant {tenant}")),
+        Paused::Lane => (format!("the lane {lane}"), format!("--lane {lane}")),
+    };
+    format!("an operator has paused {what}; `manimq admin resume {scope}` lets it go on")
 }
 
 /// `-` for nothing.
@@ -54,11 +77,13 @@ mod tests {
         for (ms, text) in [
             (0, "0 s"),
             (450, "450 ms"),
-            (1_999, "1 s"),
+            (1_999, "2 s"),
             (119_000, "119 s"),
             (120_000, "2 min"),
             (7_200_000, "2 h"),
             (172_800_000, "2 d"),
+            // A moment before 90 days.
+            (7_775_999_999, "90 d"),
         ] {
             assert_eq!(span(Duration::from_millis(ms)), text);
         }

@@ -28,8 +28,8 @@ enum Action {
     /// Remove files that nobody can reach: of lost attempts, of jobs that are gone, and those that
     /// came with jobs long ago. `manimq serve` does it every hour by itself
     #[command(after_help = "\
-Give --data-dir, --storage and the secret as `manimq serve` has them: nothing is removed unless
-Redis names this very store. Files that are older than what Redis knows are counted, and kept.
+Give --data-dir, --storage and the secret as `manimq serve` has them: nothing is removed unless \
+Redis names this very store. Files that are older than what Redis knows are counted, and kept. \
 A sweep looks at a million files at most, and the next goes on where it stopped.
 
 Examples:

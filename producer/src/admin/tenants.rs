@@ -36,6 +36,11 @@ const NAMES: [&str; 10] = [
     "code",
 ];
 
+/// What holds where none is set, in the same order.
+const DEFAULTS: [&str; 10] = [
+    "1000", "no limit", "no limit", "no limit", "no limit", "1", "any", "any", "any", "true",
+];
+
 /// Flags of `manimq admin tenants`.
 #[derive(Debug, Args)]
 pub struct TenantsArgs {
@@ -79,7 +84,7 @@ enum Action {
 Each takes a value or `default`. Holds at once, also for jobs that wait.
 
 Example:
-  manimq admin tenants set acme --running-max 4 --submits-per-minute 60 --weight default"
+  manimq admin tenants set acme --running-max 4 --weight default"
     )]
     Set {
         /// Its name; need not have submitted anything yet
@@ -89,7 +94,7 @@ Example:
     },
     /// Refuse a tenant's keys and start no more of its jobs; nothing is lost
     #[command(after_help = "\
-Its keys get 403 (tenant-disabled) within seconds, waiting jobs stay where they are, what runs goes
+Its keys get 403 (tenant-disabled) within seconds, waiting jobs stay where they are, what runs goes \
 on. Running it again changes nothing.
 
 Example:
@@ -106,9 +111,9 @@ Example:
     },
     /// Erase a tenant: jobs, webhooks, settings and keys; there is no way back
     #[command(after_help = "\
-It is disabled first, what waits and runs is cancelled, then each job is erased. That takes some
-seconds, and as long as renders take to stop. The files of its jobs belong to nobody then: the API
-sweeps them when they are old enough (--sweep-age, --asset-age of `serve`), as `manimq admin storage`
+It is disabled first, what waits and runs is cancelled, then each job is erased. That takes some \
+seconds, and as long as renders take to stop. The files of its jobs belong to nobody then: the API \
+sweeps them when they are old enough (--sweep-age, --asset-age of `serve`), as `manimq admin storage` \
 does; its DELETE /v1/admin/tenants/TENANT removes them at once.
 
 Example:
@@ -136,9 +141,9 @@ Example:
 
 /// What one render may use beside its time: each with what a worker gives by itself.
 const LIMITS_HELP: &str = "\
-Each limit takes a whole number or `default`, which is what the worker gives (MANIMQ_LIMITS, or by
-itself): cpu_s 4 × the time limit, memory_mib 2048, output_mib 256, disk_mib 768, disk_files 8192,
-open_files 256, threads 512, frames 216000, pixels 33177600, log_kib 16384.
+Each limit takes a whole number or `default`, which is what the worker gives (MANIMQ_LIMITS, or by \
+itself): cpu_s 4 × the time limit, memory_mib 2048, output_mib 256, disk_mib 768, disk_files 8192, \
+open_files 256, threads 512, frames 216000, pixels 33177600, log_kib 16384. \
 Renders that begin after a few seconds have them.
 
 Example:
@@ -234,9 +239,14 @@ pub(crate) fn quotas_json(quotas: &Quotas) -> Value {
     all
 }
 
-fn quota_text(value: &Value) -> String {
+/// A quota in words; `name` is one of [`NAMES`].
+fn quota_text(name: &str, value: &Value) -> String {
     match value {
-        Value::Null => "default".to_owned(),
+        Value::Null => {
+            let mut all = NAMES.iter().zip(DEFAULTS);
+            let holds = all.find(|(other, _)| **other == name);
+            holds.map_or_else(String::new, |(_, default)| format!("{default} (default)"))
+        }
         Value::String(text) => text.clone(),
         other => other.to_string(),
     }
@@ -554,7 +564,7 @@ async fn show(queue: &Queue, name: &TenantId, paint: Paint) -> Result<Answer, Fa
         ),
         ("scheduler", tenant.place.replace('_', " ")),
     ];
-    lines.extend(NAMES.map(|name| (name, quota_text(&quotas[name]))));
+    lines.extend(NAMES.map(|name| (name, quota_text(name, &quotas[name]))));
     Ok(Answer::ok(facts(paint, &lines), json!(tenant)))
 }
 
@@ -656,7 +666,11 @@ async fn set(
         .map(|name| {
             (
                 *name,
-                format!("{} → {}", quota_text(&old[name]), quota_text(&new[name])),
+                format!(
+                    "{} → {}",
+                    quota_text(name, &old[*name]),
+                    quota_text(name, &new[*name])
+                ),
             )
         })
         .collect();

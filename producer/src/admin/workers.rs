@@ -58,8 +58,8 @@ pub async fn list(queue: &Queue, paint: Paint) -> Result<Answer, Failure> {
 /// Flags of `manimq admin drain`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A drained worker keeps the jobs that it runs to their end and takes no others until --undo, or
-until it ends; a worker that is started again is a new one. Nothing is lost or counted. Stop the
+A drained worker keeps the jobs that it runs to their end and takes no others until --undo, or \
+until it ends; a worker that is started again is a new one. Nothing is lost or counted. Stop the \
 process when `manimq admin workers` says `drained`. Running it again changes nothing.
 
 Example:

@@ -261,6 +261,7 @@ pub(super) fn as_accepted(id: JobId, tenant: TenantId, payload: JobPayload) -> J
         cancel_requested_at: None,
         not_before: None,
         position: None,
+        paused: None,
         expected_wait: None,
         rendered_by: None,
         cached: false,

@@ -6,6 +6,8 @@ use axum::Json;
 use axum::extract::State;
 use manimq_shared::api::{Health, Problem, Ready};
 
+use manimq_shared::queue::PauseScope;
+
 use super::App;
 use super::problem::{ApiError, Kind};
 
@@ -31,10 +33,20 @@ pub(super) async fn alive() -> Json<Health> {
     })
 }
 
+/// The name of what is paused.
+fn paused(scope: &PauseScope) -> String {
+    match scope {
+        PauseScope::All => "all".to_owned(),
+        PauseScope::Lane(lane) => lane.to_string(),
+        PauseScope::Tenant(tenant) => tenant.to_string(),
+    }
+}
+
 /// Whether a job would run.
 ///
 /// 200 only if the queue's functions answer, a file can be stored, and at least one live worker
-/// that takes jobs has a slot with a verified sandbox.
+/// that takes jobs has a slot with a verified sandbox. What an operator has `paused` waits all the same: jobs are
+/// accepted meanwhile, so that does not make it 503.
 #[utoipa::path(
     get, path = "/readyz", tag = "probes", operation_id = "ready",
     responses(
@@ -77,6 +89,7 @@ pub(super) async fn ready(State(app): State<App>) -> Result<Json<Ready>, ApiErro
                 slots_ready: stats.slots_ready(),
                 slots_busy: active().map(|worker| worker.slots_busy).sum(),
                 jobs_waiting: stats.ready,
+                paused: stats.paused.iter().map(paused).collect(),
             });
         }
     }

@@ -14,13 +14,15 @@ pre{overflow-x:auto;padding:.8rem;border:1px solid #8886;border-radius:.4rem}td{
 @media (max-width:40rem){body{margin:1rem auto}td,td:first-child{display:block;white-space:normal;padding:0}td:first-child{padding-top:.6rem}}</style>
 <h1>manimq</h1>
 <p>This server renders <a href="https://www.manim.community">Manim</a> animations. From a shell:</p>
-<pre>manimq render -ql scene.py MyScene</pre>
+<pre>manimq render --server {base} -ql scene.py MyScene</pre>
 <p>or over HTTP:</p>
 <pre>curl -sS {base}/v1/jobs -H 'content-type: application/json' -d '{
   "input": {"kind": "code", "source": "from manim import *\nclass Hello(Scene):\n    def construct(self):\n        self.play(Write(Text(\"Hello\")))\n"},
   "output": {"quality": "low"}}'</pre>
 <p>or without code, from a sentence:</p>
-<pre>manimq prompt -ql "derivative of x^2 at 1"</pre>
+<pre>manimq prompt --server {base} -ql "bubble sort 5 2 9"</pre>
+<p>Where the server wants a key, put it into <code>MANIMQ_API_KEY</code>; <code>curl</code> sends it with
+<code>-H "authorization: Bearer $MANIMQ_API_KEY"</code>.</p>
 <table>
 <tr><td><code>POST /v1/jobs</code><td>submit a job: <code>code</code>, a <code>template</code> with parameters, or a <code>prompt</code>
 <tr><td><code>POST /v1/jobs/batch</code><td>submit up to 100 jobs

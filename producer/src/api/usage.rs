@@ -39,6 +39,7 @@ pub(super) async fn read(
         active: usage.active,
         running: usage.running,
         rendered_today_s: usage.rendered_today.as_secs_f64(),
+        paused: usage.paused,
         limits: usage.used().iter().map(limit).collect(),
         allowed: AllowedView {
             running_max: quotas.running_max,

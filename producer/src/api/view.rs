@@ -5,6 +5,7 @@ use manimq_shared::api::{ArtifactView, InputView, JobView, Links, QueueView, Res
 use manimq_shared::ids::JobId;
 use manimq_shared::job::{
     EARLY_POSTER, EarlyPoster, JobInput, JobRecord, Progress, Stage, Status, StoredArtifact,
+    Timings, Usage,
 };
 use manimq_shared::queue::ListedJob;
 use manimq_shared::storage::ArtifactKey;
@@ -59,6 +60,7 @@ pub(super) fn job(app: &App, record: &JobRecord) -> JobView {
         queue: (record.status == Status::Queued).then_some(QueueView {
             lane: record.lane,
             position: record.position,
+            paused: record.paused,
             not_before: record.not_before,
             expected_wait_s: record.expected_wait.map(|wait| wait.as_secs()),
         }),
@@ -67,8 +69,11 @@ pub(super) fn job(app: &App, record: &JobRecord) -> JobView {
         artifacts,
         warnings: result.map(|r| r.warnings.clone()).unwrap_or_default(),
         error: result.and_then(|r| r.error.clone()),
-        timings: result.map(|r| r.timings),
-        usage: result.map(|r| r.usage),
+        timings: timings(record),
+        usage: result.map(|r| r.usage).filter(|usage| {
+            // Nobody could say what a job used whose worker was lost.
+            record.status == Status::Succeeded || *usage != Usage::default()
+        }),
         tags: request.tags.clone(),
         metadata: request.metadata.clone(),
         parent: record.payload.parent,
@@ -83,6 +88,19 @@ pub(super) fn job(app: &App, record: &JobRecord) -> JobView {
             this: base,
         },
     }
+}
+
+/// Where the time went. A job for which another's render answers waited for no slot but until that was under way.
+fn timings(record: &JobRecord) -> Option<Timings> {
+    let mut timings = record.result.as_ref()?.timings;
+    if record.status != Status::Succeeded && timings == Timings::default() {
+        return None;
+    }
+    if let (Some(_), Some(started)) = (record.rendered_by, record.started_at) {
+        let queued = started.duration_since(record.created_at).as_secs_f64();
+        timings.queued_s = queued.max(0.0);
+    }
+    Some(timings)
 }
 
 /// What a template or a prompt became.
@@ -113,7 +131,7 @@ pub(super) fn listed(app: &App, listed: &ListedJob) -> JobView {
     view
 }
 
-/// How far it is; of a job that succeeded, all of it.
+/// How far it is, or came.
 fn progress(app: &App, record: &JobRecord) -> Progress {
     match &record.result {
         Some(result) if record.status == Status::Succeeded => Progress {
@@ -123,6 +141,12 @@ fn progress(app: &App, record: &JobRecord) -> Progress {
             frames_total: Some(result.usage.frames),
             animation: result.usage.animations,
             animations_total: Some(result.usage.animations),
+            ..Progress::default()
+        },
+        Some(result) if record.status == Status::Failed => Progress {
+            stage: Some(stage(record)),
+            frames_done: result.usage.frames,
+            animation: result.usage.animations,
             ..Progress::default()
         },
         _ => {
@@ -164,11 +188,12 @@ pub(super) fn stage(record: &JobRecord) -> Stage {
         Status::Running => record.progress.stage.unwrap_or(Stage::Preparing),
         Status::Succeeded => Stage::Uploading,
         Status::Failed | Status::Canceled | Status::Expired => {
-            if record.attempts.is_empty() {
+            let told = record.result.as_ref().and_then(|result| result.stage);
+            told.unwrap_or(if record.attempts.is_empty() {
                 Stage::Accepted
             } else {
                 Stage::Rendering
-            }
+            })
         }
     }
 }
@@ -257,6 +282,9 @@ pub(super) fn etag(app: &App, record: &JobRecord) -> String {
     let mut tag = format!("\"{}", record.revision);
     if let Some(position) = record.position {
         tag.push_str(&format!(".p{position}"));
+    }
+    if let Some(paused) = record.paused {
+        tag.push_str(&format!(".h{paused}"));
     }
     if let Some(wait) = record.expected_wait {
         tag.push_str(&format!(".w{}", wait.as_secs()));

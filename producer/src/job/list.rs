@@ -27,10 +27,10 @@ const NOTE_CHARS: usize = 48;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  manimq list                                the newest 20
-  manimq list --status failed --since 1d     what failed since yesterday
+  manimq list                              the newest 20
+  manimq list --status failed --since 1d   what failed since yesterday
   manimq list --tag algebra -n 100
-  manimq list -q lesson_7                    in scene, file name, tags, metadata and id
+  manimq list -q lesson_7                  in names, tags, metadata and id
   manimq list --status queued --json | jq -r '.jobs[].id' | xargs manimq cancel")]
 pub struct ListArgs {
     /// Only these: queued, running, succeeded, failed, canceled, expired

@@ -3,14 +3,16 @@
 use std::io::Write as _;
 
 use clap::Args;
+use manimq_shared::api::JobView;
 use manimq_shared::ids::JobId;
+use manimq_shared::job::Status;
 use serde_json::json;
 
 use super::Call;
 use crate::admin::{Answer, conclude};
 use crate::client::{Backoff, Client, ClientError, News};
 use crate::exit::{Exit, Failure};
-use crate::term::visible_lines;
+use crate::term::{Paint, visible_lines};
 
 /// How often a broken stream is opened again without news in between.
 const TRIES_MAX: u32 = 8;
@@ -36,6 +38,31 @@ pub struct LogsArgs {
     call: Call,
 }
 
+/// What was heard of a log so far.
+struct Heard {
+    /// Id of the last event.
+    after: Option<String>,
+    /// Streams since then that brought nothing.
+    tries: u32,
+    /// Whether there was anything to print.
+    lines: bool,
+}
+
+/// Why a job has no log.
+fn why_none(job: &JobView) -> String {
+    match (job.status, job.rendered_by) {
+        (Status::Succeeded, Some(earlier)) if job.cached => {
+            format!(
+                "no log: the film is that of the earlier job {earlier}; `manimq logs {earlier}` shows what it printed"
+            )
+        }
+        (Status::Queued, _) => "no log yet: the job waits".to_owned(),
+        (Status::Running, _) => "no log yet: the scene has printed nothing so far".to_owned(),
+        (_, _) if job.started_at.is_none() => "no log: the job ended before it ran".to_owned(),
+        (_, _) => "no log: the scene printed nothing".to_owned(),
+    }
+}
+
 impl LogsArgs {
     /// Runs the command. With `--follow --json` each line is a document of its own.
     pub async fn run(self) -> Exit {
@@ -49,29 +76,48 @@ impl LogsArgs {
             let log = client.logs(self.id, self.tail).await?;
             let lines: Vec<_> = visible_lines(&log).collect();
             let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-            let json = json!({ "id": self.id, "lines": log.lines().collect::<Vec<_>>() });
+            let mut json = json!({ "id": self.id, "lines": log.lines().collect::<Vec<_>>() });
+            if log.is_empty() {
+                let why = why_none(&client.read(self.id).await?);
+                self.note(&why);
+                json["note"] = why.into();
+            }
             Ok(Answer::ok(text, json))
         };
         self.call.answer(act).await
+    }
+
+    fn note(&self, text: &str) {
+        if !self.call.json {
+            eprintln!("{} {text}", Paint::stderr().warning("note:"));
+        }
     }
 
     async fn follow(&self) -> Result<(), Failure> {
         let client = self.call.server.client()?;
         let interrupt = crate::cli::interrupts();
         let mut backoff = Backoff::new();
-        let (mut after, mut tries) = (Some("0".to_owned()), 0);
+        let mut heard = Heard {
+            after: Some("0".to_owned()),
+            tries: 0,
+            lines: false,
+        };
         loop {
             let broken = tokio::select! {
-                end = self.stream(&client, &mut after, &mut tries) => match end {
-                    Ok(true) => return Ok(()),
+                end = self.stream(&client, &mut heard) => match end {
+                    Ok(true) if heard.lines => return Ok(()),
+                    Ok(true) => {
+                        self.note(&why_none(&client.read(self.id).await?));
+                        return Ok(());
+                    }
                     Ok(false) => None,
                     Err(error) if error.is_passing() => Some(error),
                     Err(error) => return Err(error.into()),
                 },
                 () = interrupt.cancelled() => return Ok(()),
             };
-            tries += 1;
-            if tries > TRIES_MAX
+            heard.tries += 1;
+            if heard.tries > TRIES_MAX
                 && let Some(error) = broken
             {
                 return Err(error.into());
@@ -89,20 +135,16 @@ impl LogsArgs {
     }
 
     /// Prints what comes; true at the job's end.
-    async fn stream(
-        &self,
-        client: &Client,
-        after: &mut Option<String>,
-        tries: &mut u32,
-    ) -> Result<bool, ClientError> {
-        let mut events = client.events(self.id, after.as_deref()).await?;
+    async fn stream(&self, client: &Client, heard: &mut Heard) -> Result<bool, ClientError> {
+        let mut events = client.events(self.id, heard.after.as_deref()).await?;
         while let Some(event) = events.next().await? {
-            *tries = 0;
+            heard.tries = 0;
             if event.id.is_some() {
-                *after = event.id;
+                heard.after = event.id;
             }
             match event.news {
                 News::Log(text) => {
+                    heard.lines = true;
                     let mut out = std::io::stdout().lock();
                     for line in visible_lines(&text) {
                         let written = if self.call.json {

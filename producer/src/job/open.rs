@@ -15,7 +15,7 @@ use crate::exit::{Exit, Failure};
 /// Flags of `manimq open`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Opens the film with the desktop's own program (xdg-open, open on macOS), or the one in BROWSER. Where there is
+Opens the film with the desktop's own program (xdg-open, open on macOS), or the one in BROWSER. Where there is \
 none, the address is printed; whoever has it may see the film for about an hour.
 
 Examples:

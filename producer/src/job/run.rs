@@ -54,8 +54,9 @@ Examples:
   id=$(manimq submit scene.py MyScene) && manimq watch $id && manimq open $id
 
 Exit status:
-  0 accepted, with --wait succeeded · 1 the job failed · 2 wrong use · 3 quota reached
-  4 --wait-timeout passed · 5 canceled · 6 the server cannot be reached")]
+  0 accepted, with --wait succeeded · 1 the job failed · 2 wrong use
+  3 quota reached · 4 --wait-timeout passed · 5 canceled
+  6 the server cannot be reached")]
 pub struct SubmitArgs {
     /// The Python file, or - for standard input
     #[arg(value_name = "FILE")]
@@ -119,6 +120,7 @@ impl SubmitArgs {
                 media_dir: PathBuf::new(),
                 stem: source.stem.clone(),
                 output_file: None,
+                film: None,
             },
             source,
             timeout_s: self.job.timeout_s(),

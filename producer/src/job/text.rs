@@ -1,9 +1,11 @@
 //! Jobs in words for a person.
 
+use std::time::Duration;
+
 use manimq_shared::api::{Deletion, JobView};
 use manimq_shared::job::{ModelPart, Status};
 
-use crate::admin::show::{ago, ahead, plural, span};
+use crate::admin::show::{ago, ahead, paused_words, plural, span, starts_in};
 use crate::admin::table::{Tone, facts};
 use crate::term::Paint;
 
@@ -52,7 +54,7 @@ pub(super) fn seconds(s: f64) -> String {
     if s < 10.0 {
         format!("{s:.1} s")
     } else {
-        span(std::time::Duration::from_secs_f64(s.min(1e9)))
+        span(Duration::from_secs_f64(s.min(1e9)))
     }
 }
 
@@ -84,9 +86,13 @@ pub(super) fn job(job: &JobView, paint: Paint) -> String {
             _ => word.to_owned(),
         },
     );
-    if let Some(wait) = job.queue.as_ref().and_then(|queue| queue.expected_wait_s) {
-        let wait = span(std::time::Duration::from_secs(wait));
-        add("starts", format!("in about {wait}"));
+    if let Some(queue) = &job.queue {
+        if let Some(paused) = queue.paused {
+            add("paused", paused_words(paused, queue.lane, &job.tenant));
+        }
+        if let Some(wait) = queue.expected_wait_s {
+            add("starts", starts_in(Duration::from_secs(wait)));
+        }
     }
     if let Some(resolved) = &job.resolved {
         add("template", format!("{} {}", resolved.id, resolved.version));
@@ -233,7 +239,7 @@ mod tests {
         ] {
             assert_eq!(size(bytes), text);
         }
-        for (s, text) in [(0.84, "0.8 s"), (12.7, "12 s"), (200.0, "3 min")] {
+        for (s, text) in [(0.84, "0.8 s"), (12.7, "13 s"), (200.0, "3 min")] {
             assert_eq!(seconds(s), text);
         }
     }

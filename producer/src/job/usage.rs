@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use clap::Args;
 use manimq_shared::api::{LimitView, UsageView};
+use manimq_shared::job::Lane;
 use serde_json::json;
 
 use super::Call;
 use crate::admin::Answer;
-use crate::admin::show::span;
+use crate::admin::show::{paused_words, span};
 use crate::admin::table::{Table, Tone, cell, facts};
 use crate::client::Client;
 use crate::exit::Exit;
@@ -44,6 +45,11 @@ fn show(usage: &UsageView, paint: Paint) -> String {
             ),
         ),
     ];
+    if let Some(paused) = usage.paused {
+        // Of a lane this does not tell.
+        let words = paused_words(paused, Lane::Normal, &usage.tenant);
+        lines.push(("paused", words));
+    }
     let allowed = &usage.allowed;
     let mut at_most = Vec::new();
     at_most.extend(allowed.running_max.map(|n| format!("{n} running at once")));

@@ -21,24 +21,27 @@ use crate::exit::Failure;
 
 const EXAMPLES: &str = "\
 Examples:
-  manimq render scene.py MyScene                 1080p60, to media/videos/scene/1080p60/MyScene.mp4
+  manimq render scene.py MyScene                 1080p60
   manimq render -ql scene.py MyScene             quick preview: 480p15
   manimq render -qm --format gif scene.py A B    two scenes, 720p30, as GIFs
   manimq render -s scene.py MyScene              the last frame as a picture
   manimq render -t -o logo scene.py Logo         transparent, to …/logo.mov
   manimq render -a scene.py                      every scene of the file
-  manimq render scene.py A --with logo.png       with a file that the scene uses, or a folder of them
+  manimq render scene.py A --with logo.png       with a file or a folder it uses
   cat scene.py | manimq render -ql - MyScene     from standard input
   manimq render --json scene.py A | jq -r .path  for scripts
 
+A film lies where `manim render` puts it, such as media/videos/scene/1080p60/MyScene.mp4, and replaces an \
+earlier one of the same scene and quality, as there.
+
 Environment:
   MANIMQ_SERVER    the server, as --server
-  MANIMQ_API_KEY   your key, if the server wants one; sent to it and never printed
+  MANIMQ_API_KEY   your key, if the server wants one; never printed
   NO_COLOR         no colours
 
 Exit status:
-  0 rendered · 1 the job failed · 2 wrong use · 3 quota reached · 4 --wait-timeout passed
-  5 canceled (Ctrl-C) · 6 the server cannot be reached";
+  0 rendered · 1 the job failed · 2 wrong use · 3 quota reached
+  4 --wait-timeout passed · 5 canceled (Ctrl-C) · 6 the server cannot be reached";
 
 /// What a result should be, as `manim render` has it.
 #[derive(Debug, Args)]
@@ -55,7 +58,7 @@ pub struct OutputArgs {
 
     /// File type: mp4 (default), gif, webm, mov (default with -t) or png (last frame, as -s)
     #[arg(long, value_name = "FORMAT", hide_possible_values = true, ignore_case = true,
-          value_parser = ["auto", "mp4", "gif", "webm", "mov", "png", "none", "png-sequence"],
+          value_parser = format_parser(),
           help_heading = "Output")]
     pub format: Option<String>,
 
@@ -237,6 +240,13 @@ pub fn quality_parser() -> impl clap::builder::TypedValueParser<Value = Quality>
     })
 }
 
+/// A parser for formats; those that are not rendered yet are known, for their own answer, and not shown.
+fn format_parser() -> PossibleValuesParser {
+    let shown = ["auto", "mp4", "gif", "webm", "mov", "png"].map(PossibleValue::new);
+    let later = ["none", "png-sequence"].map(|word| PossibleValue::new(word).hide(true));
+    PossibleValuesParser::new(shown.into_iter().chain(later))
+}
+
 fn parse_fps(text: &str) -> Result<u32, String> {
     let fps: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
     if fps.fract() != 0.0 || !(1.0..=f64::from(FPS_MAX)).contains(&fps) {
@@ -376,6 +386,7 @@ impl RenderArgs {
                 media_dir: self.media_dir.clone(),
                 stem: source.stem.clone(),
                 output_file: self.output_file.clone(),
+                film: None,
             },
             source,
             with,

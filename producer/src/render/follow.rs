@@ -70,6 +70,8 @@ struct Seen {
     canceling: bool,
     /// Whether it was told why no slot takes the job.
     told_why: bool,
+    /// Whether it was told what an operator has paused.
+    told_paused: bool,
 }
 
 impl Follower<'_> {
@@ -286,6 +288,7 @@ impl Follower<'_> {
         match job.status {
             Status::Queued => {
                 let text = match job.queue.as_ref() {
+                    Some(queue) if queue.paused.is_some() => "waiting, paused".to_owned(),
                     Some(queue) if queue.not_before.is_some() => {
                         "waiting to be tried again".to_owned()
                     }
@@ -296,6 +299,15 @@ impl Follower<'_> {
                     None => "waiting".to_owned(),
                 };
                 self.display.status(&text);
+                let paused = job.queue.as_ref();
+                let paused = paused.and_then(|queue| Some((queue.paused?, queue.lane)));
+                // Once for each pause.
+                let told = std::mem::replace(&mut seen.borrow_mut().told_paused, paused.is_some());
+                if let Some((paused, lane)) = paused.filter(|_| !told) {
+                    let why = crate::admin::show::paused_words(paused, lane, &job.tenant);
+                    let screen = self.display.screen();
+                    screen.say(&format!("{} {why}", screen.paint().warning("warning:")));
+                }
             }
             Status::Running => {
                 seen.borrow_mut().running = true;

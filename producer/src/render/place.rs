@@ -2,12 +2,17 @@
 //! (`manim/_config/output_plan.py`, `default.cfg`).
 
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use manimq_shared::job::{Format, OutputSpec};
+use sha2::{Digest as _, Sha256};
 
 /// The version in the names of stills and GIFs that the user did not name.
 const MANIM_VERSION: &str = "0.22.0";
+
+/// How many films of one name are kept apart.
+const NUMBER_MAX: u32 = 999;
 
 /// What decides where a file goes.
 #[derive(Debug, Clone)]
@@ -18,6 +23,8 @@ pub struct Place {
     pub stem: PathBuf,
     /// `-o`.
     pub output_file: Option<PathBuf>,
+    /// What a film is called that no scene of the user's names. Another film of that name is not replaced.
+    pub film: Option<String>,
 }
 
 impl Place {
@@ -25,6 +32,7 @@ impl Place {
     /// if a scene without animations became a picture.
     #[must_use]
     pub fn path(&self, scene: &str, output: &OutputSpec, format: Format) -> PathBuf {
+        let scene = self.film.as_deref().unwrap_or(scene);
         let folder = match format {
             Format::Png => self.media_dir.join("images").join(&self.stem),
             Format::Mp4 | Format::Webm | Format::Mov | Format::Gif => {
@@ -44,6 +52,31 @@ impl Place {
         };
         folder.join(with_extension(&name, format.as_str()))
     }
+}
+
+/// `path`, or where another file is there already, the first of `path-2`, `path-3` … where none is. `sha256`, in hex,
+/// is that of the file that is to be put there: the same one may be replaced.
+#[must_use]
+pub fn not_another(path: PathBuf, sha256: &str) -> PathBuf {
+    let is_free = |path: &Path| match std::fs::read(path) {
+        Ok(content) => hex::encode(Sha256::digest(content)).eq_ignore_ascii_case(sha256),
+        Err(error) => error.kind() == ErrorKind::NotFound,
+    };
+    if is_free(&path) {
+        return path;
+    }
+    let stem = path.file_stem().unwrap_or_default().to_owned();
+    let numbered = (2..=NUMBER_MAX).map(|n| {
+        let mut name = stem.clone();
+        name.push(format!("-{n}"));
+        if let Some(extension) = path.extension() {
+            name.push(".");
+            name.push(extension);
+        }
+        path.with_file_name(name)
+    });
+    let free = numbered.into_iter().find(|path| is_free(path));
+    free.unwrap_or(path)
 }
 
 /// The path for the film of the `n`-th section, from 0, of the film at `path`. The command adds the
@@ -93,6 +126,7 @@ mod tests {
             media_dir: "./media".into(),
             stem: "two".into(),
             output_file: output_file.map(Into::into),
+            film: None,
         }
     }
 
@@ -141,6 +175,34 @@ mod tests {
             place(None).path("A", &tall, Format::Mp4),
             PathBuf::from("./media/videos/two/854p24/A.mp4")
         );
+    }
+
+    #[test]
+    fn another_film_of_the_same_name_is_not_replaced_and_the_same_one_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place {
+            media_dir: folder.path().into(),
+            film: Some("bubble-sort-5-2".to_owned()),
+            ..place(None)
+        };
+        let path = place.path("sorting", &OutputSpec::default(), Format::Mp4);
+        assert!(path.starts_with(folder.path()) && path.ends_with("bubble-sort-5-2.mp4"));
+        let put = |content: &str| {
+            let sha256 = hex::encode(Sha256::digest(content));
+            let path = not_another(path.clone(), &sha256);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, content).unwrap();
+            path.file_name().unwrap().to_owned()
+        };
+        for (content, name) in [
+            ("one", "bubble-sort-5-2.mp4"),
+            ("one", "bubble-sort-5-2.mp4"),
+            ("two", "bubble-sort-5-2-2.mp4"),
+            ("three", "bubble-sort-5-2-3.mp4"),
+            ("two", "bubble-sort-5-2-2.mp4"),
+        ] {
+            assert_eq!(put(content), name, "{content}");
+        }
     }
 
     #[test]

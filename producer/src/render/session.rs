@@ -15,7 +15,8 @@ use super::{Outcome, Plan, Which, Work, choose, report};
 use crate::client::{Backoff, Client, ClientError};
 use crate::exit::{Exit, Failure};
 use crate::llm::REPAIRS_MAX;
-use crate::term::visible;
+use crate::prompt::shown_candidates;
+use crate::term::{Paint, visible};
 
 /// How long a submit is repeated when the server is there but not well.
 const SUBMIT_PATIENCE: Duration = Duration::from_secs(60);
@@ -166,13 +167,26 @@ impl Session<'_> {
 
     fn refused(&self, error: ClientError, scene: Option<&str>) -> Refused {
         let source = &self.plan.source;
+        if let ClientError::Problem { problem, .. } = &error
+            && !problem.candidates.is_empty()
+        {
+            let candidates = shown_candidates(&problem.candidates, Paint::PLAIN);
+            return Refused::Other(Failure::from(error).hint(format!(
+                "say it in other words, add --explainer for a card with these words, or type one of:\n{candidates}"
+            )));
+        }
         if let ClientError::Problem { problem, .. } = &error {
             // What is wrong with the source is not a matter of JSON pointers.
             let detail = match problem.errors.as_slice() {
                 [only] if only.pointer.starts_with("/input") => &only.detail,
                 _ => &problem.detail,
             };
-            let message = format!("{}: {detail}", source.shown);
+            // What the scene policy says begins with the file's name already.
+            let named = source.file_name.as_deref().unwrap_or(&source.shown);
+            let message = match detail.strip_prefix(named) {
+                Some(rest) => format!("{}{rest}", source.shown),
+                None => format!("{}: {detail}", source.shown),
+            };
             if !problem.scenes.is_empty() {
                 let names: Vec<_> = problem.scenes.iter().map(|s| format!("  {s}")).collect();
                 // In our own words: the server's name the scenes as well, in one long line.
@@ -422,7 +436,11 @@ impl Session<'_> {
             .copied()
             .find(|f| f.mime() == artifact.mime)
             .unwrap_or(job.output.format);
-        let path = self.plan.place.path(name, &job.output, format);
+        let place = &self.plan.place;
+        let mut path = place.path(name, &job.output, format);
+        if place.output_file.is_none() && place.film.is_some() {
+            path = super::place::not_another(path, &artifact.sha256);
+        }
         if format != job.output.format {
             self.screen.say(&format!(
                 "{} {} has no animation, so the result is a picture",

@@ -28,8 +28,10 @@ const WARN: Style = Style::new().fg(Color::Yellow);
 /// Draws all of it; `trouble`: why it is old.
 pub(super) fn draw(frame: &mut Frame<'_>, view: &View, sort: Sort, trouble: Option<&str>) {
     let workers = u16::try_from(view.workers.len()).unwrap_or(u16::MAX);
-    let [head, slots, lanes, machines, tenants, foot] = Layout::vertical([
+    let [head, _, slots, _, lanes, machines, tenants, foot] = Layout::vertical([
         Constraint::Length(4),
+        Constraint::Length(1),
+        Constraint::Length(1),
         Constraint::Length(1),
         Constraint::Length(6),
         // A third at most, or many machines would leave no room for the tenants.
@@ -151,8 +153,9 @@ fn draw_slots(frame: &mut Frame<'_>, area: Rect, view: &View) {
     let gauge = Gauge::default()
         .ratio(ratio)
         .gauge_style(Style::new().fg(Color::Cyan))
+        // With room to the bar on both sides.
         .label(format!(
-            "{} of {} slots busy, {} not ready",
+            " {} of {} slots busy, {} not ready ",
             slots.busy,
             slots.total,
             slots.total.saturating_sub(slots.ready)
@@ -356,6 +359,10 @@ mod tests {
             .unwrap()
             .split_whitespace()
             .collect();
+        let bar = lines.iter().position(|line| line.contains("slots busy"));
+        let bar = bar.unwrap();
+        assert_eq!((&*lines[bar - 1], &*lines[bar + 1]), ("", ""), "{text}");
+        assert!(lines[bar].contains("█ 3 of 4"), "{text}");
         assert_eq!(lane, ["normal", "3", "12", "13", "min"]);
     }
 

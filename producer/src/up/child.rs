@@ -1,6 +1,7 @@
 //! One child process: started so that it cannot outlive us, heard on both outputs, and stopped in
 //! bounded time.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
@@ -15,12 +16,14 @@ use tokio::task::JoinHandle;
 
 use super::console::Console;
 use super::logfile::LogFile;
-use crate::term::visible;
+use crate::term::{shorten, visible};
 
 /// Last lines that are kept to explain a death.
 const TAIL_LINES: usize = 12;
 /// Longest line; longer ones are cut into several.
 const LINE_BYTES_MAX: usize = 8 * 1024;
+/// Columns of the name before a line.
+const NAME_COLUMNS: usize = 9;
 /// How long the outputs of a dead child are still read: a grandchild may hold them open.
 const OUTPUT_WAIT: Duration = Duration::from_millis(500);
 
@@ -228,7 +231,11 @@ impl Ear {
         let text = visible(&text);
         if self.echo && !text.is_empty() {
             let name = self.console.paint().dim(format!("{:<6} |", self.name));
-            self.console.say(format!("{name} {text}"));
+            let shown = match self.console.columns() {
+                Some(columns) => for_terminal(&text, columns.saturating_sub(NAME_COLUMNS)),
+                None => text.to_string(),
+            };
+            self.console.say(format!("{name} {shown}"));
         }
         let mut tail = self
             .tail
@@ -239,6 +246,20 @@ impl Ear {
         }
         tail.push_back(text.into_owned());
     }
+}
+
+/// A log line as a terminal shows it: of its time the hours to seconds, and no more than fits into `columns`. The log
+/// file has all of it.
+fn for_terminal(text: &str, columns: usize) -> String {
+    let text = match text.split_once(' ') {
+        Some((time, rest)) if time.parse::<jiff::Timestamp>().is_ok() => {
+            let clock = time.split_once('T').map_or("", |(_, clock)| clock);
+            let clock = clock.get(..8).unwrap_or(clock);
+            Cow::Owned(format!("{clock} {}", rest.trim_start()))
+        }
+        _ => Cow::Borrowed(text),
+    };
+    shorten(&text, columns)
 }
 
 /// Ends what a dead child has left behind: as a subreaper we become the parent of such processes.
@@ -281,4 +302,23 @@ pub fn children() -> Vec<(Pid, bool)> {
             (ppid == own).then_some((Pid::from_raw(pid)?, state == "Z"))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_line_fits_into_the_terminal_and_what_happened_comes_first() {
+        let line = "2026-11-23T01:44:48.123Z  INFO accepted job_1 tenant.id=default lane=normal";
+        assert_eq!(
+            for_terminal(line, 80),
+            "01:44:48 INFO accepted job_1 tenant.id=default lane=normal"
+        );
+        assert_eq!(for_terminal(line, 30), "01:44:48 INFO accepted job_1 …");
+        assert_eq!(
+            for_terminal("7:M 23 Nov 2026 ready", 80),
+            "7:M 23 Nov 2026 ready"
+        );
+    }
 }

@@ -1,7 +1,7 @@
 //! What `up` and its children write to standard error: through one thread and a bounded queue, so
 //! that a terminal that does not take it never stops the supervision.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -42,6 +42,16 @@ impl Console {
     #[must_use]
     pub const fn paint(&self) -> Paint {
         self.paint
+    }
+
+    /// Columns of the terminal; `None` if there is none.
+    #[must_use]
+    pub fn columns(&self) -> Option<usize> {
+        if !std::io::stderr().is_terminal() {
+            return None;
+        }
+        let (columns, _) = ratatui::crossterm::terminal::size().ok()?;
+        Some(usize::from(columns)).filter(|columns| *columns > 0)
     }
 
     /// Prints lines. If too many wait already they are lost, and that is said later.

@@ -69,6 +69,7 @@ pub async fn make(
             media_dir: data_dir.join("sample"),
             stem: "hello".into(),
             output_file: Some(path(data_dir)),
+            film: None,
         },
         timeout_s: TIMEOUT_S_DEFAULT,
         lane: Lane::Interactive,

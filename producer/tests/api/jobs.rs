@@ -2,14 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use manimq_shared::api::JobView;
+use manimq_shared::api::{JobView, Ready, UsageView};
 use manimq_shared::ids::{JobId, TenantId};
-use manimq_shared::job::{FailureClass, JobError, JobRequest, Stage, Status};
-use manimq_shared::queue::{EventKind, NewJob, failed};
+use manimq_shared::job::{
+    FailureClass, JobError, JobRequest, JobResult, Lane, Paused, Stage, Status, Timings, Usage,
+};
+use manimq_shared::queue::{EventKind, NewJob, PauseScope, failed};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
-use crate::support::{Api, SCENE, SOON, problem, scene_body};
+use crate::support::{Api, SCENE, SOON, eventually, problem, scene_body};
 
 #[tokio::test]
 async fn a_job_is_seen_through_its_whole_life() {
@@ -63,6 +65,87 @@ async fn a_job_is_seen_through_its_whole_life() {
 }
 
 #[tokio::test]
+async fn a_failed_job_tells_how_far_it_came() {
+    let api = Api::start().await;
+    let job = api.submit().await;
+    let worker = api.worker();
+    let claim = worker.claim().await;
+    let result = JobResult {
+        stage: Some(Stage::Encoding),
+        timings: Timings {
+            render_s: 2.5,
+            ..Timings::default()
+        },
+        usage: Usage {
+            frames: 30,
+            animations: 2,
+            ..Usage::default()
+        },
+        ..failed(JobError::new(FailureClass::Timeout, "too slow"))
+    };
+    worker.fail(&claim, &result).await;
+    let seen = api.job(job.id).await;
+    assert_eq!(seen.stage, Stage::Encoding);
+    assert_eq!(
+        (seen.progress.frames_done, seen.progress.animation),
+        (30, 2)
+    );
+    assert_eq!(seen.usage, Some(result.usage));
+    assert_eq!(seen.timings, Some(result.timings));
+}
+
+#[tokio::test]
+async fn a_job_that_waits_for_what_an_operator_has_paused_says_so() {
+    let api = Api::start().await;
+    api.worker().show_up().await;
+    let job = api.submit().await;
+    let tenant = TenantId::default();
+    for (scope, paused, ready, whole) in [
+        (
+            PauseScope::All,
+            Paused::All,
+            &["all"][..],
+            Some(Paused::All),
+        ),
+        (
+            PauseScope::Tenant(tenant),
+            Paused::Tenant,
+            &[],
+            Some(Paused::Tenant),
+        ),
+        (
+            PauseScope::Lane(Lane::Normal),
+            Paused::Lane,
+            &["normal"],
+            None,
+        ),
+    ] {
+        let look = || async {
+            let job = api.get(&format!("/v1/jobs/{}", job.id)).await;
+            let etag = job.headers()["etag"].clone();
+            let job: JobView = job.json().await.unwrap();
+            let queue = job.queue.unwrap();
+            (queue.paused, queue.expected_wait_s.is_some(), etag)
+        };
+        let (none, expected, before) = look().await;
+        assert_eq!((none, expected), (None, true));
+        api.queue.pause(&scope).await.unwrap();
+        let (held, expected, after) = look().await;
+        assert_eq!((held, expected), (Some(paused), false));
+        assert_ne!(before, after);
+        let usage: UsageView = api.get("/v1/usage").await.json().await.unwrap();
+        assert_eq!(usage.paused, whole);
+        // What was seen before may still be shown for a moment.
+        eventually(|| async {
+            let seen: Ready = api.get("/readyz").await.json().await.ok()?;
+            (seen.paused == ready).then_some(())
+        })
+        .await;
+        api.queue.resume(&scope).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_failed_job_says_why_and_has_no_files() {
     let api = Api::start().await;
     let job = api.submit().await;
@@ -74,6 +157,8 @@ async fn a_failed_job_says_why_and_has_no_files() {
     let seen = api.job(job.id).await;
     assert_eq!(seen.status, Status::Failed);
     assert_eq!(seen.error, Some(error));
+    // Nobody said how far it came, so nothing is said.
+    assert_eq!((seen.timings, seen.usage), (None, None));
     let none = api
         .get(&format!("/v1/jobs/{}/artifacts/video.mp4", job.id))
         .await;

@@ -209,6 +209,11 @@ async fn the_first_page_tells_where_to_go_and_runs_no_script() {
             .starts_with("default-src 'none'")
     );
     let text = page.text().await.unwrap();
+    for command in ["render", "prompt"] {
+        // To be copied and run as it stands.
+        let command = format!("manimq {command} --server {} -ql", api.base);
+        assert!(text.contains(&command), "{command}: {text}");
+    }
     assert!(
         text.contains("/openapi.json") && text.contains(&api.base) && !text.contains("<script")
     );

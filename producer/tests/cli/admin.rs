@@ -417,7 +417,7 @@ async fn settings_of_a_tenant_that_nobody_knows_are_kept_and_that_is_said() {
     let bench = Bench::new().await;
     let set = ["tenants", "set", "acmee", "--weight", "2"];
     let text = bench.good(&set).await;
-    assert_eq!(line(&text, "weight"), "weight default → 2.0");
+    assert_eq!(line(&text, "weight"), "weight 1 (default) → 2.0");
     assert!(text.contains("note: acmee was not known"), "{text}");
     let text = bench.good(&set).await;
     assert!(!text.contains("note:"), "now it is: {text}");
@@ -533,8 +533,11 @@ async fn quotas_change_where_they_are_named_and_old_and_new_are_told() {
             "false",
         ])
         .await;
-    assert_eq!(line(&text, "running_max"), "running_max default → 4");
-    assert_eq!(line(&text, "code"), "code default → false");
+    assert_eq!(
+        line(&text, "running_max"),
+        "running_max no limit (default) → 4"
+    );
+    assert_eq!(line(&text, "code"), "code true (default) → false");
     let (code, document) = bench
         .json(&[
             "tenants",
@@ -577,7 +580,7 @@ async fn quotas_change_where_they_are_named_and_old_and_new_are_told() {
 
     let shown = bench.good(&["tenants", "show", "acme"]).await;
     assert_eq!(line(&shown, "quality_max"), "quality_max 4k");
-    assert_eq!(line(&shown, "code"), "code default");
+    assert_eq!(line(&shown, "code"), "code true (default)");
     let (_, shown) = bench.json(&["tenants", "show", "acme"]).await;
     assert_eq!(shown["quotas"], document["new"]);
     assert_eq!(shown["place"], "idle");

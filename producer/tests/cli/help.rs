@@ -74,6 +74,39 @@ async fn help_reads_as_it_should() {
     );
 }
 
+/// All commands, by their paths.
+fn commands<'a>(
+    command: &'a clap::Command,
+    path: &str,
+    found: &mut Vec<(String, &'a clap::Command)>,
+) {
+    for sub in command.get_subcommands() {
+        commands(sub, &format!("{path} {}", sub.get_name()), found);
+    }
+    found.push((path.to_owned(), command));
+}
+
+#[test]
+fn what_stands_below_the_flags_is_not_wrapped_twice_on_a_terminal_of_80_columns() {
+    let command = manimq::cli::Cli::command();
+    let mut found = Vec::new();
+    commands(&command, "manimq", &mut found);
+    for (path, command) in found {
+        let text = command.get_after_help();
+        let text = text.map(ToString::to_string).unwrap_or_default();
+        let lines: Vec<_> = text.lines().collect();
+        for (n, line) in lines.iter().enumerate() {
+            // What is longer must be a paragraph by itself, which clap wraps.
+            let beside = [n.checked_sub(1), Some(n + 1)].map(|n| n.and_then(|n| lines.get(n)));
+            let paragraph = !line.starts_with(' ')
+                && beside
+                    .iter()
+                    .all(|line| line.is_none_or(|line| line.is_empty()));
+            assert!(line.chars().count() <= 80 || paragraph, "{path}: {line}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn each_operator_command_teaches_with_an_example() {
     let folder = tempfile::tempdir().unwrap();

@@ -444,6 +444,90 @@ async fn logs_follow_through_a_broken_stream_without_a_line_twice() {
 }
 
 #[tokio::test]
+async fn a_job_without_a_log_says_why() {
+    const EARLIER: &str = "job_0199d3c06f2a7c41b8d2a3e64f0b9c77";
+    for (status, more, words) in [
+        (
+            "succeeded",
+            json!({"cached": true, "rendered_by": EARLIER}),
+            &*format!("the film is that of the earlier job {EARLIER}; `manimq logs {EARLIER}`"),
+        ),
+        ("queued", json!({}), "no log yet: the job waits"),
+        (
+            "failed",
+            json!({"started_at": "2026-11-21T20:00:00Z"}),
+            "the scene printed nothing",
+        ),
+        ("canceled", json!({}), "ended before it ran"),
+    ] {
+        let fake = Fake::start(move |call| match call.what.as_str() {
+            what if what.ends_with("/events") => events(&[("1-0", "done", json!({}))], Then::Close),
+            what if what.contains("/logs") => Response::new(Body::from("")),
+            _ => answer(200, &job(JOB, "MyScene", status, more.clone())),
+        })
+        .await;
+        let folder = folder();
+        for args in [&["logs", JOB][..], &["logs", "-f", JOB]] {
+            let said = ask(folder.path(), &fake, args).await;
+            assert_eq!((said.code, said.out.as_str()), (Some(0), ""), "{said:?}");
+            assert!(
+                said.err.starts_with("note: ") && said.err.contains(words),
+                "{said:?}"
+            );
+        }
+        let said = ask(folder.path(), &fake, &["logs", "--json", JOB]).await;
+        let note = parsed(&said)["note"].as_str().unwrap().to_owned();
+        assert!(note.contains(words) && said.err.is_empty(), "{said:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_command_line_is_told_in_json_where_that_is_asked_for() {
+    let folder = folder();
+    for (args, words, hint) in [
+        (&["get", "--json", "x"][..], "'x'", None),
+        (
+            &["list", "--json", "--statu", "failed"],
+            "--statu",
+            Some("--status"),
+        ),
+        (&["cancel", "--json"], "<JOB>", None),
+        (&["template", "--json"], "--json", None),
+    ] {
+        let said = run(manimq(folder.path()).args(args)).await;
+        assert_eq!((said.code, said.err.as_str()), (Some(2), ""), "{said:?}");
+        let document = parsed(&said);
+        assert_eq!(document["exit_code"], 2);
+        let error = &document["error"];
+        assert_eq!(error["type"], "usage", "{error}");
+        let message = error["message"].as_str().unwrap();
+        assert!(
+            message.contains(words) && !message.contains("Usage"),
+            "{message}"
+        );
+        if let Some(hint) = hint {
+            assert!(error["hint"].as_str().unwrap().contains(hint), "{error}");
+        }
+    }
+    // In prose the usage asks for nothing that a variable or a default gives.
+    let mut command = manimq(folder.path());
+    command.args(["admin", "pause"]);
+    let said = run(command.env("REDIS_URL", "redis://127.0.0.1:1")).await;
+    let usage = "Usage: manimq admin pause [OPTIONS] <--tenant <TENANT>|--lane <LANE>|--all>";
+    assert_eq!(said.code, Some(2));
+    assert!(said.err.contains(usage), "{}", said.err);
+    let said = run(manimq(folder.path()).args(["get", "x", "--", "--json"])).await;
+    assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{said:?}");
+    std::fs::write(folder.path().join(".env"), "REDIS_URL='").unwrap();
+    let mut command = manimq(folder.path());
+    command
+        .args(["list", "--json"])
+        .env_remove("MANIMQ_ENV_FILE");
+    let said = run(&mut command).await;
+    assert_eq!(parsed(&said)["error"]["type"], "usage", "{said:?}");
+}
+
+#[tokio::test]
 async fn completions_are_scripts_that_the_shell_can_read() {
     let folder = folder();
     for (shell, word) in [
@@ -660,6 +744,98 @@ async fn doctor_finds_what_is_wrong_and_prints_how_to_mend_it() {
     let said = run(&mut alone).await;
     assert_eq!(said.code, Some(1));
     assert!(said.out.contains("manimq up"), "{}", said.out);
+}
+
+#[tokio::test]
+async fn doctor_tries_the_key_and_tells_what_is_paused() {
+    const USAGE: &str = "GET /v1/usage";
+    let folder = folder();
+    let ask = async |paused: Value, key: &str| {
+        let fake = Fake::start(move |call| match call.what.as_str() {
+            "GET /readyz" => {
+                let paused = paused["lanes"].clone();
+                answer(200, &json!({"status": "ready", "workers": 1, "slots_ready": 2, "slots_busy": 0, "jobs_waiting": 0, "paused": paused}))
+            }
+            USAGE if call.header("authorization") == Some("Bearer good") => answer(
+                200,
+                &json!({"tenant": "acme", "active": 0, "running": 0, "rendered_today_s": 0.0,
+                    "paused": paused["usage"], "limits": [], "allowed": {}}),
+            ),
+            USAGE => problem(401, "unauthenticated", "this server wants an API key", json!({})),
+            _ => answer(200, &json!({"status": "ok", "version": "1"})),
+        })
+        .await;
+        let mut command = program(folder.path(), &fake, &["doctor", "--json"]);
+        command
+            .env("MANIMQ_API_KEY", key)
+            .env("MANIMQ_WORKER_BIN", worker(folder.path(), "exit 1"));
+        checks(&run(&mut command).await)
+    };
+    let none = json!({"lanes": [], "usage": null});
+    let found = ask(none.clone(), "good").await;
+    assert_eq!(found["api key"]["status"], "ok");
+    assert_eq!(found["api key"]["found"], "taken: tenant acme");
+    assert_eq!(found["jobs"]["found"], "would run: 1 worker, 2 slots ready");
+    for (key, words) in [("", "set MANIMQ_API_KEY"), ("bad", "is no key of this")] {
+        let found = ask(none.clone(), key).await;
+        let check = &found["api key"];
+        assert_eq!(check["status"], "failed", "{check}");
+        assert!(check["fix"].as_str().unwrap().contains(words), "{check}");
+    }
+    for (paused, words, command) in [
+        (
+            json!({"lanes": ["all"], "usage": "all"}),
+            "everything",
+            "resume --all`",
+        ),
+        (
+            json!({"lanes": ["batch"], "usage": null}),
+            "the lane batch",
+            "resume --lane batch`",
+        ),
+        (
+            json!({"lanes": [], "usage": "tenant"}),
+            "the tenant acme",
+            "resume --tenant acme`",
+        ),
+    ] {
+        let found = ask(paused, "good").await;
+        let check = &found["jobs"];
+        assert_eq!(check["status"], "warning", "{check}");
+        let found = check["found"].as_str().unwrap();
+        assert!(
+            found.ends_with(&format!("an operator has paused {words}")),
+            "{found}"
+        );
+        assert!(check["fix"].as_str().unwrap().contains(command), "{check}");
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_waits_for_what_is_paused_says_so_while_it_is_looked_at() {
+    let queue = json!({"lane": "batch", "position": 1, "paused": "lane"});
+    let waits = job(JOB, "MyScene", "queued", json!({"queue": queue}));
+    let fake = Fake::start(move |call| match call.what.as_str() {
+        "POST /v1/jobs" => answer(202, &waits),
+        what if what.ends_with("/events") => events(&[], Then::Hang),
+        _ => answer(200, &waits),
+    })
+    .await;
+    let folder = folder();
+    let why =
+        "an operator has paused the lane batch; `manimq admin resume --lane batch` lets it go on";
+    let said = ask(folder.path(), &fake, &["get", JOB]).await;
+    assert!(
+        said.out.contains(&format!("paused     {why}")),
+        "{}",
+        said.out
+    );
+    let args = ["render", "--wait-timeout", "3s", "scene.py", "MyScene"];
+    let said = ask(folder.path(), &fake, &args).await;
+    assert_eq!(said.code, Some(4), "{said:?}");
+    let warning = format!("warning: {why}");
+    assert_eq!(said.err.matches(&warning).count(), 1, "once: {}", said.err);
+    assert!(said.err.contains("waiting, paused"), "{}", said.err);
 }
 
 #[tokio::test]

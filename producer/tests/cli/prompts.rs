@@ -66,7 +66,7 @@ async fn a_plan_shows_template_parameters_and_what_decided_them_or_what_to_type_
         "f = \"x^2\"",
         "a = 1",
         "aspect: \"9:16\"",
-        "template: \"derivative",
+        "understood from these words:\n    template: \"derivative",
     ] {
         assert!(said.out.contains(words), "{words}: {}", said.out);
     }
@@ -152,6 +152,9 @@ async fn a_prompt_that_fits_nothing_is_refused_or_becomes_a_card_if_that_is_aske
     let said = served.ask(&["prompt", "photosynthesis"]).await;
     assert_eq!(said.code, Some(2), "{said:?}");
     assert!(said.err.contains("no template fits"), "{}", said.err);
+    // What to type instead, as `plan` has it.
+    let instead = "manimq prompt --template ";
+    assert_eq!(said.err.matches(instead).count(), 3, "{}", said.err);
     // There is no worker: it waits for one no longer than it was told.
     let card = [
         "prompt",

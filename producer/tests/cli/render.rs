@@ -67,6 +67,59 @@ async fn a_film_lies_where_manim_puts_it_and_its_path_is_all_of_standard_output(
 }
 
 #[tokio::test]
+async fn a_prompts_film_is_named_by_it_and_never_takes_the_place_of_another() {
+    let folder = folder();
+    let film = async |content: &'static [u8], args: &[&str]| {
+        let fake = Fake::start(move |call| works(call, content)).await;
+        let mut command = manimq(folder.path());
+        command.args(["prompt", "-ql"]).args(args);
+        let said = run(command.env("MANIMQ_SERVER", &fake.url)).await;
+        assert_eq!(said.code, Some(0), "{said:?}");
+        let path = folder.path().join(said.out.trim());
+        assert_eq!(std::fs::read(path).unwrap(), content);
+        said.out.trim().to_owned()
+    };
+    let prompt = &["Derivative of x^2 at 1"];
+    let named = |name: &str| format!("media/videos/prompt/480p15/{name}.mp4");
+    let first = named("derivative-of-x-2-at-1");
+    assert_eq!(film(b"one", prompt).await, first);
+    assert_eq!(film(b"one", prompt).await, first, "the same film");
+    assert_eq!(
+        film(b"two", prompt).await,
+        named("derivative-of-x-2-at-1-2")
+    );
+    let first = std::fs::read(folder.path().join(first)).unwrap();
+    assert_eq!(first, b"one");
+    let template = &["--template", "sorting"];
+    assert_eq!(film(b"three", template).await, named("sorting"));
+    let own = &["-o", "mine", "--template", "sorting"];
+    assert_eq!(film(b"four", own).await, named("mine"));
+    // A name that was given is taken at its word, as in `manimq render`.
+    assert_eq!(film(b"five", own).await, named("mine"));
+}
+
+#[tokio::test]
+async fn a_refused_source_names_its_file_once_in_json_too() {
+    let detail = "scene.py, line 4, column 5: the syntax is wrong";
+    let fake = Fake::start(move |call| match call.what.as_str() {
+        "POST /v1/jobs" => problem(
+            422,
+            "source-rejected",
+            detail,
+            json!({"errors": [{"pointer": "/input/source", "detail": detail}]}),
+        ),
+        _ => works(call, FILM),
+    })
+    .await;
+    let folder = folder();
+    let args = ["--json", "./scene.py", "MyScene"];
+    let said = run(&mut render(folder.path(), &fake, &args)).await;
+    let document: Value = serde_json::from_str(&said.out).unwrap();
+    let message = document["error"]["message"].as_str().unwrap();
+    assert_eq!(message.matches("scene.py").count(), 1, "{message}");
+}
+
+#[tokio::test]
 async fn a_film_of_an_earlier_render_is_said_to_be_one() {
     let fake = Fake::start(|call| match call.what.as_str() {
         "POST /v1/jobs" => {

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::JobError;
 use super::text::text_enum;
+use super::{JobError, Stage};
 
 text_enum! {
     /// What an artifact is for.
@@ -102,6 +102,9 @@ pub struct JobResult {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<JobError>,
+    /// What was done last, of a job that failed; `None` if nobody could say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<Stage>,
     /// Where the time went.
     #[serde(default)]
     pub timings: Timings,

@@ -26,6 +26,7 @@ type ReadReply = (
     Option<Vec<u8>>,
     Vec<u8>,
     Vec<String>,
+    String,
 );
 
 impl Queue {
@@ -109,7 +110,7 @@ fn parse_record(
     reply: ReadReply,
     payload: JobPayload,
 ) -> Result<JobRecord, QueueError> {
-    let (_, attempts, result, position, wait_ms, ttl_ms, progress, leader, _) = reply;
+    let (_, attempts, result, position, wait_ms, ttl_ms, progress, leader, _, paused) = reply;
     // Who waits for another's render is where that is.
     let leader = (!leader.is_empty())
         .then(|| Record::parse(&leader))
@@ -132,6 +133,7 @@ fn parse_record(
     Ok(JobRecord {
         expires_at,
         position: (waits && position > 0).then_some(position),
+        paused: paused.parse().ok(),
         expected_wait: u64::try_from(wait_ms)
             .ok()
             .filter(|_| waits)
@@ -168,6 +170,12 @@ pub(super) fn shown(
     payload: JobPayload,
 ) -> Result<JobRecord, QueueError> {
     let of = leader.unwrap_or(record);
+    // A render that others began was on its way before this job was: for its owner it began with the job.
+    let started = if of.claimed == 0 {
+        0
+    } else {
+        of.claimed.max(record.created)
+    };
     Ok(JobRecord {
         id,
         tenant: record.tenant.clone(),
@@ -175,12 +183,13 @@ pub(super) fn shown(
         lane: record.lane,
         revision: record.revision + leader.map_or(0, |of| of.revision),
         created_at: timestamp(record.created)?,
-        started_at: record::time(of.claimed)?,
+        started_at: record::time(started)?,
         finished_at: record::time(record.shown_end())?,
         expires_at: None,
         cancel_requested_at: record::time(record.cancel)?,
         not_before: record::time(of.not_before)?,
         position: None,
+        paused: None,
         expected_wait: None,
         progress: Progress::default(),
         attempts: Vec::new(),

@@ -8,6 +8,7 @@ use super::call::Args;
 use super::error::unexpected;
 use super::{Queue, QueueError, QuotaPolicy, Quotas};
 use crate::ids::TenantId;
+use crate::job::Paused;
 
 /// Jobs that may wait and run when nothing else is set; the same as in `prelude.lua`.
 const QUEUED_MAX_DEFAULT: u64 = 1000;
@@ -46,6 +47,8 @@ pub struct QuotaUsage {
     pub running: u64,
     /// Time of rendering that counts for today (UTC).
     pub rendered_today: Duration,
+    /// What of it an operator has paused; never [`Paused::Lane`].
+    pub paused: Option<Paused>,
     /// The quotas as they are set.
     pub quotas: Quotas,
     now_ms: f64,
@@ -68,7 +71,8 @@ impl QuotaUsage {
             minute: number(3)?,
             day: number(4)?,
             rendered_today: Duration::from_millis(number(5)? as u64),
-            quotas: Quotas::from_texts(&texts[6..]),
+            paused: texts.get(6).and_then(|text| text.parse().ok()),
+            quotas: Quotas::from_texts(texts.get(7..).unwrap_or_default()),
         })
     }
 

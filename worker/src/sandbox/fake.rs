@@ -26,7 +26,7 @@ pub enum FakeStep {
     },
     /// Delivers at once, with these remarks about the picture.
     Warn(Vec<LayoutWarning>),
-    /// Fails at once.
+    /// Fails, after the 30th frame of its second animation was told of.
     Fail(RenderError),
     /// Fails, and says in its message which limits it was given.
     TellLimits,
@@ -91,7 +91,20 @@ impl Sandbox for FakeSandbox {
                 layout = warnings;
                 (Duration::ZERO, b"odd".to_vec())
             }
-            FakeStep::Fail(error) => return Err(error),
+            FakeStep::Fail(error) => {
+                let _ = events.offer(RenderEvent::Started);
+                let _ = events.offer(RenderEvent::Progress(Progress {
+                    stage: Stage::Rendering,
+                    animation: 2,
+                    animations_total: None,
+                    frames: 30,
+                    frames_total: None,
+                    animation_frames: 10,
+                    animation_frames_total: None,
+                    eta_s: None,
+                }));
+                return Err(error);
+            }
             FakeStep::TellLimits => {
                 let limits = format!("{:?}", request.limits);
                 return Err(RenderFailure::new(FailureClass::OutputLimit, limits).into());

@@ -3,16 +3,25 @@
 -- ARGV  1 id  2 '1' with the payload, '' without  3 '1' with what its tenant uses, '' without
 -- Returns  {record (with its payload if asked for), {earlier attempts}, result,
 --          place in its lane or 0, ms until a start may be expected or -1, ttl ms, progress,
---          head of the record that it waits for, or '', what its tenant uses (see `usage`) or {}} | nil
+--          head of the record that it waits for, or '', what its tenant uses (see `usage`) or {},
+--          what keeps a queued job from starting because it is paused: 'all' | 'tenant' | 'lane' | ''} | nil
 -- The place counts jobs of the same tenant and lane: exactly for the first PLACE_EXACT, else as an upper
 -- bound, which is too high by the number of jobs before this one that were cancelled.
 
 local PLACE_EXACT = 64
 
+-- What an operator has paused that a tenant's jobs of a lane wait for.
+local function paused(S, t, lane)
+  if all_paused(S) then return 'all' end
+  if t[PAUSED] == 1 then return 'tenant' end
+  return lane_paused(S, lane) and 'lane' or ''
+end
+
 -- What a tenant uses of its quotas: {now ms, not ended, running, arrival times of the two submit rates (ms),
--- render ms of today, then the quotas in the order of `quotas`, '' where the default holds}.
+-- render ms of today, what is paused ('all', 'tenant' or ''), then the quotas in the order of `quotas`, '' where the
+-- default holds}.
 local function usage_of(S, t)
-  local reply = { S.stamp, int(t[LIVE]), int(t[RUNNING]), format('%.0f', t[TAT_MINUTE]), format('%.0f', t[TAT_DAY]), int(metered(S, t)) }
+  local reply = { S.stamp, int(t[LIVE]), int(t[RUNNING]), format('%.0f', t[TAT_MINUTE]), format('%.0f', t[TAT_DAY]), int(metered(S, t)), paused(S, t, RETURNED) }
   for quota = QUEUED_MAX, CODE_MAX do
     local unset = t[quota] < 0 or (quota == WEIGHT and t[quota] == 0)
     reply[#reply + 1] = unset and '' or format('%.17g', t[quota])
@@ -52,7 +61,7 @@ end
 -- to have these become free. -1 if nothing can be said.
 local function expected(S, t, job, position)
   local s = shard(S)
-  if s[SLOTS] == 0 or all_paused(S) or lane_paused(S, job[SL]) or t[PAUSED] == 1 then return -1 end
+  if s[SLOTS] == 0 then return -1 end
   local starts = position
   for lane = 1, job[SL] - 1 do starts = starts + waiting(t, lane) end
   local free = max(0, s[SLOTS] - call('ZCARD', S.base .. ':lease') - s[AWAY])
@@ -81,16 +90,19 @@ transition('read', { 'no-writes' }, function(keys, args)
     of, front = load_job(base, of_id)
     of = of or job
   end
-  local position, wait, usage, waits = 0, -1, {}, of[ST] == QUEUED and of[SQ] > 0
-  local S = (waits or args[3] == '1') and open(base)
+  local position, wait, usage, held, queued = 0, -1, {}, '', of[ST] == QUEUED
+  local S = (queued or args[3] == '1') and open(base)
   if args[3] == '1' then usage = usage_of(S, tenant(S, job[TN])) end
-  if waits then
+  if queued then
     local t = tenant(S, of[TN])
-    position = max(1, place_in_lane(base, t, of))
-    wait = expected(S, t, of, position)
+    held = paused(S, t, of[SL])
+    if of[SQ] > 0 then
+      position = max(1, place_in_lane(base, t, of))
+      if held == '' then wait = expected(S, t, of, position) end
+    end
   end
   return { record, call('LRANGE', base .. ':a' .. id, 0, -1), call('GET', base .. ':r' .. id),
-    position, wait, call('PTTL', job_key(base, id)), call('GET', base .. ':g' .. of_id), front or '', usage }
+    position, wait, call('PTTL', job_key(base, id)), call('GET', base .. ':g' .. of_id), front or '', usage, held }
 end)
 
 -- usage: what a tenant uses of its quotas. Changes nothing.
