@@ -32,6 +32,7 @@ mod jobs;
 mod list;
 mod look;
 mod openapi;
+mod pace;
 mod page;
 mod plan;
 pub mod problem;

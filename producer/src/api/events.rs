@@ -19,11 +19,12 @@ use manimq_shared::ids::{JobId, TenantId};
 use manimq_shared::job::Progress;
 use manimq_shared::queue::{EventKind, JobEvent, Watch};
 use serde::Deserialize;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use utoipa::IntoParams;
 
 use super::extract::{JobPath, Query, Tenant, header_text};
 use super::openapi::Problems;
+use super::pace::Pace;
 use super::problem::{ApiError, Kind};
 use super::{App, jobs, view};
 use crate::metrics::CutOff;
@@ -36,7 +37,7 @@ const PAGE: usize = 200;
 /// a job whose record was deleted has no `done`.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(4);
 const LOOKS_PER_JOB_LOOK: u32 = 15;
-/// A stream looks no more often than this, however many hints come.
+/// A stream that gets many hints looks once in so long.
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
 /// Pause of the client before it connects again.
 pub(super) const RETRY: Duration = Duration::from_secs(3);
@@ -104,6 +105,7 @@ pub(super) async fn follow(
         catching_up: after.is_none().then_some(record.revision),
         skipped: false,
         idle_looks: 0,
+        pace: Pace::new(LOOK_PAUSE),
         after,
         tenant,
         id,
@@ -172,6 +174,7 @@ struct Follower {
     catching_up: Option<u64>,
     skipped: bool,
     idle_looks: u32,
+    pace: Pace,
     end: Instant,
     done: bool,
     _place: Place<TenantId>,
@@ -219,8 +222,7 @@ impl Follower {
                     }
                     () = self.app.stop().cancelled() => return self.cut_off(CutOff::Stop),
                 }
-                // Hints come in bursts: one look serves them all.
-                sleep(LOOK_PAUSE).await;
+                self.pace.keep().await;
             }
         }
     }

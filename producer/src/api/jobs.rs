@@ -14,11 +14,12 @@ use manimq_shared::metrics::InProgress;
 use manimq_shared::queue::{CancelOutcome, EventKind, NewJob};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use utoipa::IntoParams;
 
 use super::extract::{JobPath, Member, Query, Tenant, header_text};
 use super::openapi::Problems;
+use super::pace::Pace;
 use super::problem::{ApiError, Kind};
 use super::submission::{Submission, SubmitForm};
 use super::{App, admit, assets, check, view};
@@ -34,7 +35,7 @@ const IDEMPOTENCY_KEY_CHARS_MAX: usize = 64;
 const WAIT_S_MAX: u64 = 60;
 /// A waiting read looks by itself this often, in case a hint was lost.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
-/// A waiting read looks no more often than this, however many hints come.
+/// A waiting read that gets many hints looks once in so long.
 const LOOK_PAUSE: Duration = Duration::from_millis(50);
 /// Log events that are read in one call, and the most text of an answer.
 const LOG_PAGE: usize = 500;
@@ -256,19 +257,19 @@ pub(super) async fn wait_until(
     let mut watch = app
         .hub()
         .watch(app.queue().keys_of(record.id).job_topic(record.id));
-    while !done(&record) {
-        let look = (Instant::now() + LOOK_EVERY).min(end);
-        tokio::select! {
-            _ = timeout_at(look, watch.hinted()) => {}
-            () = app.stop().cancelled() => break,
-        }
+    let mut pace = Pace::new(LOOK_PAUSE);
+    loop {
+        // At once, too: what happened before the watch began gave no hint.
         record = load(app, tenant, record.id).await?;
         if done(&record) || Instant::now() >= end || app.stop().is_cancelled() {
-            break;
+            return Ok(record);
         }
-        sleep(LOOK_PAUSE).await;
+        let look = (Instant::now() + LOOK_EVERY).min(end);
+        tokio::select! {
+            _ = timeout_at(look, watch.hinted()) => pace.keep().await,
+            () = app.stop().cancelled() => {}
+        }
     }
-    Ok(record)
 }
 
 /// Cancel a job.

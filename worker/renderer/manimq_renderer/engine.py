@@ -64,8 +64,8 @@ def stream_options(spec: Any, gif: bool, threads: int | None = None) -> dict[str
 
     x264 ``veryfast`` is 2-4 dB below the default preset at a level where nobody
     can see it, at half the time; VP9 ``realtime`` 1.5 dB at a quarter. With one
-    B-frame at fixed places and one step of motion search less, x264 takes two thirds of
-    the time of plain ``veryfast`` and shows as much, for 6 to 22 % more bytes.
+    B-frame at fixed places and one step of motion search less, x264 takes a quarter to a
+    third less time than plain ``veryfast`` and shows as much, for 6 to 22 % more bytes.
     """
     options: dict[str, str] = {}
     chosen = dict(option for option in spec.options if option not in _MANIM_OPTIONS)
