@@ -67,14 +67,17 @@ queue = Dashboard(
                   [Target("60 * " + ended("lane", status="canceled", lane="$lane"), "{{lane}}")], stack=True, width=6),
             graph("Cancel: from the request to the end", "Of jobs that ran. Its render is dead by then. Seconds: a worker "
                   "that does not hear Redis; a quarter of a minute: one that did not stop, over whose head it was done.", "s", [
-                      Target(quantile(q, "manimq_cancel_duration_seconds"), name) for q, name in ((0.5, "p50"), (0.99, "p99"))]),
+                      Target(quantile(q, "manimq_cancel_duration_seconds"), name) for q, name in ((0.5, "p50"), (0.99, "p99"))], width=6),
             graph("Work that was shared", "Part of accepted submits that needed no render of their own: a kept result "
                   "answered (cache), or another's render on its way (coalesced).", "percentunit",
                   [Target(f"max by (mode) (rate({fleet('manimq_jobs_deduplicated_total')}[$__rate_interval]))"
-                          f" / scalar({total('manimq_jobs_submitted_total')} > 0)", "{{mode}}")], stack=True, maximum=1),
+                          f" / scalar({total('manimq_jobs_submitted_total')} > 0)", "{{mode}}")], stack=True, maximum=1, width=6),
+            graph("Repairs of the queue", "Places where it contradicted itself and was put right, in the last hour. Anything but 0 is a bug, or "
+                  "somebody wrote to its keys: the API's log says what it was.", "short",
+                  [Target(f"max(increase({fleet('manimq_queue_repairs_total')}[1h]))", "repairs")], width=6),
             graph("Tenants with waiting jobs", "Eligible: may start. Over: hold more than their part while others wait. "
                   "Held: their lanes are paused. Gate: today's render time is used up.", "short",
-                  [Target(f"max by (state) ({fleet('manimq_queue_tenants')})", "{{state}}")], stack=True),
+                  [Target(f"max by (state) ({fleet('manimq_queue_tenants')})", "{{state}}")], stack=True, width=6),
         ]),
         Row("Who gets what", [
             table("Tenants", "Those with most jobs, or those that the operator listed; all others together are `other`.",

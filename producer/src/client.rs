@@ -568,6 +568,7 @@ impl Client {
                     scenes: Vec::new(),
                     candidates: Vec::new(),
                     violated_policies: Vec::new(),
+                    retry_after_s: None,
                 }),
                 retry_after,
             },

@@ -389,6 +389,9 @@ pub struct Problem {
         skip_serializing_if = "Vec::is_empty"
     )]
     pub violated_policies: Vec<String>,
+    /// After how many seconds it may be worth to try again: what the header `Retry-After` says, also for one of many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_s: Option<u64>,
 }
 
 /// Answer of `/healthz`: the process answers.

@@ -136,6 +136,8 @@ definitions! {
         "Jobs that failed for good by no fault of their author, by failure class. Of the whole fleet: use max, not sum.";
     DEAD_LETTER_JOBS: Kind::Gauge, Api, "manimq_dead_letter_jobs", [],
         "Dead letters that are kept now. Every API process tells the same: use max, not sum.";
+    QUEUE_REPAIRS: Kind::Counter, Api, "manimq_queue_repairs_total", [],
+        "Places where the queue contradicted itself and was put right, by an audit or in passing; anything but 0 is a bug, or somebody wrote to its keys. Of the whole fleet: use max, not sum.";
     QUOTA_REJECTIONS: Kind::Counter, Api, "manimq_quota_rejections_total", ["policy"],
         "Submits refused by a quota.";
     QUEUE_JOBS: Kind::Gauge, Api, "manimq_queue_jobs", ["lane", "state"],

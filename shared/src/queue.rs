@@ -54,7 +54,7 @@ pub use accounts::{
     Account, ApiKey, Doors, KeyId, KeyMade, KeyRecord, KeyRotated, KeyState, NewKey, Scope, Scopes,
     ShownKey, check_name,
 };
-pub use admin::{Audit, Cursor, PauseScope, TenantPlace, TenantState};
+pub use admin::{Audit, Cursor, PauseScope, Retention, TenantPlace, TenantState};
 pub use bell::Bell;
 pub use canary::CanaryNote;
 pub use cancel::CancelOutcome;

@@ -21,8 +21,8 @@ pub use topology::Redis;
 
 use std::path::{Path, PathBuf};
 
-use crate::ids::WorkerId;
-use crate::queue::WorkerInfo;
+use crate::ids::{JobId, WorkerId};
+use crate::queue::{Queue, WorkerInfo};
 
 /// The Python environment with Manim: `MANIMQ_PYTHON_ENV`, or what `deploy/setup` made in this checkout.
 ///
@@ -40,6 +40,18 @@ pub fn python_env() -> PathBuf {
         path.display()
     );
     path
+}
+
+/// What a job waits for, as a retry does, is now.
+///
+/// # Panics
+/// If it waits for no time, or Redis is away.
+pub async fn is_due(queue: &Queue, job: JobId) {
+    let mut command = redis::cmd("ZADD");
+    let due = format!("{}:due", queue.keys_of(job).base());
+    command.arg(due).arg("XX").arg("CH").arg(0).arg(job.short());
+    let changed: i64 = queue.query(&command).await.expect("Redis answers");
+    assert_eq!(changed, 1, "{job} waits for no time");
 }
 
 /// What a worker of a test says of itself: all its slots are ready, and no result of it is reused.

@@ -245,7 +245,7 @@ async fn our_own_failures_are_retried_later_and_the_users_are_not() {
     assert_eq!(status(&queue, user).await, Status::Failed);
 
     let ours = submit(&queue, &tenant).await;
-    let error = failed(JobError::new(FailureClass::Storage, "the store is full"));
+    let error = failed(JobError::new(FailureClass::Internal, "a bug"));
     for attempt in 1..=3 {
         let mut held = Vec::new();
         for _ in 0..3000 {
@@ -272,7 +272,7 @@ async fn our_own_failures_are_retried_later_and_the_users_are_not() {
         record
             .attempts
             .iter()
-            .all(|a| a.class == Some(FailureClass::Storage))
+            .all(|a| a.class == Some(FailureClass::Internal))
     );
 }
 

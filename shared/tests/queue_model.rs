@@ -45,7 +45,8 @@ enum Command {
     /// Worker, lease, how many of its jobs, events each, and whether the epochs are stale.
     Renew(u8, u8, u8, u8, bool),
     Finish(Pick, bool),
-    Fail(Pick, bool, u8),
+    /// Which, of what class, and the jitter.
+    Fail(Pick, u8, u8),
     Release(Pick),
     Cancel(Pick, bool),
     Reap(u8),
@@ -110,7 +111,7 @@ fn command() -> impl Strategy<Value = Command> {
         8 => (w.clone(), 0..2u8, 0..5u8, 0..3u8, prop::bool::weighted(0.1))
             .prop_map(|(w, l, n, e, s)| Command::Renew(w, l, n, e, s)),
         12 => (pick.clone(), prop::bool::weighted(0.1)).prop_map(|(p, c)| Command::Finish(p, c)),
-        6 => (pick.clone(), any::<bool>(), 0..4u8).prop_map(|(p, o, j)| Command::Fail(p, o, j)),
+        6 => (pick.clone(), 0..6u8, 0..4u8).prop_map(|(p, c, j)| Command::Fail(p, c, j)),
         3 => pick.clone().prop_map(Command::Release),
         5 => (pick, prop::bool::weighted(0.1)).prop_map(|(p, s)| Command::Cancel(Pick { any: true, ..p }, s)),
         2 => (1..5u8).prop_map(Command::Reap),
@@ -136,6 +137,12 @@ fn delay(n: u8) -> Duration {
 
 fn deadline_s(n: u8) -> Option<u32> {
     [None, Some(1), Some(20), Some(4_000)][usize::from(n)]
+}
+
+/// How long a worker waits for the bell: up to a quarter less than the longest, by its id.
+fn park(worker: &WorkerInfo) -> u64 {
+    let park = PARK.as_millis() as u64;
+    park - park * u64::from(worker.id.as_bytes()[15]) / 1024
 }
 
 fn jitter(n: u8) -> f64 {
@@ -248,6 +255,8 @@ struct Model {
     lane_paused: [bool; 4],
     tenants: Vec<Tenant>,
     workers: BTreeMap<usize, (u64, u32)>,
+    /// Who found nothing, and until when each waits.
+    idle: BTreeMap<usize, u64>,
     jobs: BTreeMap<String, Job>,
     keys: HashMap<(usize, u8), (String, u8)>,
     renders: HashMap<(usize, u8), String>,
@@ -675,11 +684,17 @@ impl Model {
         (job.place == Place::Running).then_some(job.lease)
     }
 
+    /// Of both kinds together: half of each, and what one leaves the other may have.
     fn promote(&mut self, limit: usize) -> u64 {
-        for id in self.by_time(limit, Self::dated) {
-            self.conclude(&id, Status::Expired);
+        let mut late = self.by_time(limit, Self::dated);
+        let mut due = self.by_time(limit, Self::due);
+        late.truncate(limit.div_ceil(2).max(limit - due.len()));
+        due.truncate(limit - late.len());
+        for id in &late {
+            self.conclude(id, Status::Expired);
         }
-        let due = self.by_time(limit, Self::due);
+        // What was late may have been due as well.
+        due.retain(|id| self.jobs[id].place != Place::Ended);
         for id in &due {
             let lane = self.jobs[id].lane;
             self.push(id, lane);
@@ -730,8 +745,14 @@ impl Model {
         self.swept = self.now;
     }
 
-    /// Jobs that are claimed now, with their epochs and attempts, and the wait.
-    fn claim(&mut self, worker: usize, n: usize, lease: u64) -> (Vec<(String, u64, u32)>, u64) {
+    /// Jobs that are claimed now, with their epochs and attempts, and the wait: at most `park`.
+    fn claim(
+        &mut self,
+        worker: usize,
+        n: usize,
+        lease: u64,
+        park: u64,
+    ) -> (Vec<(String, u64, u32)>, u64) {
         self.hear(lease);
         // Also a sign of life, if the last one is old.
         let now = self.now;
@@ -750,7 +771,18 @@ impl Model {
             self.sweep();
             self.take(worker, n, lease, &mut claims);
         }
-        let wait = if claims.is_empty() { self.wait() } else { 0 };
+        self.idle.remove(&worker);
+        if !claims.is_empty() {
+            return (claims, 0);
+        }
+        // One who waits looks at what is due; the others wait for the bell.
+        let due = self.due_in(park);
+        let looks = self
+            .idle
+            .values()
+            .any(|at| (self.now + 1..=self.now + due).contains(at));
+        let wait = if looks { park } else { due };
+        self.idle.insert(worker, self.now + wait);
         (claims, wait)
     }
 
@@ -771,11 +803,13 @@ impl Model {
             let open: Vec<usize> = (1..4)
                 .filter(|&lane| ready[lane] > 0 && !self.lane_paused[lane])
                 .collect();
-            let aged = (self.tenants[t].picks + 1).is_multiple_of(8);
+            let picks = self.tenants[t].picks;
             let lane = if ready[0] > 0 {
                 0
-            } else if aged {
-                *open.last().expect("eligible")
+            } else if picks % 8 == 7 {
+                // The lower ones by turns.
+                let middle = open.len() == 3 && (picks / 8) % 2 == 1;
+                open[open.len() - 1 - usize::from(middle)]
             } else {
                 open[0]
             };
@@ -799,6 +833,11 @@ impl Model {
                 continue;
             }
             tenant.left[lane] += 1;
+            let asked = job.asked;
+            if lane == 0 && self.lane_paused[asked] {
+                self.push(&id, asked);
+                continue;
+            }
             let estimate = tenant.estimate.unwrap_or(self.usual);
             job.place = Place::Running;
             job.status = Status::Running;
@@ -816,7 +855,8 @@ impl Model {
         }
     }
 
-    fn wait(&self) -> u64 {
+    /// Until something may become due, at most `limit`.
+    fn due_in(&self, limit: u64) -> u64 {
         let jobs = self.jobs.values();
         let lease = jobs.clone().filter_map(Self::leased).min();
         let gate = (0..TENANTS.len()).any(|t| self.belongs(t) == Where::Gate);
@@ -829,7 +869,7 @@ impl Model {
         .into_iter()
         .flatten()
         .map(|at| (at + 1).saturating_sub(self.now).max(1))
-        .chain([PARK.as_millis() as u64])
+        .chain([limit])
         .min()
         .expect("not empty")
     }
@@ -885,7 +925,7 @@ impl Model {
                 }
             });
         }
-        self.promote(100);
+        self.promote(10.max(100 - jobs.len()));
         self.reap(10);
         self.clear_away(2);
         replies
@@ -919,7 +959,7 @@ impl Model {
         Settled::Accepted
     }
 
-    fn fail(&mut self, id: &str, epoch: u64, ours: bool, jitter: f64) -> Settled {
+    fn fail(&mut self, id: &str, epoch: u64, class: FailureClass, jitter: f64) -> Settled {
         if !self.holds(id, epoch) {
             return match self.told(id, epoch) {
                 Some(Told::Failed) => Settled::Accepted,
@@ -929,6 +969,7 @@ impl Model {
             };
         }
         let canceled = self.jobs[id].stop_asked();
+        let ours = class.is_ours();
         self.end_lease(id, canceled || !ours, AttemptOutcome::Failed);
         if canceled {
             self.tell(id, epoch, Told::Canceled);
@@ -937,10 +978,16 @@ impl Model {
         }
         let job = self.jobs.get_mut(id).expect("there");
         job.failures += u32::from(ours);
-        if ours && job.failures < 3 {
-            let back_off = 1000.0 * f64::from(1 << (job.failures - 1)) * jitter;
+        let waits: &[f64] = match class {
+            FailureClass::Storage => &[4_000.0, 60_000.0, 60_000.0],
+            FailureClass::SandboxUnavailable => &[2_000.0, 15_000.0],
+            FailureClass::Internal => &[1_000.0, 2_000.0],
+            _ => &[],
+        };
+        if ours && let Some(wait) = waits.get(job.failures as usize - 1) {
+            let wait = wait * (1.0 + jitter) / 2.0;
             self.tell(id, epoch, Told::Retry);
-            self.requeue(id, (back_off.floor() as u64).max(1));
+            self.requeue(id, wait.floor() as u64);
             return Settled::WillRetry;
         }
         self.tell(id, epoch, Told::Failed);
@@ -1157,7 +1204,8 @@ impl World {
                     )
                     .await
                     .unwrap();
-                let (claims, wait) = self.model.claim(w, usize::from(n), lease);
+                let park = park(&self.workers[w]);
+                let (claims, wait) = self.model.claim(w, usize::from(n), lease, park);
                 let got: Vec<_> = claimed
                     .claims
                     .iter()
@@ -1208,20 +1256,21 @@ impl World {
                     "finish {id}"
                 );
             }
-            Command::Fail(pick, ours, j) => {
+            Command::Fail(pick, class, j) => {
                 let Some((id, job, epoch)) = self.pick(pick) else {
                     return Ok(());
                 };
-                let class = if ours {
-                    FailureClass::Storage
-                } else {
-                    FailureClass::SceneError
+                let class = match class {
+                    0 => FailureClass::Storage,
+                    1 => FailureClass::SandboxUnavailable,
+                    2 => FailureClass::Internal,
+                    _ => FailureClass::SceneError,
                 };
                 let result = failed(JobError::new(class, "no"));
                 let reply = self.queue.fail(job, Epoch(epoch), &result, jitter(j)).await;
                 same!(
                     reply.unwrap(),
-                    self.model.fail(&id, epoch, ours, jitter(j)),
+                    self.model.fail(&id, epoch, class, jitter(j)),
                     "fail {id}"
                 );
             }
@@ -1317,6 +1366,7 @@ impl World {
                 let w = usize::from(w);
                 self.queue.leave(self.workers[w].id).await.unwrap();
                 self.model.workers.remove(&w);
+                self.model.idle.remove(&w);
             }
             Command::Forget(n) => {
                 let ended: Vec<String> = self

@@ -9,8 +9,9 @@ use manimq_shared::job::{
     AttemptOutcome, FailureClass, JobError, JobInput, JobRequest, JobResult, Lane, Status,
 };
 use manimq_shared::queue::{
-    Audit, CancelOutcome, Claim, DeadFilter, Enqueued, EventKind, LEASE, Lease, NewJob, PauseScope,
-    Queue, QuotaPolicy, Quotas, Renewal, Rerun, Settled, WorkerInfo, failed,
+    Audit, CancelOutcome, Claim, Cursor, DeadFilter, Enqueued, EventKind, LEASE, Lease, NewJob,
+    PARK, PauseScope, Queue, QuotaPolicy, Quotas, Renewal, Rerun, Retention, Settled, WorkerInfo,
+    failed,
 };
 use manimq_shared::testing::{Redis, worker};
 
@@ -406,7 +407,7 @@ async fn a_job_that_waits_for_its_retry_can_be_canceled_and_counts_stay_right() 
     let mut bench = Bench::new().await;
     let (owner, worker) = (tenant("a"), worker(4));
     bench.submit(&owner, &jobs(&owner, 3)).await;
-    let ours = failed(JobError::new(FailureClass::Storage, "full"));
+    let ours = failed(JobError::new(FailureClass::Internal, "a bug"));
     let claims = bench.claim(&worker, 3).await;
     for claim in &claims {
         bench
@@ -973,14 +974,277 @@ async fn audit_names_what_was_tampered_with_and_repair_puts_it_right() {
 }
 
 #[tokio::test]
+async fn a_repair_finds_all_stray_leases_in_one_pass() {
+    let bench = Bench::new().await;
+    let owner = tenant("a");
+    let mut command = redis::cmd("ZADD");
+    command.arg(format!("{}:lease", bench.queue.keys().base()));
+    for _ in 0..250 {
+        command.arg(0).arg(JobId::generate(&owner).short());
+    }
+    let () = bench.redis(&command).await;
+    let found = bench.queue.audit(true).await.unwrap().violations;
+    let strays = found.iter().filter(|v| v.contains("has no record"));
+    assert_eq!(strays.count(), 250);
+    bench.audited().await;
+}
+
+#[tokio::test]
+async fn jobs_whose_place_to_wait_is_gone_are_named_and_wait_again_after_a_repair() {
+    let bench = Bench::new().await;
+    let (owner, pool) = (tenant("a"), worker(10));
+    let mut ids = HashSet::new();
+    for lane in [Lane::Interactive, Lane::Normal, Lane::Batch] {
+        let job = in_lane(&owner, lane);
+        ids.insert(job.id);
+        bench.submit(&owner, &[job]).await;
+    }
+    let mut later = job(&owner);
+    later.delay = Duration::from_secs(60);
+    bench.submit(&owner, &[later.clone()]).await;
+    bench.audited().await;
+    let base = bench.queue.keys().base().to_owned();
+    let mut command = redis::cmd("DEL");
+    for key in ["due", "t:a:q0", "t:a:q1", "t:a:q2"] {
+        command.arg(format!("{base}:{key}"));
+    }
+    let gone: i64 = bench.redis(&command).await;
+    assert_eq!(gone, 4);
+    let named = bench.queue.audit(false).await.unwrap().violations;
+    for id in ids.iter().chain([&later.id]) {
+        assert!(named.iter().any(|v| v.contains(&id.short())), "{named:?}");
+    }
+    bench.queue.audit(true).await.unwrap();
+    bench.audited().await;
+    let again = bench.claim(&pool, 10).await;
+    assert_eq!(again.iter().map(|c| c.job).collect::<HashSet<_>>(), ids);
+    let mut bench = bench;
+    bench.pass(Duration::from_secs(61)).await;
+    assert_eq!(bench.claim(&pool, 10).await[0].job, later.id);
+    bench.audited().await;
+}
+
+#[tokio::test]
+async fn an_audit_by_pages_goes_through_all_shards_and_brings_back_a_job_without_a_lease() {
+    let bench = Bench::new().await;
+    let (owner, worker) = (tenant("a"), worker(4));
+    bench.submit(&owner, &jobs(&owner, 1)).await;
+    let lost = bench.claim(&worker, 1).await.remove(0);
+    let mut command = redis::cmd("ZREM");
+    command.arg(format!("{}:lease", bench.queue.keys_of(lost.job).base()));
+    let () = bench.redis(command.arg(lost.job.short())).await;
+    let mut page = Some(Cursor::default());
+    while let Some(from) = page {
+        page = bench.queue.audit_page(&from, true).await.unwrap().1;
+    }
+    let again = bench.claim(&worker, 1).await;
+    assert_eq!((again[0].job, again[0].epoch.0), (lost.job, 2));
+    assert_eq!(bench.queue.stats().await.unwrap().counters["repairs"], 1);
+    bench.audited().await;
+}
+
+#[tokio::test]
+async fn of_three_lanes_with_work_none_starves_and_the_first_gets_most() {
+    let bench = Bench::new().await;
+    let (owner, pool) = (tenant("a"), worker(100));
+    let lanes = [Lane::Interactive, Lane::Normal, Lane::Batch];
+    for lane in lanes {
+        let many: Vec<_> = (0..100).map(|_| in_lane(&owner, lane)).collect();
+        bench.submit(&owner, &many).await;
+    }
+    let claims = bench.claim(&pool, 96).await;
+    let taken = lanes.map(|lane| {
+        let of = |claim: &&Claim| claim.payload.as_ref().unwrap().request.lane == lane;
+        claims.iter().filter(of).count()
+    });
+    assert_eq!(taken, [84, 6, 6]);
+    bench.audited().await;
+}
+
+#[tokio::test]
+async fn jobs_that_come_back_to_a_paused_lane_wait_for_its_resume_behind_the_others() {
+    let mut bench = Bench::new().await;
+    let (owner, worker) = (tenant("a"), worker(10));
+    let batch: Vec<_> = (0..3).map(|_| in_lane(&owner, Lane::Batch)).collect();
+    let normal = in_lane(&owner, Lane::Normal);
+    bench.submit(&owner, &batch[..2]).await;
+    bench.submit(&owner, std::slice::from_ref(&normal)).await;
+    let claims = bench.claim(&worker, 3).await;
+    assert_eq!(claims.len(), 3);
+    bench.submit(&owner, &batch[2..]).await;
+    let lane = PauseScope::Lane(Lane::Batch);
+    assert!(bench.queue.pause(&lane).await.unwrap());
+    // One is tried again, the others are given back.
+    let ours = failed(JobError::new(FailureClass::Internal, "a bug"));
+    for claim in &claims {
+        if claim.job == batch[0].id {
+            let failed = bench.queue.fail(claim.job, claim.epoch, &ours, 0.0).await;
+            assert_eq!(failed.unwrap(), Settled::WillRetry);
+        } else {
+            let given_back = bench.queue.release(claim.job, claim.epoch, "drain").await;
+            assert_eq!(given_back.unwrap(), Settled::Accepted);
+        }
+    }
+    bench.pass(Duration::from_secs(1)).await;
+    let claims = bench.claim(&worker, 10).await;
+    let ids = |claims: &[Claim]| claims.iter().map(|c| c.job).collect::<Vec<_>>();
+    assert_eq!(ids(&claims), [normal.id]);
+    assert!(bench.claim(&worker, 10).await.is_empty());
+    bench.audited().await;
+    assert!(bench.queue.resume(&lane).await.unwrap());
+    let claims = bench.claim(&worker, 10).await;
+    assert_eq!(ids(&claims), [batch[2].id, batch[1].id, batch[0].id]);
+    bench.audited().await;
+}
+
+/// Tokens that wait in the bell of the first shard.
+async fn tokens(bench: &Bench) -> u64 {
+    let bell = format!("{}:bell", bench.queue.keys().base());
+    bench.redis(redis::cmd("LLEN").arg(bell)).await
+}
+
+#[tokio::test]
+async fn one_parked_worker_looks_at_what_is_due_and_if_it_dies_another_does_soon() {
+    let mut bench = Bench::new().await;
+    let owner = tenant("a");
+    let mut later = job(&owner);
+    later.delay = Duration::from_secs(1);
+    bench.submit(&owner, std::slice::from_ref(&later)).await;
+    let workers: Vec<_> = (0..20).map(|_| worker(1)).collect();
+    let mut waits = Vec::new();
+    for worker in &workers {
+        let claimed = bench.queue.claim(worker, 1, LEASE).await.unwrap();
+        assert!(claimed.claims.is_empty());
+        waits.push(claimed.wait);
+    }
+    assert_eq!(waits[0], Duration::from_millis(1_001));
+    assert!(
+        waits[1..].iter().all(|w| (PARK * 3 / 4..=PARK).contains(w)),
+        "{waits:?}"
+    );
+    assert!(
+        waits[1..].windows(2).any(|two| two[0] != two[1]),
+        "{waits:?}"
+    );
+    // The first has died: the next one that looks by itself takes it.
+    let next = waits[1..].iter().min().unwrap();
+    let at = waits.iter().position(|wait| wait == next).unwrap();
+    bench.pass(*next).await;
+    assert_eq!(bench.claim(&workers[at], 1).await[0].job, later.id);
+    bench.audited().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_takes_other_work_hands_on_the_look_at_what_becomes_due() {
+    let bench = Bench::new().await;
+    let (owner, first, second) = (tenant("a"), worker(1), worker(1));
+    let mut later = job(&owner);
+    later.delay = Duration::from_secs(1);
+    bench.submit(&owner, &[later]).await;
+    let exact = Duration::from_millis(1_001);
+    let wait = async |worker: &WorkerInfo| bench.queue.claim(worker, 1, LEASE).await.unwrap().wait;
+    assert_eq!(wait(&first).await, exact);
+    assert!(wait(&second).await > exact);
+    let mut bell = bench.queue.bell().await.unwrap();
+    bench.submit(&owner, &jobs(&owner, 1)).await;
+    assert!(bell.wait(Duration::from_secs(1)).await.unwrap());
+    assert_eq!(tokens(&bench).await, 0);
+    assert_eq!(bench.claim(&first, 1).await.len(), 1);
+    assert_eq!(tokens(&bench).await, 1);
+    assert_eq!(wait(&second).await, exact);
+    // The one that leaves does so, too.
+    let third = worker(1);
+    assert!(wait(&third).await > exact);
+    assert!(bell.wait(Duration::from_secs(1)).await.unwrap());
+    bench.queue.leave(second.id).await.unwrap();
+    assert_eq!(tokens(&bench).await, 1);
+    assert_eq!(wait(&third).await, exact);
+}
+
+#[tokio::test]
+async fn a_renewal_sees_to_what_it_leaves_of_a_hundred_jobs_half_of_them_late_and_half_due() {
+    let mut bench = Bench::new().await;
+    let (owner, other, pool) = (tenant("a"), tenant("b"), worker(100));
+    bench.submit(&other, &jobs(&other, 60)).await;
+    let held = bench.claim(&pool, 60).await;
+    assert_eq!(held.len(), 60);
+    let second = Duration::from_secs(1);
+    let (mut late, mut due) = (jobs(&owner, 100), jobs(&owner, 100));
+    for (late, due) in late.iter_mut().zip(&mut due) {
+        late.payload.request.deadline_s = Some(1);
+        due.delay = second;
+    }
+    bench.submit(&owner, &late).await;
+    bench.submit(&owner, &due).await;
+    bench.pass(2 * second).await;
+    let held: Vec<&Claim> = held.iter().collect();
+    let seen_to = async || {
+        let stats = bench.queue.stats().await.unwrap();
+        let expired = stats.counters.get("expired").copied().unwrap_or(0);
+        (expired, 100 - stats.delayed)
+    };
+    assert_eq!(bench.renew(&pool, &held).await.len(), 60);
+    assert_eq!(seen_to().await, (20, 20));
+    bench.renew(&pool, &[]).await;
+    assert_eq!(seen_to().await, (70, 70));
+    bench.renew(&pool, &held[..50]).await;
+    assert_eq!(seen_to().await, (95, 95));
+    bench.renew(&pool, &[]).await;
+    assert_eq!(seen_to().await, (100, 100));
+    bench.audited().await;
+}
+
+#[tokio::test]
+async fn while_storage_is_away_for_a_minute_no_job_is_given_up_and_a_bug_is_within_seconds() {
+    let mut bench = Bench::new().await;
+    let (owner, worker) = (tenant("a"), worker(1));
+    // How long it takes until a job that always fails so at once is given up, at least and at most.
+    for (class, least, most) in [
+        (FailureClass::Storage, 62, 124),
+        (FailureClass::SandboxUnavailable, 8, 17),
+        (FailureClass::Internal, 1, 3),
+    ] {
+        let error = failed(JobError::new(class, "no"));
+        for (jitter, expected) in [(0.0, least), (1.0, most)] {
+            bench.submit(&owner, &jobs(&owner, 1)).await;
+            let began = bench.now;
+            loop {
+                let Some(claim) = bench.claim(&worker, 1).await.pop() else {
+                    bench.pass(Duration::from_millis(500)).await;
+                    assert!(bench.now - began < 200_000, "{class}");
+                    continue;
+                };
+                let settled = bench
+                    .queue
+                    .fail(claim.job, claim.epoch, &error, jitter)
+                    .await;
+                if settled.unwrap() == Settled::Accepted {
+                    break;
+                }
+            }
+            assert_eq!((bench.now - began) / 1000, expected, "{class}");
+        }
+    }
+    bench.audited().await;
+}
+
+#[tokio::test]
 async fn ended_jobs_are_kept_as_long_as_was_set() {
     let bench = Bench::new().await;
     let (owner, worker) = (tenant("a"), worker(4));
+    let usual = bench.queue.retention().await.unwrap();
+    assert_eq!(usual.succeeded, Duration::from_hours(24));
+    assert_eq!(usual.others, Duration::from_hours(14 * 24));
+    let set = Retention {
+        succeeded: Duration::from_secs(100),
+        others: Duration::from_secs(200),
+    };
     bench
         .queue
-        .set_retention(Duration::from_secs(100), Duration::from_secs(200))
+        .set_retention(set.succeeded, set.others)
         .await
         .unwrap();
+    assert_eq!(bench.queue.retention().await.unwrap(), set);
     bench.submit(&owner, &jobs(&owner, 2)).await;
     let claims = bench.claim(&worker, 2).await;
     bench
@@ -1055,7 +1319,7 @@ async fn dead_letters_are_listed_and_run_again_once_or_discarded() {
     let (owner, worker) = (tenant("a"), worker(10));
     let many = jobs(&owner, 3);
     bench.submit(&owner, &many).await;
-    let ours = failed(JobError::new(FailureClass::Storage, "the store is full"));
+    let ours = failed(JobError::new(FailureClass::Internal, "a bug"));
     // The first two fail three times by our fault, the third loses three leases.
     for _ in 0..3 {
         let claims = bench.claim(&worker, 3).await;
@@ -1080,7 +1344,7 @@ async fn dead_letters_are_listed_and_run_again_once_or_discarded() {
         (3, Some(worker.id))
     );
     let stored = DeadFilter {
-        class: Some(FailureClass::Storage),
+        class: Some(FailureClass::Internal),
         ..DeadFilter::default()
     };
     let dry = bench

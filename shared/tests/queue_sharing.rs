@@ -376,7 +376,7 @@ async fn two_versions_of_the_functions_work_on_one_queue_during_a_roll_out() {
         let released = second.release(id, claim.epoch, "roll-out").await.unwrap();
         assert_eq!(released, Settled::Accepted);
         let claim = claims(first, &worker).await.remove(0);
-        let ours = failed(JobError::new(FailureClass::Storage, "no"));
+        let ours = failed(JobError::new(FailureClass::Internal, "no"));
         let retried = second.fail(id, claim.epoch, &ours, 0.0).await.unwrap();
         assert_eq!(retried, Settled::WillRetry);
         let claim = loop {

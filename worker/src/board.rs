@@ -1,7 +1,7 @@
 //! What each slot is doing: for the worker's sign of life, for metrics and for readiness.
 
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use manimq_shared::ids::WorkerId;
 use manimq_shared::queue::WorkerInfo;
@@ -33,6 +33,10 @@ impl SlotState {
     ];
 }
 
+/// A worker with an idle slot asks for jobs every few seconds ([`manimq_shared::queue::PARK`]). If the queue has
+/// answered none of its claims for so long, it hears nothing of work.
+pub const DEAF_AFTER: Duration = Duration::from_secs(30);
+
 /// Shared by slots (who write), the lease keeper and the metrics server (who read).
 #[derive(Clone)]
 pub struct Board {
@@ -50,6 +54,8 @@ struct Inner {
     draining: bool,
     /// Since when nothing is claimed, because an operator or a stop wants it so.
     resting_since: Option<SystemTime>,
+    /// Since when a slot is idle and no claim was answered: from the later of the two on.
+    unanswered_since: Instant,
 }
 
 impl Board {
@@ -67,6 +73,7 @@ impl Board {
                 renderer: String::new(),
                 draining: false,
                 resting_since: None,
+                unanswered_since: Instant::now(),
             })),
             drained: Arc::new(watch::Sender::new(false)),
             worker,
@@ -81,11 +88,29 @@ impl Board {
     /// Says what slot `index` is doing now.
     pub fn set(&self, index: usize, state: SlotState) {
         self.with(|inner| {
+            if state == SlotState::Idle && !inner.slots.contains(&SlotState::Idle) {
+                inner.unanswered_since = Instant::now();
+            }
             inner.slots[index] = state;
             if state == SlotState::Idle {
                 inner.trouble = None;
             }
         });
+    }
+
+    /// Says that the queue has answered a claim.
+    pub fn answered(&self) {
+        self.with(|inner| inner.unanswered_since = Instant::now());
+    }
+
+    /// For how long, if that is more than [`DEAF_AFTER`], slots were idle and no claim was answered.
+    #[must_use]
+    pub fn deaf_for(&self, now: Instant) -> Option<Duration> {
+        self.with(|inner| {
+            let claims = inner.slots.contains(&SlotState::Idle) && inner.resting_since.is_none();
+            let silence = now.saturating_duration_since(inner.unanswered_since);
+            (claims && silence > DEAF_AFTER).then_some(silence)
+        })
     }
 
     /// Says what renders here: whatever decides what a scene looks like.
@@ -114,6 +139,7 @@ impl Board {
                     inner.resting_since.get_or_insert_with(SystemTime::now);
                 } else if !inner.draining {
                     inner.resting_since = None;
+                    inner.unanswered_since = Instant::now();
                 }
             });
             tracing::info!(

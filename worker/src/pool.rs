@@ -62,6 +62,7 @@ pub async fn claim_for_slots(
         match metrics.redis("claim", call).await {
             Ok(claimed) => {
                 metrics.heard(info.id);
+                board.answered();
                 pause = RETRY.0;
                 let nothing = claimed.claims.is_empty();
                 for claim in claimed.claims {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use clap::Args;
-use manimq_shared::queue::{PauseScope, Queue, Stats, redact};
+use clap::{Args, Subcommand};
+use manimq_shared::queue::{PauseScope, Queue, Retention, Stats, redact};
 use serde_json::json;
 
 use super::show::plural;
@@ -15,18 +15,86 @@ use crate::term::Paint;
 
 /// How often `--watch` looks.
 const EVERY: Duration = Duration::from_secs(2);
+/// Jobs are kept at least so long: who waits for one must see its end.
+const KEEP_MIN: Duration = Duration::from_secs(60);
+
 /// Flags of `manimq admin queue`.
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
 Jobs are ready (a claim could take them), delayed (they wait for a time), running, or following \
 (they wait for another job's render of the same).
 
 Example:
-  manimq admin queue --watch")]
+  manimq admin queue --watch"
+)]
 pub struct QueueArgs {
     /// Look again every 2 s until Ctrl-C
     #[arg(long)]
     watch: bool,
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Show or set how long jobs that have ended are kept
+    #[command(after_help = "\
+Without flags it shows what holds. A change holds for jobs that end from then on: their records, results, \
+events and place in lists, and their films, which the API removes when the record is gone. Each kept job takes \
+memory of Redis.
+
+Example:
+  manimq admin queue retention --succeeded 48h --failed 7d")]
+    Retention {
+        /// Jobs that succeeded: 1m to 30d [default: 24h]
+        #[arg(long, value_name = "TIME", value_parser = kept)]
+        succeeded: Option<Duration>,
+        /// Jobs that failed, were cancelled or expired, and dead letters: 1m to 30d [default: 14d]
+        #[arg(long, value_name = "TIME", value_parser = kept)]
+        failed: Option<Duration>,
+    },
+}
+
+/// How long to keep something.
+fn kept(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .ok()
+        .filter(|time| (KEEP_MIN..=Retention::MAX).contains(time) && time.subsec_nanos() == 0)
+        .ok_or_else(|| "write whole seconds from 1m to 30d, such as 90m, 24h or 14d".to_owned())
+}
+
+async fn retention(
+    queue: &Queue,
+    succeeded: Option<Duration>,
+    failed: Option<Duration>,
+    paint: Paint,
+) -> Result<Answer, Failure> {
+    let old = queue.retention().await?;
+    let new = Retention {
+        succeeded: succeeded.unwrap_or(old.succeeded),
+        others: failed.unwrap_or(old.others),
+    };
+    // Also what stays: shards that a broken call left behind get it too.
+    if succeeded.or(failed).is_some() {
+        queue.set_retention(new.succeeded, new.others).await?;
+    }
+    let told = |old: Duration, new: Duration| {
+        let words = |time| humantime::format_duration(time).to_string();
+        if old == new {
+            words(new)
+        } else {
+            format!("{} → {}", words(old), words(new))
+        }
+    };
+    let lines = [
+        ("succeeded", told(old.succeeded, new.succeeded)),
+        ("failed, cancelled, expired", told(old.others, new.others)),
+    ];
+    let seconds = |of: Retention| json!({"succeeded_s": of.succeeded.as_secs(), "failed_s": of.others.as_secs()});
+    let document = json!({"retention": seconds(new), "before": seconds(old)});
+    Ok(Answer::ok(facts(paint, &lines), document))
 }
 
 impl QueueArgs {
@@ -43,6 +111,9 @@ impl QueueArgs {
 
     /// Runs the command.
     pub async fn run(self, queue: &Queue, place: &Place, paint: Paint) -> Result<Answer, Failure> {
+        if let Some(Action::Retention { succeeded, failed }) = self.action {
+            return retention(queue, succeeded, failed, paint).await;
+        }
         if !self.watch {
             return Ok(answer(&queue.stats().await?, place, paint));
         }

@@ -182,10 +182,11 @@ struct Change {
     /// Jobs that run at the same time [default: no limit]
     #[arg(long, value_name = "N")]
     running_max: Option<Setting<u32>>,
-    /// Jobs accepted per minute, at least 1 [default: no limit]
+    /// Jobs accepted per minute, at least 1; after a rest as many at once, and up to twice as many within
+    /// that minute [default: no limit]
     #[arg(long, value_name = "N")]
     submits_per_minute: Option<Setting<u32>>,
-    /// Jobs accepted per 24 hours, at least 1 [default: no limit]
+    /// Jobs accepted per 24 hours, at least 1; likewise [default: no limit]
     #[arg(long, value_name = "N")]
     submits_per_day: Option<Setting<u32>>,
     /// Seconds of rendering per day, UTC [default: no limit]

@@ -269,8 +269,10 @@ impl ApiError {
 
     /// With a time after which it may be worth to try again.
     #[must_use]
-    pub fn retry_after(self, seconds: u64) -> Self {
-        self.with_header(RETRY_AFTER, &seconds.max(1).to_string())
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        let seconds = seconds.max(1);
+        self.0.problem.retry_after_s = Some(seconds);
+        self.with_header(RETRY_AFTER, &seconds.to_string())
     }
 
     /// With what the operator should know; logged once, never sent.

@@ -78,6 +78,7 @@ pub(crate) struct Fleet {
     jobs_redelivered: IntCounterVec,
     dead_letters: IntCounterVec,
     dead_letter_jobs: IntGaugeVec,
+    queue_repairs: IntCounterVec,
     webhook_pending: IntGaugeVec,
     webhook_oldest_age: GaugeVec,
     webhook_dropped: IntCounterVec,
@@ -101,6 +102,7 @@ impl Fleet {
             jobs_redelivered: defined::JOBS_REDELIVERED.counter(r),
             dead_letters: defined::DEAD_LETTERS.counter(r),
             dead_letter_jobs: defined::DEAD_LETTER_JOBS.gauge(r),
+            queue_repairs: defined::QUEUE_REPAIRS.counter(r),
             webhook_pending: defined::WEBHOOK_PENDING.gauge(r),
             webhook_oldest_age: defined::WEBHOOK_OLDEST_AGE.gauge_f64(r),
             webhook_dropped: defined::WEBHOOK_DROPPED.counter(r),
@@ -266,6 +268,8 @@ impl Fleet {
                 );
             }
         }
+        let repairs = self.queue_repairs.with_label_values(NONE);
+        raise(&repairs, counted("repairs"));
         let dropped = self.webhook_dropped.with_label_values(NONE);
         raise(&dropped, counted("hooks_dropped"));
     }
@@ -302,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_queue_ended_of_itself_is_told_by_lane_status_and_class() {
+    fn what_the_queue_ended_and_repaired_of_itself_is_told() {
         let registry = Registry::new();
         let fleet = Fleet::new(&registry, Shown::default());
         let mut stats = Stats::default();
@@ -310,6 +314,7 @@ mod tests {
             ("swept_2_failed", 3),
             ("swept_0_canceled", 2),
             ("swept_canary_expired", 1),
+            ("repairs", 4),
         ] {
             stats.counters.insert(name.to_owned(), count);
         }
@@ -321,6 +326,7 @@ mod tests {
             r#"manimq_jobs_swept_total{class="lost_worker",lane="canary",status="failed"} 0"#,
             r#"manimq_jobs_swept_total{class="",lane="interactive",status="canceled"} 2"#,
             r#"manimq_jobs_swept_total{class="",lane="canary",status="expired"} 1"#,
+            "manimq_queue_repairs_total 4",
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }

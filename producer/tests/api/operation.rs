@@ -4,6 +4,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use manimq_shared::api::{Health, Ready};
+use manimq_shared::queue::LEASE;
 use manimq_shared::testing::RedisServer;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -624,4 +625,23 @@ async fn the_program_announces_its_addresses_logs_no_secret_and_stops_on_a_signa
         !text.contains("very private") && !text.contains("in-the-query"),
         "{text}"
     );
+}
+
+#[tokio::test]
+async fn a_job_whose_lease_is_gone_is_found_by_the_api_and_that_is_counted() {
+    let api = Api::start().await;
+    let job = api.submit().await;
+    let worker = api.worker();
+    assert_eq!(worker.claim().await.job, job.id);
+    let mut forget = redis::cmd("ZREM");
+    forget.arg(format!("{}:lease", api.queue.keys_of(job.id).base()));
+    let gone: i64 = api.queue.query(forget.arg(job.id.short())).await.unwrap();
+    assert_eq!(gone, 1);
+    let again = eventually(|| async {
+        let claimed = api.queue.claim(&worker.info, 1, LEASE).await.unwrap();
+        claimed.claims.into_iter().next()
+    })
+    .await;
+    assert_eq!((again.job, again.epoch.0), (job.id, 2));
+    api.until_gauge("manimq_queue_repairs_total", 1.0).await;
 }

@@ -2,6 +2,7 @@
 
 use manimq_shared::job::{FailureClass, JobError, Status};
 use manimq_shared::queue::{Scopes, Settled, failed};
+use manimq_shared::testing::is_due;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -331,6 +332,9 @@ async fn an_operator_redrives_and_discards_dead_letters() {
             let claim = claimed.claims.into_iter().next()?;
             let error = failed(JobError::new(FailureClass::Storage, "the disk is full"));
             let settled = worker.fail(&claim, &error).await;
+            if settled == Settled::WillRetry {
+                is_due(&api.queue, id).await;
+            }
             (settled == Settled::Accepted).then_some(())
         })
         .await;

@@ -548,6 +548,15 @@ async fn a_full_quota_is_told_with_its_numbers_and_ends_when_a_job_does() {
     let refused = problem(full, 429, "quota-exceeded").await;
     assert!(refused.detail.contains("2 of 2"), "{refused:?}");
     assert_eq!(refused.violated_policies, ["queued_jobs"]);
+    // One of a batch has no header of its own.
+    let batch = json!({"jobs": [scene_body(SCENE)]});
+    let answer = api.post("/v1/jobs/batch", &batch).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    let answer: Value = answer.json().await.unwrap();
+    let problem = &answer["results"][0]["problem"];
+    assert_eq!(problem["type"], refused.kind);
+    assert!(refused.retry_after_s.is_some_and(|wait| wait > 0));
+    assert_eq!(problem["retry_after_s"], json!(refused.retry_after_s));
     api.post(&format!("/v1/jobs/{}/cancel", first.id), &json!({}))
         .await;
     api.submit().await;

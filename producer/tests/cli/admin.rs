@@ -8,7 +8,7 @@ use manimq_shared::job::{FailureClass, JobError, JobRequest, JobResult, Status};
 use manimq_shared::queue::{
     Claim, Enqueued, LEASE, NewJob, Queue, RedisConfig, Settled, WorkerInfo, failed,
 };
-use manimq_shared::testing::{self, RedisServer};
+use manimq_shared::testing::{self, RedisServer, is_due};
 use serde_json::{Value, json};
 
 use crate::support::{Said, eventually, manimq, run};
@@ -99,6 +99,9 @@ impl Bench {
             let claim = claimed.claims.into_iter().next()?;
             assert_eq!(claim.job, id);
             let settled = self.queue.fail(id, claim.epoch, &error, 0.0).await.unwrap();
+            if settled == Settled::WillRetry {
+                is_due(&self.queue, id).await;
+            }
             (settled == Settled::Accepted).then_some(())
         })
         .await;
@@ -200,6 +203,43 @@ async fn a_watched_queue_is_told_again_until_it_is_interrupted() {
     assert_eq!(live.ended().await.code, Some(0));
     let (code, document) = bench.json(&["queue", "--watch"]).await;
     assert_eq!((code, &document["error"]["type"]), (2, &json!("usage")));
+}
+
+#[tokio::test]
+async fn how_long_jobs_are_kept_is_shown_and_set_for_all_shards() {
+    let bench = Bench::with_shards(2).await;
+    let text = bench.good(&["queue", "retention"]).await;
+    assert_eq!(line(&text, "succeeded"), "succeeded 1day");
+    assert_eq!(line(&text, "failed"), "failed, cancelled, expired 14days");
+    let set = ["queue", "retention", "--succeeded", "90m"];
+    let text = bench.good(&set).await;
+    assert_eq!(line(&text, "succeeded"), "succeeded 1day → 1h 30m");
+    let (code, document) = bench.json(&["queue", "retention", "--failed", "7d"]).await;
+    assert_eq!(code, 0);
+    assert_eq!(
+        document,
+        json!({
+            "retention": {"succeeded_s": 5_400, "failed_s": 604_800},
+            "before": {"succeeded_s": 5_400, "failed_s": 1_209_600},
+        })
+    );
+    for owner in ["acme", "b", "c", "d", "e"] {
+        let id = bench.submit(owner).await;
+        let claim = bench.claim().await;
+        let result = JobResult::default();
+        let ended = bench.queue.finish(id, claim.epoch, &result).await;
+        assert_eq!(ended.unwrap(), Settled::Accepted);
+        let key = bench.queue.keys_of(id).job(id);
+        let kept: i64 = bench.queue.query(redis::cmd("TTL").arg(key)).await.unwrap();
+        assert!((5_300..=5_400).contains(&kept), "{owner}: {kept}");
+    }
+    for wrong in ["30s", "31d", "1500ms", "soon"] {
+        let said = bench
+            .admin(&["queue", "retention", "--failed", wrong])
+            .await;
+        assert_eq!(said.code, Some(2), "{wrong}");
+        assert!(said.err.contains("from 1m to 30d"), "{}", said.err);
+    }
 }
 
 #[tokio::test]
@@ -768,7 +808,7 @@ async fn dead_letters_are_listed_run_again_and_discarded() {
     let text = bench.good(&["dead", "list"]).await;
     let shown = line(&text, &full.to_string());
     assert!(
-        shown.contains("storage 3") && shown.ends_with("the store is full"),
+        shown.contains("storage 4") && shown.ends_with("the store is full"),
         "{text}"
     );
     assert!(line(&text, &bug.to_string()).ends_with("a bug"));

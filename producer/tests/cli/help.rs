@@ -112,6 +112,7 @@ async fn each_operator_command_teaches_with_an_example() {
     let folder = tempfile::tempdir().unwrap();
     for command in [
         "queue",
+        "queue retention",
         "tenants list",
         "tenants show",
         "tenants set",

@@ -31,6 +31,20 @@ pub struct Audit {
     pub violations: Vec<String>,
 }
 
+/// How long jobs are kept that have ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Those that succeeded.
+    pub succeeded: Duration,
+    /// Those that failed, were cancelled or expired; dead letters too.
+    pub others: Duration,
+}
+
+impl Retention {
+    /// The longest: lists of jobs are looked for so many days back.
+    pub const MAX: Duration = Duration::from_hours(30 * 24);
+}
+
 /// A tenant as the queue sees it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TenantState {
@@ -135,25 +149,36 @@ impl Queue {
     /// [`QueueError::Unavailable`].
     pub async fn audit(&self, repair: bool) -> Result<Audit, QueueError> {
         let mut audit = Audit::default();
-        let function = if repair { "repair" } else { "audit" };
-        for shard in self.shards() {
-            let mut cursor = String::new();
-            loop {
-                let reply = self
-                    .call(shard, function, &Args::new().text(&cursor).0)
-                    .await?;
-                let mut parts = Vec::<Value>::from_redis_value(reply)?.into_iter();
-                cursor = String::from_redis_value(parts.next().unwrap_or(Value::Nil))?;
-                audit.looked += u64::from_redis_value(parts.next().unwrap_or(Value::Int(0)))?;
-                for violation in parts {
-                    audit.violations.push(String::from_redis_value(violation)?);
-                }
-                if cursor.is_empty() {
-                    break;
-                }
-            }
+        let mut page = Some(Cursor::default());
+        while let Some(cursor) = page {
+            let (more, next) = self.audit_page(&cursor, repair).await?;
+            audit.looked += more.looked;
+            audit.violations.extend(more.violations);
+            page = next;
         }
         Ok(audit)
+    }
+
+    /// One call of [`Self::audit`], about a hundred items. With it the next page, if there is one.
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`].
+    pub async fn audit_page(
+        &self,
+        from: &Cursor,
+        repair: bool,
+    ) -> Result<(Audit, Option<Cursor>), QueueError> {
+        let function = if repair { "repair" } else { "audit" };
+        let args = Args::new().text(&from.at);
+        let reply = self.call(from.shard, function, &args.0).await?;
+        let mut parts = Vec::<Value>::from_redis_value(reply)?.into_iter();
+        let at = String::from_redis_value(parts.next().unwrap_or(Value::Nil))?;
+        let looked = u64::from_redis_value(parts.next().unwrap_or(Value::Int(0)))?;
+        let violations = parts
+            .map(String::from_redis_value)
+            .collect::<Result<_, _>>()?;
+        let audit = Audit { looked, violations };
+        Ok((audit, self.next(from, at)))
     }
 
     /// Sets a tenant's quotas; they hold from the reply on, also for jobs that wait.
@@ -236,8 +261,21 @@ impl Queue {
         Ok(changed)
     }
 
-    /// Sets how long jobs are kept that end from now on (defaults: succeeded 24 h, others 14 d).
-    /// Whole seconds, at least one.
+    /// How long jobs are kept that end now (defaults: succeeded 24 h, others 14 d).
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`].
+    pub async fn retention(&self) -> Result<Retention, QueueError> {
+        let reply = self.call(0, "retention", &Args::new().0).await?;
+        let (succeeded, others) = <(u64, u64)>::from_redis_value(reply)?;
+        Ok(Retention {
+            succeeded: Duration::from_secs(succeeded),
+            others: Duration::from_secs(others),
+        })
+    }
+
+    /// Sets how long jobs are kept that end from now on. Whole seconds, at least one, at most
+    /// [`Retention::MAX`].
     ///
     /// # Errors
     /// [`QueueError::Unavailable`]; safe to repeat.
@@ -266,7 +304,7 @@ impl Queue {
         let args = Args::new().text(at).show(BATCH_MAX);
         let reply = self.call(from.shard, "tenants", &args.0).await?;
         let mut parts = Vec::<Value>::from_redis_value(reply)?.into_iter();
-        let next = u64::from_redis_value(parts.next().unwrap_or(Value::Int(0)))?;
+        let next = String::from_redis_value(parts.next().unwrap_or(Value::Nil))?;
         let tenants = parts.filter_map(|part| parse_tenant(part).transpose());
         let tenants = tenants.collect::<Result<_, QueueError>>()?;
         Ok((tenants, self.next(from, next)))
@@ -329,7 +367,7 @@ impl Queue {
         let args = Args::new().text(which).text(at).show(BATCH_MAX);
         let reply = self.call(from.shard, "waiting", &args.0).await?;
         let mut parts = Vec::<Value>::from_redis_value(reply)?.into_iter();
-        let next = u64::from_redis_value(parts.next().unwrap_or(Value::Int(0)))?;
+        let next = String::from_redis_value(parts.next().unwrap_or(Value::Nil))?;
         let mut jobs = Vec::new();
         while let (Some(id), Some(at)) = (parts.next(), parts.next()) {
             let id = JobId::from_short(&String::from_redis_value(id)?)?;
@@ -338,12 +376,12 @@ impl Queue {
         Ok((jobs, self.next(from, next)))
     }
 
-    /// The page after one of `from`'s shard, where `next` is 0 at the end of that.
-    fn next(&self, from: &Cursor, next: u64) -> Option<Cursor> {
-        if next > 0 {
+    /// The page after one of `from`'s shard, where `at` is empty or 0 at the end of that.
+    fn next(&self, from: &Cursor, at: String) -> Option<Cursor> {
+        if !at.is_empty() && at != "0" {
             return Some(Cursor {
                 shard: from.shard,
-                at: next.to_string(),
+                at,
             });
         }
         let shard = from.shard + 1;

@@ -14,7 +14,7 @@ use redis::FromRedisValue as _;
 
 use super::read::{parse_payload, parse_progress, parse_result, shown};
 use super::record::Record;
-use super::{Queue, QueueError};
+use super::{Queue, QueueError, Retention};
 use crate::ids::{JobId, TenantId};
 use crate::job::{JobRecord, Status};
 
@@ -22,9 +22,11 @@ use crate::job::{JobRecord, Status};
 pub const LOOKED_MAX: usize = 512;
 /// Jobs that are read in one exchange.
 const CHUNK: u64 = 256;
-/// Lists that are looked for: those of so many days. They live 23 days with the usual retention.
+/// Lists that are looked for: those of so many days. They live 9 days longer than jobs are kept (23 days with the
+/// usual retention).
 const DAYS: u32 = 40;
 const DAY_S: i64 = 86_400;
+const _: () = assert!(Retention::MAX.as_secs() / DAY_S as u64 + 9 < DAYS as u64);
 /// What is read of each record: mostly all but the source.
 const FRONT_LAST: usize = 1023;
 /// How far the clocks of Redis' servers may differ after a failover.

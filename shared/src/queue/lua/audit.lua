@@ -13,6 +13,7 @@
 --           place = predicate of eligibility (within what claims put right by themselves)
 --   q…      each stream entry is the one its job names: queued if undelivered, running if pending;
 --           who waits for its render says so, too
+--   jobs    of tenants that have more live jobs than all these: each in their lists waits where it says
 
 local function parts(S, repair, cursor)
   local base, found, looked = S.base, {}, 0
@@ -204,7 +205,38 @@ local function parts(S, repair, cursor)
     end
   end
 
-  -- Walks on from the cursor, `<part> <place> [<stream entry>]`.
+  -- Live jobs of a tenant that wait for no time, by what streams and counts say.
+  local function to_be_found(name)
+    local t = tenant(S, name)
+    local found = t[RUNNING] + t[FOLLOWING]
+    for lane = 1, 4 do found = found + min(waiting(t, lane), call('XLEN', stream_key(base, name, lane))) end
+    return found
+  end
+
+  -- A job of a tenant's list.
+  local function listed(name, id)
+    local job = load_job(base, id)
+    if not job or job[ST] > RUNS or has(job, FOLLOWS) then return end
+    if job[ST] == RUNS then
+      if not call('ZSCORE', base .. ':lease', id) then
+        wrong('lease: ' .. id .. ' runs without one', function() call('ZADD', base .. ':lease', S.stamp, id) end)
+      end
+    elseif job[SQ] == 0 then
+      if not call('ZSCORE', base .. ':due', id) then
+        wrong('due: ' .. id .. ' waits for a time and is not there', function() call('ZADD', base .. ':due', int(job[NB]), id) end)
+      end
+    else
+      local entry = int(job[SQ]) .. '-0'
+      if #call('XRANGE', stream_key(base, name, job[SL]), entry, entry) == 0 then
+        wrong('stream: ' .. id .. ' is queued and has no entry', function()
+          job[SQ] = push(S, tenant(S, name), job[SL], id)
+          put_job(job)
+        end)
+      end
+    end
+  end
+
+  -- Walks on from the cursor, `<part> <place> [<stream entry, or place in a list>]`.
   local part, at, after = match(cursor, '^(%a+) (%d+) ?(.*)$')
   part, at = part or 'totals', tonumber(at) or 0
   local zsets = { lease = { leased, 'due' }, due = { delayed, 'dl' }, dl = { dated, 'tenants' }, tenants = { of_tenant, 'q' } }
@@ -215,20 +247,38 @@ local function parts(S, repair, cursor)
     elseif part == 'q' then
       -- Each tenant has four streams: `at` counts them through.
       local name = call('ZRANGE', base .. ':tns', floor(at / 4), floor(at / 4))[1]
+      if name then
+        local lane, room = at % 4 + 1, BUDGET - looked
+        local start = (after and after ~= '') and '(' .. after or '-'
+        local entries = call('XRANGE', stream_key(base, name, lane), start, '+', 'COUNT', room)
+        for _, pair in ipairs(entries) do entry_of(name, lane, pair[1], pair[2][2]) end
+        looked = looked + max(1, #entries)
+        if #entries == room then after = entries[#entries][1] else at, after = at + 1, '' end
+      else
+        part, at, after = 'jobs', 0, ''
+      end
+    elseif part == 'jobs' then
+      -- Each tenant has a list for each day on which what is in it may live, today's first.
+      local days = ceil((max(shard(S)[KEEP_OK], shard(S)[KEEP_OTHER]) + LISTED_BEYOND_S) * 1000 / DAY_MS) + 1
+      local name = call('ZRANGE', base .. ':tns', floor(at / days), floor(at / days))[1]
       if not name then return '', looked, found end
-      local lane, room = at % 4 + 1, BUDGET - looked
-      local start = (after and after ~= '') and '(' .. after or '-'
-      local entries = call('XRANGE', stream_key(base, name, lane), start, '+', 'COUNT', room)
-      for _, pair in ipairs(entries) do entry_of(name, lane, pair[1], pair[2][2]) end
-      looked = looked + max(1, #entries)
-      if #entries == room then after = entries[#entries][1] else at, after = at + 1, '' end
+      if at % days == 0 and after == '' and to_be_found(name) >= tenant(S, name)[LIVE] then
+        looked, at = looked + 1, at + days
+      else
+        local room, from = BUDGET - looked, tonumber(after) or 0
+        local ids = call('LRANGE', list_key(base, name, S.now - at % days * DAY_MS), int(from), int(from + room - 1))
+        for i = 1, #ids do listed(name, ids[i]) end
+        looked = looked + max(1, #ids)
+        if #ids == room then after = int(from + room) else at, after = at + 1, '' end
+      end
     else
       local each, following = zsets[part][1], zsets[part][2]
-      local room = BUDGET - looked
-      local names = call('ZRANGE', base .. (part == 'tenants' and ':tns' or ':' .. part), at, at + room - 1)
+      local key, room = base .. (part == 'tenants' and ':tns' or ':' .. part), BUDGET - looked
+      local size, names = call('ZCARD', key), call('ZRANGE', key, at, at + room - 1)
       for _, name in ipairs(names) do each(name) end
       looked = looked + #names
-      if #names == room then at = at + room else part, at = following, 0 end
+      -- What a repair took out no longer stands before the next page.
+      if #names == room then at = at + room - size + call('ZCARD', key) else part, at = following, 0 end
     end
   end
   return part .. ' ' .. at .. ' ' .. (after or ''), looked, found

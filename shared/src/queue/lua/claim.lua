@@ -6,7 +6,8 @@
 -- Returns  {ms until something may become due (0: look again at once; -1: an operator drains this worker:
 --           nothing is claimed, ask `renew` until that is over),
 --           id, front of the record as it is now, record as it was (with its payload) or '', …}
--- Also promotes and reaps a few, and parks the worker in `idle` when there was nothing.
+-- Also promotes and reaps a few, and parks the worker in `idle` when there was nothing. A returned job whose own
+-- lane is paused is not claimed: it goes back to that lane, behind those who wait there.
 --
 -- Fairness is start-time fair queueing over tenants (Goyal, Vin, Cheng 1996): the tenant with the
 -- least virtual tag goes first, V follows the tag of the job in service, a claim is charged with the
@@ -21,17 +22,17 @@ local INLINE_MAX = 4
 local function pick_lane(S, t, most)
   local returned = t[ENTERED + RETURNED] - t[LEFT + RETURNED]
   if returned > 0 then return RETURNED, min(most, returned) end
-  local some_paused, first, last = shard(S)[STOPPED] > 0, nil, nil
+  local some_paused, first, middle, last = shard(S)[STOPPED] > 0, nil, nil, nil
   for lane = 2, 4 do
     if t[ENTERED + lane] > t[LEFT + lane] and not (some_paused and lane_paused(S, lane)) then
-      first = first or lane
-      last = lane
+      if last ~= first then middle = last end
+      first, last = first or lane, lane
     end
   end
   if not first then return nil end
   if first == last then return first, min(most, t[ENTERED + first] - t[LEFT + first]) end
   local until_aged = AGEING - t[PICKS] % AGEING
-  if until_aged == 1 then return last, 1 end
+  if until_aged == 1 then return middle and floor(t[PICKS] / AGEING) % 2 == 1 and middle or last, 1 end
   return first, min(most, t[ENTERED + first] - t[LEFT + first], until_aged - 1)
 end
 
@@ -72,7 +73,7 @@ local function is_drained(S, worker) return call('ZSCORE', S.base .. ':drain', w
 -- Forgets a few workers whose last sign of life is too old.
 local function forget_gone(S)
   local silent_since = int(S.now - WORKER_TTL_MS)
-  for _, gone in ipairs(call('ZRANGEBYSCORE', S.base .. ':wks', '-inf', silent_since, 'LIMIT', '0', '10')) do forget_worker(S, gone) end
+  for _, gone in ipairs(call('ZRANGEBYSCORE', S.base .. ':wks', '-inf', silent_since, 'LIMIT', '0', int(FEW))) do forget_worker(S, gone) end
 end
 
 -- Notes a worker's sign of life.
@@ -117,14 +118,29 @@ local function next_due(S, limit)
   return limit
 end
 
+-- Milliseconds until the first of the workers that are parked looks again by itself; nil if none is.
+local function next_look(S)
+  local first = call('ZRANGEBYSCORE', S.base .. ':idle', '(' .. S.stamp, '+inf', 'WITHSCORES', 'LIMIT', '0', '1')
+  return first[2] and tonumber(first[2]) - S.now
+end
+
+-- How long a worker waits that found nothing: until something may become due, unless another one looks by then;
+-- that one passes the baton if there is more than it takes. If it dies, nothing is later by more than `limit`. Up to a
+-- quarter less than that, by the worker's id, so that who was woken together does not come back together.
+local function park(S, raw, limit)
+  limit = limit - floor(limit * byte(raw, 16) / 1024)
+  local due, look = next_due(S, limit), next_look(S)
+  return look and look <= due and limit or due
+end
+
 -- What nobody asked for but must happen is done by claims, at most once per this many milliseconds.
 local SWEEP_MS = 20
 
 -- Puts jobs and tenants whose time has come where a claim finds them, and forgets who is gone.
 local function sweep(S)
   forget_gone(S)
-  promote(S, 10)
-  reap(S, 10)
+  promote(S, FEW)
+  reap(S, FEW)
   flush(S)
   set_shard(S, SWEPT, S.now)
   if shard(S)[ASIDE] == 1 and not some_aside(S) then set_shard(S, ASIDE, 0) end
@@ -277,6 +293,14 @@ local function start(S, turn, entry, claimant, reply)
     count(S, 'repairs', 1)
     return false
   end
+  if lane == RETURNED and lane_paused(S, asked_lane + 2) then
+    local job = load_job(base, id)
+    drop_entry(t, lane, number)
+    job[SL] = asked_lane + 2
+    job[SQ] = push(S, t, job[SL], id)
+    put_job(job)
+    return false
+  end
   if deadline > 0 then
     if deadline <= S.now then
       local job = load_job(base, id)
@@ -334,7 +358,8 @@ end
 local function take(S, n, claimant, reply)
   if all_paused(S) then return false end
   -- Behind one that does not start its tenant's next one goes, not what was planned without it: then turn by turn.
-  local turns_max = n > 1 and call('ZCOUNT', S.base .. ':dl', '-inf', S.stamp) > 0 and 1 or BUDGET
+  local some_fail = n > 1 and (shard(S)[STOPPED] > 0 or call('ZCOUNT', S.base .. ':dl', '-inf', S.stamp) > 0)
+  local turns_max = some_fail and 1 or BUDGET
   local line, budget = read_line(S, n), BUDGET
   while claimant.claims < n and budget > 0 do
     local turns, visits = plan(S, line, n - claimant.claims, turns_max, budget)
@@ -383,14 +408,16 @@ transition('claim', { 'allow-oom' }, function(keys, args)
     more = take(S, n, claimant, reply)
   end
   local claims = claimant.claims
-  -- The baton: whoever found work wakes the next one while there is more.
-  if more and claims > 0 then S.ring = S.ring + 1 end
+  if n > 0 then call('ZREM', base .. ':idle', worker) end
   if claims > 0 or (more and n > 0) then
-    call('ZREM', base .. ':idle', worker)
+    -- The baton: whoever found work wakes the next one while there is more, or while nobody else looks in time at what
+    -- becomes due. Who has slots left will look itself.
+    local look = not more and claims == n and next_look(S)
+    if more and claims > 0 or look and next_due(S, look) < look then S.ring = S.ring + 1 end
     wait_ms = 0
   else
     if n == 0 and not swept then sweep(S) end
-    wait_ms = next_due(S, wait_ms)
+    wait_ms = park(S, args[2], wait_ms)
     if n > 0 then call('ZADD', base .. ':idle', int(now + wait_ms), worker) end
   end
   flush(S)

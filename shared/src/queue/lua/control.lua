@@ -43,7 +43,8 @@ end)
 -- KEYS  1 base of the shard
 -- ARGV  1 'tenant' | 'lane' | 'all'  2 tenant, lane digit or ''  3 '1' pause, '0' resume
 -- Returns  1 if that changed something, else 0
--- After a lane's resume, claims look again at the tenants that waited for it, a few each.
+-- After a lane's resume, claims look again at the tenants that waited for it, a few each. Jobs of a paused lane that
+-- come back (retried, released, their worker lost) wait in that lane, behind the others, not in front of all.
 
 transition('pause', { 'allow-oom' }, function(keys, args)
   local S = open(keys[1])
@@ -94,17 +95,19 @@ transition('drain', { 'allow-oom' }, function(keys, args)
   return changed and 1 or 0
 end)
 
--- retention: how long ended jobs are kept. Holds for jobs that end from now on.
+-- retention: how long ended jobs are kept; reads it or sets it, for jobs that end from now on.
 -- KEYS  1 base of the shard
--- ARGV  1 seconds for succeeded  2 seconds for all others
--- Returns  1
+-- ARGV  nothing (read), or 1 seconds for succeeded  2 seconds for all others
+-- Returns  {seconds for succeeded, seconds for all others} as they are now
 
 transition('retention', { 'allow-oom' }, function(keys, args)
   local S = open(keys[1])
-  set_shard(S, KEEP_OK, max(1, tonumber(args[1])))
-  set_shard(S, KEEP_OTHER, max(1, tonumber(args[2])))
-  flush(S)
-  return 1
+  if #args > 0 then
+    set_shard(S, KEEP_OK, max(1, tonumber(args[1])))
+    set_shard(S, KEEP_OTHER, max(1, tonumber(args[2])))
+    flush(S)
+  end
+  return { shard(S)[KEEP_OK], shard(S)[KEEP_OTHER] }
 end)
 
 -- begin: a process that comes up agrees with the others on how the data lie, or is told that it does not.

@@ -21,9 +21,9 @@ transition('fail', { 'allow-oom' }, function(keys, args)
     conclude(S, t, id, job, CANCELED, nil, BY_FAILURE, code, TOLD_CANCELED)
   else
     if ours then job[FA] = job[FA] + 1 end
-    if ours and job[FA] < FAILURES_MAX then
-      local delay = min(RETRY_CAP_MS, RETRY_BASE_MS * 2 ^ (job[FA] - 1)) * tonumber(args[6])
-      requeue(S, t, id, job, max(1, floor(delay)), class, BY_FAILURE, code, TOLD_RETRY, job[AT])
+    local wait_ms = ours and (RETRY_MS[class] or RETRY_OTHER_MS)[job[FA]]
+    if wait_ms then
+      requeue(S, t, id, job, floor(wait_ms * (1 + tonumber(args[6])) / 2), class, BY_FAILURE, code, TOLD_RETRY, job[AT])
       reply = 'retry'
     else
       if ours then bury(S, t, id, class) end

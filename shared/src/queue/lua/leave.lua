@@ -9,8 +9,8 @@ transition('leave', { 'allow-oom' }, function(keys, args)
   call('ZREM', S.base .. ':idle', args[1])
   call('ZREM', S.base .. ':drain', args[1])
   call('DEL', S.base .. ':wk:' .. args[1])
-  -- It may have taken a token that it will not act on: pass the baton.
-  if call('ZCARD', S.base .. ':vt') > 0 then S.ring = 1 end
+  -- It may have taken a token that it will not act on, or be the one that looks at what becomes due: pass the baton.
+  S.ring = 1
   flush(S)
   return 1
 end)

@@ -6,7 +6,9 @@
 -- and expiries is `shared/src/keys.rs`; the form of a job's record is `shared/src/queue/record.rs`.
 --
 -- Rules: server time only; state and epoch are checked before anything is written; a stale
--- caller changes nothing; at most BUDGET items a call.
+-- caller changes nothing; at most BUDGET jobs a call, each with FOLLOWERS_MAX followers. Beside these, claims and
+-- renewals see to what nobody asked for: FEW jobs that are late or due (a renewal of less than BUDGET jobs: as many
+-- as it leaves of that), FEW lost leases, FEW silent workers, and 110 tenants that waited for something.
 --
 -- A call opens a session `S`, changes jobs and streams as it goes, and collects what concerns
 -- tenants, leases and counters; `flush` writes that once per call. A transition must end with it.
@@ -23,13 +25,15 @@ local call, try_call, struct_pack, struct_unpack, spread, band, floor, ceil, max
 local no_state
 
 local GROUP, CONSUMER = 'g', 'c'
-local BUDGET = 100
+local BUDGET, FEW = 100, 10
 -- A job whose lease was lost this often is poison: it becomes a dead letter.
 local LOST_MAX = 3
--- Attempts that may fail by our own fault before the job fails for good.
-local FAILURES_MAX = 3
--- Back-off of the n-th retry: full jitter over RETRY_BASE_MS * 2^(n-1), at most RETRY_CAP_MS.
-local RETRY_BASE_MS, RETRY_CAP_MS = 1000, 60000
+-- How long a job waits that failed by our own fault, ms, at most, by the class of the failure and how often that has
+-- happened to it; half of it is certain, the rest is jitter. After the last one it fails for good. Storage may be away
+-- for a minute. A slot without a sandbox claims nothing, so a sandbox that is away needs no such time; one that
+-- broke may have been broken by the job. Other classes (`internal`) are most likely not cured by waiting.
+local RETRY_MS = { storage = { 4000, 60000, 60000 }, sandbox_unavailable = { 2000, 15000 } }
+local RETRY_OTHER_MS = { 1000, 2000 }
 -- How long terminal jobs are kept, seconds, unless `retention` set something else.
 local KEEP_SUCCEEDED_S, KEEP_OTHER_S = 86400, 1209600
 -- How long an idempotency key outlives the end of its job (it never outlives the job's record).
@@ -49,7 +53,8 @@ local DEFAULT_QUEUED_MAX, DEFAULT_RUNNING_MAX, DEFAULT_WEIGHT = 1000, 1000000, 1
 -- Charge for a claim of a tenant without history when nobody has one, slot-milliseconds, and the clamp of
 -- estimates.
 local ESTIMATE_DEFAULT_MS, ESTIMATE_MIN_MS, ESTIMATE_MAX_MS = 5000, 100, 600000
--- Every AGEING-th pick of a tenant takes the lowest lane that has work, so none starves.
+-- Every AGEING-th pick of a tenant takes a lower lane that has work; of two such lanes each has every other of
+-- these picks. So none starves.
 local AGEING = 8
 -- Elastic bound: while at least two tenants were active within ACTIVE_MS, slots beyond this share of the
 -- live ones are for tenants that hold less than their part. Activity is noted once per ACTIVE_STEP_MS.
@@ -246,7 +251,7 @@ local function set_shard(S, field, value)
 end
 
 local function all_paused(S) return shard(S)[STOPPED] >= ALL end
--- Returned jobs are paused with all only.
+-- A returned job is paused with the lane that it asked for (see `start`).
 local function lane_paused(S, lane) return lane > RETURNED and band(shard(S)[STOPPED], 2 ^ (lane - 2)) ~= 0 end
 
 -- Tenants as earlier calls left them, by shard and name, to be taken up again where the text in Redis is still the one
@@ -813,7 +818,9 @@ end
 local function end_lease(S, t, id, job, charged)
   drop_entry(t, job[SL], job[SQ])
   S.ended[#S.ended + 1] = id
-  t[RUNNING] = t[RUNNING] - 1
+  -- A repair counts what is pending, and of this one the entry may be gone.
+  local running = t[RUNNING]
+  t[RUNNING] = running > 0 and running - 1 or 0
   if S.busy then S.busy = S.busy - 1 end
   local used = time_used(S, job)
   charge(t, (charged and used or 0) - job[CH])

@@ -1,13 +1,16 @@
 -- promote: due -> queued for jobs whose time has come; queued -> expired for those whose deadline passed.
 -- KEYS  1 base of the shard
--- ARGV  1 most items to look at, of each kind
+-- ARGV  1 most items to look at, of both kinds together: half of each, and what one leaves the other may have
 -- Returns  number of jobs that became ready
 -- Safe to repeat by anyone at any time. Part of claim and renew, so nobody has to call it.
 
 local function promote(S, limit)
   local base, stamp, ready = S.base, S.stamp, 0
-  limit = int(limit)
-  for _, id in ipairs(call('ZRANGEBYSCORE', base .. ':dl', '-inf', stamp, 'LIMIT', '0', limit)) do
+  local late = call('ZRANGEBYSCORE', base .. ':dl', '-inf', stamp, 'LIMIT', '0', int(limit))
+  local due = call('ZRANGEBYSCORE', base .. ':due', '-inf', stamp, 'LIMIT', '0', int(limit))
+  local lates = min(#late, max(ceil(limit / 2), limit - #due))
+  for i = 1, lates do
+    local id = late[i]
     call('ZREM', base .. ':dl', id)
     local job = load_job(base, id)
     if job and job[ST] == QUEUED then
@@ -18,7 +21,8 @@ local function promote(S, limit)
       conclude(S, t, id, job, EXPIRED)
     end
   end
-  for _, id in ipairs(call('ZRANGEBYSCORE', base .. ':due', '-inf', stamp, 'LIMIT', '0', limit)) do
+  for i = 1, min(#due, limit - lates) do
+    local id = due[i]
     call('ZREM', base .. ':due', id)
     local job = load_job(base, id)
     if job and job[ST] == QUEUED and job[SQ] == 0 then

@@ -83,8 +83,8 @@ transition('renew', { 'allow-oom' }, function(keys, args)
   -- First what was renewed, so that the reaper does not see it.
   flush(S)
   -- While all slots are busy this is all that ends what has expired.
-  promote(S, BUDGET)
-  reap(S, 10)
+  promote(S, max(FEW, BUDGET - jobs))
+  reap(S, FEW)
   rest(S, 2)
   flush(S)
   replies[jobs + 1] = drained and '1' or '0'
