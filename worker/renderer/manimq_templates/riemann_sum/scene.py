@@ -112,10 +112,10 @@ class Template(kit.TemplateScene):
         exact = self.sign * kit.integral(self.f, *self.ends)
         p = self.p
         ends = rf"_{{{kit.shown(p.get('a', 0), latex=True)}}}^{{{kit.shown(p.get('b', 2), latex=True)}}}"
-        value = rf"= {kit.tex_num(exact, 5)}" if math.isfinite(exact) else r"\text{ has no value}"
+        value = rf"= {kit.tex_num(exact, 5)}" if math.isfinite(exact) else r"\text{ has no value to be told}"
         parts = (self.tex(part, size="heading", color=self.theme.green) for part in (rf"\int{ends} f(x)\,dx", value))
         narrow = self.table_box.width < 3.4
         whole = VGroup(*parts).arrange([0, -1, 0] if narrow else [1, 0, 0], buff=0.2)
         text = kit.fit(whole, self.table_box)
-        caption = "The limit of these sums is the integral" if math.isfinite(exact) else "These sums have no limit"
+        caption = "The limit of these sums is the integral" if math.isfinite(exact) else "These sums have no limit that could be found"
         self.play(FadeIn(text), caption=caption, run_time=0.9)
