@@ -52,10 +52,9 @@ class Template(kit.TemplateScene):
             text = kit.fit(self.tex(rf"S_{{{n}}} {written}", size="heading", color=theme.amber), self.sum_box)
             caption = f"{n} strip{'s' * (n > 1)}" + ("" if index == 0 else ": closer to the graph")
             self.play(FadeOut(shown), FadeOut(line), run_time=0.3)
-            self.play(
-                LaggedStart(*(FadeIn(each) for each in strips), lag_ratio=min(0.5, 2.0 / max(1, len(strips)))),
-                FadeIn(text), caption=caption, run_time=1.1,
-            )  # fmt: skip
+            # None has a height where the function has no value.
+            rising = [LaggedStart(*(FadeIn(each) for each in strips), lag_ratio=min(0.5, 2.0 / len(strips)))] if len(strips) else []
+            self.play(*rising, FadeIn(text), caption=caption, run_time=1.1)
             self.add(graph)
             shown, line = strips, text
             self.wait(1.0)
