@@ -56,8 +56,8 @@ _OVERLAP = 0.25
 """Of the smaller glyph's box. Boxes of neighbours touch, and italics lean into each other."""
 _GLYPHS_MAX = 120
 """Of one text, when it is compared with others."""
-_PAIRS_MAX, _GLYPH_PAIRS_MAX = 300, 400_000
-"""Texts whose boxes meet, and glyphs of theirs, that one look compares: 30 ms, however much lies on one heap."""
+_PAIRS_MAX, _GLYPH_PAIRS_MAX = 100, 200_000
+"""Texts whose boxes meet, and glyphs of theirs, that one look compares, however much lies on one heap."""
 _FIRST_S = 0.03
 """May be spent before anything was drawn."""
 _CAPITAL_UNITS = 0.49
