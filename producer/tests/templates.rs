@@ -1,61 +1,214 @@
 //! Every template is rendered with its fixtures, as the API resolves them: `python -m manimq_templates.check`.
 //!
 //! Usually each template once, with sets of parameters and shapes that take turns; with `MANIMQ_SOAK_TEMPLATES=1` all
-//! of them in all shapes, and with its value `sorting,venn` those of these templates. What comes of each film, and
-//! contact sheets for a person to look at, are in `target/tmp/templates/`.
+//! of them in all shapes and each choice that no fixture makes in two ([`variants`]), and with its value `sorting,venn`
+//! those of these templates. What comes of each film, and contact sheets for a person to look at, are in
+//! `target/tmp/templates/`.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use manimq::templates;
-use serde_json::{Value, json};
+use manimq::templates::{self, Template};
+use serde_json::{Map, Value, json};
 
 const FIXTURES: [&str; 4] = ["default", "maximal", "hostile", "minimal"];
 const ASPECTS: [&str; 3] = ["16:9", "9:16", "1:1"];
 
+/// Templates whose hostile fixture is refused with words, so that nothing of it is rendered.
+const REFUSED: &[&str] = &["sequence", "surface-3d"];
+
+/// What all templates share and one may choose of.
+const LOOK: [&str; 2] = ["palette", "pace"];
+
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// What may be chosen: the values of an enumeration, yes and no, the names of a library.
+fn choices(schema: &Value) -> Vec<Value> {
+    let listed = schema["enum"].as_array().or(schema["x-library"].as_array());
+    match listed {
+        Some(values) => values.clone(),
+        None if schema["type"] == "boolean" => vec![json!(false), json!(true)],
+        None => Vec::new(),
+    }
+}
+
+/// The choices that a set of parameters makes, as `path value`; what it leaves out is the schema's default.
+fn chosen(schema: &Value, value: Option<&Value>, path: &str, found: &mut BTreeSet<String>) {
+    let Some(value) = value.or(schema.get("default")) else {
+        return;
+    };
+    if !choices(schema).is_empty() {
+        found.insert(format!("{path} {value}"));
+    }
+    for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
+        chosen(inner, value.get(name), &format!("{path}/{name}"), found);
+    }
+    for item in value.as_array().into_iter().flatten() {
+        chosen(&schema["items"], Some(item), &format!("{path}/*"), found);
+    }
+}
+
+/// Every choice that there is.
+fn choosable(schema: &Value, path: &str, found: &mut BTreeSet<String>) {
+    found.extend(
+        choices(schema)
+            .iter()
+            .map(|value| format!("{path} {value}")),
+    );
+    for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
+        choosable(inner, &format!("{path}/{name}"), found);
+    }
+    if schema["items"].is_object() {
+        choosable(&schema["items"], &format!("{path}/*"), found);
+    }
+}
+
+/// The fixtures that can be rendered.
+fn fixtures(template: &Template) -> impl Iterator<Item = (&'static str, &Map<String, Value>)> {
+    let refused = REFUSED.contains(&template.id.as_str());
+    FIXTURES
+        .into_iter()
+        .filter(move |name| *name != "hostile" || !refused)
+        .map(|name| {
+            (
+                name,
+                template.fixtures[name].as_object().expect("an object"),
+            )
+        })
+}
+
+/// The choices that they make.
+fn chosen_in_fixtures(template: &Template) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for (_, fixture) in fixtures(template) {
+        chosen(
+            &template.schema,
+            Some(&Value::Object(fixture.clone())),
+            "",
+            &mut found,
+        );
+    }
+    found
+}
+
+/// The default fixture with each choice of a parameter of the template's own that no fixture makes, and once with the
+/// light palette and whatever else no fixture has of what all templates share.
+fn variants(template: &Template) -> Vec<(String, Map<String, Value>)> {
+    let known = chosen_in_fixtures(template);
+    let default = template.fixtures["default"].as_object().expect("an object");
+    let mut found = Vec::new();
+    let mut look = default.clone();
+    look.insert("palette".into(), json!("light"));
+    for (name, schema) in template.properties() {
+        let missing = choices(schema)
+            .into_iter()
+            .filter(|value| !known.contains(&format!("/{name} {value}")));
+        for value in missing {
+            if LOOK.contains(&name.as_str()) {
+                look.insert(name.clone(), value);
+                continue;
+            }
+            let mut set = default.clone();
+            let shown = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
+            set.insert(name.clone(), value);
+            found.push((format!("{name}-{shown}"), set));
+        }
+    }
+    found.push(("look".to_owned(), look));
+    found
+}
+
+/// A set of parameters of a template as the API resolves it, or why it does not.
+fn resolved(template: &Template, written: &Map<String, Value>) -> Result<Value, String> {
+    match templates::resolve(template, written, "") {
+        Ok(resolved) => Ok(resolved.params),
+        Err(errors) => Err(format!("{errors:?}")),
+    }
+}
+
+/// A film to be made.
+fn job(template: &Template, set: &str, params: &Value, aspect: &str, sheets: &Path) -> Value {
+    let id = &template.id;
+    json!({
+        "name": format!("{id} {set} {aspect}"),
+        "template": id, "params": params, "aspect": aspect,
+        "out": sheets.join(format!("{id}-{set}-{}", aspect.replace(':', "x"))),
+    })
 }
 
 /// `only`: all films of these templates; `1` is all templates.
 fn jobs(only: Option<&str>, sheets: &Path) -> Vec<Value> {
     let mut jobs = Vec::new();
     let (all, named) = (only.is_some(), only.filter(|only| *only != "1"));
-    let mut refused = Vec::new();
     for (n, template) in templates::all().iter().enumerate() {
         if named.is_some_and(|named| !named.split(',').any(|id| id == template.id)) {
             continue;
         }
-        for (f, fixture) in FIXTURES.iter().enumerate() {
-            for (a, aspect) in ASPECTS.iter().enumerate() {
-                if !all && (f != n % FIXTURES.len() || a != n % ASPECTS.len()) {
-                    continue;
-                }
-                let written = template.fixtures[*fixture].as_object().expect("an object");
-                let resolved = match templates::resolve(template, written, "") {
-                    Ok(resolved) => resolved,
-                    // Refused with words: nothing is rendered.
-                    Err(_) if *fixture == "hostile" => {
-                        refused.push(format!("{} {aspect}", template.id));
-                        continue;
-                    }
-                    Err(errors) => panic!("{} {fixture}: {errors:?}", template.id),
-                };
-                jobs.push(json!({
-                    "name": format!("{} {fixture} {aspect}", template.id),
-                    "template": template.id, "params": resolved.params, "aspect": aspect,
-                    "out": sheets.join(format!("{}-{fixture}-{}", template.id, aspect.replace(':', "x"))),
-                }));
-            }
+        let mut add = |set: &str, written: &Map<String, Value>, aspects: &[&str]| {
+            let params = resolved(template, written);
+            let params = params.unwrap_or_else(|why| panic!("{} {set}: {why}", template.id));
+            jobs.extend(
+                aspects
+                    .iter()
+                    .map(|aspect| job(template, set, &params, aspect, sheets)),
+            );
+        };
+        if !all {
+            let sets: Vec<_> = fixtures(template).collect();
+            let (set, written) = sets[n % sets.len()];
+            add(set, written, &ASPECTS[n % ASPECTS.len()..][..1]);
+            continue;
+        }
+        for (set, written) in fixtures(template) {
+            add(set, written, &ASPECTS);
+        }
+        for (set, written) in variants(template) {
+            add(&set, &written, &ASPECTS[..2]);
         }
     }
-    println!(
-        "{} hostile sets of parameters are refused with words and not rendered: {}",
-        refused.len(),
-        refused.join(", ")
-    );
     jobs
+}
+
+#[test]
+fn only_the_hostile_sets_of_the_list_are_refused() {
+    let refused: Vec<&str> = templates::all()
+        .iter()
+        .filter(|template| {
+            let hostile = template.fixtures["hostile"].as_object().expect("an object");
+            resolved(template, hostile).is_err()
+        })
+        .map(|template| template.id.as_str())
+        .collect();
+    assert_eq!(refused, REFUSED);
+}
+
+#[test]
+fn every_choice_that_a_template_offers_is_in_a_set_that_the_soak_renders() {
+    for template in templates::all() {
+        let (mut rendered, mut offered) = (chosen_in_fixtures(template), BTreeSet::new());
+        for (_, set) in variants(template) {
+            chosen(
+                &template.schema,
+                Some(&Value::Object(set)),
+                "",
+                &mut rendered,
+            );
+        }
+        choosable(&template.schema, "", &mut offered);
+        let missing: Vec<_> = offered.difference(&rendered).collect();
+        assert!(
+            missing.is_empty(),
+            "{}: no set has {missing:?}",
+            template.id
+        );
+        assert!(rendered.contains("/palette \"light\""), "{}", template.id);
+    }
 }
 
 #[test]

@@ -54,7 +54,7 @@ fn every_fixture_and_every_example_is_accepted() {
 
 /// Whatever a user may write has a bound in its schema.
 #[test]
-fn every_text_and_every_list_has_a_limit() {
+fn every_text_every_list_and_every_number_has_a_limit() {
     fn look(schema: &Value, path: &str) {
         let is = |kind: &str| {
             let types = &schema["type"];
@@ -68,6 +68,15 @@ fn every_text_and_every_list_has_a_limit() {
         }
         if is("array") && schema.get("prefixItems").is_none() {
             assert!(schema["maxItems"].is_u64(), "{path} has no maxItems");
+        }
+        if (is("number") || is("integer")) && schema.get("enum").is_none() {
+            for (limit, other) in [
+                ("minimum", "exclusiveMinimum"),
+                ("maximum", "exclusiveMaximum"),
+            ] {
+                let has = schema[limit].is_number() || schema[other].is_number();
+                assert!(has, "{path} has no {limit}");
+            }
         }
         for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
             look(inner, &format!("{path}/{name}"));

@@ -56,6 +56,8 @@ _OVERLAP = 0.25
 """Of the smaller glyph's box. Boxes of neighbours touch, and italics lean into each other."""
 _GLYPHS_MAX = 120
 """Of one text, when it is compared with others."""
+_PAIRS_MAX, _GLYPH_PAIRS_MAX = 100, 200_000
+"""Texts whose boxes meet, and glyphs of theirs, that one look compares, however much lies on one heap."""
 _FIRST_S = 0.03
 """May be spent before anything was drawn."""
 _CAPITAL_UNITS = 0.49
@@ -357,9 +359,14 @@ def _overlaps(picture: Picture) -> Iterator[tuple[Item, Item]]:
     boxes = np.array([text.box for text in texts])
     meet = (boxes[:, None, :2] < boxes[None, :, 2:]).all(axis=2)
     meet &= meet.T
-    for one, other in zip(*np.nonzero(np.triu(meet, 1)), strict=True):
-        if not _twins(texts[one], texts[other]) and _collide(picture, texts[one], texts[other]):
-            yield texts[one], texts[other]
+    left = _GLYPH_PAIRS_MAX
+    for pair in np.argwhere(np.triu(meet, 1))[:_PAIRS_MAX]:
+        one, other = (texts[place] for place in pair)
+        left -= min(len(one.leaves), _GLYPHS_MAX) * min(len(other.leaves), _GLYPHS_MAX)
+        if left < 0:
+            return
+        if not _twins(one, other) and _collide(picture, one, other):
+            yield one, other
 
 
 def _twins(one: Item, other: Item) -> bool:

@@ -33,6 +33,8 @@ from manim.mobject.types.point_cloud_mobject import PMobject
 
 LEAVES_MAX = 4000
 """Mobjects with points that one look takes in; what a film of school mathematics shows has hundreds."""
+WALK_MAX = 20_000
+"""Mobjects of any kind that one look passes: groups may be empty."""
 TEXTS_MAX = 150
 """Texts that are compared with each other."""
 _SUBJECT_CHARS = 40
@@ -134,7 +136,7 @@ class Picture:
             (each, None, False) for each in reversed([*scene.mobjects, *scene.foreground_mobjects])
         ]
         found: list[tuple[Any, Item | None]] = []
-        while stack and len(found) < LEAVES_MAX:
+        while stack and len(found) < LEAVES_MAX and len(seen) < WALK_MAX:
             mobject, text, on_scale = stack.pop()
             if id(mobject) in seen:
                 continue

@@ -1,5 +1,7 @@
 """``python -m tests.hostile [ROUNDS [TEMPLATE…]]``: plays each template's story with hostile words in all its text fields.
 
+Formulas, numbers and what else has a format become others that the API would accept, however odd (``accepted``).
+
 No picture is made, and LaTeX is not run. A line of JSON for each story says what became of it and, told by Python
 itself (``sys.addaudithook``), which code was compiled, run or imported meanwhile, which files were opened and which
 programs started: what words could have done, were they ever more than data.
@@ -22,9 +24,11 @@ from manim.renderer.cairo_renderer import CairoRenderer
 
 import manimq_templates as catalogue
 from manimq_templates import kit
+from manimq_templates.kit.formula import _ARITY, latex_of
 
-from .resolve import _schema, _sequence, resolve
+from .resolve import _schema, resolve
 
+FIXTURES = ("default", "minimal", "hostile", "maximal")
 MARK = "Zqx"
 """Is in each hostile text, so that it is known again where it turns up."""
 PIECES = (
@@ -57,34 +61,96 @@ def words(chance: random.Random, most: int) -> str:
     return (MARK + "".join(pieces))[:most]
 
 
-def spoiled(schema: dict[str, Any], value: Any, chance: random.Random) -> Any:
-    """The value with hostile words wherever its schema has any text."""
+def tree(chance: random.Random, names: tuple[str, ...], depth: int = 4) -> Any:
+    """A formula's tree of any kind, as large numbers as one may write in it, poles and gaps."""
+    if depth == 0 or chance.random() < 0.25:
+        return chance.choice((*names, *names, "pi", "e", 0, 1, 2, 3, 0.1, 1000, 1e-9, 1e15, 1e300))
+    op = chance.choice(("+", "-", "*", "/", "^", *_ARITY))
+    low, high = _ARITY[op]
+    return [op, *(tree(chance, names, depth - 1) for _ in range(chance.randint(low, min(high, max(low, 3)))))]
+
+
+def logical(chance: random.Random, depth: int = 3) -> Any:
+    """A logical expression's tree."""
+    if depth == 0 or chance.random() < 0.3:
+        return chance.choice("ABCD")
+    op = chance.choice(("not", "and", "or", "xor", "nand", "nor", "if", "iff"))
+    return [op, *(logical(chance, depth - 1) for _ in range(1 if op == "not" else 2))]
+
+
+def number(chance: random.Random, schema: dict[str, Any]) -> float:
+    """Of the numbers that a schema takes, mostly an extreme one."""
+    low, high = (
+        schema.get(end, schema.get(f"exclusive{end.capitalize()}", other)) for end, other in (("minimum", -1e9), ("maximum", 1e9))
+    )
+    found = chance.choice((low, high, 0, 1, -1, 1e-9, chance.uniform(low, high), chance.uniform(-5, 5), chance.randint(-9, 9)))
+    if "exclusiveMinimum" in schema:
+        low += 1e-9
+    return min(max(found, low), high)
+
+
+def accepted(schema: dict[str, Any], chance: random.Random) -> Any:
+    """What the API would make of some text in a field with this format."""
+    names = tuple(schema.get("x-variables", ["x"]))
+    written = chance.choice(("x", "1/0", "a b", "%s{}", "\u03c0" * 40))
+    match schema["format"]:
+        case "formula":
+            made = tree(chance, (*names, *(["i"] if schema.get("x-complex") else [])) or ("pi",))
+            return {"text": written, "latex": latex_of(made), "ast": made}
+        case "equation":
+            left, right = tree(chance, names, 3), tree(chance, names, 3)
+            return {"text": written, "latex": f"{latex_of(left)} = {latex_of(right)}", "left": left, "right": right}
+        case "number":
+            value = number(chance, schema)
+            return {"value": value, "text": str(value), "latex": str(value)}
+        case "logic":
+            return {"text": written, "tree": logical(chance)}
+        case "latex":
+            return {"latex": chance.choice((r"\frac{1}{0}", r"\sqrt[3]{\int_0^\infty}", "x", r"\text{a}", r"\begin{matrix}1&2\\3&4\end{matrix}"))}
+        case "color":
+            return f"#{chance.randrange(1 << 24):06x}"
+    raise ValueError(schema["format"])
+
+
+def spoiled(schema: dict[str, Any], value: Any, chance: random.Random, odd: float) -> Any:
+    """What the API makes of the value, with hostile words wherever its schema has any text.
+
+    ``odd``: how many of the fields with a format become others. One that only the API can read always does.
+    """
+    if "format" in schema:
+        if chance.random() >= odd:
+            try:
+                return resolve(schema, value)
+            except (ValueError, SyntaxError, AssertionError, KeyError, ZeroDivisionError, AttributeError, TypeError):
+                pass
+        return accepted(schema, chance)
     if isinstance(value, dict):
         known = schema.get("properties", {})
-        return {name: spoiled(known.get(name, {}), each, chance) for name, each in value.items()}
+        filled = {name: each["default"] for name, each in known.items() if "default" in each} | value
+        made = {name: spoiled(known.get(name, {}), each, chance, odd) for name, each in filled.items()}
+        for name in made:
+            if name.endswith("range"):  # it goes up, the API sees to that
+                made[name].sort(key=lambda each: each["value"])
+        return made
     if isinstance(value, list):
-        return [spoiled(schema.get("items", {}), each, chance) for each in value]
-    if isinstance(value, str) and "enum" not in schema and "format" not in schema and "maxLength" in schema:
+        return [spoiled(schema.get("items", {}), each, chance, odd) for each in value]
+    if isinstance(value, str) and "enum" not in schema and "maxLength" in schema:
         return words(chance, schema["maxLength"])
     return value
 
 
 def params_of(template: str, which: str, chance: random.Random) -> dict[str, Any]:
     """A fixture of the template, resolved as by the API, with hostile words."""
-    schema = _schema(template)
     fixtures = json.loads((catalogue.folder(template) / "fixtures.json").read_text(encoding="utf-8"))
-    # All fields that there are; the lists are those of the default, which are shorter.
-    fixture = fixtures["maximal"] | (fixtures["default"] if which == "default" else {})
-    common = {"title": "x", "subtitle": "x", "captions": ["x", "x", "x"]}
-    made = resolve(schema, common | copy.deepcopy(fixture))
-    made = spoiled(schema, made, chance)
+    fixture = {"title": "x", "subtitle": "x", "captions": ["x", "x", "x"]} | copy.deepcopy(fixtures[which])
+    odd = chance.choice((0.0, 0.3, 1.0))
+    made = spoiled(_schema(template), fixture, chance, odd)
     if template == "sequence":  # its parts are templates with words of their own
-        fixture["parts"] = [
-            {**each, "params": spoiled(_schema(each["template"]), each["params"], chance)}
+        made["parts"] = [
+            {**each, "params": spoiled(_schema(each["template"], False), each["params"], chance, odd)}
             for each in fixture["parts"]
             if each["template"] in catalogue.ids()
         ]
-        made = _sequence(made | {"parts": fixture["parts"]})
     return made | {"pace": "fast"}
 
 
@@ -138,7 +204,7 @@ def main() -> None:
                 continue
             for turn in range(rounds):
                 chance = random.Random(1000 * number + turn)
-                which = ("default", "maximal")[turn % 2]
+                which = FIXTURES[(number + turn) % len(FIXTURES)]
                 params = params_of(template, which, chance)
                 result = play(template, params)
                 # Pango writes a line of text as an SVG, which is read and removed.

@@ -22,7 +22,7 @@ class Hostile(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr[-2000:])
         self.assertEqual(len(results), ROUNDS * len(catalogue.ids()))
         drawn = sum(not each["error"] for each in results)
-        self.assertGreater(drawn, 0, "all were refused")
+        self.assertGreaterEqual(2 * drawn, len(results), "most were refused")
         for each in results:
             with self.subTest(template=each["template"], which=each["which"], turn=each["turn"]):
                 self.assertEqual(each["source"], f"{each['template'].replace('-', '_')}/scene.py")
@@ -30,4 +30,5 @@ class Hostile(unittest.TestCase):
                 self.assertEqual(each["in_tex"], [], "text reached LaTeX")
                 if each["error"]:
                     self.assertEqual(each["error"], "ValueError", each["message"])
+                    self.assertNotIn("not supported", each["message"], "Manim's own words")
                     self.assertTrue(10 < len(each["message"]) < 300, each["message"])

@@ -340,6 +340,27 @@ class Harmless(unittest.TestCase):
         self.assertLess(watch._looks, 300)
         self.assertLessEqual(len(watch.warnings), layout.WARNINGS_MAX)
 
+    def test_a_look_at_a_heap_of_texts_compares_no_more_than_its_bound(self) -> None:
+        def construct(scene: Scene) -> None:
+            for n in range(60):
+                scene.add(Text(f"the words of number {n}").shift([0.01 * n, 0.01 * n, 0]))
+            scene.wait()
+
+        compared: list[int] = []
+
+        def collide(picture: Any, one: Any, other: Any) -> bool:
+            compared.append(len(one.leaves) * len(other.leaves))
+            return False
+
+        with mock.patch.object(layout, "_collide", collide):
+            watch = watched(construct)
+        looks = watch._looks
+        self.assertEqual(len(compared), looks * layout._PAIRS_MAX)
+        with mock.patch.object(layout, "_collide", collide), mock.patch.object(layout, "_GLYPH_PAIRS_MAX", 1000):
+            compared.clear()
+            watched(construct)
+        self.assertTrue(0 < sum(compared) <= 1000 * looks)
+
     def test_a_scene_has_at_most_sixteen_warnings_without_control_characters(self) -> None:
         def construct(scene: Scene) -> None:
             for n in range(30):

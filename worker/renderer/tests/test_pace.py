@@ -54,10 +54,10 @@ def _formula(scene: Any, *written: str, width: float = 1e3, height: float = 1e3,
     return kit.fit(parts, kit.Box(0, 0, min(width, 1e3), min(height, 1e3)), at=None)
 
 
-def played(template: str, fixture: str) -> tuple[list[Shown], float, float]:
+def played(template: str, params: dict[str, Any]) -> tuple[list[Shown], float, float]:
     """What a film says, without what its user wrote in the place of captions; its length, and the declared one."""
     set_frame()
-    scene = catalogue.load(template, resolved_fixture(template, fixture))(renderer=_Unseen(skip_animations=True))
+    scene = catalogue.load(template, params)(renderer=_Unseen(skip_animations=True))
     said: list[Shown] = []
     up: dict[int, Shown] = {}
     kept: list[Any] = []  # or another would get the number of one that is gone
@@ -146,7 +146,7 @@ class Pace(unittest.TestCase):
                 with self.subTest(f"{template} {fixture}"):
                     # Subtitles may have 25 characters a second; and half as many again while the eye looks for what changed.
                     rate = 40 if fixture == "maximal" and template in HURRIED else 25
-                    told, seconds, declared = played(template, fixture)
+                    told, seconds, declared = played(template, resolved_fixture(template, fixture))
                     brief = [
                         f"{each.seconds:.2f} s for {len(each.text)} characters: {each.text:.60}"
                         for each in told
@@ -156,6 +156,20 @@ class Pace(unittest.TestCase):
                     self.assertAlmostEqual(seconds, declared, delta=0.02 * declared)
                     captions += sum(each.caption for each in told)
         self.assertGreater(captions, 200)
+
+    def test_numbers_with_many_digits_are_up_long_enough_and_the_declared_length_follows(self) -> None:
+        long = [-1234.567891, 1234.567891, 2345.678912, 3456.789123, 4567.891234, 5678.912345, 6789.123456, 7891.234567]
+        for template, params in (
+            ("array-search", {"algorithm": "linear", "array": long * 2, "target": 7891.234567}),
+            ("array-search", {"algorithm": "binary", "array": long, "target": 9000}),
+            ("number-line", {"start": -123456789.125, "jumps": [98765432.0625, -12345678.5, 0.0009765625]}),
+        ):
+            with self.subTest(template):
+                told, seconds, declared = played(template, params)
+                late = [each.text for each in told if each.caption and each.seconds < 0.25 + len(each.text) / 25 - 1e-6]
+                self.assertEqual(late, [])
+                self.assertTrue(any(len(each.text) > 20 for each in told))
+                self.assertAlmostEqual(seconds, declared, delta=0.02 * declared)
 
     def test_a_caption_comes_at_the_beginning_of_a_long_play(self) -> None:
         """Half a second into it the line stands, though what it announces takes three."""

@@ -8,9 +8,10 @@ import unicodedata
 import unittest
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
-from manim import Scene, tempconfig
+from manim import ArcBetweenPoints, Scene, tempconfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -18,6 +19,7 @@ import manimq_templates as catalogue  # noqa: E402
 from manimq_templates import kit  # noqa: E402
 from manimq_templates.equation_steps.solve import solution  # noqa: E402
 from manimq_templates.flow_diagram.layers import folded, lanes, layers  # noqa: E402
+from manimq_templates.flow_diagram.routes import BENDS, Rect, best, bow, hits, straight  # noqa: E402
 from manimq_templates.graph_algorithm.steps import dijkstra, kruskal, prim  # noqa: E402
 from manimq_templates.sorting.steps import ALGORITHMS, steps_of  # noqa: E402
 from manimq_templates.theorem_proof.library import LIBRARY  # noqa: E402
@@ -94,8 +96,8 @@ def oddities(schema: dict[str, Any], at: str) -> list[str]:
         if "maxItems" not in schema:
             found.append(f"{at}: an array without maxItems")
         found += oddities(schema.get("items", {}), f"{at}/items")
-    if "integer" in types and ("minimum" not in schema or "maximum" not in schema):
-        found.append(f"{at}: an integer without limits")
+    if {"integer", "number"} & set(types) and not all({name, f"exclusive{name.capitalize()}"} & schema.keys() for name in ("minimum", "maximum")):
+        found.append(f"{at}: a number without limits")
     for name, each in schema.get("properties", {}).items():
         found += oddities(each, f"{at}/{name}")
     return found
@@ -265,9 +267,16 @@ class Formulas(unittest.TestCase):
     def test_numbers_are_written_for_people(self) -> None:
         for value, written in (
             (0.1 + 0.2, "0.3"), (-1, "−1"), (1e-15, "0"), (1234567, "1234567"), (2 / 3, "0.6667"), (1.5e12, "1.5×10¹²"),
-            (math.nan, "undefined"), (-0.0, "0"),
+            (math.nan, "undefined"), (-0.0, "0"), (999999999, "1×10⁹"), (-99999999, "−1×10⁸"),
         ):  # fmt: skip
             self.assertEqual(kit.num(value), written)
+        self.assertEqual([kit.counted(n, "look") for n in (0, 1, 2)], ["0 looks", "1 look", "2 looks"])
+        first = snapshots("bst", [{"value": 5}, {"op": "search", "value": 5}])[-1].note
+        self.assertEqual(first, "5 is found after 1 comparison")
+
+    def test_far_from_zero_a_slope_is_still_the_slope(self) -> None:
+        for at in (0.7, 1e3, -1e5, 1e6):
+            self.assertAlmostEqual(kit.Formula({"ast": parse("sin(x)")}).slope(at), math.cos(at), delta=1e-4, msg=str(at))
 
     def test_a_number_that_somebody_gave_keeps_its_digits(self) -> None:
         for value, written in (
@@ -336,7 +345,7 @@ class Plots(unittest.TestCase):
         self.assertAlmostEqual(area("x^2", 0, 2), 8 / 3)
         self.assertAlmostEqual(area("sin(x)", 0, math.pi), 2)
         self.assertAlmostEqual(area("x", 2, 0), -2)
-        for written, a, b in (("1/x", -1, 1), ("tan(x)", -2, 2), ("sqrt(x)", -1, 1)):
+        for written, a, b in (("1/x", -1, 1), ("tan(x)", -2, 2), ("sqrt(x)", -1, 1), ("sin(x)", 0, 1e6), ("sin(x^2)", 0, 1000)):
             self.assertTrue(math.isnan(area(written, a, b)), written)
         self.assertEqual(str(kit.nice_fraction(8 / 3)), "8/3")
 
@@ -408,6 +417,39 @@ class Contents(unittest.TestCase):
                 if turns:
                     self.assertEqual((len(order[depth - 1]), len(order[depth])), (1, 1))
         self.assertIsNone(folded([[0], [1, 2], [3]], 2))
+
+    def test_an_arrow_that_skips_a_box_goes_around_it(self) -> None:
+        box, within = Rect(-0.5, -0.4, 0.5, 0.4), Rect(-6, -3, 6, 3)
+        first, last, up = np.array([-3.0, 0.4, 0]), np.array([3.0, 0.4, 0]), np.array([0, 1.0, 0])
+        line = straight(np.array([-2.5, 0, 0]), np.array([2.5, 0, 0]))
+        bows = [bow(first, last, side, angle) for side in (up, -up) for angle in BENDS]
+        for way in bows:
+            self.assertTrue(np.allclose(way.points[[0, -1]], [first, last]))
+            self.assertGreater((way.points[24] - first) @ way.side, 0)
+            arc = ArcBetweenPoints(first, last, angle=way.bend)
+            self.assertTrue(np.allclose(arc.point_from_proportion(0.5), way.points[24], atol=1e-2), "as Manim draws it")
+        self.assertEqual((hits(line, [box], within), hits(line, [], within)), (1, 0))
+        self.assertIs(best([line, *bows], [box], within), bows[0])
+        self.assertIs(best([line, *bows], [], within), line)
+        roof = Rect(-0.5, 0.45, 0.5, 2.0)
+        self.assertLess(best([line, *bows[:5], *bows[5:]], [box, roof], Rect(-6, -3, 6, 1.2)).points[24][1], 0.3)
+
+    def test_arrows_and_labels_of_a_flow_lie_on_no_box(self) -> None:
+        edges = [("A", "B", ""), ("B", "C", ""), ("C", "D", "then"), ("A", "C", "skips"), ("A", "D", "all the way"), ("D", "B", "again")]
+        for aspect in ((14.22, 8.0), (4.5, 8.0)):
+            for way in ("horizontal", "vertical"):
+                params = {"nodes": list("ABCD"), "layout": way, "edges": [{"from": a, "to": b, "label": name} for a, b, name in edges]}
+                with tempconfig({"frame_width": aspect[0], "frame_height": aspect[1], "dry_run": True, "verbosity": "ERROR"}):
+                    scene = catalogue.load("flow-diagram", params)()
+                    with mock.patch.object(type(scene), "play"), mock.patch.object(type(scene), "wait"):
+                        scene.begin()
+                        scene.story()
+                    boxes = [Rect.of(each[0]) for each in scene.boxes]
+                    for ends, route in scene.routes.items():
+                        others = [each for i, each in enumerate(boxes) if i not in ends]
+                        self.assertEqual(hits(route, others, Rect(-99, -99, 99, 99)), 0, (way, ends))
+                    self.assertEqual(len(scene.named), 4)
+                    self.assertFalse([label for label in scene.named for box in boxes if label.meets(box)], way)
 
     def test_the_library_has_its_proofs(self) -> None:
         self.assertGreaterEqual(len(LIBRARY), 5)

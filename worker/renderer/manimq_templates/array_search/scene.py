@@ -28,20 +28,32 @@ def looks(algorithm: str, array: list[float], target: float) -> list[tuple[int, 
     return steps
 
 
+def _said(number: float, target: float, binary: bool) -> str:
+    """What a look at this number tells."""
+    if number == target:
+        return f"{kit.given(number)} is it"
+    if binary:
+        return f"{kit.given(number)} is too {'small: go right' if number < target else 'large: go left'}"
+    return f"{kit.given(number)} is not it"
+
+
 class Template(kit.TemplateScene):
     @classmethod
-    def _plan(cls, p: dict[str, Any]) -> tuple[list[float], list[tuple[int, int, int]], float]:
+    def _plan(cls, p: dict[str, Any]) -> tuple[list[float], list[tuple[int, int, int]], list[float]]:
+        """The cells, the looks, and how many seconds each look takes."""
         algorithm = p.get("algorithm", "binary")
         array = [float(each) for each in p["array"]]
         array = sorted(array) if algorithm == "binary" else array
         steps = looks(algorithm, array, float(p["target"]))
         # Whole tenths: at any rate of pictures the film is as long as was said.
-        return array, steps, max(0.5, round(min(_LOOK_S, _BODY_S / len(steps)), 1))
+        each = max(0.5, round(min(_LOOK_S, _BODY_S / len(steps)), 1))
+        target = float(p["target"])
+        return array, steps, [max(each, kit.read_s(_said(array[place], target, algorithm == "binary"))) for place, _, _ in steps]
 
     @classmethod
     def seconds(cls, p: dict[str, Any]) -> float:
-        _, steps, each = cls._plan(p)
-        return 7.7 + len(steps) * each
+        _, _, times = cls._plan(p)
+        return 7.7 + sum(times)
 
     def heading(self) -> str:
         return f"{self.p.get('algorithm', 'binary').capitalize()} search"
@@ -62,12 +74,11 @@ class Template(kit.TemplateScene):
         self.wait(2.0)
         counter: Any = None
         found = False
-        for number, (place, low, high) in enumerate(steps, 1):
+        for number, ((place, low, high), look_s) in enumerate(zip(steps, seconds, strict=True), 1):
             found = array[place] == target
-            counter = self._look(place, low, high, array[place], target, found, seconds, binary, (number, below, counter))
-        written = f"Found after {len(steps)} {'look' if len(steps) == 1 else 'looks'}"
-        if not found:
-            written = f"It is not in the list: known after {len(steps)} {'look' if len(steps) == 1 else 'looks'}"
+            counter = self._look(place, low, high, array[place], target, found, look_s, binary, (number, below, counter))
+        after = kit.counted(len(steps), "look")
+        written = f"Found after {after}" if found else f"It is not in the list: known after {after}"
         last = [] if found else [cell[0].animate.set_fill(theme.faint) for cell in self.cells]
         self.play(*last, caption=written, run_time=0.8)
 
@@ -105,13 +116,7 @@ class Template(kit.TemplateScene):
             self.remove(old)
         self.add(counter)
         first = round(seconds * 0.5, 1)
-        if found:
-            said = f"{kit.given(number)} is it"
-        elif binary:
-            said = f"{kit.given(number)} is too {'small: go right' if number < target else 'large: go left'}"
-        else:
-            said = f"{kit.given(number)} is not it"
-        self.play(move, cell[0].animate.set_fill(theme.amber), caption=said, run_time=first)
+        self.play(move, cell[0].animate.set_fill(theme.amber), caption=_said(number, target, binary), run_time=first)
         after = [cell[0].animate.set_fill(theme.green if found else theme.faint)]
         if not found:
             after.append(cell[1].animate.set_color(theme.muted))

@@ -122,7 +122,7 @@ class Template(kit.TemplateScene):
 
     def _tangent(self, ya: float, slope_text: VGroup, moving: Dot, secant: VGroup, point: Dot) -> None:
         theme, f, a = self.theme, self.f, self.a
-        eps = 1e-5 * max(1.0, abs(a))
+        eps = 1e-5 * max(1.0, 1e-3 * abs(a))
         left, right = ((ya - f(a - eps)) / eps, (f(a + eps) - ya) / eps)
         m = f.slope(a)
         smooth = all(map(math.isfinite, (left, right, m))) and abs(left - right) < 0.02 * max(1.0, abs(m))
@@ -172,7 +172,7 @@ class Template(kit.TemplateScene):
         self.wait(0.9)
 
     def _numeric_slope(self, x: float) -> float:
-        h = 1e-6 * max(1.0, abs(x))
+        h = 1e-6 * max(1.0, 1e-3 * abs(x))
         left, right = (self.f(x) - self.f(x - h)) / h, (self.f(x + h) - self.f(x)) / h
         # At a corner there is no slope, not one in between.
         return (left + right) / 2 if abs(right - left) < 1e-3 * max(1.0, abs(left), abs(right)) else math.nan

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from manim import Arrow, Create, CurvedArrow, Dot, FadeIn, FadeOut, GrowArrow, Line, MoveAlongPath, RoundedRectangle, VGroup
+from manim import Arrow, Create, CurvedArrow, Dot, FadeIn, FadeOut, GrowArrow, MoveAlongPath, RoundedRectangle, VGroup, VMobject
 
 from .. import kit
 from ..kit.short import short
 from .layers import folded, lanes, layers
+from .routes import BENDS, Rect, Route, best, bow, hits, straight
 
 _NODE_S, _HOP_S = 0.8, 0.9
 _EVEN = 0.6
@@ -17,6 +18,8 @@ _LOW = 0.45
 """Boxes lower than this have room for one line of small letters only."""
 _LABEL_LEAST, _LABEL_TALL = 0.8, 0.62
 """How much smaller a label between two boxes may be, and how tall one above them."""
+_ALONG = (0.5, 0.38, 0.62, 0.26, 0.74)
+"""Where along an arrow its label may stand, the best first."""
 _ROWS_MAX, _TURN = 4, 0.3
 """Rows of a folded flow, and what is between them beside the usual gap."""
 
@@ -68,13 +71,15 @@ class Template(kit.TemplateScene):
         names, edges = self._nodes(self.p)
         order = layers(len(names), [each[:2] for each in edges])
         self._place(names, order, edges)
+        pairs = {each[:2] for each in edges}
+        self.routes = {(start, end): self._route(start, end, (end, start) in pairs) for start, end in pairs}
         shown: set[int] = set()
         drawn: set[int] = set()
         for layer in order:
             self.play(*(FadeIn(self.boxes[node], scale=0.85) for node in layer), run_time=_NODE_S)
             shown.update(layer)
             ready = [i for i, (start, end, _) in enumerate(edges) if i not in drawn and start in shown and end in shown]
-            arrows = [self._arrow(*edges[i], edges) for i in ready]
+            arrows = [self._arrow(*edges[i]) for i in ready]
             drawn.update(ready)
             if arrows:
                 self.play(*(animation for each in arrows for animation in each), run_time=_NODE_S)
@@ -145,7 +150,7 @@ class Template(kit.TemplateScene):
     def _draw(self, names: list[str], wide: float, tall: float, places: list[tuple[int, np.ndarray]]) -> None:
         theme = self.theme
         self.boxes: list[VGroup] = [VGroup()] * len(names)
-        self.raised: list[kit.Lines] = []
+        self.named: list[Rect] = []
         room = _room(wide, tall)
         # One size for all, unless one name is far too long.
         size = max(_EVEN * theme.body, min(self._size(name, room[0]) for name in names))
@@ -164,48 +169,73 @@ class Template(kit.TemplateScene):
         words = [self.text(word, "body", weight="MEDIUM", lines_max=1).width for word in name.split()]
         return self.theme.body * min(1.0, 0.96 * width / max(0.1, *words))
 
-    def _arrow(self, start: int, end: int, label: str, edges: list[tuple[int, int, str]]) -> list[Any]:
-        theme = self.theme
-        a, b = self.boxes[start][0], self.boxes[end][0]
-        way = b.get_center() - a.get_center()
-        back = self.depth[end] <= self.depth[start]
-        both = any(each[:2] == (end, start) for each in edges)
-        if back or both:
-            side = np.array([0, -1.0, 0]) if self.across else np.array([1.0, 0, 0])
-            side = -side if both and not back else side
-            first, last = (each.get_center() + side * np.array([each.width, each.height, 0]) / 2 for each in (a, b))
-            bend = 0.6 if (self.across and first[0] > last[0]) or (not self.across and first[1] < last[1]) else -0.6
-            arrow = CurvedArrow(first, last, angle=-bend if self.across else bend, color=theme.muted, stroke_width=theme.stroke * 0.8, tip_length=0.18)
+    def _arrow(self, start: int, end: int, label: str) -> list[Any]:
+        theme, route = self.theme, self.routes[start, end]
+        first, last = route.points[0], route.points[-1]
+        if route.bend:
+            arrow: Any = CurvedArrow(first, last, angle=route.bend, color=theme.muted, stroke_width=theme.stroke * 0.8, tip_length=0.18)
             made: list[Any] = [Create(arrow)]
         else:
-            first, last = _edge(a, way), _edge(b, -way)
             arrow = Arrow(first, last, buff=0.06, color=theme.muted, stroke_width=theme.stroke, tip_length=0.18, max_tip_length_to_length_ratio=0.4)
             made = [GrowArrow(arrow)]
         if label:
-            lies = self.across and not (self.folded and abs(way[0]) < 1e-6)
-            beside = a.width / 2 + self.gap / 2 - 0.1 if self.folded else 1.8
-            room = max(0.4, self.gap - 0.1) if lies else beside
-            words = self._above(label, a, b, room) if lies and not (back or both) else None
-            if words is None:
-                words = short(self, label, "tiny", room, color=theme.muted)
-                middle = arrow.point_from_proportion(0.5) if back or both else (first + last) / 2
-                words.move_to(middle + ([0, 0.16 + words.height / 2, 0] if lies else [0.14 + words.width / 2, 0, 0]))
+            words = self._words(label, route, self.boxes[start][0], self.boxes[end][0])
+            self.named.append(Rect.of(words))
             made.append(FadeIn(kit.halo(words, theme.background)))
         return made
 
+    def _route(self, start: int, end: int, both: bool) -> Route:
+        """Straight onwards, in a bow around boxes between; arrows back and pairs of arrows have a side each."""
+        a, b = self.boxes[start][0], self.boxes[end][0]
+        back = self.depth[end] <= self.depth[start]
+        side = np.array([0, -1.0, 0]) if self.across else np.array([1.0, 0, 0])
+        side = side if back else -side
+        way = b.get_center() - a.get_center()
+        ways = [] if back or both else [straight(_edge(a, way), _edge(b, -way))]
+        for each in (side, -side):
+            first, last = (box.get_center() + each * np.array([box.width, box.height, 0]) / 2 for box in (a, b))
+            ways += [bow(first, last, each, angle) for angle in BENDS]
+        others = [Rect.of(box[0]) for i, box in enumerate(self.boxes) if i not in (start, end)]
+        return best(ways, others, _rect(self.stage))
+
+    def _words(self, label: str, route: Route, a: Any, b: Any) -> kit.Lines:
+        """The label of an arrow, where it lies on no box and on no other label."""
+        way = b.get_center() - a.get_center()
+        lies = self.across and not (self.folded and abs(way[0]) < 1e-6)
+        beside = a.width / 2 + self.gap / 2 - 0.1 if self.folded else 1.8
+        room = max(0.4, self.gap - 0.1) if lies else beside
+        if route.bend:
+            room = max(room, 0.6 * abs(way[0])) if lies else room
+        elif lies and (words := self._above(label, a, b, room)) is not None:
+            return words
+        words = short(self, label, "tiny", room, color=self.theme.muted)
+        aside = np.array([0, 0.16 + words.height / 2, 0]) if lies else np.array([0.14 + words.width / 2, 0, 0])
+        if route.bend and aside @ route.side < 0:
+            aside = -aside
+        places = [
+            route.points[round(share * (len(route.points) - 1))] + turn * aside for turn in (1, -1) for share in _ALONG
+        ]
+        return words.move_to(min(places, key=lambda place: self._harm(Rect.of(words.move_to(place)))))
+
+    def _harm(self, label: Rect) -> int:
+        """What is wrong with a label there: outside of the picture, on a box or a label, on an arrow."""
+        safe, taken = self.safe, [*(Rect.of(box[0]) for box in self.boxes), *self.named]
+        out = label.left < safe.left or label.right > safe.right or label.bottom < safe.bottom or label.top > safe.top
+        on = sum(label.meets(each) for each in taken)
+        return 100 * out + 10 * on + sum(hits(route, [label], _rect(safe)) for route in self.routes.values())
+
     def _above(self, label: str, a: Any, b: Any, room: float) -> kit.Lines | None:
-        """A label that is too long for the gap between two boxes of one lane: over their corners, if nothing is there."""
+        """A label that is too long for the gap between two boxes of one lane: over or under their corners, if nothing is there."""
         if self.text(label, "tiny", lines_max=1).width * _LABEL_LEAST <= room or abs(a.get_y() - b.get_y()) > 0.01:
             return None
         words = self.text(
             label, "tiny", color=self.theme.muted, width=abs(a.get_x() - b.get_x()) - 0.15, height=_LABEL_TALL, lines_max=2
         )
-        words.move_to([(a.get_x() + b.get_x()) / 2, max(a.get_top()[1], b.get_top()[1]) + 0.1 + words.height / 2, 0])
-        others = [*(box[0] for box in self.boxes), *self.raised]
-        if words.get_top()[1] > self.stage.top or not all(_apart(words, each) for each in others):
-            return None
-        self.raised.append(words)
-        return words
+        for y in (a.get_top()[1] + 0.1 + words.height / 2, a.get_bottom()[1] - 0.1 - words.height / 2):
+            own = Rect.of(words.move_to([(a.get_x() + b.get_x()) / 2, y, 0]))
+            if self.stage.bottom <= own.bottom and own.top <= self.stage.top and not self._harm(own):
+                return words
+        return None
 
     def _run(self, path: list[int], names: list[str]) -> None:
         theme = self.theme
@@ -214,7 +244,9 @@ class Template(kit.TemplateScene):
         lit = [self.boxes[path[0]][0].animate.set_stroke(theme.amber, theme.stroke * 1.6)]
         self.play(FadeIn(dot, scale=0.3), *lit, caption=said[0], run_time=seconds[0])
         for before, after, caption, hop_s in zip(path, path[1:], said[1:], seconds[1:], strict=False):
-            line = Line(self.boxes[before].get_center(), self.boxes[after].get_center())
+            ends = [self.boxes[node].get_center() for node in (before, after)]
+            route = self.routes.get((before, after))
+            line = VMobject().set_points_as_corners(ends if route is None else [ends[0], *route.points, ends[1]])
             self.play(
                 MoveAlongPath(dot, line), self.boxes[after][0].animate.set_stroke(theme.amber, theme.stroke * 1.6),
                 caption=caption, run_time=hop_s,
@@ -222,11 +254,8 @@ class Template(kit.TemplateScene):
         self.play(FadeOut(dot), run_time=0.4)
 
 
-def _apart(one: Any, other: Any) -> bool:
-    """Whether two things have nothing in common but an edge."""
-    return any(
-        abs(one.get_center()[i] - other.get_center()[i]) * 2 >= one.length_over_dim(i) + other.length_over_dim(i) for i in (0, 1)
-    )
+def _rect(box: kit.Box) -> Rect:
+    return Rect(box.left, box.bottom, box.right, box.top)
 
 
 def _room(wide: float, tall: float) -> tuple[float, float]:

@@ -109,7 +109,7 @@ class Template(kit.TemplateScene):
     def _show(self, n: int, d: int, row: kit.Box, colour: str) -> dict[str, Any]:
         empty = self._parts(0, d, row, colour)
         parts, number = self._parts(n, d, row, colour), self._fraction(n, d, row, colour)
-        said = f"{n} wholes" if d == 1 else f"{n} of {d} equal parts"
+        said = kit.counted(n, "whole") if d == 1 else f"{n} of {d} equal parts"
         said = "1 whole" if (n, d) == (1, 1) else said
         self.play(FadeIn(number), Create(empty), caption=said, run_time=0.9)
         self.remove(empty)
@@ -136,8 +136,9 @@ class Template(kit.TemplateScene):
         values = [Fraction(*each) for each in fractions]
         best = max(values)
         first = [f"{n}/{d}" for (n, d), value in zip(fractions, values, strict=True) if value == best]
-        said = "They are equal" if len(set(values)) == 1 else f"{' and '.join(first[:2])} is the largest" if len(first) == 1 else f"{' and '.join(first[:2])} are the largest"
-        self.play(caption=said, run_time=0.6)
+        most = "larger" if len(fractions) == 2 else "largest"
+        said = f"{' and '.join(first[:2])} {'is' if len(first) == 1 else 'are'} the {most}"
+        self.play(caption="They are equal" if len(set(values)) == 1 else said, run_time=0.6)
         self.wait(2.4)
 
     def _together(

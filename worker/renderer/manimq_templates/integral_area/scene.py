@@ -110,8 +110,8 @@ class Template(kit.TemplateScene):
         inside = r"\left(f(x) - g(x)\right)" if g else "f(x)"
         if math.isnan(total):
             value, caption = (
-                r"\text{ has no finite value}",
-                "The function is not bounded here, or not defined all the way",
+                r"\text{ has no value to be told}",
+                "The function is not bounded here, not defined all the way, or too fast to follow",
             )
         else:
             exact = kit.nice_fraction(total)

@@ -10,7 +10,7 @@ from .draw import arrow, clipped_segment
 from .formula import Formula, complex_value, latex_of, shown, value
 from .functions import asymptotes, extrema, good_y_range, integral, nice_fraction, roots
 from .layout import Box, even, fit, frame_box, halo, keep_in
-from .numbers import given, num, tex_num
+from .numbers import counted, given, num, tex_num
 from .scene import TemplateScene
 from .symbolic import derivative, polynomial, simplify
 from .text import LATEX_SIZES, Lines, clean, list_size, one_line, planned, read_s, tex, text
@@ -18,7 +18,7 @@ from .theme import Theme, pace_of
 
 __all__ = [
     "Box", "Formula", "LATEX_SIZES", "Lines", "Plot", "TemplateScene", "Theme", "apart", "arrow", "asymptotes", "clean",
-    "clipped_segment", "complex_value", "derivative", "even", "extrema", "fit", "frame_box", "good_y_range",
+    "clipped_segment", "complex_value", "counted", "derivative", "even", "extrema", "fit", "frame_box", "good_y_range",
     "given", "halo", "integral", "keep_in", "latex_of", "list_size", "nice_fraction", "nice_step", "num", "one_line", "pace_of",
     "pi_text", "planned", "polynomial", "read_s", "roots", "shown", "simplify", "tex", "tex_num", "text", "ticks_between",
     "value",

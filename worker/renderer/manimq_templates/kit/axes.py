@@ -52,6 +52,11 @@ def pi_text(number: float) -> str:
     return front if bottom == 1 else f"{front}/{bottom}"
 
 
+def _digits(low: float, high: float, step: float) -> int:
+    """How many digits tell the numbers of two ticks apart."""
+    return int(min(10, max(4, math.ceil(math.log10(max(abs(low), abs(high), step) / step)) + 1)))
+
+
 class Plot(VGroup):
     """Axes in a box. ``c2p`` goes from numbers to the frame; curves never leave the box."""
 
@@ -170,7 +175,7 @@ class Plot(VGroup):
         for at in ticks_between(x0, x1, dx):
             if abs(at) < dx * 1e-6 and axis and (inside or oy != y0):
                 continue
-            label = self._label(pi_text(at) if self.pi else num(at))
+            label = self._label(pi_text(at) if self.pi else num(at, _digits(x0, x1, dx)))
             label.move_to(self.c2p(at, oy) - [0, 0.25, 0])
             if label.get_left()[0] > past + 0.12:
                 self.tick_labels.add(label)
@@ -178,7 +183,7 @@ class Plot(VGroup):
         for at in ticks_between(y0, y1, dy):
             if abs(at) < dy * 1e-6 and axis and y0 < oy + 1e-12:
                 continue
-            label = self._label(num(at))
+            label = self._label(num(at, _digits(y0, y1, dy)))
             p = self.c2p(ox, at)
             label.move_to(p - [label.width / 2 + 0.14, 0, 0])
             if label.get_left()[0] < self.room.left - 0.62:

@@ -45,7 +45,7 @@ class Formula:
 
     def slope(self, x: float) -> float:
         """The derivative at a point, by a central difference of high order."""
-        h = 1e-4 * max(1.0, abs(x))
+        h = 1e-4 * max(1.0, 1e-3 * abs(x))  # far out, what a number still resolves; never a share of a wave
         a, b, c, d = (self(x + k * h) for k in (-2, -1, 1, 2))
         return (a - 8 * b + 8 * c - d) / (12 * h)
 

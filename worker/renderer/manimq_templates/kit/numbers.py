@@ -22,6 +22,8 @@ def num(value: float, digits: int = 4) -> str:
     size = math.floor(math.log10(abs(value)))
     if size >= 7 or size < -5:
         mantissa = num(value / 10.0**size, digits)
+        if mantissa.lstrip("−") == "10":  # rounded up
+            mantissa, size = mantissa.removesuffix("0"), size + 1
         return f"{mantissa}×10{str(size).translate(_SUPERSCRIPT)}"
     places = max(0, digits - 1 - size)
     written = f"{value:.{places}f}"
@@ -36,6 +38,11 @@ def given(value: float) -> str:
     if abs(value) < _WHOLE_MAX and value.is_integer():
         return str(int(value)).replace("-", "−")
     return num(value, GIVEN_DIGITS)
+
+
+def counted(count: int, thing: str) -> str:
+    """How many there are of something whose plural ends in s."""
+    return f"{count} {thing}{'s' * (count != 1)}"
 
 
 def tex_num(value: float | Fraction, digits: int = 4) -> str:

@@ -11,6 +11,8 @@ from .. import kit
 
 _OPEN_S = 0.7
 """To read what open ends are."""
+_START_S, _JUMP_S = 1.1, 1.45
+"""At least, where what is said is short."""
 
 
 class Template(kit.TemplateScene):
@@ -18,7 +20,7 @@ class Template(kit.TemplateScene):
     def seconds(cls, p: dict[str, Any]) -> float:
         jumps, points, intervals = (len(p.get(name) or []) for name in ("jumps", "points", "intervals"))
         return (
-            4.6 + (1.4 + 1.45 * jumps + 1.2 if jumps else 0) + (1.3 + 0.25 * points if points else 0) + 1.45 * intervals
+            4.6 + (1.5 + sum(cls._jump_s(p)) if jumps else 0) + (1.3 + 0.25 * points if points else 0) + 1.45 * intervals
             + _OPEN_S * (cls._first_open(p) is not None)
         )
 
@@ -27,6 +29,32 @@ class Template(kit.TemplateScene):
         """The interval at which open ends are explained."""
         opens = (i for i, each in enumerate(p.get("intervals") or []) if each.get("from_open") or each.get("to_open"))
         return next(opens, None)
+
+    @staticmethod
+    def _stops(p: dict[str, Any]) -> list[float]:
+        """Where it starts, and where each jump ends."""
+        stops = [kit.value(p.get("start", 0))]
+        for each in p.get("jumps") or []:
+            stops.append(stops[-1] + kit.value(each))
+        return stops
+
+    @staticmethod
+    def _names(p: dict[str, Any]) -> list[str]:
+        """The jumps as their user wrote them, each with its sign."""
+        return [("+" if kit.value(each) >= 0 else "−") + kit.shown(each).lstrip("-−") for each in p.get("jumps") or []]
+
+    @classmethod
+    def _said(cls, p: dict[str, Any]) -> list[str]:
+        """At the start, and at each jump."""
+        stops, said = cls._stops(p), [f"Start at {kit.shown(p.get('start', 0))}".replace("-", "−")]
+        for name, before, after in zip(cls._names(p), stops, stops[1:], strict=False):
+            said.append(f"{name.lstrip('+−')} to the {'right' if after >= before else 'left'}: {kit.given(after)}")
+        return said
+
+    @classmethod
+    def _jump_s(cls, p: dict[str, Any]) -> list[float]:
+        """Seconds of the start and of each jump: numbers may have many digits to be read."""
+        return [max(_JUMP_S if i else _START_S, kit.read_s(each)) for i, each in enumerate(cls._said(p))]
 
     def heading(self) -> str:
         jumps = self.p.get("jumps") or []
@@ -41,7 +69,6 @@ class Template(kit.TemplateScene):
     def story(self) -> None:
         p, stage = self.p, self.stage
         self.jumps = [kit.value(each) for each in p.get("jumps") or []]
-        self.start = kit.value(p.get("start", 0))
         low, high = self.range = self._range()
         self._rows_below()
         self.left, self.right = stage.left + 0.35, stage.right - 0.35
@@ -87,7 +114,7 @@ class Template(kit.TemplateScene):
         if self.p.get("range"):
             low, high = sorted(kit.value(each) for each in self.p["range"])
         else:
-            numbers = [0.0, *self._stops()] if self.jumps else []
+            numbers = [0.0, *self._stops(self.p)] if self.jumps else []
             numbers += [kit.value(each["at"]) for each in self.p.get("points") or []]
             numbers += [kit.value(each[end]) for each in self.p.get("intervals") or [] for end in ("from", "to")]
             if not numbers:
@@ -96,12 +123,6 @@ class Template(kit.TemplateScene):
             margin = max(1.0, 0.12 * (high - low))
             low, high = low - margin, high + margin
         return (low, high) if high - low > 1e-9 * max(1.0, abs(high)) else (low - 1, high + 1)
-
-    def _stops(self) -> list[float]:
-        stops = [self.start]
-        for each in self.jumps:
-            stops.append(stops[-1] + each)
-        return stops
 
     def _x(self, number: float) -> float:
         low, high = self.range
@@ -203,21 +224,14 @@ class Template(kit.TemplateScene):
         self.wait(0.4 + 0.25 * len(points))
 
     def _jump(self) -> None:
-        theme, stops = self.theme, self._stops()
+        theme, stops, names = self.theme, self._stops(self.p), self._names(self.p)
+        said, seconds = self._said(self.p), self._jump_s(self.p)
         room = self.stage.top - self.y - 0.3
         names_shown: list[Any] = []
         marker = Dot([self._x(stops[0]), self.y, 0], radius=0.13, color=theme.amber)
-        self.play(
-            FadeIn(marker, scale=2.5),
-            caption=f"Start at {kit.shown(self.p.get('start', 0))}".replace("-", "−"),
-            run_time=0.7,
-        )
-        self.wait(0.4)
+        self.play(FadeIn(marker, scale=2.5), caption=said[0], run_time=0.7)
+        self.wait(seconds[0] - 0.7)
         longest = max(abs(self._x(b) - self._x(a)) for a, b in zip(stops, stops[1:], strict=False))
-        names = [
-            ("+" if each >= 0 else "−") + kit.shown(raw).lstrip("-−")
-            for each, raw in zip(self.jumps, self.p["jumps"], strict=True)
-        ]
         for i, (a, b) in enumerate(zip(stops, stops[1:], strict=False)):
             start, end = [self._x(a), self.y, 0], [self._x(b), self.y, 0]
             span = abs(end[0] - start[0])
@@ -245,13 +259,8 @@ class Template(kit.TemplateScene):
                 else:
                     names_shown.append(label)
                 moves = [Create(arc), FadeIn(label), marker.animate(path_arc=-bend if b >= a else bend).move_to(end)]
-            word = "right" if b >= a else "left"
-            self.play(
-                *(moves or [marker.animate.move_to(end)]),
-                caption=f"{names[i].lstrip('+−')} to the {word}: {kit.given(b)}",
-                run_time=0.95,
-            )
-            self.wait(0.5)
+            self.play(*(moves or [marker.animate.move_to(end)]), caption=said[i + 1], run_time=0.95)
+            self.wait(seconds[i + 1] - 0.95)
         result = self.text(
             f"= {kit.given(stops[-1])}", "heading", color=theme.amber, weight="BOLD", width=3, lines_max=1
         )

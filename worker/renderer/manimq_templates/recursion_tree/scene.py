@@ -112,7 +112,7 @@ class Template(kit.TemplateScene):
     def _end(self, root: Call, calls: list[Call]) -> None:
         counts = Counter(each.n for each in calls if each.children)
         again = max(counts, key=lambda n: (counts[n], n), default=None)
-        said = f"{self._name(root)} = {root.value}, after {len(calls)} {'call' if len(calls) == 1 else 'calls'}"
+        said = f"{self._name(root)} = {root.value}, after {kit.counted(len(calls), 'call')}"
         if self.p.get("memo"):
             self.play(caption=f"{said}: with notes, nothing is computed twice", run_time=0.6)
             return

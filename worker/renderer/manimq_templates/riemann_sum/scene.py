@@ -52,10 +52,9 @@ class Template(kit.TemplateScene):
             text = kit.fit(self.tex(rf"S_{{{n}}} {written}", size="heading", color=theme.amber), self.sum_box)
             caption = f"{n} strip{'s' * (n > 1)}" + ("" if index == 0 else ": closer to the graph")
             self.play(FadeOut(shown), FadeOut(line), run_time=0.3)
-            self.play(
-                LaggedStart(*(FadeIn(each) for each in strips), lag_ratio=min(0.5, 2.0 / max(1, len(strips)))),
-                FadeIn(text), caption=caption, run_time=1.1,
-            )  # fmt: skip
+            # None has a height where the function has no value.
+            rising = [LaggedStart(*(FadeIn(each) for each in strips), lag_ratio=min(0.5, 2.0 / len(strips)))] if len(strips) else []
+            self.play(*rising, FadeIn(text), caption=caption, run_time=1.1)
             self.add(graph)
             shown, line = strips, text
             self.wait(1.0)
@@ -112,10 +111,10 @@ class Template(kit.TemplateScene):
         exact = self.sign * kit.integral(self.f, *self.ends)
         p = self.p
         ends = rf"_{{{kit.shown(p.get('a', 0), latex=True)}}}^{{{kit.shown(p.get('b', 2), latex=True)}}}"
-        value = rf"= {kit.tex_num(exact, 5)}" if math.isfinite(exact) else r"\text{ has no value}"
+        value = rf"= {kit.tex_num(exact, 5)}" if math.isfinite(exact) else r"\text{ has no value to be told}"
         parts = (self.tex(part, size="heading", color=self.theme.green) for part in (rf"\int{ends} f(x)\,dx", value))
         narrow = self.table_box.width < 3.4
         whole = VGroup(*parts).arrange([0, -1, 0] if narrow else [1, 0, 0], buff=0.2)
         text = kit.fit(whole, self.table_box)
-        caption = "The limit of these sums is the integral" if math.isfinite(exact) else "These sums have no limit"
+        caption = "The limit of these sums is the integral" if math.isfinite(exact) else "These sums have no limit that could be found"
         self.play(FadeIn(text), caption=caption, run_time=0.9)

@@ -60,7 +60,7 @@ class Template(kit.TemplateScene):
             self._step(step, seconds)
         self.play(
             *(self._paint(each, theme.green) for each in self.bars),
-            caption=f"Sorted, with {self.counts['comparisons']} comparisons", run_time=0.8,
+            caption=f"Sorted, with {kit.counted(self.counts['comparisons'], 'comparison')}", run_time=0.8,
         )  # fmt: skip
 
     def _build(self, array: list[float], room: kit.Box) -> None:

@@ -90,7 +90,7 @@ def _bst(ops: list[tuple[str, Key]]) -> list[Snapshot]:
         elif op == "search":
             picture(f"Search {name}: {way or 'look at the root'}", [*path, *([node] if node else [])])
             picture(
-                f"{name} is found after {len(path) + 1} comparisons" if node else f"{name} is not in the tree",
+                f"{name} is found after {kit.counted(len(path) + 1, 'comparison')}" if node else f"{name} is not in the tree",
                 [*path],
                 (node.id,) if node else (),
             )

@@ -66,7 +66,7 @@ class Template(kit.TemplateScene):
         columns = [VGroup(*(self._cell(case[name], xs[i], y, widths[i] * scale, tall, False) for case, y in zip(cases, rows, strict=True))) for i, name in enumerate(names)]
         self.play(
             *(FadeIn(each) for each in heads[: len(names)]), FadeIn(rule), *(FadeIn(each) for each in columns),
-            caption=f"{len(names)} {'variable' if len(names) == 1 else 'variables'}: {len(cases)} cases", run_time=1.2,
+            caption=f"{kit.counted(len(names), 'variable')}: {len(cases)} cases", run_time=1.2,
         )  # fmt: skip
         self.wait(1.0)
         for index, part in enumerate(parts, len(names)):
