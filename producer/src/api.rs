@@ -62,7 +62,7 @@ use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
 use manimq_shared::ids::TenantId;
 use manimq_shared::queue::{Hub, Queue, QueueError, SURVEYED_MAX, Stats};
-use manimq_shared::scene_policy::PolicyMode;
+use manimq_shared::scene_policy::ScenePolicy;
 use manimq_shared::traces::Traces;
 use secrecy::SecretString;
 use tokio::sync::Semaphore;
@@ -162,8 +162,8 @@ pub struct Parts {
     pub traces: Traces,
     /// What a client may send and hold.
     pub limits: Limits,
-    /// How strict the scene policy is.
-    pub policy: PolicyMode,
+    /// How sources are judged.
+    pub policy: ScenePolicy,
     /// The one static key, if there is one: the tenant `default`, and an operator.
     pub api_key: Option<SecretString>,
     /// Whether everybody may come in as long as no key was ever made: without a static key, on a
@@ -574,7 +574,7 @@ mod tests {
             metrics: Metrics::default(),
             traces: Traces::default(),
             limits: Limits::default(),
-            policy: PolicyMode::Enforce,
+            policy: ScenePolicy::default(),
             api_key: None,
             may_be_open: true,
             proxies: Proxies::default(),

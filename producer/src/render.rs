@@ -170,6 +170,9 @@ pub async fn run(args: RenderArgs) -> Exit {
             }
         }
         let plan = args.plan()?;
+        if let Some(note) = flags::config_file().filter(|_| !json) {
+            screen.say(&format!("{} {note}", paint.warning("note:")));
+        }
         for left_out in plan.with.left_out.iter().filter(|_| !json) {
             let note = crate::term::visible(left_out);
             screen.say(&format!("{} not sent: {note}", paint.warning("note:")));

@@ -9,7 +9,9 @@ mod scripted;
 
 use std::time::Duration;
 
-use harness::{API, REDIS, System, WORKER, bare_manim, frame_hashes, probe, wait_for};
+use harness::{
+    API, REDIS, Setting, System, WORKER, bare_manim, bare_manim_with, frame_hashes, probe, wait_for,
+};
 use manimq_shared::job::{AttemptOutcome, FailureClass, Status};
 use manimq_shared::queue::Quotas;
 use scripted::{Endpoint, Say, code, fenced};
@@ -94,6 +96,45 @@ async fn three_scenes_come_out_frame_for_frame_as_the_bare_command_makes_them() 
         assert_eq!(artifact.bytes, std::fs::metadata(&ours).unwrap().len());
         assert!(job.progress.frames_done > 0 || job.usage.unwrap().frames > 0);
     }
+}
+
+#[tokio::test]
+async fn an_exact_size_rate_and_seed_give_the_bare_commands_film() {
+    let source = "from manim import *\n\nclass Dots(Scene):\n    def construct(self):\n        \
+        self.add(*[Dot(np.random.uniform(-3, 3, 3) * [1, 1, 0]) for _ in range(9)])\n        \
+        self.play(FadeIn(Square()), run_time=0.5)\n";
+    let system = System::start().await;
+    let mut body = exact(source);
+    body["output"] = json!({
+        "width": 640, "height": 480, "fps": 29.97, "seed": 7, "encoder": "manim"
+    });
+    let job = system.ended(system.submit(body).await.id).await;
+    assert_eq!(job.status, Status::Succeeded, "{:?}", job.error);
+    let ours = system.download(&job).await;
+    let flags = ["-r", "640,480", "--fps", "29.97", "--seed", "7"];
+    let bare = bare_manim_with(source, "Dots", &flags, "480p29.97");
+    assert_eq!(frame_hashes(&ours), frame_hashes(&bare));
+    let seen = probe(&ours);
+    assert_eq!((seen.width, seen.height), (640, 480));
+    let fps = job.artifacts[0].fps.expect("a film");
+    assert!((fps - 30_000.0 / 1001.0).abs() < 1e-6, "{fps}");
+}
+
+#[tokio::test]
+async fn a_module_that_the_operator_admits_is_there_when_the_scene_runs() {
+    let imports = ("MANIMQ_SCENE_IMPORTS".to_owned(), "screeninfo".to_owned());
+    let system = System::start_in(Setting {
+        api: vec![imports.clone()],
+        worker: vec![imports],
+        ..Setting::default()
+    })
+    .await;
+    let source = "from manim import *\nfrom screeninfo import Monitor\n\nclass A(Scene):\n    def construct(self):\n        \
+        print(Monitor(0, 0, 1, 2).height)\n        self.wait(0.2)\n";
+    let job = system.ended(system.submit(exact(source)).await.id).await;
+    assert_eq!(job.status, Status::Succeeded, "{:?}", job.error);
+    let other = source.replace("screeninfo", "moderngl_window");
+    assert_eq!(system.try_submit(exact(&other)).await.status(), 422);
 }
 
 #[tokio::test]

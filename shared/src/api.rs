@@ -10,9 +10,9 @@ use utoipa::ToSchema;
 
 use crate::ids::{Epoch, JobId, LeaseToken, TenantId, WebhookId};
 use crate::job::{
-    ArtifactRole, Aspect, Attempt, ByModel, CacheMode, Encoder, FieldError, Format, JobError,
-    JobFile, JobRequest, Lane, OutputSpec, Paused, Progress, Quality, Stage, Status, Timings,
-    Usage,
+    ArtifactRole, Aspect, Attempt, ByModel, CacheMode, Encoder, FieldError, Format, FrameRate,
+    JobError, JobFile, JobRequest, Lane, OutputSpec, Paused, Progress, Quality, Stage, Status,
+    Timings, Usage,
 };
 use crate::scene_policy::Finding;
 use crate::webhook::{DeliveryAttempt, DeliveryState, WebhookEvent};
@@ -639,14 +639,22 @@ pub struct OutputChange {
     /// File type.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
-    /// Size and rate. Without `fps` beside it, the quality's own rate.
+    /// Size and rate. What of `width`, `height` and `fps` is not beside it is the quality's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quality: Option<Quality>,
-    /// Frames per second, 1 to 120.
+    /// Width of the picture in pixels.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1, maximum = 120)]
-    pub fps: Option<u32>,
-    /// Shape of the picture.
+    #[schema(minimum = 1, maximum = 16384)]
+    pub width: Option<u32>,
+    /// Height of the picture in pixels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 16384)]
+    pub height: Option<u32>,
+    /// Frames per second, 1 to 120, to the thousandth.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<f64>, minimum = 1, maximum = 120)]
+    pub fps: Option<FrameRate>,
+    /// Shape of the picture, in place of an exact size.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub aspect: Option<Aspect>,
     /// Leave the background out.
@@ -655,6 +663,9 @@ pub struct OutputChange {
     /// How frames become a file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encoder: Option<Encoder>,
+    /// Seed of random numbers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u32>,
 }
 
 impl OutputChange {
@@ -665,10 +676,19 @@ impl OutputChange {
             output.quality = quality;
             output.fps = None;
         }
+        if self.quality.is_some() || self.aspect.is_some() {
+            (output.width, output.height) = (None, None);
+        }
+        if self.width.or(self.height).is_some() {
+            output.width = self.width.or(output.width);
+            output.height = self.height.or(output.height);
+            output.aspect = OutputSpec::default().aspect;
+        }
         output.fps = self.fps.or(output.fps);
         output.aspect = self.aspect.unwrap_or(output.aspect);
         output.transparent = self.transparent.unwrap_or(output.transparent);
         output.encoder = self.encoder.unwrap_or(output.encoder);
+        output.seed = self.seed.or(output.seed);
     }
 }
 

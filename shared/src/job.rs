@@ -10,6 +10,7 @@
 mod failure;
 mod files;
 pub(crate) mod objects;
+mod rate;
 mod request;
 mod result;
 mod text;
@@ -24,10 +25,11 @@ pub use failure::{FailureClass, JobError, SourceLocation};
 pub use files::{
     JOB_FILE_NAME_BYTES_MAX, JOB_FILES_MAX, JobFile, check_file_name, check_files, is_module,
 };
+pub use rate::FrameRate;
 pub use request::{
-    Aspect, ByModel, CacheMode, CodeUse, DEADLINE_S_MAX, Encoder, FPS_MAX, Fallback, FieldError,
-    Format, JobInput, JobPayload, JobRequest, METADATA_BYTES_MAX, METADATA_KEYS_MAX, ModelPart,
-    OutputSpec, PROMPT_CHARS_MAX, Quality, SOURCE_FILE_NAME_BYTES_MAX, SOURCE_FILE_NAME_DEFAULT,
+    Aspect, ByModel, CacheMode, CodeUse, DEADLINE_S_MAX, Encoder, Fallback, FieldError, Format,
+    JobInput, JobPayload, JobRequest, METADATA_BYTES_MAX, METADATA_KEYS_MAX, ModelPart, OutputSpec,
+    PROMPT_CHARS_MAX, Quality, SIDE_MAX, SOURCE_FILE_NAME_BYTES_MAX, SOURCE_FILE_NAME_DEFAULT,
     TAG_BYTES_MAX, TAGS_MAX, TIMEOUT_S_DEFAULT, TIMEOUT_S_MAX, TemplateRef, check_source_file_name,
 };
 pub use result::{ArtifactRole, JobResult, StoredArtifact, Timings, Usage};

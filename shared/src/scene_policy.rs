@@ -21,6 +21,7 @@
 //!   `input()` is not (see `names.rs`).
 
 mod finding;
+mod imports;
 mod names;
 mod rules;
 mod scenes;
@@ -45,6 +46,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use utoipa::ToSchema;
 
 pub use self::finding::{FINDINGS_MAX, Finding, FindingCode, Severity};
+pub use self::imports::SceneImports;
 pub use self::scenes::{
     SCENE_NAME_CHARS_MAX, SceneClass, SceneName, SceneSelectError, SelectedScene,
 };
@@ -122,6 +124,24 @@ impl FromStr for PolicyMode {
             "warn" => Ok(Self::Warn),
             "off" => Ok(Self::Off),
             _ => Err(UnknownPolicyMode { given: short(text) }),
+        }
+    }
+}
+
+/// How scenes are judged here.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ScenePolicy {
+    /// How strictly.
+    pub mode: PolicyMode,
+    /// What they may import beside what every scene may.
+    pub imports: SceneImports,
+}
+
+impl From<PolicyMode> for ScenePolicy {
+    fn from(mode: PolicyMode) -> Self {
+        Self {
+            mode,
+            imports: SceneImports::default(),
         }
     }
 }
@@ -230,12 +250,12 @@ impl CheckError {
 /// # Errors
 ///
 /// [`CheckError::Rejected`] is for the author of the scene, all others are for the operator.
-pub fn check(bytes: &[u8], mode: PolicyMode) -> Result<CheckedScene, CheckError> {
+pub fn check(bytes: &[u8], policy: impl Into<ScenePolicy>) -> Result<CheckedScene, CheckError> {
     let source = decode(bytes)?;
     let permit = block_on(CHECKS.acquire(), CHECK_TIME_MAX).ok_or(CheckError::Busy)?;
     // The semaphore is never closed.
     let permit = permit.map_err(|_| CheckError::Busy)?;
-    let answer = start_check(source, mode, permit)?;
+    let answer = start_check(source, policy.into(), permit)?;
     match block_on(answer, CHECK_TIME_MAX) {
         Some(answer) => answer.unwrap_or(Err(CheckError::Defect)),
         None => Err(CheckError::TimedOut),
@@ -248,13 +268,17 @@ pub fn check(bytes: &[u8], mode: PolicyMode) -> Result<CheckedScene, CheckError>
 /// # Errors
 ///
 /// As [`check`].
-pub async fn check_async(bytes: &[u8], mode: PolicyMode) -> Result<CheckedScene, CheckError> {
+pub async fn check_async(
+    bytes: &[u8],
+    policy: impl Into<ScenePolicy>,
+) -> Result<CheckedScene, CheckError> {
+    let policy = policy.into();
     let source = decode(bytes)?;
     let permit = tokio::time::timeout(CHECK_TIME_MAX, CHECKS.acquire())
         .await
         .map_err(|_| CheckError::Busy)?
         .map_err(|_| CheckError::Busy)?;
-    let answer = start_check(source, mode, permit)?;
+    let answer = start_check(source, policy, permit)?;
     match tokio::time::timeout(CHECK_TIME_MAX, answer).await {
         Ok(answer) => answer.unwrap_or(Err(CheckError::Defect)),
         Err(_) => Err(CheckError::TimedOut),
@@ -273,7 +297,7 @@ type Answer = Result<CheckedScene, CheckError>;
 /// Checks `source` in a thread with a large stack, which holds `permit` until it is done.
 fn start_check(
     source: SceneSource,
-    mode: PolicyMode,
+    policy: ScenePolicy,
     permit: SemaphorePermit<'static>,
 ) -> Result<oneshot::Receiver<Answer>, CheckError> {
     let (send, receive) = oneshot::channel();
@@ -281,7 +305,7 @@ fn start_check(
         .name("scene-check".to_owned())
         .stack_size(STACK_BYTES)
         .spawn(move || {
-            let answer = catch_unwind(AssertUnwindSafe(|| check_here(source, mode)))
+            let answer = catch_unwind(AssertUnwindSafe(|| check_here(source, &policy)))
                 .unwrap_or(Err(CheckError::Defect));
             drop(permit);
             // Nobody waits any more: the caller gave up.
@@ -292,9 +316,9 @@ fn start_check(
 }
 
 /// The check itself. The tree is made, read and dropped here, on the large stack.
-fn check_here(source: SceneSource, mode: PolicyMode) -> Answer {
+fn check_here(source: SceneSource, policy: &ScenePolicy) -> Answer {
     let text = source.as_str();
-    let mut findings = Findings::new(text, mode);
+    let mut findings = Findings::new(text, policy.mode);
     let mut found = scenes::Scenes::default();
     if let Some(range) = syntax::too_deep_to_parse(text) {
         syntax::report_depth(&mut findings, range);
@@ -307,7 +331,7 @@ fn check_here(source: SceneSource, mode: PolicyMode) -> Answer {
         if let Some(range) = syntax::too_deep(parsed.syntax()) {
             syntax::report_depth(&mut findings, range);
         } else {
-            walk::walk(&mut findings, text, parsed.syntax());
+            walk::walk(&mut findings, &policy.imports, text, parsed.syntax());
             found = scenes::find(&mut findings, parsed.syntax());
         }
         if is_python {

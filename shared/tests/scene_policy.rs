@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use manimq_shared::scene_policy::{
     CHECKS_MAX, CheckError, CheckedScene, FINDINGS_MAX, Finding, FindingCode, PolicyMode, Rejected,
-    SCENE_NAME_CHARS_MAX, SOURCE_BYTES_MAX, SceneSelectError, SceneSource, SelectedScene, Severity,
-    check, check_async,
+    SCENE_NAME_CHARS_MAX, SOURCE_BYTES_MAX, ScenePolicy, SceneSelectError, SceneSource,
+    SelectedScene, Severity, check, check_async,
 };
 use proptest::prelude::*;
 
@@ -132,6 +132,50 @@ fn scenes_that_only_show_code_get_no_warning() {
         .find(|(path, _)| path.ends_with("python_lesson.py"))
         .unwrap();
     assert_eq!(accepted(&source).warnings, []);
+}
+
+#[test]
+fn what_an_operator_admits_may_be_imported_and_no_more() {
+    let policy = ScenePolicy {
+        imports: "manim_slides,shapely.geometry".parse().unwrap(),
+        ..ScenePolicy::default()
+    };
+    let imports = |line: &str| {
+        let source = format!("{line}\n{}", scene_with("self.wait()"));
+        match check(source.as_bytes(), policy.clone()) {
+            Ok(_) => None,
+            Err(CheckError::Rejected(rejected)) => Some(rejected),
+            Err(error) => panic!("not checked: {error}"),
+        }
+    };
+    for admitted in [
+        "from manim_slides import Slide",
+        "import manim_slides.slide as slide",
+        "import shapely.geometry",
+        "from shapely import geometry",
+        "from shapely.geometry import *",
+    ] {
+        assert_eq!(imports(admitted), None, "{admitted}");
+    }
+    for refused in [
+        "import shapely",
+        "from shapely import wkt",
+        "import manim_physics",
+        "import os",
+    ] {
+        let rejected = imports(refused).unwrap_or_else(|| panic!("{refused} was accepted"));
+        assert_eq!(
+            codes(&rejected.findings),
+            [FindingCode::ImportNotAllowed],
+            "{refused}"
+        );
+        let says_how = rejected.findings[0]
+            .hint
+            .as_deref()
+            .unwrap()
+            .contains("MANIMQ_SCENE_IMPORTS=manim_physics");
+        assert_eq!(says_how, refused.contains("physics"), "{refused}");
+    }
 }
 
 #[test]

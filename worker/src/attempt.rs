@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use backon::{ExponentialBuilder, Retryable as _};
+use manimq_shared::ids::JobId;
 use manimq_shared::job::{
-    ArtifactRole, FailureClass, JobError, JobFile, JobInput, JobPayload, JobRequest, JobResult,
-    Progress, SOURCE_FILE_NAME_DEFAULT, Stage, StoredArtifact,
+    ArtifactRole, CacheMode, FailureClass, JobError, JobFile, JobInput, JobPayload, JobRequest,
+    JobResult, Progress, SOURCE_FILE_NAME_DEFAULT, Stage, StoredArtifact,
 };
 use manimq_shared::queue::{
-    Claim, EventKind, LEASE, Queue, QueueError, RenderLimit, RenderLimits, Renewal, Settled, failed,
+    Claim, EventKind, LEASE, Queue, QueueError, RenderKey, RenderLimit, RenderLimits, Renewal,
+    Settled, failed,
 };
-use manimq_shared::scene_policy::{self, CheckError, PolicyMode};
+use manimq_shared::scene_policy::{self, CheckError, ScenePolicy};
 use manimq_shared::traces::{Span, Traces};
 use tokio_util::sync::CancellationToken;
 
@@ -46,8 +48,8 @@ pub struct Context {
     pub board: Board,
     /// Where results go.
     pub uploader: Uploader,
-    /// How strictly the source is checked again.
-    pub policy: PolicyMode,
+    /// How the source is checked again.
+    pub policy: ScenePolicy,
     /// What one render of a tenant may use.
     pub ceilings: Ceilings,
     /// Formulas of earlier jobs, by tenant.
@@ -149,7 +151,9 @@ fn count(
         Some(request) => request.lane.as_str(),
         None => "unknown",
     };
-    let quality = request.map_or("unknown", |request| request.output.quality.as_str());
+    let quality = request.map_or("unknown", |request| {
+        request.output.counted_quality().as_str()
+    });
     if claim.attempt == 1 {
         metrics
             .pickup
@@ -278,7 +282,7 @@ async fn render<S: Sandbox>(
     };
     drop(cores);
     spans.rendered(began, &result);
-    let quality = payload.request.output.quality.as_str();
+    let quality = payload.request.output.counted_quality().as_str();
     match &result {
         Ok(rendered) => context.metrics.rendered(quality, rendered),
         Err(RenderError::Failed(failure)) => context.metrics.render_failed(quality, failure),
@@ -364,7 +368,7 @@ async fn prepare(
         source,
         template: input.source().is_none(),
         scene: input.scene().map(str::to_owned),
-        output: convert::output(&payload.request.output),
+        output: convert::output(&payload.request.output, chance(claim.job, payload)),
         limits: limits(payload.request.timeout_s, &ceilings, cores.count()),
         files: None,
         formulas: Some(context.formulas.shelf(claim.tenant.to_string())),
@@ -373,9 +377,17 @@ async fn prepare(
     })
 }
 
+/// What a scene's random numbers follow from where it has no seed: what is asked for, so that it is the same film
+/// again after a lost worker and for whoever asks next; the job where it is to be rendered anew.
+fn chance(job: JobId, payload: &JobPayload) -> String {
+    let anew = payload.request.cache == CacheMode::Refresh;
+    let key = RenderKey::of(payload).filter(|_| !anew);
+    key.map_or_else(|| job.to_string(), |key| key.as_str().to_owned())
+}
+
 /// The source as the policy decoded it.
 async fn checked(context: &Context, source: &str, file_name: &str) -> Result<Arc<str>, JobError> {
-    let checked = scene_policy::check_async(source.as_bytes(), context.policy).await;
+    let checked = scene_policy::check_async(source.as_bytes(), context.policy.clone()).await;
     match checked {
         Ok(checked) => Ok(Arc::from(checked.source.as_str())),
         Err(CheckError::Rejected(rejected)) => {
@@ -632,6 +644,30 @@ fn jitter() -> f64 {
 mod tests {
     use super::*;
     use manimq_shared::job::TIMEOUT_S_MAX;
+
+    #[test]
+    fn chance_is_the_same_for_the_same_film_and_another_where_it_is_rendered_anew() {
+        let payload = |cache: &str, fps: u32| -> JobPayload {
+            serde_json::from_value(serde_json::json!({
+                "input": {"kind": "code", "source": "x"}, "output": {"fps": fps}, "cache": cache,
+            }))
+            .expect("a payload")
+        };
+        let (one, other) = (
+            JobId::generate(&Default::default()),
+            JobId::generate(&Default::default()),
+        );
+        let of = |job, cache, fps| chance(job, &payload(cache, fps));
+        assert_eq!(of(one, "use", 24), of(other, "use", 24));
+        assert_ne!(of(one, "use", 24), of(one, "use", 25));
+        assert_eq!(
+            of(one, "refresh", 24),
+            of(one, "refresh", 24),
+            "after a lost worker"
+        );
+        assert_ne!(of(one, "refresh", 24), of(other, "refresh", 24));
+        assert_ne!(of(one, "refresh", 24), of(one, "use", 24));
+    }
 
     #[test]
     fn a_ceiling_takes_the_place_of_the_default_and_the_rest_stays() {

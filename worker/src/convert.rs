@@ -4,9 +4,9 @@ use manimq_shared::job::{self, JobError, JobResult, SourceLocation};
 
 use crate::sandbox::{OutputSpec, Progress, RenderFailure, Stage, Timings, Usage};
 
-/// The sandbox's request for what a job wants.
+/// The sandbox's request for what a job wants, its random numbers following from `chance`.
 #[must_use]
-pub fn output(spec: &job::OutputSpec) -> OutputSpec {
+pub fn output(spec: &job::OutputSpec, chance: String) -> OutputSpec {
     let (width, height, fps) = spec.size();
     OutputSpec {
         format: spec.format,
@@ -16,7 +16,8 @@ pub fn output(spec: &job::OutputSpec) -> OutputSpec {
         transparent: spec.transparent,
         sections: spec.sections,
         encoder: spec.encoder,
-        seed: None,
+        seed: spec.seed.map(u64::from),
+        chance: Some(chance),
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use manimq_shared::ids::WorkerId;
 use manimq_shared::queue::{Queue, QueueError};
+use manimq_shared::scene_policy::ScenePolicy;
 use manimq_shared::traces::Traces;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -108,7 +109,10 @@ where
         leases: Leases::default(),
         board: board.clone(),
         uploader: uploader.measured(metrics.clone()),
-        policy: args.scene_policy,
+        policy: ScenePolicy {
+            mode: args.scene_policy,
+            imports: args.scene_imports.clone(),
+        },
         ceilings: Ceilings::new(args.limits),
         metrics,
         traces: traces.clone(),

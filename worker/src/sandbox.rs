@@ -256,8 +256,10 @@ pub struct OutputSpec {
     pub sections: bool,
     /// How frames become a file.
     pub encoder: Encoder,
-    /// Seed of `random` and NumPy; `None` is unseeded, as bare Manim is.
+    /// Seed of `random` and NumPy, as `--seed`; `None` is unseeded, as bare Manim is.
     pub seed: Option<u64>,
+    /// What the random numbers of an unseeded scene follow from; `None`: they are new in each render.
+    pub chance: Option<String>,
 }
 
 impl Default for OutputSpec {
@@ -272,6 +274,7 @@ impl Default for OutputSpec {
             sections: false,
             encoder: Encoder::Fast,
             seed: None,
+            chance: None,
         }
     }
 }

@@ -147,7 +147,7 @@ impl ListArgs {
                 (&record.tenant).into(),
                 job.at.as_str().into(),
                 record.lane.into(),
-                record.payload.request.output.quality.into(),
+                record.payload.request.output.picture().into(),
                 record.attempts.len().into(),
                 ago(record.created_at).into(),
                 job.note(),
@@ -330,7 +330,10 @@ fn record_facts(record: &JobRecord, source: bool) -> Vec<(&'static str, String)>
             "renders",
             format!(
                 "{}, {} {}, {}",
-                what.0, request.output.quality, request.output.format, what.1
+                what.0,
+                request.output.picture(),
+                request.output.format,
+                what.1
             ),
         ),
         ("time limit", format!("{} s", request.timeout_s)),

@@ -2,8 +2,11 @@
 //! scene. The scene that was chosen is written into the request, so that every attempt of the
 //! job renders the same one.
 
-use manimq_shared::job::{ByModel, CodeUse, FieldError, JobInput, JobPayload, JobRequest};
-use manimq_shared::queue::Scope;
+use manimq_shared::ids::TenantId;
+use manimq_shared::job::{
+    ByModel, CodeUse, FieldError, JobInput, JobPayload, JobRequest, OutputSpec,
+};
+use manimq_shared::queue::{RenderLimit, Scope};
 use manimq_shared::scene_policy::{CheckError, Rejected, SceneName, SceneSelectError, check_async};
 
 use serde_json::{Map, Value};
@@ -55,6 +58,30 @@ pub(super) fn values(request: &JobRequest) -> Result<(), ApiError> {
     request.validate().map_err(ApiError::invalid)
 }
 
+/// Refuses an exact size of more pixels than the operator lets this tenant have. Where no operator has said anything
+/// the worker's own limit holds, which only it knows.
+pub(super) async fn picture(
+    app: &App,
+    tenant: &TenantId,
+    output: &OutputSpec,
+) -> Result<(), ApiError> {
+    let Some((width, height)) = output.exact_size() else {
+        return Ok(());
+    };
+    let limits = app.redis("render_limits", app.queue().render_limits(tenant));
+    let limit = limits.await?.get(RenderLimit::Pixels);
+    let pixels = u64::from(width) * u64::from(height);
+    match limit {
+        Some(most) if pixels > u64::from(most) => Err(ApiError::invalid_field(
+            "/output/width",
+            format!(
+                "pictures of {width}x{height} have {pixels} pixels; this tenant may ask for {most}"
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// A prompt as it was understood before.
 pub(super) fn planned(id: &str, params: Map<String, Value>) -> Result<Resolved, ApiError> {
     let template = resolve(id, None, &params, "/input")?;
@@ -97,6 +124,7 @@ pub(super) async fn request(
     with_model: bool,
 ) -> Result<Option<Resolved>, ApiError> {
     let errors = request.validate().err().unwrap_or_default();
+    picture(app, &caller.tenant, &request.output).await?;
     let (source, scene, file_name) = match &mut request.input {
         JobInput::Code {
             source,
@@ -140,7 +168,7 @@ pub(super) async fn request(
     if !errors.is_empty() {
         return Err(ApiError::invalid(errors));
     }
-    let checked = check_async(source.as_bytes(), app.parts().policy)
+    let checked = check_async(source.as_bytes(), app.parts().policy.clone())
         .await
         .map_err(|error| refusal(error, file_name.as_deref().unwrap_or("the source")))?;
     let selected = checked

@@ -77,6 +77,7 @@ pub(super) async fn rerun(
         // What was understood then, not what would be now.
         (Some(template), Some(params)) if !change.repair => {
             check::values(&request)?;
+            check::picture(&app, &tenant, &request.output).await?;
             Some(check::planned(&template.id, params)?)
         }
         _ if change.repair => {

@@ -30,7 +30,7 @@ pub(super) async fn validate(
     StrictJson(body): StrictJson<ValidateRequest>,
 ) -> Result<Response, ApiError> {
     check::source_size(&app, &body.source, "/source")?;
-    let checked = check_async(body.source.as_bytes(), app.parts().policy).await;
+    let checked = check_async(body.source.as_bytes(), app.parts().policy.clone()).await;
     let checked = match checked {
         Ok(checked) => checked,
         Err(CheckError::Rejected(Rejected { findings, omitted })) => {

@@ -159,7 +159,7 @@ impl ListArgs {
                 job.id.into(),
                 cell(job.status, text::tone(job.status)),
                 job.shown_name().unwrap_or("-").into(),
-                format!("{} {}{fps}", job.output.format, job.output.quality).into(),
+                format!("{} {}{fps}", job.output.format, job.output.picture()).into(),
                 ago(job.created_at).into(),
                 note(job),
             ]);

@@ -8,7 +8,7 @@ use clap::Args;
 use manimq_shared::api::{JobView, OutputChange, RerunRequest};
 use manimq_shared::ids::JobId;
 use manimq_shared::job::{
-    Aspect, CacheMode, DEADLINE_S_MAX, Encoder, Format, Lane, Quality, Status,
+    Aspect, CacheMode, DEADLINE_S_MAX, Encoder, Format, FrameRate, Lane, Quality, Status,
 };
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -18,7 +18,10 @@ use uuid::Uuid;
 use super::{Call, text};
 use crate::client::Client;
 use crate::exit::{Exit, Failure};
-use crate::render::args::{JobFlags, OutputArgs, parse_duration, quality_parser, which, words};
+use crate::render::args::{
+    JobFlags, OutputArgs, parse_duration, parse_resolution, quality_parser, which, words,
+};
+use crate::render::flags::config_file;
 use crate::render::follow::{Follower, Logs};
 use crate::render::place::Place;
 use crate::render::progress::{Mode, Screen};
@@ -148,6 +151,10 @@ impl SubmitArgs {
             Ok(ready) => ready,
             Err(failure) => return run.fail(&failure),
         };
+        if let Some(note) = config_file().filter(|_| !self.call.json) {
+            let label = run.screen.paint().warning("note:").to_string();
+            run.screen.say(&format!("{label} {note}"));
+        }
         // Not before: reading standard input blocks, and Ctrl-C must end that at once.
         let interrupt = crate::cli::interrupts();
         match submit(&plan, &client, &run.screen, &interrupt).await {
@@ -173,9 +180,13 @@ pub struct RerunArgs {
     /// l 854x480@15, m 1280x720@30, h 1920x1080@60, p 2560x1440@60, k 3840x2160@60
     #[arg(short, long, value_name = "l|m|h|p|k", hide_possible_values = true, value_parser = quality_parser())]
     quality: Option<Quality>,
-    /// Frames per second, 1 to 120
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=120))]
-    fps: Option<u32>,
+    /// Width and height of the picture in pixels
+    #[arg(short, long, value_name = "W,H", value_parser = parse_resolution, allow_hyphen_values = true,
+          conflicts_with = "aspect")]
+    resolution: Option<(u32, u32)>,
+    /// Frames per second, 1 to 120 (29.97 too)
+    #[arg(long, value_name = "N")]
+    fps: Option<FrameRate>,
     /// File type: mp4, gif, webm, mov or png
     #[arg(long, value_name = "FORMAT", hide_possible_values = true,
           value_parser = words::<Format>(Format::ALL.iter().map(|v| v.as_str())))]
@@ -191,6 +202,9 @@ pub struct RerunArgs {
     #[arg(long, value_name = "fast|manim", hide_possible_values = true,
           value_parser = words::<Encoder>(Encoder::ALL.iter().map(|v| v.as_str())))]
     encoder: Option<Encoder>,
+    /// Seed of random numbers
+    #[arg(long, value_name = "N")]
+    seed: Option<u32>,
     /// Stop the render after this long, at most 1h
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     timeout: Option<Duration>,
@@ -216,10 +230,13 @@ impl RerunArgs {
             output: Some(OutputChange {
                 format: self.format,
                 quality: self.quality,
+                width: self.resolution.map(|(width, _)| width),
+                height: self.resolution.map(|(_, height)| height),
                 fps: self.fps,
                 aspect: self.aspect,
                 transparent: self.transparent.then_some(true),
                 encoder: self.encoder,
+                seed: self.seed,
             }),
             lane: self.lane,
             timeout_s: self

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser as _};
 use clap::{ArgAction, Args};
 use manimq_shared::job::{
-    Aspect, CacheMode, Encoder, FPS_MAX, Format, Lane, OutputSpec, Quality, TIMEOUT_S_MAX,
+    Aspect, CacheMode, Encoder, Format, FrameRate, Lane, OutputSpec, Quality, TIMEOUT_S_MAX,
 };
 
 use super::flags::ManimFlags;
@@ -51,10 +51,20 @@ pub struct OutputArgs {
           value_parser = quality_parser(), help_heading = "Output")]
     pub quality: Quality,
 
-    /// Frames per second, 1 to 120, instead of the quality's own
-    #[arg(long, visible_alias = "frame_rate", alias = "frame-rate", value_name = "N",
-          value_parser = parse_fps, help_heading = "Output")]
-    pub fps: Option<u32>,
+    /// Width and height of the picture in pixels, instead of the quality's own
+    #[arg(short, long, value_name = "W,H", value_parser = parse_resolution, allow_hyphen_values = true,
+          conflicts_with = "aspect", help_heading = "Output")]
+    pub resolution: Option<(u32, u32)>,
+
+    /// Frames per second, 1 to 120 (29.97 too), instead of the quality's own
+    #[arg(
+        long,
+        visible_alias = "frame_rate",
+        alias = "frame-rate",
+        value_name = "N",
+        help_heading = "Output"
+    )]
+    pub fps: Option<FrameRate>,
 
     /// File type: mp4 (default), gif, webm, mov (default with -t) or png (last frame, as -s)
     #[arg(long, value_name = "FORMAT", hide_possible_values = true, ignore_case = true,
@@ -94,6 +104,10 @@ pub struct OutputArgs {
           value_parser = words::<Encoder>(Encoder::ALL.iter().map(|v| v.as_str())),
           help_heading = "Output")]
     pub encoder: Encoder,
+
+    /// Seed of random numbers; without it the same scene is the same film each time
+    #[arg(long, value_name = "N", help_heading = "Output")]
+    pub seed: Option<u32>,
 }
 
 /// How a job is run.
@@ -247,14 +261,16 @@ fn format_parser() -> PossibleValuesParser {
     PossibleValuesParser::new(shown.into_iter().chain(later))
 }
 
-fn parse_fps(text: &str) -> Result<u32, String> {
-    let fps: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if fps.fract() != 0.0 || !(1.0..=f64::from(FPS_MAX)).contains(&fps) {
-        return Err(format!(
-            "manimq renders whole frames per second, 1 to {FPS_MAX}"
-        ));
-    }
-    Ok(fps as u32)
+/// `W,H` as `manim` takes it: also with `;`, `-` or `x` between them.
+///
+/// # Errors
+/// How to write it.
+pub fn parse_resolution(text: &str) -> Result<(u32, u32), String> {
+    let sides = text.split_once([',', ';', '-', 'x']);
+    let number = |side: &str| side.trim().parse::<u32>().ok();
+    sides
+        .and_then(|(width, height)| number(width).zip(number(height)))
+        .ok_or_else(|| "write width and height like 1080,1350".to_owned())
 }
 
 /// `10m`, `1h 30m`, or a bare number of seconds.
@@ -336,11 +352,14 @@ impl OutputArgs {
         Ok(OutputSpec {
             format,
             quality: self.quality,
+            width: self.resolution.map(|(width, _)| width),
+            height: self.resolution.map(|(_, height)| height),
             fps: self.fps,
             aspect: self.aspect,
             transparent: self.transparent,
             sections: self.save_sections,
             encoder: self.encoder,
+            seed: self.seed,
         })
     }
 }

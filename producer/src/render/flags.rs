@@ -52,17 +52,8 @@ pub struct ManimFlags {
         hide = true
     )]
     from_animation_number: Option<String>,
-    #[arg(
-        short = 'r',
-        long = "resolution",
-        hide = true,
-        allow_hyphen_values = true
-    )]
-    resolution: Option<String>,
     #[arg(long = "renderer", hide = true)]
     renderer: Option<String>,
-    #[arg(long = "seed", hide = true)]
-    seed: Option<String>,
     #[arg(long = "dry_run", alias = "dry-run", hide = true)]
     dry_run: bool,
     #[arg(short = 'c', long = "config_file", alias = "config-file", hide = true)]
@@ -108,6 +99,15 @@ pub struct ManimFlags {
     jupyter: bool,
 }
 
+/// What to tell of a `manim.cfg` in the working directory, which `manim render` would read.
+#[must_use]
+pub fn config_file() -> Option<&'static str> {
+    std::path::Path::new("manim.cfg").exists().then_some(
+        "manim.cfg is not read: give -q, -r, --fps, --format, -t or --seed, and set the rest in the scene \
+         (config.background_color = …)",
+    )
+}
+
 impl ManimFlags {
     /// What to tell the user of flags that are ignored.
     ///
@@ -131,12 +131,6 @@ impl ManimFlags {
                 "leave it out to render the whole scene",
             );
         }
-        if self.resolution.is_some() {
-            return later(
-                "-r/--resolution",
-                "use one of the qualities: -ql 854x480, -qm 1280x720, -qh 1920x1080, -qp 2560x1440, -qk 3840x2160",
-            );
-        }
         match self.renderer.as_deref() {
             None => {}
             Some(name) if name.eq_ignore_ascii_case("cairo") => {}
@@ -152,12 +146,6 @@ impl ManimFlags {
                 )));
             }
         }
-        if self.seed.is_some() {
-            return later(
-                "--seed",
-                "call random.seed(…) and np.random.seed(…) in the scene",
-            );
-        }
         if self.dry_run {
             return later(
                 "--dry_run",
@@ -167,7 +155,7 @@ impl ManimFlags {
         if self.config_file.is_some() {
             return later(
                 "-c/--config_file",
-                "set what you need in the scene: config.background_color = …",
+                "give -q, -r, --fps, --format, -t or --seed, and set the rest in the scene: config.background_color = …",
             );
         }
         if self.tex_template.is_some() {

@@ -119,7 +119,7 @@ pub fn is_file_name(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use manimq_shared::job::{Aspect, Quality};
+    use manimq_shared::job::{Aspect, FrameRate, Quality};
 
     fn place(output_file: Option<&str>) -> Place {
         Place {
@@ -167,13 +167,23 @@ mod tests {
             assert_eq!(at(name, format), PathBuf::from(path));
         }
         let tall = OutputSpec {
-            fps: Some(24),
+            fps: Some(FrameRate::whole(24)),
             aspect: Aspect::Tall,
-            ..low
+            ..low.clone()
         };
         assert_eq!(
             place(None).path("A", &tall, Format::Mp4),
             PathBuf::from("./media/videos/two/854p24/A.mp4")
+        );
+        let exact = OutputSpec {
+            width: Some(640),
+            height: Some(480),
+            fps: FrameRate::new(29.97),
+            ..low
+        };
+        assert_eq!(
+            place(None).path("A", &exact, Format::Mp4),
+            PathBuf::from("./media/videos/two/480p29.97/A.mp4")
         );
     }
 

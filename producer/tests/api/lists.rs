@@ -379,6 +379,23 @@ async fn a_rerun_changes_what_it_is_told_to_and_nothing_else() {
         (9, &first.tags, &first.metadata)
     );
     assert_eq!(again.input, first.input);
+    let changed = async |of: JobId, output: serde_json::Value| {
+        let path = format!("/v1/jobs/{of}/rerun");
+        let response = api.post(&path, &json!({"output": output})).await;
+        assert_eq!(response.status(), StatusCode::ACCEPTED);
+        response.json::<JobView>().await.unwrap()
+    };
+    // An exact size takes the place of a shape, and a shape or a quality that of an exact size.
+    let sized = changed(first.id, json!({"width": 640, "height": 480, "seed": 3})).await;
+    assert_eq!(sized.output.exact_size(), Some((640, 480)));
+    let rate = changed(sized.id, json!({"fps": 29.97})).await;
+    assert_eq!(
+        (rate.output.exact_size(), rate.output.seed),
+        (Some((640, 480)), Some(3))
+    );
+    for change in [json!({"quality": "low"}), json!({"aspect": "9:16"})] {
+        assert_eq!(changed(rate.id, change).await.output.exact_size(), None);
+    }
     // Without a body nothing changes; the same key gives the same job.
     let same = async || -> (JobView, bool) {
         let call = api

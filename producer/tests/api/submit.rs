@@ -2,7 +2,7 @@
 
 use manimq_shared::api::JobView;
 use manimq_shared::ids::TenantId;
-use manimq_shared::job::{JobInput, Lane, Quality, Stage, Status};
+use manimq_shared::job::{FrameRate, JobInput, Lane, Quality, Stage, Status};
 use manimq_shared::queue::Quotas;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
@@ -31,7 +31,7 @@ async fn a_submitted_job_is_answered_with_its_object_and_address() {
     assert_eq!(job.input.source_bytes, SCENE.len() as u64);
     assert_eq!(
         (job.output.quality, job.output.fps),
-        (Quality::Low, Some(12))
+        (Quality::Low, Some(FrameRate::whole(12)))
     );
     assert_eq!(job.tags, ["algebra"]);
     assert_eq!(job.metadata["lesson"], "7");
@@ -340,6 +340,53 @@ async fn a_scene_that_cannot_be_chosen_is_told_with_those_there_are() {
     }
     let job = api.submit_body(&with(&two, Some("Zoom"))).await;
     assert_eq!(job.input.scene.as_deref(), Some("Zoom"));
+}
+
+#[tokio::test]
+async fn an_exact_size_is_held_to_what_the_tenant_may_ask_for() {
+    let api = Api::start().await;
+    let tenant = TenantId::default();
+    let sized = |width: u32, height: u32| {
+        let mut body = scene_body(SCENE);
+        body["output"] =
+            json!({"quality": "low", "width": width, "height": height, "fps": 29.97, "seed": 7});
+        body
+    };
+    let job = api.submit_body(&sized(1080, 1350)).await;
+    assert_eq!(job.output.exact_size(), Some((1080, 1350)));
+    assert_eq!(
+        (job.output.fps, job.output.seed),
+        (FrameRate::new(29.97), Some(7))
+    );
+    let odd = problem(
+        api.post("/v1/jobs", &sized(1081, 1350)).await,
+        422,
+        "invalid-params",
+    )
+    .await;
+    assert_eq!(odd.errors[0].pointer, "/output/width");
+    // The pixels that the operator allows, which no other size is held to before it is rendered.
+    let limits = "pixels=500000".parse().unwrap();
+    api.queue.set_render_limits(&tenant, &limits).await.unwrap();
+    let large = problem(
+        api.post("/v1/jobs", &sized(1080, 1350)).await,
+        422,
+        "invalid-params",
+    )
+    .await;
+    assert!(large.errors[0].detail.contains("500000"), "{large:?}");
+    api.submit_body(&sized(640, 480)).await;
+    let again = format!("/v1/jobs/{}/rerun", job.id);
+    problem(api.post(&again, &json!({})).await, 422, "invalid-params").await;
+    // The quality that it counts as, however it is called.
+    let quotas = Quotas {
+        quality_max: Some(Quality::Low),
+        ..Quotas::default()
+    };
+    api.queue.set_quotas(&tenant, &quotas).await.unwrap();
+    api.submit_body(&sized(480, 854)).await;
+    let refused = api.post("/v1/jobs", &sized(900, 480)).await;
+    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
 }
 
 #[tokio::test]

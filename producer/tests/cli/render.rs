@@ -182,6 +182,14 @@ async fn the_flags_of_manim_mean_what_they_mean_there() {
             json!({"encoder": "manim", "fps": 30}),
         ),
         (&["--save_sections", "scene.py"], json!({"sections": true})),
+        (
+            &["-r", "640,480", "--fps", "29.97", "--seed", "7", "scene.py"],
+            json!({"width": 640, "height": 480, "fps": 29.97, "seed": 7}),
+        ),
+        (
+            &["--resolution", "1080x1350", "scene.py"],
+            json!({"width": 1080, "height": 1350}),
+        ),
     ] {
         let before = fake.calls("POST /v1/jobs").len();
         let said = run(&mut render(folder.path(), &fake, args)).await;
@@ -191,6 +199,21 @@ async fn the_flags_of_manim_mean_what_they_mean_there() {
             assert_eq!(&sent[key], value, "{args:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_manim_cfg_that_nobody_reads_is_told() {
+    let fake = Fake::start(|call| works(call, FILM)).await;
+    let folder = folder();
+    let told = async |args: &[&str]| {
+        let said = run(&mut render(folder.path(), &fake, args)).await;
+        assert_eq!(said.code, Some(0), "{}", said.err);
+        said.err.contains("manim.cfg is not read")
+    };
+    assert!(!told(&["scene.py"]).await);
+    std::fs::write(folder.path().join("manim.cfg"), "[CLI]\nquality = low\n").unwrap();
+    assert!(told(&["scene.py"]).await);
+    assert!(!told(&["--json", "scene.py"]).await);
 }
 
 #[tokio::test]
@@ -278,7 +301,11 @@ async fn wrong_use_is_exit_2_and_says_what_would_be_right() {
     std::fs::write(folder.path().join("latin.py"), b"# caf\xe9\n").unwrap();
     for (args, words) in [
         (&["-n", "3", "scene.py"][..], "-n/--from_animation_number"),
-        (&["-r", "640,480", "scene.py"], "-qm 1280x720"),
+        (&["-r", "640", "scene.py"], "like 1080,1350"),
+        (
+            &["-r", "640,480", "--aspect", "1:1", "scene.py"],
+            "cannot be used with",
+        ),
         (
             &["--renderer=opengl", "scene.py"],
             "--renderer=opengl of `manim render` is not yet supported",
@@ -295,7 +322,7 @@ async fn wrong_use_is_exit_2_and_says_what_would_be_right() {
             &["-t", "--format", "mp4", "scene.py"],
             "mp4 cannot be transparent",
         ),
-        (&["--fps", "29.97", "scene.py"], "whole frames per second"),
+        (&["--fps", "121", "scene.py"], "from 1 to 120"),
         (&["-o", "x", "scene.py", "A", "B"], "exactly one scene"),
         (&["--timeout", "2h", "scene.py"], "between 1s and 1h"),
         (&["missing.py"], "no such file"),

@@ -576,12 +576,17 @@ pub fn frame_hashes(file: &Path) -> Vec<String> {
 
 /// Renders with the bare `manim` command of the same environment, low quality.
 pub fn bare_manim(source: &str, scene: &str) -> PathBuf {
+    bare_manim_with(source, scene, &["-ql"], "480p15")
+}
+
+/// The same with other flags, which make it leave the film in another folder.
+pub fn bare_manim_with(source: &str, scene: &str, flags: &[&str], made_in: &str) -> PathBuf {
     let folder = tempfile::tempdir().unwrap().keep();
     std::fs::write(folder.join("scene.py"), source).unwrap();
     let output = Command::new(python_env().join("bin/manim"))
+        .arg("render")
+        .args(flags)
         .args([
-            "render",
-            "-ql",
             "--silent",
             "--progress_bar",
             "none",
@@ -598,5 +603,5 @@ pub fn bare_manim(source: &str, scene: &str) -> PathBuf {
         "{}",
         String::from_utf8_lossy(&output.stdout)
     );
-    folder.join(format!("media/videos/scene/480p15/{scene}.mp4"))
+    folder.join(format!("media/videos/scene/{made_in}/{scene}.mp4"))
 }

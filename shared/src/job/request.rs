@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use super::Lane;
 use super::files::{JobFile, check_files};
 use super::objects;
+use super::rate::FrameRate;
 use super::text::text_enum;
 use crate::ids::JobId;
 /// Wall-clock limit of one render when the job names none, in seconds.
@@ -17,8 +18,8 @@ pub const TIMEOUT_S_DEFAULT: u32 = 600;
 pub const TIMEOUT_S_MAX: u32 = 3_600;
 /// Largest time a job may wait before it expires, in seconds (a week).
 pub const DEADLINE_S_MAX: u32 = 604_800;
-/// Most frames per second of a film.
-pub const FPS_MAX: u32 = 120;
+/// Longest side of a picture, in pixels.
+pub const SIDE_MAX: u32 = 16_384;
 /// Most tags of a job.
 pub const TAGS_MAX: usize = 16;
 /// Longest tag, in bytes.
@@ -284,22 +285,35 @@ pub struct OutputSpec {
     /// Size and rate.
     #[serde(default = "default_quality")]
     pub quality: Quality,
-    /// Frames per second, 1 to 120; overrides the quality's own.
+    /// Width of the picture in pixels, in place of the quality's; `height` goes with it. Even where the film is mp4, or mov
+    /// with a background. What a tenant may ask for, and 33,177,600 pixels where nothing else was set, is the most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1, maximum = 120)]
-    pub fps: Option<u32>,
+    #[schema(minimum = 1, maximum = 16384)]
+    pub width: Option<u32>,
+    /// Height of the picture in pixels; `width` goes with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 16384)]
+    pub height: Option<u32>,
+    /// Frames per second, 1 to 120, to the thousandth (29.97); overrides the quality's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<f64>, minimum = 1, maximum = 120)]
+    pub fps: Option<FrameRate>,
     /// Shape of the picture.
     #[serde(default = "default_aspect")]
     pub aspect: Aspect,
     /// Leave the background out (formats that can).
     #[serde(default)]
     pub transparent: bool,
-    /// Each section of the scene as a film of its own as well (mp4, webm, mov; at most 12).
+    /// Each section of the scene, of the first 12, as a film of its own as well (mp4, webm, mov).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sections: bool,
     /// How frames become a file.
     #[serde(default = "default_encoder")]
     pub encoder: Encoder,
+    /// Seed of Python's and NumPy's random numbers, as `config.seed`. Without one they follow from the request: the same
+    /// one gives the same film, unless it is to be rendered anew (`"cache": "refresh"`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u32>,
 }
 
 impl Default for OutputSpec {
@@ -307,11 +321,14 @@ impl Default for OutputSpec {
         Self {
             format: default_format(),
             quality: default_quality(),
+            width: None,
+            height: None,
             fps: None,
             aspect: default_aspect(),
             transparent: false,
             sections: false,
             encoder: default_encoder(),
+            seed: None,
         }
     }
 }
@@ -319,14 +336,112 @@ impl Default for OutputSpec {
 impl OutputSpec {
     /// Width, height in pixels and frames per second of what will be drawn.
     #[must_use]
-    pub fn size(&self) -> (u32, u32, u32) {
+    pub fn size(&self) -> (u32, u32, FrameRate) {
         let (width, height, fps) = self.quality.size();
-        let (width, height) = match self.aspect {
-            Aspect::Wide => (width, height),
-            Aspect::Tall => (height, width),
-            Aspect::Square => (height, height),
+        let (width, height) = match (self.exact_size(), self.aspect) {
+            (Some(size), _) => size,
+            (None, Aspect::Wide) => (width, height),
+            (None, Aspect::Tall) => (height, width),
+            (None, Aspect::Square) => (height, height),
         };
-        (width, height, self.fps.unwrap_or(fps))
+        let fps = self.fps.unwrap_or(FrameRate::whole(fps));
+        (width, height, fps)
+    }
+
+    /// Width and height, if they were asked for in pixels.
+    #[must_use]
+    pub fn exact_size(&self) -> Option<(u32, u32)> {
+        self.width.zip(self.height)
+    }
+
+    /// The picture in a word, for people: its quality, or its size if that was asked for in pixels.
+    #[must_use]
+    pub fn picture(&self) -> String {
+        match self.exact_size() {
+            Some((width, height)) => format!("{width}x{height}"),
+            None => self.quality.to_string(),
+        }
+    }
+
+    /// The quality that allowances and metrics go by: of an exact size the least that has as many pixels, or the
+    /// largest.
+    #[must_use]
+    pub fn counted_quality(&self) -> Quality {
+        let pixels = |(width, height)| u64::from(width) * u64::from(height);
+        let Some(asked) = self.exact_size().map(pixels) else {
+            return self.quality;
+        };
+        let holds = |quality: &&Quality| {
+            let (width, height, _) = quality.size();
+            pixels((width, height)) >= asked
+        };
+        let least = Quality::ALL.iter().find(holds);
+        least.copied().unwrap_or(Quality::FourK)
+    }
+
+    /// Whether the pictures' sides must be even: H.264 keeps one colour for two by two pixels.
+    const fn must_be_even(&self) -> bool {
+        match self.format {
+            Format::Mp4 => true,
+            Format::Mov => !self.transparent,
+            Format::Webm | Format::Gif | Format::Png => false,
+        }
+    }
+
+    /// Says what is wrong with it, each by a JSON pointer into the request.
+    fn check(&self, mut wrong: impl FnMut(&str, String)) {
+        let sides = [("width", self.width), ("height", self.height)];
+        for ((name, side), (_, other)) in sides.into_iter().zip(sides.into_iter().rev()) {
+            let pointer = format!("/output/{name}");
+            match side {
+                None if other.is_some() => {
+                    wrong(&pointer, "width and height go together".to_owned())
+                }
+                Some(side) if !(1..=SIDE_MAX).contains(&side) => {
+                    wrong(&pointer, format!("{side} is not in 1 to {SIDE_MAX}"));
+                }
+                Some(side) if self.must_be_even() && !side.is_multiple_of(2) => wrong(
+                    &pointer,
+                    format!(
+                        "{side} is odd, and the pictures of {} have even sides",
+                        self.format
+                    ),
+                ),
+                _ => {}
+            }
+        }
+        if self.exact_size().is_some() && self.aspect != default_aspect() {
+            wrong(
+                "/output/aspect",
+                "width and height say the shape: leave aspect out".to_owned(),
+            );
+        }
+        if let Some(fps) = self.fps
+            && !fps.is_allowed()
+        {
+            wrong(
+                "/output/fps",
+                format!("{fps} is not in {} to {}", FrameRate::MIN, FrameRate::MAX),
+            );
+        }
+        if self.transparent && !self.format.can_be_transparent() {
+            wrong(
+                "/output/transparent",
+                format!(
+                    "{} cannot be transparent; use mov, webm, gif or png",
+                    self.format
+                ),
+            );
+        }
+        if self.sections && !self.format.can_have_sections() {
+            wrong(
+                "/output/sections",
+                format!(
+                    "{} has no films of sections; use mp4, webm or mov",
+                    self.format
+                ),
+            );
+        }
     }
 }
 const fn default_format() -> Format {
@@ -414,29 +529,7 @@ impl JobRequest {
         if let Some(Err(problem)) = file_name.map(check_source_file_name) {
             wrong("/input/file_name", problem);
         }
-        if let Some(fps) = self.output.fps
-            && !(1..=FPS_MAX).contains(&fps)
-        {
-            wrong("/output/fps", format!("{fps} is not in 1 to {FPS_MAX}"));
-        }
-        if self.output.transparent && !self.output.format.can_be_transparent() {
-            wrong(
-                "/output/transparent",
-                format!(
-                    "{} cannot be transparent; use mov, webm, gif or png",
-                    self.output.format
-                ),
-            );
-        }
-        if self.output.sections && !self.output.format.can_have_sections() {
-            wrong(
-                "/output/sections",
-                format!(
-                    "{} has no films of sections; use mp4, webm or mov",
-                    self.output.format
-                ),
-            );
-        }
+        self.output.check(&mut wrong);
         if !(1..=TIMEOUT_S_MAX).contains(&self.timeout_s) {
             wrong(
                 "/timeout_s",
@@ -759,7 +852,7 @@ mod tests {
     fn every_wrong_field_is_reported_at_once() {
         let mut request: JobRequest =
             serde_json::from_str(r#"{"input":{"kind":"code","source":"x"}}"#).unwrap();
-        request.output.fps = Some(0);
+        request.output.fps = Some(FrameRate::whole(0));
         request.output.transparent = true;
         request.timeout_s = 0;
         request.deadline_s = Some(0);
@@ -780,6 +873,81 @@ mod tests {
                 "/tags/0"
             ]
         );
+    }
+
+    #[test]
+    fn an_exact_size_is_whole_even_where_it_must_be_and_says_the_shape_alone() {
+        let wrong = |output: serde_json::Value| {
+            let request: JobRequest = serde_json::from_value(serde_json::json!({
+                "input": {"kind": "code", "source": "x"}, "output": output,
+            }))
+            .unwrap();
+            let errors = request.validate().err().unwrap_or_default();
+            let pointers: Vec<_> = errors.into_iter().map(|error| error.pointer).collect();
+            (pointers.join(" "), request.output)
+        };
+        for (output, pointers) in [
+            (serde_json::json!({"width": 640, "height": 480}), ""),
+            (serde_json::json!({"width": 640}), "/output/height"),
+            (serde_json::json!({"height": 480}), "/output/width"),
+            (
+                serde_json::json!({"width": 0, "height": 16386}),
+                "/output/width /output/height",
+            ),
+            (
+                serde_json::json!({"width": 641, "height": 480}),
+                "/output/width",
+            ),
+            (
+                serde_json::json!({"width": 641, "height": 481, "format": "mov"}),
+                "/output/width /output/height",
+            ),
+            (
+                serde_json::json!({"width": 641, "height": 481, "format": "mov", "transparent": true}),
+                "",
+            ),
+            (
+                serde_json::json!({"width": 641, "height": 481, "format": "webm"}),
+                "",
+            ),
+            (
+                serde_json::json!({"width": 641, "height": 481, "format": "png"}),
+                "",
+            ),
+            (
+                serde_json::json!({"width": 640, "height": 480, "aspect": "1:1"}),
+                "/output/aspect",
+            ),
+            (serde_json::json!({"fps": 120.001}), "/output/fps"),
+        ] {
+            assert_eq!(wrong(output.clone()).0, pointers, "{output}");
+        }
+        let (_, exact) = wrong(serde_json::json!({"width": 640, "height": 480, "fps": 29.97}));
+        assert_eq!((exact.size().0, exact.size().1), (640, 480));
+        assert_eq!(
+            (exact.size().2.to_string(), exact.picture()),
+            ("29.97".to_owned(), "640x480".to_owned())
+        );
+    }
+
+    #[test]
+    fn an_exact_size_counts_as_the_least_quality_with_as_many_pixels() {
+        for (width, height, quality) in [
+            (2, 2, Quality::Low),
+            (480, 854, Quality::Low),
+            (854, 481, Quality::Medium),
+            (1080, 1920, Quality::High),
+            (3840, 2160, Quality::FourK),
+            (16_384, 2_000, Quality::FourK),
+        ] {
+            let output = OutputSpec {
+                quality: Quality::Low,
+                width: Some(width),
+                height: Some(height),
+                ..OutputSpec::default()
+            };
+            assert_eq!(output.counted_quality(), quality, "{width}x{height}");
+        }
     }
 
     #[test]

@@ -65,6 +65,12 @@ impl RenderKey {
         .ok()?;
         Some(Self(URL_SAFE_NO_PAD.encode(&Sha256::digest(text)[..16])))
     }
+
+    /// The text form: 22 letters, digits, `-` and `_`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// What became of one [`NewJob`].
@@ -109,4 +115,37 @@ pub enum Enqueued {
     NotCached,
     /// Nothing speaks against it, but it shall be accepted only together with others, and one of them was refused.
     Withheld,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::JobRequest;
+
+    #[test]
+    fn another_size_rate_or_seed_is_other_work_and_the_same_written_otherwise_is_not() {
+        let key = |output: serde_json::Value| {
+            let request: JobRequest = serde_json::from_value(serde_json::json!({
+                "input": {"kind": "code", "source": "x"}, "output": output,
+            }))
+            .unwrap();
+            RenderKey::of(&request.into()).unwrap()
+        };
+        let films = [
+            serde_json::json!({}),
+            serde_json::json!({"width": 640, "height": 480}),
+            serde_json::json!({"width": 480, "height": 640}),
+            serde_json::json!({"fps": 29}),
+            serde_json::json!({"fps": 29.97}),
+            serde_json::json!({"seed": 0}),
+            serde_json::json!({"seed": 1}),
+        ];
+        for (n, one) in films.iter().enumerate() {
+            for other in &films[n + 1..] {
+                assert_ne!(key(one.clone()), key(other.clone()), "{one} {other}");
+            }
+        }
+        let whole = serde_json::json!({"fps": 24});
+        assert_eq!(key(whole), key(serde_json::json!({"fps": 24.0})));
+    }
 }

@@ -103,7 +103,7 @@ pub struct Quotas {
     /// Share of the slots against other tenants' when all are busy (default 1). From 0.001 to 1000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<f64>,
-    /// Largest quality of a job (default: any).
+    /// Largest quality of a job, or of an exact size as many pixels as it has (default: any).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quality_max: Option<Quality>,
     /// Largest time limit of a render, seconds (default: any).

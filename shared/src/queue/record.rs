@@ -130,7 +130,7 @@ impl Record {
         // The first revision.
         text[36..40].copy_from_slice(&1u32.to_le_bytes());
         let mut end = Vec::with_capacity(17);
-        end.push(quality_rank(request.output.quality) as u8);
+        end.push(quality_rank(request.output.counted_quality()) as u8);
         end.extend(request.timeout_s.to_le_bytes());
         end.extend(u32::try_from(source_bytes).map_err(too_long)?.to_le_bytes());
         end.push(code);

@@ -231,6 +231,27 @@ const MANIM_STAR_MODULES: &[(&str, &str)] = &[
     ("utils", "manim.utils"),
 ];
 
+/// Modules of Manim that hold colours, or functions of numbers, and next to nothing else. Which of them a scene means
+/// may show while it renders: `getattr(manim_colors, name)`.
+const PLAIN_MODULES: &[&str] = &[
+    "manim.utils.color.AS2700",
+    "manim.utils.color.BS381",
+    "manim.utils.color.DVIPSNAMES",
+    "manim.utils.color.SVGNAMES",
+    "manim.utils.color.X11",
+    "manim.utils.color.XKCD",
+    "manim.utils.color.manim_colors",
+    "manim.utils.rate_functions",
+];
+
+/// Enums that `from manim import *` binds.
+const MANIM_ENUMS: &[&str] = &[
+    "CapStyleType",
+    "DefaultSectionType",
+    "LineJointType",
+    "RendererType",
+];
+
 /// Manim's own scene classes, all of which `from manim import *` binds.
 pub(super) const SCENE_CLASSES: &[&str] = &[
     "LinearTransformationScene",
@@ -470,6 +491,16 @@ pub(super) fn is_manim_star_module(path: &str) -> bool {
     MANIM_STAR_MODULES.iter().any(|(_, known)| *known == path)
 }
 
+/// Whether a scene may choose among the members of the module at `path` while it renders.
+pub(super) fn is_plain_module(path: &str) -> bool {
+    PLAIN_MODULES.contains(&path)
+}
+
+/// Whether `from manim import *` binds `name` to an enum.
+pub(super) fn is_manim_enum(name: &str) -> bool {
+    MANIM_ENUMS.contains(&name)
+}
+
 /// If `member` of the module at `path` is refused: what to do instead.
 pub(super) fn denied_member(path: &str, member: &str) -> Option<&'static str> {
     let package = root(path);
@@ -592,7 +623,12 @@ pub(super) fn import_hint(module: &str) -> String {
         | "manim_rubikscube"
         | "manim_slides"
         | "manim_themes"
-        | "manim_voiceover" => "plugins are not installed: use what Manim itself has",
+        | "manim_voiceover" => {
+            return format!(
+                "this plugin is not admitted here: use what Manim itself has, or ask the operator, who \
+                 installs it where the workers have Manim and sets MANIMQ_SCENE_IMPORTS={package} for API and workers"
+            );
+        }
         _ => {
             return match nearest(package, MODULES.iter().copied()) {
                 Some(near) if near != package => format!("did you mean `{near}`?"),
@@ -633,6 +669,8 @@ mod tests {
             MODULES,
             DENIED_SUBMODULES,
             CARRIED_MODULES,
+            PLAIN_MODULES,
+            MANIM_ENUMS,
             SCENE_CLASSES,
             HARMLESS_DUNDERS,
             FORBIDDEN_ATTRIBUTES,

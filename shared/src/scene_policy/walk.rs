@@ -11,6 +11,7 @@ use ruff_python_parser::parse_string_annotation;
 use ruff_text_size::{Ranged, TextRange, TextSize};
 
 use super::finding::{FindingCode, Findings};
+use super::imports::SceneImports;
 use super::names::{self, Binding, Bindings, ModuleNames};
 use super::{rules, short, syntax};
 use crate::job::check_file_name;
@@ -43,9 +44,15 @@ fn reads_a_file_sent_along(call: &ExprCall) -> bool {
 
 /// Reports everything in `module` that the policy does not like, and what only Python's compiler,
 /// not its grammar, refuses.
-pub(super) fn walk(findings: &mut Findings<'_>, text: &str, module: &ModModule) {
+pub(super) fn walk(
+    findings: &mut Findings<'_>,
+    imports: &SceneImports,
+    text: &str,
+    module: &ModModule,
+) {
     let mut walker = Walker {
         findings,
+        imports,
         text,
         module: ModuleNames::of(module),
         scopes: Vec::new(),
@@ -60,6 +67,8 @@ const ATTRIBUTE_STEPS_MAX: usize = 10;
 
 struct Walker<'w, 's> {
     findings: &'w mut Findings<'s>,
+    /// What scenes may import beside what every scene may.
+    imports: &'w SceneImports,
     text: &'w str,
     module: ModuleNames,
     /// The functions and classes around the current node, outermost first.
@@ -322,7 +331,7 @@ impl Walker<'_, '_> {
     fn visit_import(&mut self, import: &StmtImport) {
         for alias in &import.names {
             let path = alias.name.as_str();
-            if !rules::is_allowed_module(path) {
+            if !self.is_allowed_module(path) {
                 self.deny_import(path, alias.name.range);
             } else {
                 self.check_path(path, alias.name.range);
@@ -345,7 +354,7 @@ impl Walker<'_, '_> {
         }
         let Some(module) = &import.module else { return };
         let path = module.as_str();
-        let allowed = rules::is_allowed_module(path);
+        let allowed = self.is_allowed_module(path);
         let mut module_denied = false;
         for alias in &import.names {
             let member = alias.name.as_str();
@@ -356,7 +365,10 @@ impl Walker<'_, '_> {
                 if member != "*" {
                     self.check_member(path, member, alias.name.range);
                 }
-            } else if !rules::is_allowed_member(path, member) && !module_denied {
+            } else if !rules::is_allowed_member(path, member)
+                && !self.imports.admit(&format!("{path}.{member}"))
+                && !module_denied
+            {
                 module_denied = true;
                 self.deny_import(path, module.range);
             }
@@ -364,6 +376,10 @@ impl Walker<'_, '_> {
         if allowed {
             self.check_path(path, module.range);
         }
+    }
+
+    fn is_allowed_module(&self, path: &str) -> bool {
+        rules::is_allowed_module(path) || self.imports.admit(path)
     }
 
     fn deny_import(&mut self, path: &str, range: TextRange) {
@@ -539,6 +555,17 @@ impl Walker<'_, '_> {
             self.check_attribute_call(function, call);
             return false;
         }
+        if let Some(module) = module_looked_through(call)
+            && self.is_plain_module(module)
+        {
+            self.findings.warn(
+                FindingCode::ComputedAttribute,
+                call.range(),
+                "this takes whatever the module has while rendering",
+                Some("name what you mean, and a check can tell whether it is there".to_owned()),
+            );
+            return false;
+        }
         if self.is_builtin(&call.func, "open") && reads_a_file_sent_along(call) {
             return false;
         }
@@ -575,9 +602,16 @@ impl Walker<'_, '_> {
                 self.check_attribute(&name_text, Some(object), name.range());
             }
             KnownStart::Prefix(prefix) if !rules::can_start_a_refused_attribute(&prefix) => {}
-            KnownStart::Prefix(_) => self.deny_computed(function, name.range()),
+            // `getattr(manim_colors, f"{color}_{shade}")`.
+            KnownStart::Prefix(prefix)
+                if !(prefix.is_empty() && self.reads_manims(function, object)) =>
+            {
+                self.deny_computed(function, name.range());
+            }
             // `for key, value in kwargs.items(): setattr(self, key, value)` is old, and common.
-            KnownStart::Unknown if self.is_self(object) => {
+            KnownStart::Prefix(_) | KnownStart::Unknown
+                if self.is_self(object) || self.reads_manims(function, object) =>
+            {
                 self.findings.warn(
                     FindingCode::ComputedAttribute,
                     name.range(),
@@ -585,7 +619,9 @@ impl Walker<'_, '_> {
                     Some("a dict of your own says the same and can be checked".to_owned()),
                 );
             }
-            KnownStart::Unknown => self.deny_computed(function, name.range()),
+            KnownStart::Prefix(_) | KnownStart::Unknown => {
+                self.deny_computed(function, name.range());
+            }
         }
     }
 
@@ -600,6 +636,20 @@ impl Walker<'_, '_> {
                     .to_owned(),
             ),
         );
+    }
+
+    /// Whether `function` reads what is Manim's own, and no more: constants, functions, members of an enum.
+    fn reads_manims(&self, function: &str, object: &Expr) -> bool {
+        let is_enum = || {
+            matches!(object, Expr::Name(name) if rules::is_manim_enum(&name.id)
+                && matches!(self.resolve(&name.id, name.start()), Resolved::Outside))
+        };
+        function == "getattr" && (self.is_plain_module(object) || is_enum())
+    }
+
+    fn is_plain_module(&self, expr: &Expr) -> bool {
+        self.path_of(expr)
+            .is_some_and(|path| rules::is_plain_module(&path))
     }
 
     fn is_self(&self, expr: &Expr) -> bool {
@@ -884,6 +934,23 @@ fn up_to(template: &Expr, placeholder: char) -> KnownStart {
             KnownStart::Prefix(text.split(placeholder).next().unwrap_or(text).to_owned())
         }
         _ => KnownStart::Unknown,
+    }
+}
+
+/// The module of `module.__dict__.items()`, which gives away no dict that could be asked for more, or changed.
+fn module_looked_through(call: &ExprCall) -> Option<&Expr> {
+    let Expr::Attribute(view) = &*call.func else {
+        return None;
+    };
+    match &*view.value {
+        Expr::Attribute(dict)
+            if dict.attr.as_str() == "__dict__"
+                && matches!(view.attr.as_str(), "items" | "keys" | "values")
+                && call.arguments.is_empty() =>
+        {
+            Some(&dict.value)
+        }
+        _ => None,
     }
 }
 

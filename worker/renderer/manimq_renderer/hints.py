@@ -21,14 +21,21 @@ PIXELS = "ask for a lower quality or a smaller size, and set no larger one in th
 OPEN_FILES = "close files when they are read: with open(…) as file"
 THREADS = "a scene needs no threads of its own"
 WALLS = "a scene has no network, cannot start programs and writes only to its own folder"
-SECTIONS = "join some of them, or render without films of sections"
 PIPE = "a scene must write to no file descriptor that it has not opened itself"
 OUTPUT = "let Manim write the film: a scene must not make, move or replace it by itself"
 EXIT = "leave out os._exit() and whatever ends the process: return from construct() to end the scene"
 CALLED_EXIT = "leave out exit() and sys.exit(): return from construct() to end the scene"
 CRASH = "a library below Python crashed: look for ctypes, deep recursion in C or broken data near this line"
 RECURSION = "a function calls itself without end: look for the condition that should stop it"
-ALPHA = "ask for mov or webm, which have an alpha channel, or for no transparency"
+ALPHA = "use `--format mov` or `--format webm` (API: output.format), which have an alpha channel, or leave out what makes it transparent"
+
+
+def of_format(wanted: str, made: str) -> str:
+    """By the format that the job asks for, and the one that the scene's own settings make."""
+    keep = f"leave what sets it (config.format, transparent, save_last_frame) out of the scene to get {wanted}"
+    if made == "png-sequence":
+        return keep
+    return f"use `--format {made}` (API: output.format), or {keep}"
 
 
 def of_time(stop: str, loop: int | None) -> str:

@@ -128,7 +128,7 @@ class SceneProcess:
 
     def __init__(self, spec: JobSpec, entropy: bytes) -> None:
         self._spec = spec
-        self._entropy = entropy
+        self._entropy = entropy if spec.chance is None else spec.chance.encode()
         self._path = f"{walls.JOB_DIR}/{spec.file_name}"
         self._splitter = Splitter(1, self._say)
 
@@ -170,7 +170,7 @@ class SceneProcess:
         return manimq_templates.load(wanted["id"], wanted["params"])
 
     def _seed(self) -> None:
-        """Random numbers that no other job has, and that job and scout have in common.
+        """Random numbers that job and scout have in common, and else only who asks for the same film.
 
         CPython reseeds `random` in a forked child; NumPy does not, and would
         give every job of this slot the same numbers.
@@ -305,9 +305,10 @@ class _Job(SceneProcess):
         final = getattr(instance.renderer.file_writer, "final_file_path", None)
         if final is None:
             raise failure.NotRenderable("every animation of this scene is skipped, so there is no film")
+        self._check_format(Path(final))
         os.mkdir("out")
         os.rename(final, f"out/result.{self._spec.format}")
-        self._leave_sections(instance.renderer.file_writer)
+        too_many = self._leave_sections(instance.renderer.file_writer)
         self._leave_extras(instance.renderer.file_writer, Path(final))
         ended = time.monotonic()
         return {
@@ -317,18 +318,26 @@ class _Job(SceneProcess):
             "frames": meter.frames,
             "animations": instance.renderer.num_plays,
             "engine": meter.engine,
-            "warnings": missing_glyphs.warnings + missing_fonts.warnings,
+            "warnings": missing_glyphs.warnings + missing_fonts.warnings + too_many,
             "layout": watch.warnings,
         }
 
-    def _leave_sections(self, writer: Any) -> None:
-        films = writer.section_films() if self._spec.sections else []
-        if len(films) > SECTIONS_MAX:
+    def _check_format(self, final: Path) -> None:
+        """A scene can set another format in its source than the job asks for, and a result has the one that was asked for."""
+        wanted, made = self._spec.format, final.suffix.removeprefix(".") or "png-sequence"
+        if made != wanted:
             raise failure.NotRenderable(
-                f"the scene has {len(films)} sections, and a result has room for {SECTIONS_MAX}", hint=hints.SECTIONS
+                f"the scene sets format {made}, the job asks for {wanted}", hint=hints.of_format(wanted, made)
             )
-        for number, film in enumerate(films, 1):
+
+    def _leave_sections(self, writer: Any) -> list[str]:
+        """Leave the films of sections; returns what to tell of those that a result has no room for."""
+        films = writer.section_films() if self._spec.sections else []
+        for number, film in enumerate(films[:SECTIONS_MAX], 1):
             os.rename(film, collect.section_path(number, self._spec.format))
+        if len(films) <= SECTIONS_MAX:
+            return []
+        return [f"the scene has {len(films)} sections; only the first {SECTIONS_MAX} are films of their own"]
 
     def _leave_extras(self, writer: Any, final: Path) -> None:
         """What accompanies a film; none of it is worth a failure."""

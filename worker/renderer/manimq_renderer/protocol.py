@@ -107,6 +107,8 @@ class JobSpec:
     """Whether each section is to be a film of its own as well."""
     encoder: str
     seed: int | None
+    chance: str | None
+    """What the random numbers of an unseeded scene follow from."""
     formulas: bool
     """Whether the worker keeps formulas of this job's tenant."""
     cores: int
@@ -127,7 +129,7 @@ class JobSpec:
     def rehearse(cls) -> None:
         """Do this once ahead of time: a fork copies each page of memory at its first use."""
         limits = Limits(0.0, 0, 0, 0, 0, 0, 0, 0, 0, 0, None)
-        nothing = cls("", 0, "", False, None, "", 0, 0, 0.0, False, False, "", None, False, 1, (), limits)
+        nothing = cls("", 0, "", False, None, "", 0, 0, 0.0, False, False, "", None, None, False, 1, (), limits)
         cls.parse(nothing.line())
 
     def line(self) -> bytes:

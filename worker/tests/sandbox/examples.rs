@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use manimq_shared::scene_policy::{PolicyMode, check};
 use manimq_worker::sandbox::{Encoder, OutputFormat, RenderError, RenderRequest};
 
 use crate::support::*;
@@ -42,6 +43,22 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     (
         "MyScene",
         "an empty scene: the command leaves a picture where we say that there is no film",
+    ),
+];
+
+/// Examples that the scene policy refuses, and why.
+const REFUSED: &[(&str, &str)] = &[
+    (
+        "LabeledCountryExample",
+        "fetches its map: a render has no network",
+    ),
+    (
+        "CustomTipExample",
+        "is written with the prompts of a Python shell",
+    ),
+    (
+        "DirectiveDoctestExample",
+        "is written with the prompts of a Python shell",
     ),
 ];
 
@@ -235,6 +252,28 @@ fn are_as_from_the_command(wanted: impl Fn(&Example) -> bool) {
         "the command fails with {} of {count}: what is missing here?",
         counts.both_fail
     );
+}
+
+#[test]
+fn the_policy_refuses_none_of_the_documented_examples_but_the_named_ones() {
+    let all = examples();
+    assert!(all.len() > 350, "only {} examples were found", all.len());
+    let refused: Vec<_> = all
+        .iter()
+        .filter_map(|example| {
+            let why = check(example.source.as_bytes(), PolicyMode::Enforce).err()?;
+            Some((example.name.as_str(), why.to_string()))
+        })
+        .collect();
+    let names: Vec<_> = refused.iter().map(|(name, _)| *name).collect();
+    for (name, why) in REFUSED {
+        assert!(names.contains(name), "{name} is accepted by now ({why})");
+    }
+    let others: Vec<_> = refused
+        .iter()
+        .filter(|(name, _)| !REFUSED.iter().any(|(known, _)| known == name))
+        .collect();
+    assert!(others.is_empty(), "{others:#?}");
 }
 
 #[test]

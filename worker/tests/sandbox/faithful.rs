@@ -198,10 +198,44 @@ fn more_sections_than_a_result_has_room_for_are_told() {
     request.output.encoder = Encoder::Fast;
     render(request.clone()).expect("one film");
     request.output.sections = true;
-    let failure = failure(render(request));
+    let rendered = render(request).expect("the film and twelve of sections");
+    let sections = rendered
+        .artifacts
+        .iter()
+        .filter(|file| file.role == ArtifactRole::Section);
+    assert_eq!(sections.count(), 12);
+    let told = rendered
+        .warnings
+        .iter()
+        .any(|warning| warning.contains("13 sections") && warning.contains("first 12"));
+    assert!(told, "{:?}", rendered.warnings);
+}
+
+#[test]
+fn a_format_that_the_scene_sets_is_told_with_the_flag_that_asks_for_it() {
+    for (setting, made) in [
+        ("config.format = 'gif'", "gif"),
+        ("config.format = 'webm'", "webm"),
+        ("config.save_last_frame = True", "png"),
+    ] {
+        let request = request_for(&format!(
+            "from manim import *\n{setting}\nclass A(Scene):\n    def construct(self):\n        \
+             self.play(FadeIn(Square()), run_time=0.2)\n"
+        ));
+        let failure = failure(render(request));
+        assert_class(&failure, FailureClass::Validation);
+        assert_eq!(
+            failure.message,
+            format!("the scene sets format {made}, the job asks for mp4")
+        );
+        let hint = failure.hint.unwrap_or_default();
+        assert!(hint.contains(&format!("--format {made}")), "{hint}");
+    }
+    let transparent = "from manim import *\nconfig.transparent = True\nclass A(Scene):\n    def construct(self):\n        self.wait(0.2)\n";
+    let failure = failure(render(request_for(transparent)));
     assert_class(&failure, FailureClass::Validation);
-    assert!(failure.message.contains("13 sections"), "{failure:#?}");
-    assert!(failure.hint.is_some(), "{failure:#?}");
+    let hint = failure.hint.unwrap_or_default();
+    assert!(hint.contains("--format mov"), "{hint}");
 }
 
 #[test]
@@ -437,6 +471,51 @@ fn a_seed_gives_the_same_film_twice_and_none_gives_another() {
         film(None),
         "slots must not share their random numbers"
     );
+}
+
+#[test]
+fn chance_gives_an_unseeded_scene_the_same_film_twice_and_another_one_another() {
+    let film = |chance: &str| {
+        let mut request = request_for(
+            "from manim import *\nimport random\nPLACE = random.uniform(-3, 3)\nclass A(Scene):\n    def construct(self):\n        \
+             assert self.random_seed is None\n        self.add(Dot([PLACE, np.random.uniform(-3, 3), 0]))\n        self.wait(0.2)\n",
+        );
+        request.output.chance = Some(chance.to_owned());
+        let rendered = render(request).expect("a film");
+        let folder = tempfile::tempdir().expect("a folder");
+        frame_sums(&save(&rendered, folder.path()))
+    };
+    assert_eq!(film("one"), film("one"));
+    assert_ne!(film("one"), film("other"));
+}
+
+#[test]
+fn odd_sides_are_rendered_where_the_codec_takes_them() {
+    for (format, transparent) in [
+        (OutputFormat::Webm, false),
+        (OutputFormat::Webm, true),
+        (OutputFormat::Mov, true),
+        (OutputFormat::Gif, false),
+        (OutputFormat::Png, false),
+    ] {
+        for encoder in [Encoder::Fast, Encoder::Manim] {
+            let mut request = constructing("self.play(FadeIn(Square()), run_time=0.2)");
+            request.output = OutputSpec {
+                format,
+                transparent,
+                encoder,
+                width: 321,
+                height: 243,
+                ..OutputSpec::default()
+            };
+            let film = &render(request).expect("a film").artifacts[0];
+            assert_eq!(
+                (film.width, film.height),
+                (321, 243),
+                "{format:?} {transparent} {encoder:?}"
+            );
+        }
+    }
 }
 
 #[test]
