@@ -292,6 +292,10 @@ fn shown_plan(plan: &Value, paint: Paint) -> String {
             visible(&value.to_string())
         ));
     }
+    for note in plan["notes"].as_array().into_iter().flatten() {
+        let note = visible(note.as_str().unwrap_or_default());
+        text.push_str(&format!("  {} {note}\n", paint.warning("note:")));
+    }
     for found in plan["evidence"].as_array().into_iter().flatten() {
         let (kind, piece) = (
             visible(text_of(found, "kind")),

@@ -58,6 +58,7 @@ pub(super) async fn rerun(
         mut request,
         template,
         planned,
+        notes,
         mut by_model,
         ..
     } = earlier.payload;
@@ -77,7 +78,7 @@ pub(super) async fn rerun(
         // What was understood then, not what would be now.
         (Some(template), Some(params)) if !change.repair => {
             check::values(&request)?;
-            Some(check::planned(&template.id, params)?)
+            Some(check::planned(&template.id, params, notes)?)
         }
         _ if change.repair => {
             // A job has one repair a day, whoever asks for it and however often: the key is kept that long.
