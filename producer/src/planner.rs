@@ -14,6 +14,7 @@ mod score;
 mod sequence;
 mod shape;
 mod text;
+mod unread;
 mod wish;
 
 use std::ops::Range;
@@ -41,7 +42,7 @@ const OPEN: f64 = 0.5;
 /// A piece of a prompt that decided something.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Evidence {
-    /// What it decided: a parameter's name, `template`, `output`, …
+    /// What it decided: a parameter's name, `template`, `output`, …; `unused` if it was understood and decides nothing.
     pub kind: String,
     /// First character, counted from 0.
     pub start: usize,
@@ -110,6 +111,13 @@ pub struct Plan {
     pub output: Wishes,
     /// How sure this is, 0 to 1; 0.5 if a language model chose.
     pub confidence: f64,
+    /// Parameters that the prompt does not say: they are those of the template's example. Of a film of several parts
+    /// `parts/0/params/f`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub assumed: Vec<String>,
+    /// What to know of it, for people: what was assumed, and what of the prompt is not used.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// What in the prompt decided what.
     pub evidence: Vec<Evidence>,
     /// What else it could mean.
@@ -132,9 +140,24 @@ impl Plan {
             params,
             output,
             confidence,
+            assumed: Vec::new(),
+            notes: wish::notes(&evidence),
             evidence,
             alternatives: Vec::new(),
         }
+    }
+
+    /// With a note of what the prompt did not say.
+    fn assuming(mut self, assumed: Vec<String>) -> Self {
+        if !assumed.is_empty() {
+            let names: Vec<String> = assumed.iter().map(|name| format!("`{name}`")).collect();
+            self.notes.push(format!(
+                "the prompt does not say {}: taken from the template's example",
+                names.join(" and ")
+            ));
+        }
+        self.assumed = assumed;
+        self
     }
 }
 
@@ -209,6 +232,15 @@ fn single(prompt: &str) -> Result<Plan, Ambiguous> {
             candidates: candidates(&judged),
         });
     }
+    if let Some(detail) = judged
+        .first()
+        .and_then(|first| unread::told(&text, first.template, &first.filled, &first.at))
+    {
+        return Err(Ambiguous {
+            detail,
+            candidates: candidates(&judged),
+        });
+    }
     let alternatives = candidates(&judged[1..])
         .into_iter()
         // Not what could be made of anything.
@@ -223,15 +255,19 @@ fn single(prompt: &str) -> Result<Plan, Ambiguous> {
             .iter()
             .map(|at| Evidence::new("template", at.clone(), &text)),
     );
-    evidence.extend(first.filled.evidence.iter().cloned());
+    let found = first.filled.found.iter();
+    evidence.extend(found.map(|found| Evidence::new(&found.name, found.at.clone(), &text)));
     evidence.sort_by_key(|evidence| (evidence.start, evidence.end));
     evidence.dedup();
     evidence.truncate(EVIDENCE_MAX);
     let template = first.template;
-    let params = fill::completed(template, entry(&template.id), first.filled.params);
+    let said = first.filled.params;
+    let params = fill::completed(template, entry(&template.id), said.clone());
+    let assumed = params.keys().filter(|name| !said.contains_key(*name));
+    let assumed = assumed.cloned().collect();
     Ok(Plan {
         alternatives,
-        ..Plan::of(template, params, output, confidence, evidence)
+        ..Plan::of(template, params, output, confidence, evidence).assuming(assumed)
     })
 }
 

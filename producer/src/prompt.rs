@@ -322,6 +322,10 @@ fn shown_plan(plan: &Value, paint: Paint) -> String {
             visible(&value.to_string())
         ));
     }
+    for note in plan["notes"].as_array().into_iter().flatten() {
+        let note = visible(note.as_str().unwrap_or_default());
+        text.push_str(&format!("  {} {note}\n", paint.warning("note:")));
+    }
     let evidence = plan["evidence"].as_array().map_or(&[][..], Vec::as_slice);
     if !evidence.is_empty() {
         text.push_str(&format!(

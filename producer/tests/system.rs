@@ -352,6 +352,7 @@ async fn a_sentence_becomes_a_film_that_plays() {
             "Explain the Pythagorean theorem with a triangle",
             "pythagoras",
         ),
+        ("Show a square and a title about similarity", "similarity"),
         ("something that no template is about", "title-card"),
     ] {
         let (plays, said) = system.e2e(prompt).await;

@@ -29,6 +29,8 @@ pub(super) struct Resolved {
     pub template: Option<templates::Resolved>,
     /// Of a prompt: the parameters that were chosen.
     pub planned: Option<Map<String, Value>>,
+    /// What to know of that.
+    pub notes: Vec<String>,
     /// What a language model did for it.
     pub by_model: Option<ByModel>,
 }
@@ -38,6 +40,7 @@ pub(super) fn payload(request: JobRequest, resolved: Option<Resolved>) -> JobPay
     let Resolved {
         template,
         planned,
+        notes,
         by_model,
     } = resolved.unwrap_or_default();
     let (template, params) = match template {
@@ -48,6 +51,7 @@ pub(super) fn payload(request: JobRequest, resolved: Option<Resolved>) -> JobPay
         template,
         params,
         planned,
+        notes,
         by_model,
         ..JobPayload::from(request)
     }
@@ -83,11 +87,16 @@ pub(super) async fn picture(
 }
 
 /// A prompt as it was understood before.
-pub(super) fn planned(id: &str, params: Map<String, Value>) -> Result<Resolved, ApiError> {
+pub(super) fn planned(
+    id: &str,
+    params: Map<String, Value>,
+    notes: Vec<String>,
+) -> Result<Resolved, ApiError> {
     let template = resolve(id, None, &params, "/input")?;
     Ok(Resolved {
         template: Some(template),
         planned: Some(params),
+        notes,
         by_model: None,
     })
 }
@@ -192,7 +201,7 @@ fn become_that(
             values(request)?;
             Ok(Resolved {
                 by_model,
-                ..planned(&plan.template, plan.params)?
+                ..planned(&plan.template, plan.params, plan.notes)?
             })
         }
         Understood::Scene(written, wishes, by_model) => {

@@ -39,7 +39,7 @@ pub(super) struct PlanRequest {
         (status = 200, description = "What was understood", body = Plan),
         (status = 413, description = "The body is too large", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
         (status = 415, description = "Not `application/json`", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
-        (status = 422, description = "It fits no template, or several (`prompt-ambiguous`, with `candidates`); or it is empty or too long", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
+        (status = 422, description = "It fits no template, or several, or a part of it cannot be read (`prompt-ambiguous`, with `candidates`); or it is empty or too long", body = manimq_shared::api::Problem, content_type = "application/problem+json"),
         Problems
     )
 )]

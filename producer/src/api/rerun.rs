@@ -58,6 +58,7 @@ pub(super) async fn rerun(
         mut request,
         template,
         planned,
+        notes,
         mut by_model,
         ..
     } = earlier.payload;
@@ -78,7 +79,7 @@ pub(super) async fn rerun(
         (Some(template), Some(params)) if !change.repair => {
             check::values(&request)?;
             check::picture(&app, &tenant, &request.output).await?;
-            Some(check::planned(&template.id, params)?)
+            Some(check::planned(&template.id, params, notes)?)
         }
         _ if change.repair => {
             // A job has one repair a day, whoever asks for it and however often: the key is kept that long.

@@ -116,6 +116,7 @@ fn resolved(record: &JobRecord) -> Option<ResolvedView> {
         id: template.id.clone(),
         version: template.version.clone(),
         params: params.cloned(),
+        notes: payload.notes.clone(),
     })
 }
 
@@ -127,6 +128,7 @@ pub(super) fn listed(app: &App, listed: &ListedJob) -> JobView {
     view.by_model = None;
     if let Some(resolved) = &mut view.resolved {
         resolved.params = None;
+        resolved.notes.clear();
     }
     view
 }

@@ -96,6 +96,9 @@ pub(super) fn job(job: &JobView, paint: Paint) -> String {
     }
     if let Some(resolved) = &job.resolved {
         add("template", format!("{} {}", resolved.id, resolved.version));
+        for note in &resolved.notes {
+            add("note", note.clone());
+        }
     }
     if let Some(by) = &job.by_model {
         let made = match by.made {

@@ -11,14 +11,32 @@ use serde_json::{Map, Value, json};
 use super::find::{self, Found, Num};
 use super::score::Entry;
 use super::text::{Text, as_title, capital, stem, stems};
-use super::{Evidence, maths, shape};
+use super::{maths, shape};
 use crate::templates::{self, Template};
+
+/// Where a parameter was found.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub name: String,
+    pub at: Range<usize>,
+}
+
+/// A parameter that the template refuses.
+#[derive(Debug, Clone)]
+pub(super) struct Refused {
+    pub name: String,
+    pub at: Range<usize>,
+    /// Why.
+    pub detail: String,
+}
 
 /// Parameters, and where they come from.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Filled {
     pub params: Map<String, Value>,
-    pub evidence: Vec<Evidence>,
+    pub found: Vec<Place>,
+    /// What was found and left out.
+    pub refused: Vec<Refused>,
     /// Required parameters that nothing in the prompt says.
     pub missing: Vec<String>,
     /// How much of what was found has a form that speaks for the template.
@@ -71,9 +89,9 @@ pub(super) fn fill(
         };
         filled.params.insert(name.clone(), slot.value);
         filled.bonus += slot.bonus;
-        for at in slot.at {
-            filled.evidence.push(Evidence::new(name, at, text));
-        }
+        let name = || name.clone();
+        let places = slot.at.into_iter().map(|at| Place { name: name(), at });
+        filled.found.extend(places);
     }
     drop_refused(template, entry, &mut filled);
     filled.missing = missing(template, &filled.params);
@@ -114,17 +132,24 @@ fn drop_refused(template: &Template, entry: &Entry, filled: &mut Filled) {
             .iter()
             .filter_map(|error| error.pointer.split('/').nth(1).map(str::to_owned))
             .collect();
+        for Place { name, at } in &filled.found {
+            let of = |pointer: &str| pointer.split('/').nth(1) == Some(name);
+            let error = errors.iter().find(|error| of(&error.pointer));
+            filled.refused.extend(error.map(|error| Refused {
+                name: name.clone(),
+                at: at.clone(),
+                detail: error.detail.clone(),
+            }));
+        }
         let before = filled.params.len();
         filled.params.retain(|name, _| !wrong.contains(name));
         if filled.params.len() == before {
             // Not with what is usual, either: that alone is known to be taken.
             filled.params.clear();
-            filled.evidence.clear();
+            filled.found.clear();
             return;
         }
-        filled
-            .evidence
-            .retain(|evidence| !wrong.contains(&evidence.kind));
+        filled.found.retain(|found| !wrong.contains(&found.name));
     }
 }
 

@@ -51,6 +51,8 @@ pub fn proposed(
         params,
         output,
         confidence: CONFIDENCE,
+        assumed: Vec::new(),
+        notes: wish::notes(&evidence),
         evidence,
         alternatives: others.take(2).cloned().collect(),
     }

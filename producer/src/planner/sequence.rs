@@ -154,9 +154,14 @@ fn offered(whole: Result<Plan, Ambiguous>) -> Vec<Candidate> {
 fn film(prompt: &str, parts: &[&str], read: &[Read]) -> Option<Plan> {
     let template = templates::get(SEQUENCE)?;
     let (mut output, mut params) = (Wishes::default(), Map::new());
-    let (mut list, mut evidence) = (Vec::new(), Vec::new());
+    let (mut list, mut evidence, mut assumed) = (Vec::new(), Vec::new(), Vec::new());
     let mut confidence: f64 = 1.0;
     for (part, read) in parts.iter().zip(read) {
+        if let Read::Film(plan) = read {
+            let names = plan.assumed.iter();
+            let n = list.len();
+            assumed.extend(names.map(|name| format!("parts/{n}/params/{name}")));
+        }
         let (wishes, common, found) = match read {
             Read::Wishes(wishes, common, found) => (*wishes, common.clone(), found.clone()),
             Read::Film(plan) => shown(plan.clone(), &mut list, &mut confidence),
@@ -166,6 +171,7 @@ fn film(prompt: &str, parts: &[&str], read: &[Read]) -> Option<Plan> {
         output.quality = output.quality.or(wishes.quality);
         output.aspect = output.aspect.or(wishes.aspect);
         output.transparent = output.transparent.or(wishes.transparent);
+        output.fps = output.fps.or(wishes.fps);
         for (name, value) in common {
             params.entry(name).or_insert(value);
         }
@@ -179,7 +185,8 @@ fn film(prompt: &str, parts: &[&str], read: &[Read]) -> Option<Plan> {
     evidence.truncate(EVIDENCE_MAX);
     params.insert("parts".into(), Value::Array(list));
     templates::resolve(template, &params, "").ok()?;
-    Some(Plan::of(template, params, output, confidence, evidence))
+    let plan = Plan::of(template, params, output, confidence, evidence);
+    Some(plan.assuming(assumed))
 }
 
 /// Takes a plan in as a part. What it says of the whole film, and what decided it.

@@ -45,16 +45,33 @@ fn without_texts(value: Value) -> Value {
     }
 }
 
-/// What the catalogue promises: its own examples are understood as it says.
+/// Examples that the planner does not understand as their template says.
+const EXAMPLES_MISSED: &[&str] = &[
+    "request flow client → API → DB",
+    "1/2 + 1/3",
+    "compare 3/4 and 2/3",
+    "dijkstra A-B:4, A-C:1, C-B:2, B-D:5",
+    "x+y=3, x-y=1",
+    "number line with the interval [1, 4)",
+    "pythagorean theorem by similar triangles",
+    "history of zero: 628 rules for zero in India, 1202 Fibonacci brings it to Europe, 1884 zero in set theory",
+    "unit circle, show how sine becomes a wave",
+    "sine and cosine of 3π/4",
+    "venn diagram cats: fur, whiskers; birds: wings, eggs",
+];
+
+/// What the catalogue promises: its own examples are understood as it says, but for those.
 #[test]
 fn the_examples_of_the_templates_are_planned_as_they_say() {
     let (mut right, mut same, mut count) = (0, 0, 0);
+    let mut missed = Vec::new();
     for template in templates::all() {
         for example in &template.examples {
             count += 1;
             let planned = plan(&example.prompt, None);
             let Ok(plan) = &planned else {
                 println!("  {:?} is not {}: {planned:?}", example.prompt, template.id);
+                missed.push(example.prompt.as_str());
                 continue;
             };
             let scene = |id: &str, params| {
@@ -66,6 +83,7 @@ fn the_examples_of_the_templates_are_planned_as_they_say() {
                 && scene(&plan.template, &plan.params) == scene(&template.id, &example.params);
             same += usize::from(fits);
             if !fits {
+                missed.push(example.prompt.as_str());
                 let (got, wanted) = (
                     Value::Object(plan.params.clone()),
                     Value::Object(example.params.clone()),
@@ -78,12 +96,15 @@ fn the_examples_of_the_templates_are_planned_as_they_say() {
         }
     }
     println!("{right} of {count} examples have their template, {same} of them the same film");
-    assert!(right * 100 >= count * 90, "{right} of {count}");
+    missed.sort_unstable();
+    let mut known = EXAMPLES_MISSED.to_vec();
+    known.sort_unstable();
+    assert_eq!(missed, known, "not those that are known to be missed");
 }
 
 /// One line of `prompts.tsv`.
 struct Case {
-    held: bool,
+    set: &'static str,
     prompt: String,
     template: String,
     params: Map<String, Value>,
@@ -100,7 +121,7 @@ fn cases() -> Vec<Case> {
                 panic!("{line:?} has not four fields");
             };
             Case {
-                held: set == "held",
+                set,
                 prompt: prompt.replace("\\n", "\n"),
                 template: template.to_owned(),
                 params: serde_json::from_str(params)
@@ -174,18 +195,29 @@ fn score(case: &Case) -> Score {
     }
 }
 
-/// The tuned set has a floor. The held-out set was written before, and is printed as it is.
+/// Tuned lines that are not understood.
+const TUNED_MISSED: &[&str] = &[
+    "pythagorean theorem by similar triangles",
+    "1/2 + 1/3",
+    "compare 3/4 and 2/3",
+    "timeline of the moon landing",
+    "flowchart of making tea",
+];
+
+/// Of the tuned set all but those are. The others were written before, and are printed as they are.
 #[test]
 fn most_prompts_are_understood() {
     let cases = cases();
     assert!(cases.len() >= 300, "{} prompts", cases.len());
     let there = |case: &&Case| case.template == "-" || templates::get(&case.template).is_some();
     let mut all_judged = 0;
-    for held in [false, true] {
-        let set: Vec<&Case> = cases.iter().filter(|case| case.held == held).collect();
+    for name in ["tune", "held", "fresh"] {
+        let tuned = name == "tune";
+        let set: Vec<&Case> = cases.iter().filter(|case| case.set == name).collect();
         let judged: Vec<&Case> = set.iter().copied().filter(there).collect();
         all_judged += judged.len();
         let (mut right, mut films) = ((0, 0), (0, 0));
+        let mut missed = Vec::new();
         for case in &judged {
             let Score {
                 template,
@@ -197,7 +229,10 @@ fn most_prompts_are_understood() {
             right.1 += usize::from(params);
             films.0 += usize::from(film == Some(true));
             films.1 += usize::from(film.is_some());
-            if !params && (!held || std::env::var_os("MANIMQ_SHOW_HELD").is_some()) {
+            if !params {
+                missed.push(case.prompt.as_str());
+            }
+            if !params && (tuned || std::env::var_os("MANIMQ_SHOW_HELD").is_some()) {
                 println!(
                     "  {:?}: {told}; wanted {} {}",
                     case.prompt,
@@ -206,7 +241,6 @@ fn most_prompts_are_understood() {
                 );
             }
         }
-        let name = if held { "held-out" } else { "tuned" };
         println!(
             "{name}: template {} of {}, template and the parameters that are named {} of {} ({} more are for templates that are not there yet); {} of {} films that are named in full are the same",
             right.0,
@@ -217,13 +251,8 @@ fn most_prompts_are_understood() {
             films.0,
             films.1,
         );
-        if !held {
-            assert!(
-                right.1 * 100 >= judged.len() * 90,
-                "{} of {}",
-                right.1,
-                judged.len()
-            );
+        if tuned {
+            assert_eq!(missed, TUNED_MISSED);
         }
     }
     assert!(all_judged >= 300, "{all_judged} prompts are judged");
@@ -439,5 +468,202 @@ fn a_prompt_of_many_signs_is_planned_soon() {
             began.elapsed() < std::time::Duration::from_secs(4),
             "{piece}"
         );
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_refused_at_its_character_and_not_replaced_by_an_example() {
+    for (prompt, marked) in [
+        ("derivative of sni(x) at 2", "▸sni(x) at 2"),
+        ("derivative of x^3 + blub(x) at 2", "▸blub(x) at 2"),
+        ("slope of x^2 + at 2", "x^2 +▸"),
+        ("tangent to x squared at 2", "▸squared at 2"),
+        ("derivative of 5", "▸5"),
+        ("integral of foo(x) from 0 to 3", "▸foo(x) from"),
+        ("integral of x^2 + from 0 to 3", "x^2 +▸"),
+        ("riemann sum of 2^^x from 0 to 3", "▸^x from"),
+        ("plot sin(x) and foo(x)", "▸foo(x)"),
+        ("solve 2x + = 7", "2x + ▸= 7"),
+        ("complete the square for x^2+6x", "x^2+6x▸"),
+        ("dijkstra from A", "▸A"),
+        ("shortest path from Berlin to Rome", "▸Berlin"),
+        ("3d surface of foo(x) + y", "▸foo(x)"),
+        ("matrix transformation by 1 2 3", "▸1 2 3"),
+        ("add the vectors 2,1 and 1,3", "▸2,1"),
+        ("a circle turns into a banana", "▸banana"),
+        ("plot sin x then derivative of sni(x) at 2", "▸sni(x)"),
+    ] {
+        let refused = match plan(prompt, None) {
+            Ok(plan) => panic!("{prompt}: {} {:?}", plan.template, plan.params),
+            Err(refused) => refused,
+        };
+        assert!(
+            refused.detail.contains(marked),
+            "{prompt}: {}",
+            refused.detail
+        );
+        assert_eq!(refused.candidates.len(), 3, "{prompt}");
+    }
+    let typo = plan("derivative of sni(x) at 2", None).expect_err("a typo");
+    for words in [
+        "character 15",
+        "did you mean `sin`?",
+        "Derivative as a slope",
+    ] {
+        assert!(typo.detail.contains(words), "{words}: {}", typo.detail);
+    }
+    assert_eq!(typo.candidates[0].params["a"], 2, "what was read is kept");
+}
+
+#[test]
+fn ordinary_words_around_a_formula_are_no_part_of_it() {
+    for (prompt, template) in [
+        ("plot the curve x^2 - 1 plus its roots", "function-plot"),
+        ("plot x^2 - a parabola", "function-plot"),
+        ("plot y = f(x) = x^2", "function-plot"),
+        ("derivative of p(x) = x^2 at 1", "derivative-tangent"),
+        (
+            "show that the derivative of x^2 is 2x",
+            "derivative-tangent",
+        ),
+        ("integral of f(x)dx from 0 to 2", "integral-area"),
+        (
+            "definite integral ∫f(x)dx, for my 3rd class",
+            "integral-area",
+        ),
+        (
+            "a 2x2 matrix as a linear transformation in 2d",
+            "matrix-transform",
+        ),
+        ("solve for x step by step, an equation", "equation-steps"),
+        (
+            "how dijkstra's algorithm finds the shortest path from start to finish",
+            "graph-algorithm",
+        ),
+    ] {
+        let plan = plan(prompt, None).expect(prompt);
+        assert_eq!(plan.template, template, "{prompt}");
+    }
+}
+
+#[test]
+fn what_a_prompt_leaves_open_is_taken_from_the_example_and_said_so() {
+    for (prompt, assumed) in [
+        ("What is a derivative?", &["a", "f"][..]),
+        ("what is the derivative of f(x)? for grade 11", &["a", "f"]),
+        ("calculus 1: what is the slope of a tangent", &["a", "f"]),
+        ("area under the curve from 0 to 3", &["f"]),
+        ("how does dijkstra's algorithm work", &["edges", "start"]),
+        ("a circle morphs smoothly", &["colours", "to"]),
+        ("derivative of x^2 at 1", &[]),
+        ("f(x) = x^2, derivative at 2", &[]),
+        ("bubble sort", &[]),
+    ] {
+        let plan = plan(prompt, None).expect(prompt);
+        assert_eq!(plan.assumed, assumed, "{prompt}");
+        let noted = plan
+            .notes
+            .iter()
+            .any(|note| note.contains("does not say `"));
+        assert_eq!(noted, !assumed.is_empty(), "{prompt}: {:?}", plan.notes);
+    }
+    let two = plan("plot x^2; what is a derivative?", None).expect("two films");
+    assert_eq!(two.assumed, ["parts/1/params/a", "parts/1/params/f"]);
+}
+
+#[test]
+fn a_rate_is_a_wish_and_a_length_is_told_to_be_of_no_use() {
+    let planned = plan("plot x^2 at 24 fps, 30 seconds long", None).expect("it is clear");
+    assert_eq!(planned.output.fps, Some(24));
+    let mut output = manimq_shared::job::OutputSpec::default();
+    planned.output.apply(&mut output);
+    assert_eq!(output.fps, Some(24));
+    let unused: Vec<_> = planned
+        .evidence
+        .iter()
+        .filter(|e| e.kind == "unused")
+        .collect();
+    assert_eq!(unused.len(), 1, "{:?}", planned.evidence);
+    assert_eq!(unused[0].text.trim(), "30 seconds long");
+    assert_eq!(planned.notes.len(), 1);
+    assert!(
+        planned.notes[0].contains("\"30 seconds long\" is not used"),
+        "{:?}",
+        planned.notes
+    );
+    for prompt in [
+        "a 30-second video: plot x^2",
+        "plot x^2 in 30 seconds",
+        "2 minutes: plot x^2",
+        "plot x^2, about 2 minutes",
+        "plot x^2 then bubble sort 3 2 1, 1 minute long",
+    ] {
+        let notes = plan(prompt, None).expect(prompt).notes;
+        assert_eq!(notes.len(), 1, "{prompt}: {notes:?}");
+    }
+}
+
+#[test]
+fn minutes_are_data_unless_they_are_said_of_the_film() {
+    for (prompt, template, pointer, labels) in [
+        (
+            "bar chart of commute: bus 30 minutes, car 20 minutes, bike 40 minutes",
+            "bar-chart",
+            "/data",
+            &["bus", "car", "bike"][..],
+        ),
+        (
+            "pie chart of my day: reading 30 min, cooking 20 min, sport 10 min",
+            "pie-chart",
+            "/shares",
+            &["reading", "cooking", "sport"],
+        ),
+    ] {
+        let plan = plan(prompt, None).expect(prompt);
+        assert_eq!(plan.template, template);
+        let params = Value::Object(plan.params);
+        let rows = params
+            .pointer(pointer)
+            .and_then(Value::as_array)
+            .expect(prompt);
+        let said: Vec<&str> = rows
+            .iter()
+            .filter_map(|row| row["label"].as_str())
+            .collect();
+        assert_eq!(said, labels, "{prompt}");
+        assert_eq!(plan.notes, [""; 0], "{prompt}");
+    }
+}
+
+#[test]
+fn what_a_film_is_about_does_not_set_how_it_is_drawn() {
+    for prompt in [
+        "compare 4K vs 8K: sharp / sharper",
+        "compare 8K vs 4K",
+        "HD vs SSD: discs / chips",
+        "how fish quickly learn",
+        "why glass slowly flows",
+        "1080p and what it means",
+        "compare 30 fps with 60 fps displays",
+    ] {
+        let mut common = Map::new();
+        let output = wish::find(&mut Text::new(prompt), &mut common, &mut Vec::new());
+        assert_eq!((output, common.len()), (Wishes::default(), 0), "{prompt}");
+    }
+    for (prompt, quality) in [
+        ("plot x^2 in 4k", "4k"),
+        ("plot x^2, 4k, vertical", "4k"),
+        ("a full hd video of x^2", "high"),
+        ("plot x^2 at 720p please", "medium"),
+        ("480p: plot x^2", "low"),
+    ] {
+        assert_eq!(json!(wishes(prompt))["quality"], quality, "{prompt}");
+    }
+    for (prompt, pace) in [
+        ("slowly show merge sort 3 2 1", "slow"),
+        ("merge sort 3 2 1, quickly", "fast"),
+    ] {
+        let plan = plan(prompt, None).expect(prompt);
+        assert_eq!(plan.params["pace"], pace, "{prompt}");
     }
 }

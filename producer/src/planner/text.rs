@@ -242,6 +242,11 @@ const FILLERS: &[&str] = &[
     "we",
 ];
 
+/// Whether a word is one of those.
+pub(super) fn is_filler(word: &str) -> bool {
+    FILLERS.contains(&word)
+}
+
 /// A prompt without the words with which people begin, as a title: with a capital, without a stop at the end.
 pub(super) fn as_title(text: &str) -> String {
     let mut rest = text.trim();

@@ -25,6 +25,9 @@ pub struct Wishes {
     /// Leave the background out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transparent: Option<bool>,
+    /// Frames per second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fps: Option<u32>,
 }
 
 impl Wishes {
@@ -34,6 +37,7 @@ impl Wishes {
         output.quality = self.quality.unwrap_or(output.quality);
         output.aspect = self.aspect.unwrap_or(output.aspect);
         output.transparent = self.transparent.unwrap_or(output.transparent);
+        output.fps = self.fps.or(output.fps);
         // A transparent film needs a format that can be.
         if self.transparent == Some(true) && !output.format.can_be_transparent() {
             output.format = Format::Webm;
@@ -48,8 +52,22 @@ enum Wish {
     Aspect(Aspect),
     Transparent,
     Param(&'static str, &'static str),
-    /// Said of the film, and of no use here.
-    Nothing,
+    Fps,
+    /// How long the film is to be, which cannot be had: that follows from what it shows.
+    Length,
+}
+
+/// The kind of evidence that was understood and decides nothing.
+const UNUSED: &str = "unused";
+
+/// What is told of wishes that cannot be had.
+pub(super) fn notes(evidence: &[Evidence]) -> Vec<String> {
+    let unused = evidence.iter().filter(|found| found.kind == UNUSED);
+    let told = unused.map(|found| {
+        let length = found.text.trim();
+        format!("{length:?} is not used: how long a film is follows from what it shows")
+    });
+    told.collect()
 }
 
 /// When a word is a wish and not what the film is about.
@@ -57,12 +75,16 @@ enum Wish {
 enum When {
     /// Always.
     Said,
-    /// After `in` or `as`, before a word for the film, or alone at an end of the prompt.
+    /// After `in`, `as` or `at`, before a word for the film, or alone at an end of the prompt.
     OfTheFilm,
     /// Or after `a`.
     OrAfterA,
     /// Or at the end of the prompt.
     OrLast,
+    /// Or there, or as its first word: `slowly show`.
+    OrFirst,
+    /// Before a word for the film, or at an end of the prompt: `in 30 seconds` may be said of anything.
+    AtAnEnd,
 }
 
 struct Pattern {
@@ -72,12 +94,12 @@ struct Pattern {
 }
 
 static WISHES: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
-    use When::{OfTheFilm, OrAfterA, OrLast, Said};
+    use When::{AtAnEnd, OfTheFilm, OrAfterA, OrFirst, OrLast, Said};
     let film = r"(?:\s+(?:video|animation|film|clip|movie|format|mode|aspect|aspect ratio|shape|version|output|file|quality|image|picture|frame))";
     let optional = format!("{film}?");
     let of = |when: When, words: &str, tail: &str, wish: Wish| {
         let pattern = format!(
-            r"(?P<before>(?:\b(?:in|as|with|as an?|for)\s+)?(?:\ban?\s+)?)\b(?:{words})\b(?P<after>{tail})"
+            r"(?P<before>(?:\b(?:in|as|at|with|as an?|for|about|around)\s+)?(?:\ban?\s+)?)\b(?:{words})\b(?P<after>{tail})"
         );
         let regex = Regex::new(&pattern).ok()?;
         Some(Pattern { regex, when, wish })
@@ -122,31 +144,31 @@ static WISHES: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
             Wish::Aspect(Aspect::Wide),
         ),
         of(
-            Said,
+            OrLast,
             r"4k|uhd|2160p",
             &optional,
             Wish::Quality(Quality::FourK),
         ),
         of(
-            Said,
+            OrLast,
             r"1440p",
             &optional,
             Wish::Quality(Quality::Production),
         ),
         of(
-            Said,
+            OrLast,
             r"1080p|full hd|hd|high[- ]quality|high resolution",
             &optional,
             Wish::Quality(Quality::High),
         ),
         of(
-            Said,
+            OrLast,
             r"720p|medium[- ]quality",
             &optional,
             Wish::Quality(Quality::Medium),
         ),
         of(
-            Said,
+            OrLast,
             r"480p|low[- ]quality|preview quality",
             &optional,
             Wish::Quality(Quality::Low),
@@ -182,24 +204,29 @@ static WISHES: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
             Wish::Param("palette", "dark"),
         ),
         of(
-            Said,
+            OrFirst,
             r"slowly|slow pace|slow motion|at a slow pace",
             "",
             Wish::Param("pace", "slow"),
         ),
         of(
-            Said,
+            OrFirst,
             r"quickly|fast pace|at a fast pace",
             "",
             Wish::Param("pace", "fast"),
         ),
         of(
-            Said,
-            r"\d+(?:\.\d+)?[- ]?(?:seconds?|secs?|minutes?|mins?)(?: long)?",
-            "",
-            Wish::Nothing,
+            AtAnEnd,
+            r"\d+(?:\.\d+)?[- ]?(?:seconds?|secs?|minutes?|mins?)",
+            &format!("(?:{film}| long)?"),
+            Wish::Length,
         ),
-        of(Said, r"\d+ ?fps", "", Wish::Nothing),
+        of(
+            OrLast,
+            r"\d{1,3} ?(?:fps|frames (?:per|a) second)",
+            &optional,
+            Wish::Fps,
+        ),
     ]
     .into_iter()
     .flatten()
@@ -225,23 +252,33 @@ impl Pattern {
 
     fn fits(&self, introduced: &str, before: &str, after: &str) -> bool {
         let first = introduced.split_whitespace().next();
-        if matches!(first, Some("in" | "as"))
+        let of_the_film = matches!(first, Some("in" | "as" | "at"));
+        if of_the_film && self.when != When::AtAnEnd
             || self.when == When::OrAfterA && matches!(first, Some("a" | "an"))
         {
             return true;
         }
         // Other wishes are blank by now, what joined them is not.
         let before = before.trim_end();
-        let joined = before.ends_with([',', ';', '.', '!']) || before.ends_with(" and");
+        // `GIF or 4K`: what is compared.
+        if COMPARING.iter().any(|word| before.ends_with(word)) {
+            return false;
+        }
+        let joined = before.ends_with([',', ';', '.', '!'])
+            || before.ends_with(" and")
+            || self.when == When::AtAnEnd && first.is_some();
         let after = after.trim();
         let last = after.split([' ', ',', '.', '!', '\n']);
         let last = last
             .into_iter()
             .all(|word| matches!(word, "" | "and" | "please"));
-        last && (joined || self.when == When::OrLast)
-            || before.is_empty() && after.starts_with([',', ':'])
+        last && (joined || matches!(self.when, When::OrLast | When::OrFirst))
+            || before.is_empty() && (after.starts_with([',', ':']) || self.when == When::OrFirst)
     }
 }
+
+/// What stands before the second of two things.
+const COMPARING: &[&str] = &[" vs", " vs.", " versus", " or", " than", " against"];
 
 static QUOTED: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(r#"(?s)```.*?(?:```|$)|`[^`\n]*`|"[^"\n]*"|[“„][^“”\n]*[“”]"#).ok()
@@ -281,9 +318,7 @@ pub(super) fn find(
     });
     let mut seen = unquoted(text);
     let mut take = |kind: &str, at: Range<usize>, seen: &mut Text, text: &mut Text| {
-        if !kind.is_empty() {
-            evidence.push(Evidence::new(kind, at.clone(), text));
-        }
+        evidence.push(Evidence::new(kind, at.clone(), text));
         seen.blank(at.clone());
         text.blank(at.clone());
         said.push(at);
@@ -318,14 +353,25 @@ pub(super) fn find(
                 Wish::Param(name, value) => {
                     params.insert(name.into(), json!(value));
                 }
-                Wish::Nothing => {}
+                Wish::Fps => wishes.fps = first_number(&seen.lower[at.clone()]),
+                Wish::Length => {}
             }
-            let is_nothing = matches!(pattern.wish, Wish::Nothing);
-            take(if is_nothing { "" } else { "output" }, at, &mut seen, text);
+            let kind = match pattern.wish {
+                Wish::Length => UNUSED,
+                _ => "output",
+            };
+            take(kind, at, &mut seen, text);
         }
     }
     text.hide(&said);
     wishes
+}
+
+fn first_number(text: &str) -> Option<u32> {
+    let digits = text.split(|c: char| !c.is_ascii_digit());
+    digits
+        .filter(|part| !part.is_empty())
+        .find_map(|part| part.parse().ok())
 }
 
 /// Words that are left where a piece of a prompt says nothing but wishes.

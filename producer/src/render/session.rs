@@ -448,6 +448,13 @@ impl Session<'_> {
                 visible(name)
             ));
         }
+        for note in job.resolved.iter().flat_map(|resolved| &resolved.notes) {
+            self.screen.say(&format!(
+                "{} {}",
+                self.screen.paint().warning("note:"),
+                visible(note)
+            ));
+        }
         for warning in &job.warnings {
             self.screen.say(&format!(
                 "{} {}",

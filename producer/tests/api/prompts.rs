@@ -84,6 +84,42 @@ async fn a_plan_says_what_was_understood_and_a_prompt_becomes_that() {
 }
 
 #[tokio::test]
+async fn what_a_prompt_leaves_open_is_told_with_its_plan_its_job_and_another_run() {
+    let api = Api::start().await;
+    let prompt = "What is a derivative? at 24 fps, 30 seconds long";
+    let plan: Value = api
+        .post("/v1/plan", &json!({"prompt": prompt}))
+        .await
+        .json()
+        .await
+        .unwrap();
+    assert_eq!(plan["assumed"], json!(["a", "f"]), "{plan}");
+    assert_eq!(plan["output"], json!({"fps": 24}), "{plan}");
+    let notes = plan["notes"].to_string();
+    for words in ["30 seconds long", "is not used", "does not say `a` and `f`"] {
+        assert!(notes.contains(words), "{words}: {notes}");
+    }
+    let body = json!({"input": {"kind": "prompt", "prompt": prompt}});
+    let job: Value = api.post("/v1/jobs", &body).await.json().await.unwrap();
+    assert_eq!(job["resolved"]["notes"], plan["notes"], "{job}");
+    assert_eq!(job["output"]["fps"], 24, "{job}");
+    let path = format!("/v1/jobs/{}/rerun", job["id"].as_str().unwrap());
+    let again: Value = api.post(&path, &json!({})).await.json().await.unwrap();
+    assert_eq!(again["resolved"]["notes"], plan["notes"], "{again}");
+    let listed: Value = api.get("/v1/jobs").await.json().await.unwrap();
+    assert_eq!(listed["jobs"][0]["resolved"].get("notes"), None, "{listed}");
+
+    let typo = json!({"prompt": "derivative of sni(x) at 2"});
+    let told = problem(api.post("/v1/plan", &typo).await, 422, "prompt-ambiguous").await;
+    assert!(
+        told.detail.contains("character 15") && told.detail.contains("▸sni(x)"),
+        "{}",
+        told.detail
+    );
+    assert_eq!(told.candidates[0]["params"], json!({"a": 2}));
+}
+
+#[tokio::test]
 async fn what_is_unclear_or_wrong_is_told_with_the_remedy() {
     let api = Api::start().await;
     let unclear = api

@@ -100,6 +100,30 @@ async fn a_plan_shows_template_parameters_and_what_decided_them_or_what_to_type_
 }
 
 #[tokio::test]
+async fn a_plan_says_what_it_assumes_and_does_not_use_and_where_a_formula_is_wrong() {
+    let served = Served::start().await;
+    let said = served
+        .ask(&["plan", "What is a derivative? 30 seconds long"])
+        .await;
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{said:?}");
+    for words in [
+        "note: the prompt does not say `a` and `f`",
+        "note: \"30 seconds long\" is not used",
+    ] {
+        assert!(said.out.contains(words), "{words}: {}", said.out);
+    }
+    let said = served.ask(&["plan", "derivative of sni(x) at 2"]).await;
+    assert_eq!(said.code, Some(1), "{said:?}");
+    for words in [
+        "did you mean `sin`?",
+        "▸sni(x)",
+        "--template derivative-tangent --param a='2' --param f=…",
+    ] {
+        assert!(said.out.contains(words), "{words}: {}", said.out);
+    }
+}
+
+#[tokio::test]
 async fn the_catalogue_is_listed_by_group_and_a_template_shown_with_its_parameters() {
     let served = Served::start().await;
     let said = served.ask(&["templates"]).await;

@@ -149,6 +149,56 @@ async fn a_film_of_an_earlier_render_is_said_to_be_one() {
 }
 
 #[tokio::test]
+async fn strict_is_asked_for_where_the_flag_is_and_nowhere_else() {
+    let fake = Fake::start(|call| works(call, FILM)).await;
+    let folder = folder();
+    let mut wanted = Vec::new();
+    for command in [
+        &["render", "scene.py", "MyScene"][..],
+        &["prompt", "plot x^2"],
+    ] {
+        for flag in [None, Some("--strict")] {
+            let mut asked = manimq(folder.path());
+            asked
+                .args(command)
+                .args(flag)
+                .env("MANIMQ_SERVER", &fake.url);
+            let said = run(&mut asked).await;
+            assert_eq!(said.code, Some(0), "{command:?} {flag:?}: {}", said.err);
+            wanted.push(flag.is_some());
+        }
+    }
+    let calls = fake.calls("POST /v1/jobs");
+    let strict = calls
+        .iter()
+        .map(|call| call.body["strict"].as_bool().unwrap_or(false));
+    assert_eq!(strict.collect::<Vec<_>>(), wanted);
+    assert_eq!(calls[3].body["input"]["prompt"], "plot x^2");
+}
+
+#[tokio::test]
+async fn what_was_assumed_of_a_prompt_is_said_with_its_film() {
+    let note = "the prompt does not say `f`: taken from the template's example";
+    let fake = Fake::start(move |call| match call.what.as_str() {
+        what if what == format!("GET /v1/jobs/{JOB}") => {
+            let resolved = json!({"id": "plot", "version": "1.0.0", "notes": [note]});
+            let more = json!({"artifacts": artifact(FILM), "resolved": resolved});
+            answer(200, &job(JOB, "MyScene", "succeeded", more))
+        }
+        _ => works(call, FILM),
+    })
+    .await;
+    let folder = folder();
+    let mut asked = manimq(folder.path());
+    asked
+        .args(["prompt", "what is a derivative?"])
+        .env("MANIMQ_SERVER", &fake.url);
+    let said = run(&mut asked).await;
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert!(said.err.contains(&format!("note: {note}")), "{}", said.err);
+}
+
+#[tokio::test]
 async fn the_flags_of_manim_mean_what_they_mean_there() {
     let fake = Fake::start(|call| works(call, FILM)).await;
     let folder = folder();

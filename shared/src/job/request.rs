@@ -643,6 +643,9 @@ pub struct JobPayload {
     /// Of a prompt: the parameters that the planner chose, as a user would write them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub planned: Option<Map<String, Value>>,
+    /// Of a prompt: what to know of what was made of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// What a language model did for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by_model: Option<ByModel>,
@@ -716,6 +719,7 @@ impl From<JobRequest> for JobPayload {
             template: None,
             params: None,
             planned: None,
+            notes: Vec::new(),
             by_model: None,
         }
     }
