@@ -147,6 +147,7 @@ impl ApiError {
                 scenes: Vec::new(),
                 candidates: Vec::new(),
                 violated_policies: Vec::new(),
+                retry_after_s: None,
             },
             headers: HeaderMap::new(),
             cause: None,
