@@ -1,5 +1,7 @@
 //! Plans of prompts.
 
+use manimq_shared::job::FrameRate;
+
 use super::*;
 
 #[test]
@@ -574,10 +576,14 @@ fn what_a_prompt_leaves_open_is_taken_from_the_example_and_said_so() {
 #[test]
 fn a_rate_is_a_wish_and_a_length_is_told_to_be_of_no_use() {
     let planned = plan("plot x^2 at 24 fps, 30 seconds long", None).expect("it is clear");
-    assert_eq!(planned.output.fps, Some(24));
+    assert_eq!(planned.output.fps, Some(FrameRate::whole(24)));
     let mut output = manimq_shared::job::OutputSpec::default();
     planned.output.apply(&mut output);
-    assert_eq!(output.fps, Some(24));
+    assert_eq!(output.fps, Some(FrameRate::whole(24)));
+    assert_eq!(
+        json!(wishes("plot x^2 at 29.97 fps")),
+        json!({"fps": 29.97})
+    );
     let unused: Vec<_> = planned
         .evidence
         .iter()

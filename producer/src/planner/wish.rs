@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use manimq_shared::job::{Aspect, Format, OutputSpec, Quality};
+use manimq_shared::job::{Aspect, Format, FrameRate, OutputSpec, Quality};
 use regex::Regex;
 use serde_json::{Map, Value, json};
 
@@ -27,7 +27,8 @@ pub struct Wishes {
     pub transparent: Option<bool>,
     /// Frames per second.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub fps: Option<u32>,
+    #[schema(value_type = Option<f64>)]
+    pub fps: Option<FrameRate>,
 }
 
 impl Wishes {
@@ -223,7 +224,7 @@ static WISHES: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
         ),
         of(
             OrLast,
-            r"\d{1,3} ?(?:fps|frames (?:per|a) second)",
+            r"\d{1,3}(?:\.\d{1,3})? ?(?:fps|frames (?:per|a) second)",
             &optional,
             Wish::Fps,
         ),
@@ -353,7 +354,7 @@ pub(super) fn find(
                 Wish::Param(name, value) => {
                     params.insert(name.into(), json!(value));
                 }
-                Wish::Fps => wishes.fps = first_number(&seen.lower[at.clone()]),
+                Wish::Fps => wishes.fps = rate(&seen.lower[at.clone()]),
                 Wish::Length => {}
             }
             let kind = match pattern.wish {
@@ -367,11 +368,11 @@ pub(super) fn find(
     wishes
 }
 
-fn first_number(text: &str) -> Option<u32> {
-    let digits = text.split(|c: char| !c.is_ascii_digit());
-    digits
-        .filter(|part| !part.is_empty())
-        .find_map(|part| part.parse().ok())
+/// The number of `at 24 fps`.
+fn rate(text: &str) -> Option<FrameRate> {
+    let text = text.trim_start_matches(|c: char| !c.is_ascii_digit());
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+    FrameRate::new(text[..end].parse().ok()?)
 }
 
 /// Words that are left where a piece of a prompt says nothing but wishes.
