@@ -11,6 +11,8 @@ from .. import kit
 
 _OPEN_S = 0.7
 """To read what open ends are."""
+_READABLE = 0.55
+"""How much smaller the name of a short jump may be."""
 _START_S, _JUMP_S = 1.1, 1.45
 """At least, where what is said is short."""
 
@@ -254,7 +256,7 @@ class Template(kit.TemplateScene):
                     if all(_apart(label, other) for other in names_shown) or label.get_top()[1] + 0.3 > self.stage.top:
                         break
                     label.shift(0.3 * UP)
-                if any(not _apart(label, other) for other in names_shown):
+                if label.shrunk < _READABLE or any(not _apart(label, other) for other in names_shown):
                     label.set_opacity(0)  # the caption says it; two names in one place say nothing
                 else:
                     names_shown.append(label)
