@@ -668,6 +668,7 @@ pub struct OutputChange {
     pub encoder: Option<Encoder>,
     /// Seed of random numbers.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>, maximum = 4294967295)]
     pub seed: Option<u32>,
 }
 

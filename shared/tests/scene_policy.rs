@@ -366,7 +366,7 @@ fn a_message_names_the_input_the_reason_and_the_remedy() {
         ("import sympy", "not installed"),
         (
             "from manim_voiceover import VoiceoverScene",
-            "plugins are not installed",
+            "MANIMQ_SCENE_IMPORTS=manim_voiceover",
         ),
         ("from helpers.style import BLUE", "copy what you need"),
         ("open(name)", "write its data into the scene"),

@@ -286,7 +286,7 @@ pub struct OutputSpec {
     #[serde(default = "default_quality")]
     pub quality: Quality,
     /// Width of the picture in pixels, in place of the quality's; `height` goes with it. Even where the film is mp4, or mov
-    /// with a background. What a tenant may ask for, and 33,177,600 pixels where nothing else was set, is the most.
+    /// or gif with a background. What a tenant may ask for, and 33,177,600 pixels where nothing else was set, is the most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 16384)]
     pub width: Option<u32>,
@@ -313,6 +313,7 @@ pub struct OutputSpec {
     /// Seed of Python's and NumPy's random numbers, as `config.seed`. Without one they follow from the request: the same
     /// one gives the same film, unless it is to be rendered anew (`"cache": "refresh"`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>, maximum = 4294967295)]
     pub seed: Option<u32>,
 }
 
@@ -383,8 +384,9 @@ impl OutputSpec {
     const fn must_be_even(&self) -> bool {
         match self.format {
             Format::Mp4 => true,
-            Format::Mov => !self.transparent,
-            Format::Webm | Format::Gif | Format::Png => false,
+            // Made of a film in H.264, for its palette.
+            Format::Mov | Format::Gif => !self.transparent,
+            Format::Webm | Format::Png => false,
         }
     }
 
@@ -909,6 +911,10 @@ mod tests {
             (
                 serde_json::json!({"width": 641, "height": 481, "format": "mov", "transparent": true}),
                 "",
+            ),
+            (
+                serde_json::json!({"width": 640, "height": 481, "format": "gif"}),
+                "/output/height",
             ),
             (
                 serde_json::json!({"width": 641, "height": 481, "format": "webm"}),

@@ -495,7 +495,7 @@ fn odd_sides_are_rendered_where_the_codec_takes_them() {
         (OutputFormat::Webm, false),
         (OutputFormat::Webm, true),
         (OutputFormat::Mov, true),
-        (OutputFormat::Gif, false),
+        (OutputFormat::Gif, true),
         (OutputFormat::Png, false),
     ] {
         for encoder in [Encoder::Fast, Encoder::Manim] {
