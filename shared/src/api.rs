@@ -668,7 +668,7 @@ pub struct OutputChange {
     pub encoder: Option<Encoder>,
     /// Seed of random numbers.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<u64>, maximum = 4294967295)]
+    #[schema(value_type = Option<u64>, maximum = 4_294_967_295u32)]
     pub seed: Option<u32>,
 }
 

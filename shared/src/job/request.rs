@@ -313,7 +313,7 @@ pub struct OutputSpec {
     /// Seed of Python's and NumPy's random numbers, as `config.seed`. Without one they follow from the request: the same
     /// one gives the same film, unless it is to be rendered anew (`"cache": "refresh"`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<u64>, maximum = 4294967295)]
+    #[schema(value_type = Option<u64>, maximum = 4_294_967_295u32)]
     pub seed: Option<u32>,
 }
 
