@@ -5,7 +5,7 @@ use manimq_shared::ids::TenantId;
 use manimq_shared::job::{FrameRate, JobInput, Lane, Quality, Stage, Status};
 use manimq_shared::queue::Quotas;
 use reqwest::{Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{Api, SCENE, Setup, Then, problem, raw, scene_body};
 
