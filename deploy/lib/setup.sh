@@ -355,15 +355,17 @@ valkey() {
 # One program of a package is unpacked; it links to nothing that redis-server does not. Nothing is installed, and the
 # system's package sources stay as they are.
 fetch_valkey() {
-  local new=$STATE/valkey.new apt
+  local new=$STATE/valkey.new apt mirror
   rm -rf "$new"
   mkdir -p "$new/lists/partial" "$new/cache/archives/partial"
-  echo 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian bookworm-backports main' \
-    >"$new/sources.list"
+  # The mirror that this machine uses anyway has the backports, too.
+  # shellcheck disable=SC2016 # apt's own variables
+  mirror=$(apt-get indextargets --format '$(RELEASE) $(SITE)' | awk '$1 == "bookworm" { print $2; exit }')
+  echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror bookworm-backports main" >"$new/sources.list"
   apt=(timeout 60 apt-get -q -o "Dir::Etc::SourceList=$new/sources.list" -o Dir::Etc::SourceParts=/dev/null
     -o "Dir::State::Lists=$new/lists" -o "Dir::Cache=$new/cache" -o Acquire::http::Timeout=10 -o APT::Update::Error-Mode=any)
   "${apt[@]}" update
-  cd "$new"
+  cd "$new" || return
   "${apt[@]}" download valkey-tools
   dpkg-deb -x valkey-tools_*.deb unpacked
   # What it is it takes from the name by which it is called.
