@@ -224,3 +224,16 @@ class Load:
             self.submit(SQUARE, "ann")
         self.stack.stop("worker", signal.SIGKILL)
         return job
+
+    def runs_again(self, job: str):
+        """Waits until a job whose worker died is rendered by another one."""
+        seen = {}
+
+        def again():
+            seen.update(self.get("default", job))
+            outcomes = [one.get("outcome") for one in seen["attempts"]]
+            return outcomes == ["lost_lease", None]
+        try:
+            until(again, f"{job} runs again")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; it is {seen}; the worker:\n{self.stack.log('worker')[-3000:]}") from None

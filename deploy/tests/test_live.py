@@ -51,7 +51,7 @@ class Live(unittest.TestCase):
         cls.fired = until(lambda: DEAD <= (now := stack.alerts()) and now, f"{DEAD} fire")
         stack.start_worker()
         until(lambda: not DEAD & stack.alerts(), f"{DEAD} resolve")
-        until(lambda: [one.get("outcome") for one in load.get("default", lost)["attempts"]] == ["lost_lease", None], "it runs again")
+        load.runs_again(lost)
         stack.admin("jobs", "cancel", lost)
         load.all_ended()
         cls.load = load

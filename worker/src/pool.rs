@@ -57,6 +57,11 @@ pub async fn claim_for_slots(
         if stop.is_cancelled() {
             break;
         }
+        // Those whose sandbox died meanwhile come again when they have another.
+        slots.retain(|slot| !slot.is_closed());
+        if slots.is_empty() {
+            continue;
+        }
         let info = board.info();
         let call = queue.claim(&info, slots.len(), LEASE);
         match metrics.redis("claim", call).await {

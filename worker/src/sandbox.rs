@@ -62,6 +62,12 @@ pub trait Sandbox: Send {
     /// end, or a set number of jobs, it starts a fresh one (1 to 2 s).
     fn reset(&mut self) -> impl Future<Output = Result<(), ConnectError>> + Send;
 
+    /// Returns if the sandbox dies while it waits for a job; the next [`Sandbox::reset`] starts a fresh one.
+    /// May be dropped at any time.
+    fn gone(&mut self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
+
     /// Whether the last [`Sandbox::reset`] started a fresh one, and why. Told once.
     fn take_recycled(&mut self) -> Option<Recycled> {
         None
@@ -83,7 +89,7 @@ pub struct Recycled {
 /// Why a sandbox was replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecycleCause {
-    /// It broke under a job.
+    /// It broke, under a job or while it waited for one.
     Lost,
     /// Something of the last job was left.
     Reset,

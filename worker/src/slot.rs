@@ -90,12 +90,25 @@ async fn serve<S: Sandbox>(
             context.metrics.sandbox_started(recycled.took);
         }
         context.board.set(index, SlotState::Idle);
-        let (sender, claim) = oneshot::channel();
+        let (sender, mut claim) = oneshot::channel();
         if ready.send(sender).await.is_err() {
             break;
         }
         // No `stop` here: a claim may be on its way, and the claimer lets waiting slots go.
-        let Ok(claim) = claim.await else {
+        let claim = tokio::select! {
+            biased;
+            claim = &mut claim => claim.ok(),
+            () = sandbox.gone() => {
+                tracing::warn!(slot.index = index, "the sandbox of slot {index} died while it waited for a job");
+                claim.close();
+                match claim.try_recv() {
+                    // The render finds no sandbox, and starts one.
+                    Ok(claim) => Some(claim),
+                    Err(_) => continue,
+                }
+            }
+        };
+        let Some(claim) = claim else {
             break;
         };
         context.board.set(index, SlotState::Busy);

@@ -332,6 +332,20 @@ async fn a_lost_sandbox_costs_one_attempt_and_the_job_succeeds_in_the_next() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_that_dies_while_it_waits_costs_no_attempt() {
+    let mut bench = Bench::new().await;
+    let dead = CancellationToken::new();
+    bench.work(vec![FakeStep::Die(dead.clone()), render(b"first")]);
+    tokio::time::timeout(Duration::from_secs(60), dead.cancelled())
+        .await
+        .expect("it dies");
+    let record = bench.ended(bench.submit().await).await;
+    assert_eq!(record.status, Status::Succeeded);
+    assert_eq!(record.attempts.len(), 1, "{:?}", record.attempts);
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_panic_costs_one_attempt_and_the_slot_comes_back() {
     let mut bench = Bench::new().await;
     bench.work(vec![FakeStep::Panic]);

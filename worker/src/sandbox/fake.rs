@@ -6,6 +6,8 @@ use std::collections::VecDeque;
 use std::io::{Seek, Write};
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::layout::LayoutWarning;
 
 use super::{
@@ -34,6 +36,8 @@ pub enum FakeStep {
     Panic,
     /// Never ends unless stopped.
     Hang,
+    /// Dies as soon as it waits for a job, and cancels this to say so.
+    Die(CancellationToken),
 }
 
 /// Scripted answers, one per job; when the script is used up, small instant renders.
@@ -111,6 +115,10 @@ impl Sandbox for FakeSandbox {
             }
             FakeStep::Panic => panic!("the fake sandbox was told to panic"),
             FakeStep::Hang => (Duration::MAX, Vec::new()),
+            FakeStep::Die(_) => {
+                let reason = "it died while it waited".to_owned();
+                return Err(RenderError::SandboxLost { reason });
+            }
         };
         let _ = events.offer(RenderEvent::Started);
         tokio::select! {
@@ -139,6 +147,16 @@ impl Sandbox for FakeSandbox {
     async fn reset(&mut self) -> Result<(), ConnectError> {
         self.resets += 1;
         Ok(())
+    }
+
+    async fn gone(&mut self) {
+        let Some(FakeStep::Die(said)) = self
+            .script
+            .pop_front_if(|step| matches!(step, FakeStep::Die(_)))
+        else {
+            return std::future::pending().await;
+        };
+        said.cancel();
     }
 
     async fn close(self) {}

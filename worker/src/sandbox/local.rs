@@ -282,6 +282,14 @@ impl Sandbox for LocalSandbox {
         Ok(())
     }
 
+    async fn gone(&mut self) {
+        match &mut self.slot {
+            Some(slot) => slot.gone().await,
+            None => return,
+        }
+        self.slot = None;
+    }
+
     fn take_recycled(&mut self) -> Option<Recycled> {
         self.recycled.take()
     }

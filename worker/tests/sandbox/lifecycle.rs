@@ -160,6 +160,41 @@ fn a_zygote_that_dies_loses_the_job_and_a_reset_brings_a_new_one() {
     });
 }
 
+#[test]
+fn whatever_of_a_waiting_sandbox_dies_costs_no_job() {
+    block_on(async {
+        let mut own = own().await;
+        for which in 0.. {
+            own.sandbox.reset().await.expect("it waits for a job");
+            let zygote = own.sandbox.zygote_pid().expect("a slot");
+            let waiting = || {
+                let below = descendants(zygote).into_iter().map(|(pid, _)| pid);
+                std::iter::once(zygote).chain(below).collect::<Vec<_>>()
+            };
+            eventually("zygote, guard, job and probe wait", || waiting().len() == 4);
+            let gone = tokio::time::timeout(Duration::from_millis(200), own.sandbox.gone());
+            assert!(gone.await.is_err(), "all of it lives");
+            let Some(&victim) = waiting().get(which) else {
+                break;
+            };
+            kill(victim);
+            eventually("it is dead", || {
+                !waiting()[1..].contains(&victim) || which == 0
+            });
+            // The guard itself replaces the other two.
+            if which < 2 {
+                tokio::time::timeout(Duration::from_secs(20), own.sandbox.gone())
+                    .await
+                    .expect("it is noticed");
+                own.sandbox.reset().await.expect("a new slot");
+                assert_ne!(own.sandbox.zygote_pid(), Some(zygote));
+            }
+            let (result, _) = render_in(&mut own.sandbox, request_for(GOOD)).await;
+            result.unwrap_or_else(|error| panic!("after the death of process {which}: {error}"));
+        }
+    });
+}
+
 fn kill(pid: u32) {
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("not 0");
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it was there");

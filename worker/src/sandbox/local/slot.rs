@@ -67,6 +67,21 @@ impl Slot {
         Ok(())
     }
 
+    /// Returns when the zygote or what waits for the next job ends by itself, killed by the kernel for want of
+    /// memory, say. Neither says anything before a job.
+    pub(super) async fn gone(&mut self) {
+        let spare = async {
+            match &self.spare {
+                Some(spare) => spare.channel.receive().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.control.receive() => {}
+            _ = spare => {}
+        }
+    }
+
     /// What the next job starts with.
     pub(super) async fn take_spare(&mut self) -> io::Result<Spare> {
         match self.spare.take() {
