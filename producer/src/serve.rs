@@ -17,7 +17,7 @@ use clap::Args;
 use manimq_shared::job::JOB_FILES_MAX;
 use manimq_shared::logging::LogFormat;
 use manimq_shared::queue::{ApiKey, Cursor, Queue, QueueError, RedisConfig, redact};
-use manimq_shared::scene_policy::{PolicyMode, SceneImports, ScenePolicy};
+use manimq_shared::scene_policy::ScenePolicy;
 use manimq_shared::traces::Traces;
 use manimq_shared::watch::WatchArgs;
 use prometheus::{IntCounter, IntGauge};
@@ -112,21 +112,9 @@ pub struct ServeArgs {
     #[arg(long, env = "MANIMQ_INTERNAL_URL", value_parser = base_url)]
     pub internal_url: Option<String>,
 
-    /// How strictly sources are judged before they are queued: enforce, warn or off. Not the
-    /// security boundary, which is the sandbox.
-    #[arg(long, env = "MANIMQ_SCENE_POLICY", default_value = "enforce")]
-    pub scene_policy: PolicyMode,
-
-    /// Modules that scenes may import beside what every scene may, such as plugins of Manim:
-    /// manim_slides,shapely.geometry. The workers need the same setting, and the modules.
-    #[arg(
-        long,
-        env = "MANIMQ_SCENE_IMPORTS",
-        value_name = "MODULES",
-        default_value_t,
-        hide_default_value = true
-    )]
-    pub scene_imports: SceneImports,
+    /// How scenes are judged.
+    #[command(flatten)]
+    pub policy: ScenePolicy,
 
     /// One static key (at least 16 characters), sent as `Authorization: Bearer KEY`: its holder is the
     /// tenant `default`, and an operator. Other tenants have keys of `manimq admin keys create`.
@@ -424,10 +412,7 @@ pub async fn start(
             rate_per_key: Some(args.rate_per_key),
             ..limits
         },
-        policy: ScenePolicy {
-            mode: args.scene_policy,
-            imports: args.scene_imports,
-        },
+        policy: args.policy,
         may_be_open: args.api_key.is_none() && args.listen.ip().is_loopback(),
         api_key: args.api_key,
         proxies: Proxies {

@@ -39,6 +39,7 @@ use std::task::{Context, Poll, Wake};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
+use clap::Args;
 use ruff_python_ast::PythonVersion;
 use ruff_python_parser::{Mode, ParseOptions, parse_unchecked};
 use serde::{Deserialize, Serialize};
@@ -128,12 +129,28 @@ impl FromStr for PolicyMode {
     }
 }
 
-/// How scenes are judged here.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// How scenes are judged here: settings of both programs, which judge alike only if these are the same.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct ScenePolicy {
-    /// How strictly.
+    /// How strictly scene code is checked, before it is queued and again before it runs: enforce, warn or off.
+    /// Not the security boundary, which is the sandbox. The API and all workers need the same setting
+    #[arg(
+        long = "scene-policy",
+        env = "MANIMQ_SCENE_POLICY",
+        value_name = "MODE",
+        default_value_t
+    )]
     pub mode: PolicyMode,
-    /// What they may import beside what every scene may.
+
+    /// Modules that scenes may import beside what every scene may, such as plugins of Manim that are installed
+    /// where it is: manim_slides,shapely.geometry. The API and all workers need the same setting
+    #[arg(
+        long = "scene-imports",
+        env = "MANIMQ_SCENE_IMPORTS",
+        value_name = "MODULES",
+        default_value_t,
+        hide_default_value = true
+    )]
     pub imports: SceneImports,
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use manimq_shared::queue::{QueueError, RedisConfig, RenderLimits};
-use manimq_shared::scene_policy::{PolicyMode, SceneImports};
+use manimq_shared::scene_policy::ScenePolicy;
 use manimq_shared::watch::WatchArgs;
 
 use self::remote::{RemoteArgs, Shared};
@@ -71,20 +71,9 @@ pub struct RunArgs {
     #[arg(long, env = "MANIMQ_DRAIN_TIMEOUT", default_value = "30s", value_parser = humantime::parse_duration)]
     pub drain_timeout: Duration,
 
-    /// How strictly scene code is checked before it runs: enforce, warn or off. The sandbox holds either way
-    #[arg(long, env = "MANIMQ_SCENE_POLICY", default_value_t = PolicyMode::Enforce)]
-    pub scene_policy: PolicyMode,
-
-    /// Modules that scenes may import beside what every scene may, such as plugins of Manim that are installed
-    /// where it is: manim_slides,shapely.geometry. The API needs the same setting
-    #[arg(
-        long,
-        env = "MANIMQ_SCENE_IMPORTS",
-        value_name = "MODULES",
-        default_value_t,
-        hide_default_value = true
-    )]
-    pub scene_imports: SceneImports,
+    /// How scenes are judged.
+    #[command(flatten)]
+    pub policy: ScenePolicy,
 
     /// What one render may use, as NAME=VALUE,…: cpu_s, memory_mib, output_mib, disk_mib, disk_files,
     /// open_files, threads, frames, pixels, log_kib. A tenant's own (`manimq admin tenants limits`)

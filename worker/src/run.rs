@@ -6,7 +6,6 @@ use std::time::Duration;
 use anyhow::Context as _;
 use manimq_shared::ids::WorkerId;
 use manimq_shared::queue::{Queue, QueueError};
-use manimq_shared::scene_policy::ScenePolicy;
 use manimq_shared::traces::Traces;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -109,10 +108,7 @@ where
         leases: Leases::default(),
         board: board.clone(),
         uploader: uploader.measured(metrics.clone()),
-        policy: ScenePolicy {
-            mode: args.scene_policy,
-            imports: args.scene_imports.clone(),
-        },
+        policy: args.policy.clone(),
         ceilings: Ceilings::new(args.limits),
         metrics,
         traces: traces.clone(),
