@@ -138,12 +138,15 @@ impl ServerArgs {
     /// # Errors
     /// The address cannot be used.
     pub fn client(&self) -> Result<Client, Failure> {
-        let key = std::env::var("MANIMQ_API_KEY")
-            .ok()
-            .map(|key| key.trim().to_owned());
-        let key = key.filter(|key| !key.is_empty()).map(SecretString::from);
-        Ok(Client::new(&self.server, key.as_ref())?)
+        Ok(Client::new(&self.server, api_key().as_ref())?)
     }
+}
+
+/// What is set as `MANIMQ_API_KEY`, and sent.
+pub fn api_key() -> Option<SecretString> {
+    let key = std::env::var("MANIMQ_API_KEY").ok()?;
+    let key = key.trim();
+    (!key.is_empty()).then(|| key.into())
 }
 
 /// Two signals closer together than this are one: `timeout` and others signal a process and then

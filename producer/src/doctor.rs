@@ -16,11 +16,11 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::admin::show::plural;
+use crate::admin::show::{pause, plural};
 use crate::admin::table::{Table, Tone, cell};
 use crate::admin::{Answer, conclude};
 use crate::api::health::NO_STORAGE;
-use crate::cli::ServerArgs;
+use crate::cli::{self, ServerArgs};
 use crate::client::ClientError;
 use crate::exit::{Exit, Failure};
 use crate::llm::{Llm, LlmArgs};
@@ -30,6 +30,8 @@ use crate::up::parts::{find_program, without_keys, worker_program};
 
 /// The check of the API key.
 const KEY: &str = "api key";
+/// The check whether a job would run.
+const JOBS: &str = "jobs";
 /// Where Redis is looked for if nothing is set.
 const REDIS_DEFAULT: &str = "redis://127.0.0.1:6379/0";
 /// Longest that the sandbox's own check may take.
@@ -152,7 +154,6 @@ impl DoctorArgs {
                 return Ok(false);
             }
         }
-        let name = "jobs";
         let storage = |stored: bool| {
             if stored {
                 return ok("storage", "the server stores and reads a file");
@@ -180,10 +181,10 @@ impl DoctorArgs {
                 let found =
                     problem.map_or_else(|_| "would not run".to_owned(), |problem| problem.detail);
                 let fix = "mend what it names; a worker is started by `manimq up`, or by `manimq-worker run`";
-                bad(name, State::Failed, found, fix)
+                bad(JOBS, State::Failed, found, fix)
             }
             Err(error) => bad(
-                name,
+                JOBS,
                 State::Failed,
                 error.to_string(),
                 "look at the server's log",
@@ -290,13 +291,8 @@ impl DoctorArgs {
     }
 }
 
-/// Whether `MANIMQ_API_KEY` is set; only then the client sends a key.
-fn has_key() -> bool {
-    std::env::var("MANIMQ_API_KEY").is_ok_and(|key| !key.trim().is_empty())
-}
-
 fn key_is_good(tenant: &TenantId) -> Check {
-    let which = if has_key() {
+    let which = if cli::api_key().is_some() {
         "taken"
     } else {
         "none set, and none wanted"
@@ -308,7 +304,7 @@ fn key_is_good(tenant: &TenantId) -> Check {
 fn key_is_refused(error: &ClientError) -> Check {
     let fix = match error {
         ClientError::Problem { problem, .. } if problem.kind == "unauthenticated" => {
-            if has_key() {
+            if cli::api_key().is_some() {
                 "MANIMQ_API_KEY is no key of this server, or one that has ended: set another; an operator makes one with `manimq admin keys create`"
             } else {
                 "set MANIMQ_API_KEY to a key of this server; an operator makes one with `manimq admin keys create`"
@@ -324,34 +320,21 @@ fn key_is_refused(error: &ClientError) -> Check {
 
 /// What a job would meet: slots that are ready, and perhaps a pause.
 fn would_run(ready: Option<Ready>, usage: Option<&UsageView>) -> Check {
-    const NAME: &str = "jobs";
     let Some(ready) = ready else {
-        return ok(NAME, "would run");
+        return ok(JOBS, "would run");
     };
-    let mut scopes: Vec<_> = ready
-        .paused
-        .iter()
-        .map(|name| match name.as_str() {
-            "all" => ("everything".to_owned(), "--all".to_owned()),
-            lane => (format!("the lane {lane}"), format!("--lane {lane}")),
-        })
-        .collect();
-    if let Some(usage) = usage.filter(|usage| usage.paused == Some(Paused::Tenant)) {
-        let tenant = &usage.tenant;
-        scopes.push((format!("the tenant {tenant}"), format!("--tenant {tenant}")));
-    }
-    let (what, flags): (Vec<_>, Vec<_>) = scopes.into_iter().unzip();
+    let of_tenant = usage.filter(|usage| usage.paused == Some(Paused::Tenant));
+    let of_all = ready.paused.iter().map(|&paused| pause(paused, None));
+    let (what, commands): (Vec<_>, Vec<_>) = of_all
+        .chain(of_tenant.map(|usage| pause(Paused::Tenant, Some(&usage.tenant))))
+        .unzip();
     if what.is_empty() {
         let workers = plural(ready.workers, "worker");
         let slots = plural(ready.slots_ready, "slot");
-        return ok(NAME, format!("would run: {workers}, {slots} ready"));
+        return ok(JOBS, format!("would run: {workers}, {slots} ready"));
     }
-    let commands: Vec<_> = flags
-        .iter()
-        .map(|flag| format!("`manimq admin resume {flag}`"))
-        .collect();
     bad(
-        NAME,
+        JOBS,
         State::Warning,
         format!("would wait: an operator has paused {}", what.join(" and ")),
         format!("{}, when the reason is gone", commands.join(", ")),

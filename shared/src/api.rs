@@ -421,7 +421,7 @@ pub struct Ready {
     pub jobs_waiting: u64,
     /// What an operator has paused: `all`, or lanes. Their jobs are accepted, and start when that is resumed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub paused: Vec<String>,
+    pub paused: Vec<Paused>,
 }
 
 /// Body of `POST /internal/v1/uploads`: a worker asks for leave to store the files of an attempt.

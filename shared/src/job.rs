@@ -104,8 +104,22 @@ text_enum! {
         All = "all",
         /// The job's tenant.
         Tenant = "tenant",
-        /// The job's lane, of all tenants.
-        Lane = "lane",
+        /// The lane `interactive` of all tenants.
+        Interactive = "interactive",
+        /// The lane `normal` of all tenants.
+        Normal = "normal",
+        /// The lane `batch` of all tenants.
+        Batch = "batch",
+    }
+}
+
+impl From<Lane> for Paused {
+    fn from(lane: Lane) -> Self {
+        match lane {
+            Lane::Interactive => Self::Interactive,
+            Lane::Normal => Self::Normal,
+            Lane::Batch => Self::Batch,
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use manimq_shared::job::{
 };
 use manimq_shared::queue::{
     Claim, DeadFilter, Enqueued, Erased, LEASE, LOOKED_MAX, ListCursor, ListPage, ListQuery,
-    NewJob, Queue, QuotaPolicy, Quotas, RenderKey, WorkerInfo, failed,
+    NewJob, Queue, QuotaPolicy, Quotas, RenderKey, Retention, WorkerInfo, failed,
 };
 use manimq_shared::testing::{self, Redis};
 use proptest::prelude::*;
@@ -493,7 +493,11 @@ async fn a_list_lives_as_long_as_a_job_that_waited_for_long() {
     let start = now_ms() - 9 * DAY_MS;
     queue.set_test_clock(start).await.unwrap();
     let second = Duration::from_secs(1);
-    queue.set_retention(second, second).await.unwrap();
+    let mut keep = Retention {
+        succeeded: second,
+        others: second,
+    };
+    queue.set_retention(keep).await.unwrap();
     let id = accept(&queue, &job_of(&of, "x", "x")).await;
     let key = queue
         .keys_of_tenant(&of)
@@ -502,7 +506,8 @@ async fn a_list_lives_as_long_as_a_job_that_waited_for_long() {
     let before = ttl().await;
     assert!((777_000..=777_601).contains(&before), "{before}");
     let month = Duration::from_secs(30 * 86_400);
-    queue.set_retention(second, month).await.unwrap();
+    keep.others = month;
+    queue.set_retention(keep).await.unwrap();
     queue.set_test_clock(start + 8 * DAY_MS).await.unwrap();
     queue.cancel(&of, id).await.unwrap();
     let after = ttl().await;

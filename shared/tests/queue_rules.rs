@@ -4,9 +4,11 @@ use std::collections::HashSet;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use manimq_shared::ids::{JobId, TenantId, WorkerId};
 use manimq_shared::job::{
-    AttemptOutcome, FailureClass, JobError, JobInput, JobRequest, JobResult, Lane, Status,
+    AttemptOutcome, FailureClass, JobError, JobInput, JobRequest, JobResult, Lane, Paused, Status,
 };
 use manimq_shared::queue::{
     Audit, CancelOutcome, Claim, Cursor, DeadFilter, Enqueued, EventKind, LEASE, Lease, NewJob,
@@ -1085,6 +1087,10 @@ async fn jobs_that_come_back_to_a_paused_lane_wait_for_its_resume_behind_the_oth
             assert_eq!(given_back.unwrap(), Settled::Accepted);
         }
     }
+    for job in &batch {
+        let record = bench.queue.read(job.id).await.unwrap().unwrap();
+        assert_eq!(record.paused, Some(Paused::Batch), "{record:?}");
+    }
     bench.pass(Duration::from_secs(1)).await;
     let claims = bench.claim(&worker, 10).await;
     let ids = |claims: &[Claim]| claims.iter().map(|c| c.job).collect::<Vec<_>>();
@@ -1159,6 +1165,52 @@ async fn a_worker_that_takes_other_work_hands_on_the_look_at_what_becomes_due() 
     bench.queue.leave(second.id).await.unwrap();
     assert_eq!(tokens(&bench).await, 1);
     assert_eq!(wait(&third).await, exact);
+}
+
+#[tokio::test]
+async fn a_worker_that_is_drained_hands_on_the_look_at_what_becomes_due() {
+    let bench = Bench::new().await;
+    let (owner, first, second) = (tenant("a"), worker(1), worker(1));
+    let mut later = job(&owner);
+    later.delay = Duration::from_secs(1);
+    bench.submit(&owner, &[later]).await;
+    let exact = Duration::from_millis(1_001);
+    let wait = async |worker: &WorkerInfo| bench.queue.claim(worker, 1, LEASE).await.unwrap().wait;
+    assert_eq!(wait(&first).await, exact);
+    assert!(wait(&second).await > exact);
+    bench.queue.drain(first.id, true).await.unwrap();
+    assert_eq!(tokens(&bench).await, 1);
+    // Whoever takes the token and is drained before it acts on it hands that on, too.
+    let mut bell = bench.queue.bell().await.unwrap();
+    assert!(bell.wait(Duration::from_secs(1)).await.unwrap());
+    let third = worker(1);
+    assert!(wait(&third).await > Duration::ZERO);
+    bench.queue.drain(second.id, true).await.unwrap();
+    assert!(bell.wait(Duration::from_secs(1)).await.unwrap());
+    assert_eq!(tokens(&bench).await, 0);
+    assert!(bench.queue.claim(&second, 1, LEASE).await.unwrap().drained);
+    assert_eq!(tokens(&bench).await, 1);
+}
+
+#[tokio::test]
+async fn one_job_wakes_one_of_many_parked_workers() {
+    let bench = Bench::new().await;
+    let owner = tenant("a");
+    let workers: Vec<_> = (0..8).map(|_| worker(1)).collect();
+    let mut waits = FuturesUnordered::new();
+    for worker in &workers {
+        let mut bell = bench.queue.bell().await.unwrap();
+        assert!(bench.claim(worker, 1).await.is_empty());
+        waits.push(async move { bell.wait(PARK).await.unwrap() });
+    }
+    bench.submit(&owner, &jobs(&owner, 1)).await;
+    assert_eq!(waits.next().await, Some(true));
+    assert_eq!(bench.claim(&workers[0], 1).await.len(), 1);
+    assert_eq!(tokens(&bench).await, 0);
+    while let Some(rung) = waits.next().await {
+        assert!(!rung, "one job, and a second worker was woken");
+    }
+    bench.audited().await;
 }
 
 #[tokio::test]
@@ -1239,11 +1291,7 @@ async fn ended_jobs_are_kept_as_long_as_was_set() {
         succeeded: Duration::from_secs(100),
         others: Duration::from_secs(200),
     };
-    bench
-        .queue
-        .set_retention(set.succeeded, set.others)
-        .await
-        .unwrap();
+    bench.queue.set_retention(set).await.unwrap();
     assert_eq!(bench.queue.retention().await.unwrap(), set);
     bench.submit(&owner, &jobs(&owner, 2)).await;
     let claims = bench.claim(&worker, 2).await;

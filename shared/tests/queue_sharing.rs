@@ -10,7 +10,7 @@ use manimq_shared::job::{
 };
 use manimq_shared::queue::{
     Allowance, CancelOutcome, Claim, Enqueued, EventKind, LEASE, Lease, NewJob, Queue, Quotas,
-    RenderKey, Renewal, Settled, WorkerInfo, failed,
+    RenderKey, Renewal, Retention, Settled, WorkerInfo, failed,
 };
 use manimq_shared::testing::{self, Redis, RedisServer};
 
@@ -424,7 +424,10 @@ async fn redis_is_as_at_the_start_when_all_jobs_have_ended_and_expired() {
     let mut now = 1_767_574_800_000;
     queue.set_test_clock(now).await.unwrap();
     queue
-        .set_retention(Duration::from_secs(1), Duration::from_secs(1))
+        .set_retention(Retention {
+            succeeded: Duration::from_secs(1),
+            others: Duration::from_secs(1),
+        })
         .await
         .unwrap();
     let keys = async || -> Vec<String> {

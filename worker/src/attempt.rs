@@ -93,6 +93,8 @@ pub async fn run<S: Sandbox>(context: &Context, sandbox: &mut S, claim: Claim) {
     if let Outcome::Failed(result) = &mut outcome {
         // Also of what failed before it was rendered.
         result.stage.get_or_insert(Stage::Preparing);
+    }
+    if let Outcome::Done(result) | Outcome::Failed(result) = &mut outcome {
         result.timings.queued_s = queued_s(&claim);
     }
     if !matches!(outcome, Outcome::Lost) {
@@ -300,7 +302,7 @@ async fn render<S: Sandbox>(
             }
             rendered.warnings = layout::warnings(rendered.warnings, &rendered.layout);
             if payload.request.strict && !rendered.layout.is_empty() {
-                return Outcome::Failed(refused(claim, rendered));
+                return Outcome::Failed(refused(rendered));
             }
             publish(context, claim, held, spans, rendered, early).await
         }
@@ -323,11 +325,11 @@ async fn render<S: Sandbox>(
 }
 
 /// A strict job whose film has warnings: nothing of it is stored.
-fn refused(claim: &Claim, rendered: Rendered) -> JobResult {
+fn refused(rendered: Rendered) -> JobResult {
     JobResult {
         error: Some(layout::strict_failure(&rendered.layout)),
         stage: Some(Stage::Encoding),
-        timings: convert::timings(rendered.timings, queued_s(claim), 0.0),
+        timings: convert::timings(rendered.timings, 0.0),
         usage: convert::usage(rendered.usage),
         warnings: rendered.warnings,
         ..JobResult::default()
@@ -524,11 +526,7 @@ async fn publish(
     });
     let came_to = JobResult {
         stage: Some(Stage::Uploading),
-        timings: convert::timings(
-            rendered.timings,
-            queued_s(claim),
-            started.elapsed().as_secs_f64(),
-        ),
+        timings: convert::timings(rendered.timings, started.elapsed().as_secs_f64()),
         usage: convert::usage(rendered.usage),
         ..JobResult::default()
     };

@@ -129,11 +129,11 @@ pub fn failure(failure: &RenderFailure) -> JobResult {
     }
 }
 
-/// Where the time went.
+/// Where the time went. What the render does not know, how long the job waited, is left open.
 #[must_use]
-pub fn timings(timings: Timings, queued_s: f64, upload_s: f64) -> job::Timings {
+pub fn timings(timings: Timings, upload_s: f64) -> job::Timings {
     job::Timings {
-        queued_s,
+        queued_s: 0.0,
         prepare_s: timings.prepare_s,
         render_s: timings.render_s,
         encode_s: timings.encode_s,

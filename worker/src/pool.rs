@@ -57,7 +57,8 @@ pub async fn claim_for_slots(
         if stop.is_cancelled() {
             break;
         }
-        // Those whose sandbox died meanwhile come again when they have another.
+        // Those whose sandbox died meanwhile come again when they have another. If none is left, the token or the look
+        // that ended the wait is lost: others look within `PARK`.
         slots.retain(|slot| !slot.is_closed());
         if slots.is_empty() {
             continue;

@@ -76,6 +76,7 @@ async fn serve<S: Sandbox>(
     stop: CancellationToken,
 ) -> Result<(), ConnectError> {
     loop {
+        context.board.set(index, SlotState::Starting);
         let reset = tokio::select! {
             reset = sandbox.reset() => reset,
             () = stop.cancelled() => break,
@@ -104,7 +105,14 @@ async fn serve<S: Sandbox>(
                 match claim.try_recv() {
                     // The render finds no sandbox, and starts one.
                     Ok(claim) => Some(claim),
-                    Err(_) => continue,
+                    Err(_) => {
+                        // What killed it may kill the next one: not as fast as one starts after another.
+                        context.board.set(index, SlotState::Quarantined);
+                        tokio::select! {
+                            () = tokio::time::sleep(QUARANTINE.0) => continue,
+                            () = stop.cancelled() => break,
+                        }
+                    }
                 }
             }
         };
@@ -113,7 +121,6 @@ async fn serve<S: Sandbox>(
         };
         context.board.set(index, SlotState::Busy);
         attempt::run(&context, &mut sandbox, claim).await;
-        context.board.set(index, SlotState::Starting);
     }
     sandbox.close().await;
     Ok(())

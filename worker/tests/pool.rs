@@ -36,6 +36,7 @@ type Stored = Arc<Mutex<HashMap<String, Vec<u8>>>>;
 /// A queue of its own, the upload routes, and any number of workers.
 struct Bench {
     queue: Queue,
+    redis: String,
     prefix: String,
     api: String,
     stored: Stored,
@@ -78,8 +79,12 @@ async fn store(State((_, _, stored)): State<Shared>, Path(key): Path<String>, bo
 
 impl Bench {
     async fn new() -> Self {
+        Self::on(&REDIS).await
+    }
+
+    async fn on(server: &Redis) -> Self {
         let prefix = format!("t{}", WorkerId::generate());
-        let queue = Queue::connect(&REDIS.config(&prefix)).await.unwrap();
+        let queue = Queue::connect(&server.config(&prefix)).await.unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let api = format!("http://{}", listener.local_addr().unwrap());
         let stored = Stored::default();
@@ -90,6 +95,7 @@ impl Bench {
         tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
         Self {
             queue,
+            redis: server.url(),
             prefix,
             api,
             stored,
@@ -120,7 +126,7 @@ impl Bench {
         C: Fn(usize) -> F + Clone + Send + 'static,
         F: Future<Output = Result<FakeSandbox, ConnectError>> + Send + 'static,
     {
-        let args = common::one_slot(&REDIS.url(), &self.prefix, &self.api, more);
+        let args = common::one_slot(&self.redis, &self.prefix, &self.api, more);
         let stop = CancellationToken::new();
         let hurry = CancellationToken::new();
         let task = tokio::spawn(run_with(args, connect, stop.clone(), hurry));
@@ -143,26 +149,7 @@ impl Bench {
     }
 
     async fn submit_with(&self, strict: bool) -> JobId {
-        let source =
-            "from manim import *\nclass A(Scene):\n    def construct(self):\n        self.wait()\n";
-        let request: JobRequest = serde_json::from_value(serde_json::json!({
-            "input": {"kind": "code", "scene": "A", "source": source}, "strict": strict
-        }))
-        .unwrap();
-        let job = NewJob {
-            id: JobId::generate(&TenantId::default()),
-            payload: JobPayload::from(request),
-            delay: Duration::ZERO,
-            idempotency: None,
-            render: None,
-        };
-        let replies = self
-            .queue
-            .enqueue(&TenantId::default(), std::slice::from_ref(&job))
-            .await
-            .unwrap();
-        assert_eq!(replies, [Enqueued::Accepted]);
-        job.id
+        submit_to(&self.queue, strict).await
     }
 
     async fn read(&self, id: JobId) -> JobRecord {
@@ -189,6 +176,28 @@ impl Bench {
         self.until(id, |record| record.status == Status::Running)
             .await
     }
+}
+
+async fn submit_to(queue: &Queue, strict: bool) -> JobId {
+    let source =
+        "from manim import *\nclass A(Scene):\n    def construct(self):\n        self.wait()\n";
+    let request: JobRequest = serde_json::from_value(serde_json::json!({
+        "input": {"kind": "code", "scene": "A", "source": source}, "strict": strict
+    }))
+    .unwrap();
+    let job = NewJob {
+        id: JobId::generate(&TenantId::default()),
+        payload: JobPayload::from(request),
+        delay: Duration::ZERO,
+        idempotency: None,
+        render: None,
+    };
+    let replies = queue
+        .enqueue(&TenantId::default(), std::slice::from_ref(&job))
+        .await
+        .unwrap();
+    assert_eq!(replies, [Enqueued::Accepted]);
+    job.id
 }
 
 fn render(content: &[u8]) -> FakeStep {
@@ -523,4 +532,87 @@ async fn a_worker_whose_jobs_have_ended_tells_the_other_shards_before_it_is_idle
     told(0).await;
     stop.cancel();
     keeper.join().unwrap();
+}
+
+#[test]
+fn leases_are_renewed_while_all_threads_that_render_are_busy() {
+    let threads = 2;
+    let busy = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()
+        .unwrap();
+    let aside = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let config = REDIS.config(&format!("t{}", WorkerId::generate()));
+    let queue = aside.block_on(Queue::connect(&config)).unwrap();
+    let board = Board::new(WorkerId::generate(), 1);
+    let claim = aside.block_on(async {
+        submit_to(&queue, false).await;
+        let claimed = queue.claim(&board.info(), 1, LEASE).await.unwrap();
+        claimed.claims.into_iter().next().expect("it was submitted")
+    });
+    let leases = Leases::default();
+    let stop = CancellationToken::new();
+    let keeper = {
+        // Whatever the keeper would leave to the runtime that it is started in stands still.
+        let _inside = busy.enter();
+        let alive = CancellationToken::new().drop_guard();
+        let metrics = WorkerMetrics::default();
+        keep(&config, leases.clone(), board, metrics, stop.clone(), alive).unwrap()
+    };
+    let all_blocked = Arc::new(std::sync::Barrier::new(threads + 1));
+    let released = stop.clone();
+    for _ in 0..threads {
+        let (all_blocked, released) = (Arc::clone(&all_blocked), released.clone());
+        busy.spawn(async move {
+            all_blocked.wait();
+            while !released.is_cancelled() {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        });
+    }
+    all_blocked.wait();
+    let mut ends = redis::cmd("ZRANGE");
+    let lease = format!("{}:lease", queue.keys().base());
+    ends.arg(lease).arg(0).arg(0).arg("WITHSCORES");
+    let ends = || -> f64 {
+        let (_, at): (Vec<u8>, f64) = aside.block_on(queue.query(&ends)).unwrap();
+        at
+    };
+    let first = ends();
+    let held = leases.hold(claim.job, claim.epoch);
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while ends() <= first {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "not renewed within a minute"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    drop(held);
+    stop.cancel();
+    keeper.join().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_worker_whose_queue_is_deleted_below_it_goes_on_without_an_error() {
+    let server = Redis::start();
+    let mut bench = Bench::on(&server).await;
+    bench.work(vec![]);
+    bench.ended(bench.submit().await).await;
+    // Streams, groups and functions are gone, as after a restart without persistence.
+    for gone in [redis::cmd("FLUSHALL"), {
+        let mut flush = redis::cmd("FUNCTION");
+        flush.arg("FLUSH");
+        flush
+    }] {
+        server.every_primary(&gone).await.unwrap();
+    }
+    let record = bench.ended(bench.submit().await).await;
+    assert_eq!(record.status, Status::Succeeded);
+    assert_eq!(record.attempts.len(), 1, "{:?}", record.attempts);
+    bench.stop().await;
 }

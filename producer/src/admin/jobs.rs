@@ -349,7 +349,7 @@ fn record_facts(record: &JobRecord, source: bool) -> Vec<(&'static str, String)>
         "paused",
         record
             .paused
-            .map(|paused| paused_words(paused, record.lane, &record.tenant)),
+            .map(|paused| paused_words(paused, &record.tenant)),
     );
     also("starts", record.expected_wait.map(starts_in));
     also(

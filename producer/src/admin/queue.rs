@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use manimq_shared::queue::{PauseScope, Queue, Retention, Stats, redact};
+use manimq_shared::job::Paused;
+use manimq_shared::queue::{Queue, Retention, Stats, redact};
 use serde_json::json;
 
-use super::show::plural;
+use super::show::{pause, plural};
 use super::table::facts;
 use super::view::{COUNTERS, QueueSummary, SlotCounts};
 use super::{Answer, Place, print};
@@ -78,7 +79,7 @@ async fn retention(
     };
     // Also what stays: shards that a broken call left behind get it too.
     if succeeded.or(failed).is_some() {
-        queue.set_retention(new.succeeded, new.others).await?;
+        queue.set_retention(new).await?;
     }
     let told = |old: Duration, new: Duration| {
         let words = |time| humantime::format_duration(time).to_string();
@@ -133,19 +134,11 @@ impl QueueArgs {
     }
 }
 
-/// A scope in words.
-fn scope(scope: &PauseScope) -> String {
-    match scope {
-        PauseScope::Tenant(tenant) => format!("tenant {tenant}"),
-        PauseScope::Lane(lane) => format!("lane {lane}"),
-        PauseScope::All => "everything".to_owned(),
-    }
-}
-
 fn answer(stats: &Stats, place: &Place, paint: Paint) -> Answer {
     let view = QueueSummary::new(&place.redis_prefix, stats);
     let (SlotCounts { total, ready, busy }, draining) = (view.slots.clone(), view.workers.draining);
-    let paused: Vec<String> = stats.paused.iter().map(scope).collect();
+    let paused = stats.paused.iter().map(|&paused| pause(paused, None).0);
+    let paused: Vec<String> = paused.collect();
     let counted: Vec<String> = COUNTERS
         .iter()
         .map(|name| format!("{} {}", view.count(name), name.replace('_', " ")))
@@ -190,7 +183,7 @@ fn answer(stats: &Stats, place: &Place, paint: Paint) -> Answer {
         ("so far", counted),
     ];
     let mut text = facts(paint, &lines);
-    if stats.ready > 0 && stats.slots_ready() == 0 && !stats.paused.contains(&PauseScope::All) {
+    if stats.ready > 0 && stats.slots_ready() == 0 && !stats.paused.contains(&Paused::All) {
         let jobs = plural(stats.ready, "job");
         text.push_str(&format!(
             "{} {jobs} ready and no slot to run in: `manimq admin workers` says why\n",

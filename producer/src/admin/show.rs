@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use manimq_shared::ids::TenantId;
-use manimq_shared::job::{Lane, Paused};
+use manimq_shared::job::Paused;
 
 /// A length of time in one unit, the nearest number of it: `450 ms`, `12 s`, `3 min`, `5 h`, `2 d`.
 pub fn span(time: Duration) -> String {
@@ -47,14 +47,23 @@ pub fn starts_in(wait: Duration) -> String {
     }
 }
 
-/// Why a job waits that an operator has paused, and what ends that.
-pub fn paused_words(paused: Paused, lane: Lane, tenant: &TenantId) -> String {
-    let (what, scope) = match paused {
-        Paused::All => ("everything".to_owned(), "--all".to_owned()),
-        Paused::Tenant => (format!("the tenant {tenant}"), format!("--tenant {tenant}")),
-        Paused::Lane => (format!("the lane {lane}"), format!("--lane {lane}")),
+/// What is paused, and the command that ends that. `tenant`: which one, where that is known.
+pub fn pause(paused: Paused, tenant: Option<&TenantId>) -> (String, String) {
+    let (what, scope) = match (paused, tenant) {
+        (Paused::All, _) => ("everything".to_owned(), "--all".to_owned()),
+        (Paused::Tenant, Some(name)) => (format!("the tenant {name}"), format!("--tenant {name}")),
+        (Paused::Tenant, None) => ("the tenant".to_owned(), "--tenant TENANT".to_owned()),
+        (Paused::Interactive | Paused::Normal | Paused::Batch, _) => {
+            (format!("the lane {paused}"), format!("--lane {paused}"))
+        }
     };
-    format!("an operator has paused {what}; `manimq admin resume {scope}` lets it go on")
+    (what, format!("`manimq admin resume {scope}`"))
+}
+
+/// Why a job waits that an operator has paused, and what ends that.
+pub fn paused_words(paused: Paused, tenant: &TenantId) -> String {
+    let (what, resume) = pause(paused, Some(tenant));
+    format!("an operator has paused {what}; {resume} lets it go on")
 }
 
 /// `-` for nothing.

@@ -2,10 +2,9 @@
 
 use jiff::Timestamp;
 use manimq_shared::ids::{JobId, TenantId, WorkerId};
-use manimq_shared::job::FailureClass;
+use manimq_shared::job::{FailureClass, Paused};
 use manimq_shared::queue::{
-    Account, DeadLetter, KeyId, KeyRecord, KeyState, PauseScope, Scope, Stats, TenantState,
-    WorkerInfo,
+    Account, DeadLetter, KeyId, KeyRecord, KeyState, Scope, Stats, TenantState, WorkerInfo,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -107,14 +106,12 @@ impl QueueSummary {
                 busy: sum(|w| w.slots_busy),
             },
             paused: Pauses {
-                all: stats.paused.contains(&PauseScope::All),
+                all: stats.paused.contains(&Paused::All),
                 lanes: stats
                     .paused
                     .iter()
-                    .filter_map(|scope| match scope {
-                        PauseScope::Lane(lane) => Some(lane.as_str()),
-                        PauseScope::All | PauseScope::Tenant(_) => None,
-                    })
+                    .filter(|paused| **paused != Paused::All)
+                    .map(|paused| paused.as_str())
                     .collect(),
             },
             counters: COUNTERS

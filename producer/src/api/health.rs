@@ -6,8 +6,6 @@ use axum::Json;
 use axum::extract::State;
 use manimq_shared::api::{Health, Problem, Ready};
 
-use manimq_shared::queue::PauseScope;
-
 use super::App;
 use super::problem::{ApiError, Kind};
 
@@ -31,15 +29,6 @@ pub(super) async fn alive() -> Json<Health> {
         status: "ok".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     })
-}
-
-/// The name of what is paused.
-fn paused(scope: &PauseScope) -> String {
-    match scope {
-        PauseScope::All => "all".to_owned(),
-        PauseScope::Lane(lane) => lane.to_string(),
-        PauseScope::Tenant(tenant) => tenant.to_string(),
-    }
 }
 
 /// Whether a job would run.
@@ -89,7 +78,7 @@ pub(super) async fn ready(State(app): State<App>) -> Result<Json<Ready>, ApiErro
                 slots_ready: stats.slots_ready(),
                 slots_busy: active().map(|worker| worker.slots_busy).sum(),
                 jobs_waiting: stats.ready,
-                paused: stats.paused.iter().map(paused).collect(),
+                paused: stats.paused.clone(),
             });
         }
     }

@@ -88,7 +88,7 @@ pub(super) fn job(job: &JobView, paint: Paint) -> String {
     );
     if let Some(queue) = &job.queue {
         if let Some(paused) = queue.paused {
-            add("paused", paused_words(paused, queue.lane, &job.tenant));
+            add("paused", paused_words(paused, &job.tenant));
         }
         if let Some(wait) = queue.expected_wait_s {
             add("starts", starts_in(Duration::from_secs(wait)));

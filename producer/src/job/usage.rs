@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use clap::Args;
 use manimq_shared::api::{LimitView, UsageView};
-use manimq_shared::job::Lane;
 use serde_json::json;
 
 use super::Call;
@@ -46,9 +45,7 @@ fn show(usage: &UsageView, paint: Paint) -> String {
         ),
     ];
     if let Some(paused) = usage.paused {
-        // Of a lane this does not tell.
-        let words = paused_words(paused, Lane::Normal, &usage.tenant);
-        lines.push(("paused", words));
+        lines.push(("paused", paused_words(paused, &usage.tenant)));
     }
     let allowed = &usage.allowed;
     let mut at_most = Vec::new();

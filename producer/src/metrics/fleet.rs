@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use manimq_shared::ids::TenantId;
-use manimq_shared::job::{FailureClass, Lane, Status};
+use manimq_shared::job::{FailureClass, Lane, Paused, Status};
 use manimq_shared::metrics as defined;
 use manimq_shared::metrics::tenants::Shown;
-use manimq_shared::queue::{CanaryNote, LANES, LaneFigures, PauseScope, QuotaUsage, Stats, Survey};
+use manimq_shared::queue::{CanaryNote, LANES, LaneFigures, QuotaUsage, Stats, Survey};
 use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 use serde::Serialize;
 
@@ -57,7 +57,7 @@ impl Scale {
             slots: active().map(|worker| u64::from(worker.slots)).sum(),
             slots_busy: active().map(|worker| u64::from(worker.slots_busy)).sum(),
             workers: active().count(),
-            paused: stats.paused.contains(&PauseScope::All),
+            paused: stats.paused.contains(&Paused::All),
         }
     }
 }
@@ -169,10 +169,10 @@ impl Fleet {
         set(
             &self.queue_paused,
             &["all"],
-            u64::from(stats.paused.contains(&PauseScope::All)),
+            u64::from(stats.paused.contains(&Paused::All)),
         );
         for lane in Lane::ALL.iter().copied() {
-            let paused = stats.paused.contains(&PauseScope::Lane(lane));
+            let paused = stats.paused.contains(&Paused::from(lane));
             set(&self.queue_paused, &[lane.as_str()], u64::from(paused));
         }
         let states = ["eligible", "over", "held", "gate"];

@@ -299,12 +299,11 @@ impl Follower<'_> {
                     None => "waiting".to_owned(),
                 };
                 self.display.status(&text);
-                let paused = job.queue.as_ref();
-                let paused = paused.and_then(|queue| Some((queue.paused?, queue.lane)));
+                let paused = job.queue.as_ref().and_then(|queue| queue.paused);
                 // Once for each pause.
                 let told = std::mem::replace(&mut seen.borrow_mut().told_paused, paused.is_some());
-                if let Some((paused, lane)) = paused.filter(|_| !told) {
-                    let why = crate::admin::show::paused_words(paused, lane, &job.tenant);
+                if let Some(paused) = paused.filter(|_| !told) {
+                    let why = crate::admin::show::paused_words(paused, &job.tenant);
                     let screen = self.display.screen();
                     screen.say(&format!("{} {why}", screen.paint().warning("warning:")));
                 }

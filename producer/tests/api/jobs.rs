@@ -104,7 +104,7 @@ async fn a_job_that_waits_for_what_an_operator_has_paused_says_so() {
         (
             PauseScope::All,
             Paused::All,
-            &["all"][..],
+            &[Paused::All][..],
             Some(Paused::All),
         ),
         (
@@ -115,8 +115,8 @@ async fn a_job_that_waits_for_what_an_operator_has_paused_says_so() {
         ),
         (
             PauseScope::Lane(Lane::Normal),
-            Paused::Lane,
-            &["normal"],
+            Paused::Normal,
+            &[Paused::Normal],
             None,
         ),
     ] {

@@ -160,7 +160,7 @@ async fn the_queue_is_told_at_a_glance() {
     );
     assert_eq!(line(&text, "workers"), "workers 1");
     assert_eq!(line(&text, "slots"), "slots 2: 0 busy, 2 idle, 0 not ready");
-    assert_eq!(line(&text, "paused"), "paused lane batch");
+    assert_eq!(line(&text, "paused"), "paused the lane batch");
     assert!(line(&text, "so far").starts_with("so far 4 submitted, 0 succeeded, 0 failed"));
     bench.heard().await;
     let (code, document) = bench.json(&["queue"]).await;

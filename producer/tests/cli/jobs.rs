@@ -813,7 +813,8 @@ async fn doctor_tries_the_key_and_tells_what_is_paused() {
 
 #[tokio::test]
 async fn a_job_that_waits_for_what_is_paused_says_so_while_it_is_looked_at() {
-    let queue = json!({"lane": "batch", "position": 1, "paused": "lane"});
+    // It follows a job of another lane.
+    let queue = json!({"lane": "normal", "position": 1, "paused": "batch"});
     let waits = job(JOB, "MyScene", "queued", json!({"queue": queue}));
     let fake = Fake::start(move |call| match call.what.as_str() {
         "POST /v1/jobs" => answer(202, &waits),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use manimq_shared::ids::TenantId;
 use manimq_shared::job::JobResult;
-use manimq_shared::queue::{BATCH_MAX, Enqueued, LEASE, Queue, Quotas, RedisConfig};
+use manimq_shared::queue::{BATCH_MAX, Enqueued, LEASE, Queue, Quotas, RedisConfig, Retention};
 
 use super::{Bench, new_job, worker};
 
@@ -87,7 +87,11 @@ pub async fn measure(n: usize, tenants: usize) -> bool {
     let names: Vec<TenantId> = (0..tenants)
         .map(|t| format!("t{t}").parse().expect("a name"))
         .collect();
-    queue.set_retention(KEPT, KEPT).await.expect("retention");
+    let keep = Retention {
+        succeeded: KEPT,
+        others: KEPT,
+    };
+    queue.set_retention(keep).await.expect("retention");
     // Once round, so that all that is made at the first use is there.
     submit_all(&queue, &names[..1], BATCH_MAX).await;
     run_all(&queue, BATCH_MAX).await;

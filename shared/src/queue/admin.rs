@@ -279,12 +279,10 @@ impl Queue {
     ///
     /// # Errors
     /// [`QueueError::Unavailable`]; safe to repeat.
-    pub async fn set_retention(
-        &self,
-        succeeded: Duration,
-        others: Duration,
-    ) -> Result<(), QueueError> {
-        let args = Args::new().show(succeeded.as_secs()).show(others.as_secs());
+    pub async fn set_retention(&self, keep: Retention) -> Result<(), QueueError> {
+        let args = Args::new()
+            .show(keep.succeeded.as_secs())
+            .show(keep.others.as_secs());
         for shard in self.shards() {
             self.call(shard, "retention", &args.0).await?;
         }

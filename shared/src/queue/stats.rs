@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use redis::FromRedisValue;
 
-use super::{PauseScope, Queue, QueueError, WorkerInfo};
+use super::{Queue, QueueError, WorkerInfo};
 use crate::ids::WorkerId;
-use crate::job::{Lane, Status};
+use crate::job::{Lane, Paused, Status};
 
 /// The queue at a glance.
 #[derive(Debug, Clone, Default)]
@@ -21,7 +21,7 @@ pub struct Stats {
     /// Jobs that wait for another job's render of the same.
     pub following: u64,
     /// What is paused: everything, or some lanes.
-    pub paused: Vec<PauseScope>,
+    pub paused: Vec<Paused>,
     /// Jobs by terminal status since the beginning, and other counts by name.
     pub counters: HashMap<String, i64>,
     /// Live workers.
@@ -132,9 +132,9 @@ impl Queue {
     }
 }
 
-fn paused_scope(letter: u8) -> Option<PauseScope> {
+fn paused_scope(letter: u8) -> Option<Paused> {
     match letter {
-        b'a' => Some(PauseScope::All),
-        digit => Lane::from_digit(digit.checked_sub(b'0')?).map(PauseScope::Lane),
+        b'a' => Some(Paused::All),
+        digit => Lane::from_digit(digit.checked_sub(b'0')?).map(Paused::from),
     }
 }

@@ -47,7 +47,7 @@ pub struct QuotaUsage {
     pub running: u64,
     /// Time of rendering that counts for today (UTC).
     pub rendered_today: Duration,
-    /// What of it an operator has paused; never [`Paused::Lane`].
+    /// What of it an operator has paused; never a lane.
     pub paused: Option<Paused>,
     /// The quotas as they are set.
     pub quotas: Quotas,

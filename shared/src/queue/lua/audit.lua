@@ -13,7 +13,8 @@
 --           place = predicate of eligibility (within what claims put right by themselves)
 --   q…      each stream entry is the one its job names: queued if undelivered, running if pending;
 --           who waits for its render says so, too
---   jobs    of tenants that have more live jobs than all these: each in their lists waits where it says
+--   jobs    of tenants that have more live jobs than all these (where more than BUDGET jobs wait for a time, than
+--           all but those): each in their lists waits where it says
 
 local function parts(S, repair, cursor)
   local base, found, looked = S.base, {}, 0
@@ -104,6 +105,12 @@ local function parts(S, repair, cursor)
     end
   end
 
+  local function holds_lease(id)
+    if not call('ZSCORE', base .. ':lease', id) then
+      wrong('lease: ' .. id .. ' runs without one', function() call('ZADD', base .. ':lease', S.stamp, id) end)
+    end
+  end
+
   local function delayed(id)
     local job = load_job(base, id)
     if not job or job[ST] ~= QUEUED then
@@ -191,9 +198,7 @@ local function parts(S, repair, cursor)
       wrong('stream: entry ' .. entry .. ' of ' .. name .. ' is not where its job ' .. tostring(id) .. ' says', remove)
     elseif job[ST] == RUNS then
       if not delivered then wrong('stream: ' .. id .. ' runs and its entry is not delivered') end
-      if not call('ZSCORE', base .. ':lease', id) then
-        wrong('lease: ' .. id .. ' runs without one', function() call('ZADD', base .. ':lease', S.stamp, id) end)
-      end
+      holds_lease(id)
       led(id, job)
     elseif job[ST] ~= QUEUED then
       wrong('stream: ' .. id .. ' is ' .. STATUS[job[ST]] .. ' and still has an entry', remove)
@@ -205,10 +210,25 @@ local function parts(S, repair, cursor)
     end
   end
 
-  -- Live jobs of a tenant that wait for no time, by what streams and counts say.
+  -- How many jobs of each tenant wait for a time, read once a call; of more than BUDGET nothing is said.
+  local delays
+  local function delays_of(name)
+    if not delays then
+      delays = {}
+      if call('ZCARD', base .. ':due') <= BUDGET then
+        for _, id in ipairs(call('ZRANGE', base .. ':due', 0, -1)) do
+          local job = load_job(base, id)
+          if job then delays[job[TN]] = (delays[job[TN]] or 0) + 1 end
+        end
+      end
+    end
+    return delays[name] or 0
+  end
+
+  -- Live jobs of a tenant, by what streams, counts and `due` say.
   local function to_be_found(name)
     local t = tenant(S, name)
-    local found = t[RUNNING] + t[FOLLOWING]
+    local found = t[RUNNING] + t[FOLLOWING] + delays_of(name)
     for lane = 1, 4 do found = found + min(waiting(t, lane), call('XLEN', stream_key(base, name, lane))) end
     return found
   end
@@ -218,9 +238,7 @@ local function parts(S, repair, cursor)
     local job = load_job(base, id)
     if not job or job[ST] > RUNS or has(job, FOLLOWS) then return end
     if job[ST] == RUNS then
-      if not call('ZSCORE', base .. ':lease', id) then
-        wrong('lease: ' .. id .. ' runs without one', function() call('ZADD', base .. ':lease', S.stamp, id) end)
-      end
+      holds_lease(id)
     elseif job[SQ] == 0 then
       if not call('ZSCORE', base .. ':due', id) then
         wrong('due: ' .. id .. ' waits for a time and is not there', function() call('ZADD', base .. ':due', int(job[NB]), id) end)

@@ -387,8 +387,9 @@ transition('claim', { 'allow-oom' }, function(keys, args)
       forget_gone(S)
       seen(S, worker, args[8], 0, args[7])
       call('ZREM', base .. ':idle', worker)
-      -- It may have come because of a token on which it must not act: pass the baton.
-      if call('ZCARD', base .. ':vt') > 0 then S.ring = 1 end
+      -- It may have come because of a token on which it must not act, or be the one that looks at what becomes due:
+      -- pass the baton.
+      S.ring = 1
       flush(S)
       return { -1 }
     end

@@ -85,7 +85,8 @@ transition('drain', { 'allow-oom' }, function(keys, args)
   local changed = is_drained(S, worker) ~= on
   if on then
     call('ZADD', base .. ':drain', S.stamp, worker)
-    call('ZREM', base .. ':idle', worker)
+    -- It may have been the one that looks at what becomes due.
+    if call('ZREM', base .. ':idle', worker) == 1 then S.ring = 1 end
     if call('HEXISTS', base .. ':wkn', worker) == 1 then offer(S, worker, 0) end
   else
     call('ZREM', base .. ':drain', worker)

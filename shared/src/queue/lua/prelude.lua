@@ -8,7 +8,8 @@
 -- Rules: server time only; state and epoch are checked before anything is written; a stale
 -- caller changes nothing; at most BUDGET jobs a call, each with FOLLOWERS_MAX followers. Beside these, claims and
 -- renewals see to what nobody asked for: FEW jobs that are late or due (a renewal of less than BUDGET jobs: as many
--- as it leaves of that), FEW lost leases, FEW silent workers, and 110 tenants that waited for something.
+-- as it leaves of that), FEW lost leases, FEW silent workers, and 110 tenants that waited for something (a
+-- claim that found too few at first sees to all of it once more).
 --
 -- A call opens a session `S`, changes jobs and streams as it goes, and collects what concerns
 -- tenants, leases and counters; `flush` writes that once per call. A transition must end with it.
@@ -819,8 +820,7 @@ local function end_lease(S, t, id, job, charged)
   drop_entry(t, job[SL], job[SQ])
   S.ended[#S.ended + 1] = id
   -- A repair counts what is pending, and of this one the entry may be gone.
-  local running = t[RUNNING]
-  t[RUNNING] = running > 0 and running - 1 or 0
+  t[RUNNING] = max(0, t[RUNNING] - 1)
   if S.busy then S.busy = S.busy - 1 end
   local used = time_used(S, job)
   charge(t, (charged and used or 0) - job[CH])

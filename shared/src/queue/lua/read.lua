@@ -4,17 +4,19 @@
 -- Returns  {record (with its payload if asked for), {earlier attempts}, result,
 --          place in its lane or 0, ms until a start may be expected or -1, ttl ms, progress,
 --          head of the record that it waits for, or '', what its tenant uses (see `usage`) or {},
---          what keeps a queued job from starting because it is paused: 'all' | 'tenant' | 'lane' | ''} | nil
+--          what keeps a queued job from starting because it is paused: 'all', 'tenant', a lane's name or ''} | nil
 -- The place counts jobs of the same tenant and lane: exactly for the first PLACE_EXACT, else as an upper
 -- bound, which is too high by the number of jobs before this one that were cancelled.
 
 local PLACE_EXACT = 64
 
+local LANE_NAMES = { [2] = 'interactive', [3] = 'normal', [4] = 'batch' }
+
 -- What an operator has paused that a tenant's jobs of a lane wait for.
 local function paused(S, t, lane)
   if all_paused(S) then return 'all' end
   if t[PAUSED] == 1 then return 'tenant' end
-  return lane_paused(S, lane) and 'lane' or ''
+  return lane_paused(S, lane) and LANE_NAMES[lane] or ''
 end
 
 -- What a tenant uses of its quotas: {now ms, not ended, running, arrival times of the two submit rates (ms),
@@ -95,7 +97,7 @@ transition('read', { 'no-writes' }, function(keys, args)
   if args[3] == '1' then usage = usage_of(S, tenant(S, job[TN])) end
   if queued then
     local t = tenant(S, of[TN])
-    held = paused(S, t, of[SL])
+    held = paused(S, t, of[LN] + 2)
     if of[SQ] > 0 then
       position = max(1, place_in_lane(base, t, of))
       if held == '' then wait = expected(S, t, of, position) end
