@@ -355,6 +355,15 @@ test_the_front_page_is_short_and_leads_to_the_other_pages() {
   done
 }
 
+test_each_test_that_the_table_of_other_queues_names_exists() {
+  local name named=0 broken=0
+  while read -r name; do
+    named=$((named + 1))
+    grep -rqE "fn $name\(" "$ROOT/shared/tests" "$ROOT/worker/tests" || { echo "there is no test $name"; broken=1; }
+  done < <(grep -oE '\| `[a-z_0-9]+` \|$' "$ROOT/ARCHITECTURE.md" | tr -d '|` ')
+  ((named == 29 && !broken))
+}
+
 main() {
   local name sentence output failed=0
   for name in $(compgen -A function test_); do
