@@ -22,7 +22,7 @@ from typing import Any
 
 import manim
 
-from . import hints
+from . import hints, walls
 from .tex_client import LatexFailed
 
 _STACK_MAX = 12
@@ -288,13 +288,22 @@ def _asset(error: BaseException) -> dict[str, Any] | None:
 def _what_is_full(number: int) -> tuple[str, str]:
     if number == errno.EFBIG:
         return "the render wrote a file larger than its limit", hints.SIZE
-    try:
-        full_of_names = os.statvfs(".").f_ffree == 0
-    except OSError:
-        full_of_names = False
-    if full_of_names:
+    data, names = _full(".")
+    if any(_full(walls.TMP_DIR)) and not (data or names):
+        room = f"{walls.TMP_BYTES // 2**20} MiB and {walls.TMP_FILES} files"
+        return f"the render filled {walls.TMP_DIR}, which has {room}", hints.TMP
+    if names:
         return "the render made more files than its limit", hints.FILES
     return "the render filled its folder up to the limit", hints.DATA
+
+
+def _full(folder: str) -> tuple[bool, bool]:
+    """Whether its file system has no room for data, and none for files."""
+    try:
+        room = os.statvfs(folder)
+    except OSError:
+        return False, False
+    return room.f_bavail == 0, room.f_ffree == 0
 
 
 def _nearest(error: BaseException) -> str | None:

@@ -13,6 +13,7 @@ DATA = (
     "write less, and remove files when they are read; "
     "the film's own pieces count too: shorten it or lower its quality"
 )
+TMP = "write to the working folder, where there is more room: open(\"name\"), not tempfile"
 FILES = "make fewer files, and remove those that are done with"
 DEPTH = "put files side by side: the scene has one folder of its own"
 SIZE = "shorten the scene, ask for a lower quality or fewer frames a second, or write smaller files"

@@ -42,6 +42,8 @@ SCOUT_NICE = 7
 """A quarter of a job's share where both want the same core."""
 
 _MIB = 1024 * 1024
+TMP_BYTES, TMP_FILES = 32 * _MIB, 512
+"""What fits into ``TMP_DIR`` at level ``full``: a sound that Manim unpacks, and small things."""
 TEX_DISK_BYTES_MAX = 64 * _MIB
 TEX_FILES_MAX = 1024
 _READ = linux.LL_READ_FILE | linux.LL_READ_DIR
@@ -133,7 +135,7 @@ def mount_job_folders(limits: Limits) -> None:
         return
     plain = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC | linux.MS_NOSYMFOLLOW
     linux.mount_tmpfs(JOB_DIR, plain, f"size={limits.disk_bytes},nr_inodes={limits.disk_files},mode=700")
-    linux.mount_tmpfs(TMP_DIR, plain, f"size={32 * _MIB},nr_inodes=512,mode=700")
+    linux.mount_tmpfs(TMP_DIR, plain, f"size={TMP_BYTES},nr_inodes={TMP_FILES},mode=700")
     linux.mount_tmpfs("/proc", plain | linux.MS_RDONLY, "size=4k,mode=555")
 
 

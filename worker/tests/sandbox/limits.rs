@@ -158,6 +158,21 @@ fn a_folder_that_fills_up_is_output_limit() {
 }
 
 #[test]
+fn a_full_tmp_is_told_apart_from_a_full_folder() {
+    for fill in [
+        "open('/tmp/big', 'wb').write(bytes(40 * 2 ** 20))",
+        "for n in range(600): open(f'/tmp/{n}', 'w').close()",
+    ] {
+        let failure = failure(render_then_check_at(Level::Full, constructing(fill)));
+        assert_class(&failure, FailureClass::OutputLimit);
+        let words = "filled /tmp, which has 32 MiB and 512 files";
+        assert!(failure.message.contains(words), "{failure:#?}");
+        assert_hint(&failure, "working folder");
+        assert!(failure.line.is_some(), "{failure:#?}");
+    }
+}
+
+#[test]
 fn too_many_files_is_output_limit() {
     ends_at_both(
         "n = 0\nwhile True:\n    n += 1\n    open(f'{n}', 'w').close()",
