@@ -65,6 +65,8 @@ class MissingGlyphs:
 
     def __init__(self) -> None:
         self._seen: dict[str, None] = {}
+        self._looked: set[str] = set()
+        """What the machine's fonts lack, whether or not a scene's own have it."""
 
     def install(self) -> None:
         """From now on, in this process."""
@@ -82,7 +84,8 @@ class MissingGlyphs:
 
     def _look(self, text: str) -> None:
         if len(self._seen) < _CHARACTERS_MAX:
-            lacking = [each for each in installed().lacks(text) if each not in self._seen]
+            lacking = [each for each in installed().lacks(text) if each not in self._looked]
+            self._looked.update(lacking)
             # A scene may have brought a font of its own.
             self._seen.update(dict.fromkeys(Coverage().lacks("".join(lacking)) if lacking else ()))
 

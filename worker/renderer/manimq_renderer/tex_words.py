@@ -7,6 +7,7 @@ shows are then those of ``\\end{align*}``, and where it stopped is in an inner c
 
 from __future__ import annotations
 
+import itertools
 import re
 
 ERRORS_MAX = 5
@@ -34,7 +35,9 @@ def errors(log: str) -> list[str]:
     for index, line in enumerate(lines):
         if not line.startswith("! ") or line.startswith("!  ==> Fatal error"):
             continue
-        found.append(_error(line[2:].strip()[:_MESSAGE_CHARS_MAX], lines[index + 1 : index + 1 + _CONTEXT_LINES]))
+        # Up to the next error, whose context is its own.
+        context = itertools.takewhile(lambda each: not each.startswith("! "), lines[index + 1 : index + 1 + _CONTEXT_LINES])
+        found.append(_error(line[2:].strip()[:_MESSAGE_CHARS_MAX], list(context)))
         if len(found) == ERRORS_MAX:
             break
     return found

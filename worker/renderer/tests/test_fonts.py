@@ -66,6 +66,15 @@ class Glyphs(unittest.TestCase):
             self.assertEqual(warnings_of("→"), [])
         installed.lacks.assert_called()
 
+    def test_the_fonts_of_a_scene_are_looked_through_once_for_a_character(self) -> None:
+        glyphs, own = fonts.MissingGlyphs(), mock.Mock(return_value=mock.Mock(lacks=mock.Mock(return_value=[])))
+        installed = mock.Mock(lacks=mock.Mock(side_effect=list))
+        with mock.patch.object(fonts, "installed", return_value=installed), mock.patch.object(fonts, "Coverage", own):
+            for text in ("→", "→→", "→⇒", "⇒"):
+                glyphs._look(text)
+        self.assertEqual([each.args for each in own.return_value.lacks.call_args_list], [("→",), ("⇒",)])
+        self.assertEqual(own.call_count, 2)
+
     def test_a_letter_is_drawn_if_its_parts_are(self) -> None:
         found = coverage.Coverage()
         with mock.patch.object(found, "_has", side_effect=lambda each: each in "\u1100\u1161"):

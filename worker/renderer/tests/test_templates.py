@@ -19,12 +19,12 @@ import manimq_templates as catalogue  # noqa: E402
 from manimq_templates import kit  # noqa: E402
 from manimq_templates.equation_steps.solve import solution  # noqa: E402
 from manimq_templates.flow_diagram.layers import folded, lanes, layers  # noqa: E402
-from manimq_templates.flow_diagram.routes import BENDS, Rect, best, bow, hits, straight  # noqa: E402
+from manimq_templates.flow_diagram.routes import BENDS, Rect, best, bow, crosses, hits, straight  # noqa: E402
 from manimq_templates.graph_algorithm.steps import dijkstra, kruskal, prim  # noqa: E402
 from manimq_templates.sorting.steps import ALGORITHMS, steps_of  # noqa: E402
 from manimq_templates.theorem_proof.library import LIBRARY  # noqa: E402
 from manimq_templates.tree_structure.trees import snapshots  # noqa: E402
-from resolve import parse, resolve, resolved_fixture  # noqa: E402
+from resolve import _schema, parse, resolve, resolved_fixture  # noqa: E402
 
 FIXTURES = ("minimal", "default", "maximal", "hostile")
 STARRED = (
@@ -101,6 +101,14 @@ def oddities(schema: dict[str, Any], at: str) -> list[str]:
     for name, each in schema.get("properties", {}).items():
         found += oddities(each, f"{at}/{name}")
     return found
+
+
+def slope_of(written: str, a: float) -> tuple[float, str]:
+    """What the derivative's film says of a function at a point."""
+    made = catalogue.load("derivative-tangent", resolved_fixture("derivative-tangent", "default"))
+    scene = made.__new__(made)
+    scene.f, scene.a = kit.Formula({"ast": parse(written)}), float(a)
+    return scene._slope(scene.f(scene.a))
 
 
 class Catalogue(unittest.TestCase):
@@ -429,6 +437,8 @@ class Contents(unittest.TestCase):
             arc = ArcBetweenPoints(first, last, angle=way.bend)
             self.assertTrue(np.allclose(arc.point_from_proportion(0.5), way.points[24], atol=1e-2), "as Manim draws it")
         self.assertEqual((hits(line, [box], within), hits(line, [], within)), (1, 0))
+        narrow = Rect(-1, -3, 1, 3)
+        self.assertEqual((hits(line, [box], narrow), crosses(line, [box])), (2, 1), "only the first counts the picture's edge")
         self.assertIs(best([line, *bows], [box], within), bows[0])
         self.assertIs(best([line, *bows], [], within), line)
         roof = Rect(-0.5, 0.45, 0.5, 2.0)
@@ -450,6 +460,57 @@ class Contents(unittest.TestCase):
                         self.assertEqual(hits(route, others, Rect(-99, -99, 99, 99)), 0, (way, ends))
                     self.assertEqual(len(scene.named), 4)
                     self.assertFalse([label for label in scene.named for box in boxes if label.meets(box)], way)
+
+    def test_an_arrow_that_leaves_the_picture_is_no_harm_to_a_label_elsewhere(self) -> None:
+        scene = catalogue.load("flow-diagram", {"nodes": list("AB"), "layout": "horizontal"})()
+        with mock.patch.object(type(scene), "play"), mock.patch.object(type(scene), "wait"):
+            scene.begin()
+            scene.story()
+        free = Rect(-0.2, scene.safe.bottom + 0.1, 0.2, scene.safe.bottom + 0.4)
+        self.assertEqual(scene._harm(free), 0)
+        scene.routes[1, 0] = straight(np.array([-3.0, 0, 0]), np.array([-3.0, 9, 0]))
+        self.assertEqual(scene._harm(free), 0)
+        self.assertEqual(scene._harm(Rect(-3.2, 1.5, -2.8, 1.8)), 1)
+
+    def test_a_bend_has_a_slope_and_a_corner_an_end_or_an_upright_tangent_none(self) -> None:
+        for written, a, slope in (
+            ("x^2", 1, 2), ("1500x^2", 0, 0), ("cos(50x)", 0, 0), ("sin(3x)", 10**6, 3 * math.cos(3e6)), ("sin(50x)", 10**6, 50 * math.cos(5e7)),
+            ("abs(x)^(4/3)", 0, 0), ("abs(x - 1)", 3, 1), ("1/x", 0.001, -(10**6)), ("x*abs(x)", 0, 0), ("2", 5, 0), ("cbrt(x^3)", 0, 1),
+        ):  # fmt: skip
+            found, why_not = slope_of(written, a)
+            self.assertEqual(why_not, "", written)
+            self.assertAlmostEqual(found, slope, delta=1e-3 * max(1, abs(slope)), msg=written)
+        for written, a, said in (
+            ("abs(x)", 0, "From the left"), ("abs(sin(x))", 0, "From the left"), ("abs(x - 1) + x^2", 1, "From the left"),
+            ("max(sin(x), x/4)", 0, "From the left"), ("x^(2/3)", 0, "From the left"), ("abs(x) + 1000x^2", 0, "From the left"),
+            ("floor(x)", 1, "From the left"), ("cbrt(x)", 0, "ever steeper"), ("x^(3/5)", 0, "ever steeper"), ("sqrt(x)", 0, "both sides"),
+        ):  # fmt: skip
+            found, why_not = slope_of(written, a)
+            self.assertTrue(math.isnan(found), f"{written}: {found}")
+            self.assertIn(said, why_not, written)
+
+    def test_a_jump_is_named_by_its_size_whatever_signs_its_user_wrote_in_it(self) -> None:
+        jumps = ["1-3", "-1+3", -2.5, "−1/3", "-(1-3)", "cos(pi)", "1/2"]
+        params = resolve(_schema("number-line"), {"jumps": jumps})
+        line = catalogue.load("number-line", params)
+        self.assertEqual(line._names(params), ["−2", "+2", "−2.5", "−1/3", "+2", "−1", "+1/2"])
+        scene = line.__new__(line)
+        scene.p = params
+        self.assertEqual(scene.heading(), "0 − 2 + 2 − 2.5 − 1/3 + 2 − 1 + 1/2")
+        self.assertEqual(line._said(params)[1], "2 to the left: −2")
+
+    def test_of_fractions_all_that_are_the_largest_are_named(self) -> None:
+        made = catalogue.load("fraction-bars", resolved_fixture("fraction-bars", "minimal"))
+        for fractions, said in (
+            ([(1, 2), (2, 4), (1, 3), (3, 6)], "1/2, 2/4 and 3/6 are the largest"),
+            ([(1, 2), (2, 4), (1, 3)], "1/2 and 2/4 are the largest"),
+            ([(1, 2), (1, 3)], "1/2 is the larger"),
+            ([(1, 2), (2, 4)], "They are equal"),
+        ):
+            scene = made.__new__(made)
+            with mock.patch.object(made, "play") as play, mock.patch.object(made, "wait"):
+                scene._compare(fractions)
+            self.assertEqual(play.call_args.kwargs["caption"], said)
 
     def test_the_library_has_its_proofs(self) -> None:
         self.assertGreaterEqual(len(LIBRARY), 5)

@@ -72,6 +72,12 @@ class WhatTexSays(unittest.TestCase):
     def test_the_end_of_an_environment_is_no_place(self) -> None:
         self.assertEqual(tex_words.errors(_NO_PLACE), ["LaTeX Error: Environment matrx undefined"])
 
+    def test_what_follows_in_the_log_is_of_the_next_error_only(self) -> None:
+        self.assertEqual(
+            tex_words.errors(f"! LaTeX Error: Something.\n{_IN_TEXT}"),
+            ["LaTeX Error: Something", r"Undefined control sequence \undefinedmacro (at: Hallo \undefinedmacro)"],
+        )
+
 
 if __name__ == "__main__":
     unittest.main()

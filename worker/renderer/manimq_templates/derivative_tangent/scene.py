@@ -121,24 +121,17 @@ class Template(kit.TemplateScene):
         return self.plot.curve(lambda x: ya + slope * (np.asarray(x) - a), colour, width=width)
 
     def _tangent(self, ya: float, slope_text: VGroup, moving: Dot, secant: VGroup, point: Dot) -> None:
-        theme, f, a = self.theme, self.f, self.a
-        eps = 1e-5 * max(1.0, 1e-3 * abs(a))
-        left, right = ((ya - f(a - eps)) / eps, (f(a + eps) - ya) / eps)
-        m = f.slope(a)
-        smooth = all(map(math.isfinite, (left, right, m))) and abs(left - right) < 0.02 * max(1.0, abs(m))
+        theme, a = self.theme, self.a
+        m, why_not = self._slope(ya)
         moving.clear_updaters()
         secant.clear_updaters()
         where = kit.shown(self.p.get("a", 1), latex=True)
-        if not smooth:
+        if why_not:
             self.play(FadeOut(moving), FadeOut(secant), FadeOut(slope_text), run_time=0.5)
             said = kit.fit(
                 self.tex(rf"f'\left({where}\right) \text{{ does not exist}}", color=theme.amber), self._line(1)
             )
-            self.play(
-                FadeIn(said),
-                caption="From the left the slope is another: there is no tangent here",
-                run_time=0.8,
-            )
+            self.play(FadeIn(said), caption=why_not, run_time=0.8)
         else:
             m = 0.0 if abs(m) < 1e-9 else m
             shown = round(m, 6)
@@ -154,7 +147,35 @@ class Template(kit.TemplateScene):
             )  # fmt: skip
         self.wait(1.9)
         if self.p.get("show_derivative"):
-            self._derivative(slope_text, smooth)
+            self._derivative(slope_text, not why_not)
+
+    def _slope(self, ya: float) -> tuple[float, str]:
+        """f′(a) and nothing, or NaN and why there is no slope."""
+        f, a = self.f, self.a
+        step = 1e-5 * max(1.0, 1e-3 * abs(a))
+
+        def left(h: float) -> float:
+            return (ya - f(a - h)) / h
+
+        def right(h: float) -> float:
+            return (f(a + h) - ya) / h
+
+        def gap(h: float) -> float:
+            return abs(right(h) - left(h))
+
+        tree = kit.derivative(f.ast)
+        exact = kit.Formula.of_ast(tree)(a) if tree is not None else math.nan
+        m = exact if math.isfinite(exact) else f.slope(a)
+        if not all(map(math.isfinite, (left(step), right(step), m))):
+            return math.nan, "The graph is not there on both sides: so there is no slope"
+        # With the step the gap between the two slopes shrinks where the graph bends; at a corner it stays.
+        if gap(step) >= 0.02 * max(1.0, abs(m)) and gap(step / 4) >= 0.8 * gap(step):
+            return math.nan, "From the left the slope is another: there is no tangent here"
+        # Upright, as a cube root at 0: what a difference gives there is as large as its step is small.
+        steeper = all(abs(side(step / 4)) > 1.2 * max(1e-3, abs(side(step))) for side in (left, right))
+        if steeper and not math.isfinite(exact):
+            return math.nan, "The secants become ever steeper: the slope has no limit"
+        return m, ""
 
     def _derivative(self, slope_text: VGroup, smooth: bool) -> None:
         theme, f, plot = self.theme, self.f, self.plot

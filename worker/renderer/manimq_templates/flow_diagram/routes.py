@@ -58,14 +58,20 @@ def bow(first: np.ndarray, last: np.ndarray, side: np.ndarray, angle: float) -> 
     return Route(middle + np.outer(np.cos(turns), arm) + np.outer(np.sin(turns), across), bend, side)
 
 
+def _inside(route: Route, box: Rect, clear: float) -> np.ndarray:
+    """Which of its points are in a box, or so near to it."""
+    x, y = route.points[:, 0], route.points[:, 1]
+    return (x > box.left - clear) & (x < box.right + clear) & (y > box.bottom - clear) & (y < box.top + clear)
+
+
+def crosses(route: Route, boxes: list[Rect]) -> int:
+    """How many boxes a way goes through."""
+    return sum(bool(_inside(route, box, _CLEAR).any()) for box in boxes)
+
+
 def hits(route: Route, boxes: list[Rect], within: Rect) -> int:
     """How many boxes a way goes through; to leave the picture counts as one more."""
-    x, y = route.points[:, 0], route.points[:, 1]
-
-    def inside(box: Rect, clear: float) -> np.ndarray:
-        return (x > box.left - clear) & (x < box.right + clear) & (y > box.bottom - clear) & (y < box.top + clear)
-
-    return sum(bool(inside(box, _CLEAR).any()) for box in boxes) + (not inside(within, 0).all())
+    return crosses(route, boxes) + (not _inside(route, within, 0).all())
 
 
 def best(ways: list[Route], boxes: list[Rect], within: Rect) -> Route:

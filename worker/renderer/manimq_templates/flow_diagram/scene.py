@@ -10,7 +10,7 @@ from manim import Arrow, Create, CurvedArrow, Dot, FadeIn, FadeOut, GrowArrow, M
 from .. import kit
 from ..kit.short import short
 from .layers import folded, lanes, layers
-from .routes import BENDS, Rect, Route, best, bow, hits, straight
+from .routes import BENDS, Rect, Route, best, bow, crosses, straight
 
 _NODE_S, _HOP_S = 0.8, 0.9
 _EVEN = 0.6
@@ -222,7 +222,7 @@ class Template(kit.TemplateScene):
         safe, taken = self.safe, [*(Rect.of(box[0]) for box in self.boxes), *self.named]
         out = label.left < safe.left or label.right > safe.right or label.bottom < safe.bottom or label.top > safe.top
         on = sum(label.meets(each) for each in taken)
-        return 100 * out + 10 * on + sum(hits(route, [label], _rect(safe)) for route in self.routes.values())
+        return 100 * out + 10 * on + sum(crosses(route, [label]) for route in self.routes.values())
 
     def _above(self, label: str, a: Any, b: Any, room: float) -> kit.Lines | None:
         """A label that is too long for the gap between two boxes of one lane: over or under their corners, if nothing is there."""

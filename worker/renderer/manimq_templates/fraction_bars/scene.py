@@ -110,7 +110,6 @@ class Template(kit.TemplateScene):
         empty = self._parts(0, d, row, colour)
         parts, number = self._parts(n, d, row, colour), self._fraction(n, d, row, colour)
         said = kit.counted(n, "whole") if d == 1 else f"{n} of {d} equal parts"
-        said = "1 whole" if (n, d) == (1, 1) else said
         self.play(FadeIn(number), Create(empty), caption=said, run_time=0.9)
         self.remove(empty)
         self.play(FadeIn(parts, lag_ratio=0.2), run_time=0.9)
@@ -137,7 +136,8 @@ class Template(kit.TemplateScene):
         best = max(values)
         first = [f"{n}/{d}" for (n, d), value in zip(fractions, values, strict=True) if value == best]
         most = "larger" if len(fractions) == 2 else "largest"
-        said = f"{' and '.join(first[:2])} {'is' if len(first) == 1 else 'are'} the {most}"
+        *others, last = first
+        said = f"{', '.join(others)} and {last} are the {most}" if others else f"{last} is the {most}"
         self.play(caption="They are equal" if len(set(values)) == 1 else said, run_time=0.6)
         self.wait(2.4)
 

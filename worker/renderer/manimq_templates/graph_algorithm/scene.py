@@ -87,7 +87,7 @@ class Template(kit.TemplateScene):
                 else "The graph is not connected: this is all that can be joined"
             )
         if missing:
-            return f"Done: {missing} node{'s' * (missing > 1)} cannot be reached"
+            return f"Done: {kit.counted(missing, 'node')} cannot be reached"
         return (
             "Done: the green edges are the shortest ways"
             if self.algorithm == "dijkstra"

@@ -43,7 +43,7 @@ class Template(kit.TemplateScene):
     @staticmethod
     def _names(p: dict[str, Any]) -> list[str]:
         """The jumps as their user wrote them, each with its sign."""
-        return [("+" if kit.value(each) >= 0 else "−") + kit.shown(each).lstrip("-−") for each in p.get("jumps") or []]
+        return [("+" if kit.value(each) >= 0 else "−") + _size(each) for each in p.get("jumps") or []]
 
     @classmethod
     def _said(cls, p: dict[str, Any]) -> list[str]:
@@ -64,8 +64,7 @@ class Template(kit.TemplateScene):
             return "On the number line"
         written = kit.shown(self.p.get("start", 0))
         for each in jumps:
-            text = kit.shown(each)
-            written += f" − {text.lstrip('-−')}" if kit.value(each) < 0 else f" + {text}"
+            written += f" {'−' if kit.value(each) < 0 else '+'} {_size(each)}"
         return written.replace("-", "−") if len(written) < 60 else "Jumps on the number line"
 
     def story(self) -> None:
@@ -271,6 +270,14 @@ class Template(kit.TemplateScene):
         # It says the number itself.
         below = [FadeOut(label) for label in self.labels if not _apart(label, result)]
         self.play(FadeIn(result), *below, run_time=0.6)
+
+
+def _size(jump: Any) -> str:
+    """How far a jump leads: as its user wrote it, where that without a sign in front is the number without its sign."""
+    written, number = kit.shown(jump).strip(), kit.value(jump)
+    bare = written.removeprefix("-").removeprefix("−").strip()
+    is_bare = not set("+-−") & set(bare) and (bare != written) == (number < 0)
+    return bare if is_bare else kit.given(abs(number))
 
 
 def _apart(a: Any, b: Any) -> bool:

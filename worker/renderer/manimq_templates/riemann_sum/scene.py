@@ -50,7 +50,7 @@ class Template(kit.TemplateScene):
             total = self.sign * self._sum(n, rule)
             written = "= " + kit.tex_num(total, 5) if math.isfinite(total) else r"\text{ is not defined}"
             text = kit.fit(self.tex(rf"S_{{{n}}} {written}", size="heading", color=theme.amber), self.sum_box)
-            caption = f"{n} strip{'s' * (n > 1)}" + ("" if index == 0 else ": closer to the graph")
+            caption = kit.counted(n, "strip") + ("" if index == 0 else ": closer to the graph")
             self.play(FadeOut(shown), FadeOut(line), run_time=0.3)
             # None has a height where the function has no value.
             rising = [LaggedStart(*(FadeIn(each) for each in strips), lag_ratio=min(0.5, 2.0 / len(strips)))] if len(strips) else []
