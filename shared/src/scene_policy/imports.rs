@@ -16,10 +16,7 @@ pub struct SceneImports(Arc<[String]>);
 impl SceneImports {
     /// Whether `path` is one of these modules, or lies in one.
     pub(super) fn admit(&self, path: &str) -> bool {
-        self.0.iter().any(|module| {
-            path.strip_prefix(module.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        })
+        self.0.iter().any(|module| rules::lies_in(path, module))
     }
 }
 

@@ -459,6 +459,12 @@ fn root(path: &str) -> &str {
     path.split('.').next().unwrap_or(path)
 }
 
+/// Whether the dotted `path` is `module`, or lies in it.
+pub(super) fn lies_in(path: &str, module: &str) -> bool {
+    path.strip_prefix(module)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
 /// Whether `path` lies in a package of which a scene may import something.
 pub(super) fn is_in_allowed_package(path: &str) -> bool {
     MODULES.contains(&root(path))
@@ -474,10 +480,7 @@ pub(super) fn is_allowed_module(path: &str) -> bool {
 
 /// Whether `path` is, or lies in, a submodule that is refused although its package is allowed.
 pub(super) fn is_denied_module(path: &str) -> bool {
-    DENIED_SUBMODULES.iter().any(|denied| {
-        path.strip_prefix(denied)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    })
+    DENIED_SUBMODULES.iter().any(|denied| lies_in(path, denied))
 }
 
 /// Whether `from module import member` is fine although `module` is not allowed as a whole.

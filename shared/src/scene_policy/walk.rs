@@ -937,7 +937,8 @@ fn up_to(template: &Expr, placeholder: char) -> KnownStart {
     }
 }
 
-/// The module of `module.__dict__.items()`, which gives away no dict that could be asked for more, or changed.
+/// The module of `module.__dict__.items()`, `keys` or `values`: a look at what there is. It can reach the module's
+/// builtins, as ARCHITECTURE.md says.
 fn module_looked_through(call: &ExprCall) -> Option<&Expr> {
     let Expr::Attribute(view) = &*call.func else {
         return None;
