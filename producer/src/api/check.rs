@@ -62,22 +62,31 @@ pub(super) fn values(request: &JobRequest) -> Result<(), ApiError> {
     request.validate().map_err(ApiError::invalid)
 }
 
-/// Refuses an exact size of more pixels than the operator lets this tenant have. Where no operator has said anything
+/// Refuses pictures of more pixels than the operator lets this tenant have. Where no operator has said anything
 /// the worker's own limit holds, which only it knows.
+///
+/// Redis is asked about exact sizes, and about qualities above the usual one. So a tenant that may not even have the
+/// usual picture hears it of the worker, when that or a smaller quality is rendered.
 pub(super) async fn picture(
     app: &App,
     tenant: &TenantId,
     output: &OutputSpec,
 ) -> Result<(), ApiError> {
-    let Some((width, height)) = output.exact_size() else {
-        return Ok(());
+    let pixels = |output: &OutputSpec| {
+        let (width, height, _) = output.size();
+        u64::from(width) * u64::from(height)
+    };
+    let pointer = match output.exact_size() {
+        Some(_) => "/output/width",
+        None if pixels(output) <= pixels(&OutputSpec::default()) => return Ok(()),
+        None => "/output/quality",
     };
     let limits = app.redis("render_limits", app.queue().render_limits(tenant));
     let limit = limits.await?.get(RenderLimit::Pixels);
-    let pixels = u64::from(width) * u64::from(height);
+    let ((width, height, _), pixels) = (output.size(), pixels(output));
     match limit {
         Some(most) if pixels > u64::from(most) => Err(ApiError::invalid_field(
-            "/output/width",
+            pointer,
             format!(
                 "pictures of {width}x{height} have {pixels} pixels; this tenant may ask for {most}"
             ),
@@ -133,7 +142,9 @@ pub(super) async fn request(
     with_model: bool,
 ) -> Result<Option<Resolved>, ApiError> {
     let errors = request.validate().err().unwrap_or_default();
-    picture(app, &caller.tenant, &request.output).await?;
+    if errors.is_empty() {
+        picture(app, &caller.tenant, &request.output).await?;
+    }
     let (source, scene, file_name) = match &mut request.input {
         JobInput::Code {
             source,
@@ -166,7 +177,10 @@ pub(super) async fn request(
                         with_model,
                     };
                     let understood = understand(app, caller, asked).await?;
-                    become_that(app, request, understood).map(Some)
+                    let resolved = become_that(app, request, understood)?;
+                    // The prompt may have asked for another one than the body.
+                    picture(app, &caller.tenant, &request.output).await?;
+                    Ok(Some(resolved))
                 }
                 JobInput::Code { .. } => unreachable!("matched above"),
             };
@@ -195,8 +209,8 @@ fn become_that(
     understood: Understood,
 ) -> Result<Resolved, ApiError> {
     match understood {
-        Understood::Film(plan, by_model) => {
-            plan.output.apply(&mut request.output);
+        Understood::Film(mut plan, by_model) => {
+            plan.notes.extend(plan.output.apply(&mut request.output));
             // What the prompt says of the output and what the body says may not go together.
             values(request)?;
             Ok(Resolved {
@@ -205,7 +219,8 @@ fn become_that(
             })
         }
         Understood::Scene(written, wishes, by_model) => {
-            wishes.apply(&mut request.output);
+            // Only what a template became is shown with notes.
+            let _ = wishes.apply(&mut request.output);
             code(app, request, written)?;
             Ok(Resolved {
                 by_model: Some(by_model),

@@ -87,6 +87,9 @@ pub(super) async fn rerun(
             if let Some(before) = admit::earlier(&app, &tenant, idempotency.as_ref()).await? {
                 return jobs::answered(&app, &tenant, before, &headers).await;
             }
+            // Before the model is asked for what would be refused.
+            check::values(&request)?;
+            check::picture(&app, &tenant, &request.output).await?;
             let error = earlier.result.and_then(|result| result.error);
             let mended = repair(&app, &caller, &mut request, by_model, error).await?;
             by_model = Some(mended);

@@ -1,5 +1,6 @@
 //! What a prompt says of the film itself rather than of what it shows: shape, size, format, colours, pace, titles.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 use std::sync::LazyLock;
 
@@ -32,17 +33,42 @@ pub struct Wishes {
 }
 
 impl Wishes {
-    /// Puts them into a request's output.
-    pub fn apply(self, output: &mut OutputSpec) {
+    /// Puts them into a request's output, where the prompt's word is the one that counts: an exact size gives way to a
+    /// quality, and to a shape that it does not have. What is to be told of that is returned.
+    pub fn apply(self, output: &mut OutputSpec) -> Option<String> {
+        let exact = output.exact_size();
+        let keeps_exact = exact.is_some_and(|size| {
+            self.quality.is_none() && self.aspect.is_none_or(|aspect| aspect == shape(size))
+        });
+        if !keeps_exact {
+            (output.width, output.height) = (None, None);
+            output.aspect = self.aspect.unwrap_or(output.aspect);
+        }
         output.format = self.format.unwrap_or(output.format);
         output.quality = self.quality.unwrap_or(output.quality);
-        output.aspect = self.aspect.unwrap_or(output.aspect);
         output.transparent = self.transparent.unwrap_or(output.transparent);
         output.fps = self.fps.or(output.fps);
         // A transparent film needs a format that can be.
         if self.transparent == Some(true) && !output.format.can_be_transparent() {
             output.format = Format::Webm;
         }
+        let (width, height) = exact.filter(|_| !keeps_exact)?;
+        let quality = self.quality.map(|quality| quality.to_string());
+        let said = quality.into_iter();
+        let said = said.chain(self.aspect.map(|aspect| aspect.to_string()));
+        Some(format!(
+            "{width}x{height}, asked for beside the prompt, is not used: the prompt says {}",
+            said.collect::<Vec<_>>().join(" and ")
+        ))
+    }
+}
+
+/// What a picture of this width and height would be called.
+fn shape((width, height): (u32, u32)) -> Aspect {
+    match width.cmp(&height) {
+        Ordering::Greater => Aspect::Wide,
+        Ordering::Less => Aspect::Tall,
+        Ordering::Equal => Aspect::Square,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use manimq::api::Limits;
+use manimq_shared::ids::TenantId;
 use manimq_shared::job::{FailureClass, JobError, JobInput, JobResult};
 use manimq_shared::queue::{Quotas, Scope, Scopes};
 use reqwest::StatusCode;
@@ -564,6 +565,36 @@ async fn a_scene_that_failed_is_mended_three_times_at_most_and_once_each() {
         .post(&format!("/v1/jobs/{}/rerun", own.id), &repair)
         .await;
     problem(answer, 409, "conflict").await;
+}
+
+#[tokio::test]
+async fn a_repair_in_a_size_that_is_not_allowed_is_refused_before_the_model_is_asked() {
+    let endpoint = Endpoint::start([chosen(&[]), code(SCENE)]).await;
+    let api = api(&endpoint, &[]).await;
+    let made = api.submit_body(&job(UNCLEAR)).await;
+    let worker = api.worker();
+    let claim = worker.claim().await;
+    let result = JobResult {
+        error: Some(JobError::new(FailureClass::SceneError, "no")),
+        ..JobResult::default()
+    };
+    worker.fail(&claim, &result).await;
+    let limits = "pixels=500000".parse().unwrap();
+    let tenant = TenantId::default();
+    api.queue.set_render_limits(&tenant, &limits).await.unwrap();
+    let path = format!("/v1/jobs/{}/rerun", made.id);
+    let sized = |width: u32, height: u32| json!({"repair": true, "output": {"width": width, "height": height}});
+    for (width, height) in [(1080, 1350), (641, 480)] {
+        let refused = api.post(&path, &sized(width, height)).await;
+        let refused = problem(refused, 422, "invalid-params").await;
+        assert_eq!(refused.errors[0].pointer, "/output/width");
+    }
+    assert_eq!(endpoint.asked().len(), 2, "what chose, and what wrote");
+    endpoint.then([code(&SCENE.replace("GREEN", "GREEN, radius=2"))]);
+    let answer = api.post(&path, &sized(640, 480)).await;
+    assert_eq!(answer.status(), StatusCode::ACCEPTED);
+    let next: Value = answer.json().await.unwrap();
+    assert_eq!(next["output"]["width"], 640, "{next}");
 }
 
 #[tokio::test]

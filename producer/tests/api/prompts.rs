@@ -1,5 +1,6 @@
 //! Templates, plans and prompts over HTTP.
 
+use manimq_shared::ids::TenantId;
 use manimq_shared::job::JobInput;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -221,4 +222,45 @@ async fn what_a_prompt_says_of_the_output_must_go_with_what_the_body_says() {
     });
     let refused = problem(api.post("/v1/jobs", &body).await, 422, "invalid-params").await;
     assert!(!refused.errors.is_empty(), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_size_or_shape_that_a_prompt_says_counts_more_than_an_exact_size_beside_it() {
+    let api = Api::start().await;
+    let body = |prompt: &str, width: u32, height: u32| {
+        json!({
+            "input": {"kind": "prompt", "prompt": prompt},
+            "output": {"width": width, "height": height}
+        })
+    };
+    for (prompt, (width, height), shown, said) in [
+        ("plot x^2", (640, 480), (640, 480), None),
+        ("plot x^2 in 4k", (640, 480), (3840, 2160), Some("says 4k")),
+        ("plot x^2, vertical", (640, 480), (720, 1280), Some("says ")),
+        // It is vertical.
+        ("plot x^2, vertical", (480, 640), (480, 640), None),
+        (
+            "plot x^2 in 4k, vertical",
+            (480, 640),
+            (2160, 3840),
+            Some("says 4k and "),
+        ),
+    ] {
+        let id = api.submit_body(&body(prompt, width, height)).await.id;
+        let job = api.job(id).await;
+        let (w, h, _) = job.output.size();
+        assert_eq!((w, h), shown, "{prompt}");
+        let notes = job.resolved.unwrap().notes.join("; ");
+        let size = format!("{width}x{height}, asked for beside the prompt, is not used");
+        assert_eq!(notes.contains(&size), said.is_some(), "{prompt}: {notes}");
+        assert!(notes.contains(said.unwrap_or_default()), "{notes}");
+    }
+    // What the prompt asks for is held to what the tenant may have.
+    let limits = "pixels=500000".parse().unwrap();
+    let tenant = TenantId::default();
+    api.queue.set_render_limits(&tenant, &limits).await.unwrap();
+    let small = body("plot x^2 in 4k", 640, 480);
+    let refused = problem(api.post("/v1/jobs", &small).await, 422, "invalid-params").await;
+    assert_eq!(refused.errors[0].pointer, "/output/quality");
+    api.submit_body(&body("plot x^2", 640, 480)).await;
 }

@@ -365,7 +365,7 @@ async fn an_exact_size_is_held_to_what_the_tenant_may_ask_for() {
     )
     .await;
     assert_eq!(odd.errors[0].pointer, "/output/width");
-    // The pixels that the operator allows, which no other size is held to before it is rendered.
+    // The pixels that the operator allows; qualities above the usual one are held to them, too.
     let limits = "pixels=500000".parse().unwrap();
     api.queue.set_render_limits(&tenant, &limits).await.unwrap();
     let large = problem(
@@ -375,6 +375,18 @@ async fn an_exact_size_is_held_to_what_the_tenant_may_ask_for() {
     )
     .await;
     assert!(large.errors[0].detail.contains("500000"), "{large:?}");
+    let mut high = scene_body(SCENE);
+    high["output"] = json!({"quality": "high"});
+    let high = problem(api.post("/v1/jobs", &high).await, 422, "invalid-params").await;
+    assert_eq!(high.errors[0].pointer, "/output/quality");
+    // What is wrong in itself is all told first.
+    let mut wrong = sized(1081, 1350);
+    wrong["timeout_s"] = json!(0);
+    let wrong = problem(api.post("/v1/jobs", &wrong).await, 422, "invalid-params").await;
+    let mut pointers: Vec<_> = wrong.errors.iter().map(|e| e.pointer.as_str()).collect();
+    pointers.sort_unstable();
+    assert_eq!(pointers, ["/output/width", "/timeout_s"], "{wrong:?}");
+    assert!(!wrong.detail.contains("500000"), "{wrong:?}");
     api.submit_body(&sized(640, 480)).await;
     let again = format!("/v1/jobs/{}/rerun", job.id);
     problem(api.post(&again, &json!({})).await, 422, "invalid-params").await;
