@@ -166,16 +166,16 @@ pub async fn run(args: RenderArgs) -> Exit {
     let prepare = || -> Result<(Plan, Client), Failure> {
         for note in args.manim.check()? {
             if !json {
-                screen.say(&format!("{} {note}", paint.warning("note:")));
+                screen.note(&note);
             }
         }
         let plan = args.plan()?;
         if let Some(note) = flags::config_file().filter(|_| !json) {
-            screen.say(&format!("{} {note}", paint.warning("note:")));
+            screen.note(note);
         }
         for left_out in plan.with.left_out.iter().filter(|_| !json) {
             let note = crate::term::visible(left_out);
-            screen.say(&format!("{} not sent: {note}", paint.warning("note:")));
+            screen.note(&format!("not sent: {note}"));
         }
         Ok((plan, args.server.client()?))
     };

@@ -152,8 +152,7 @@ impl SubmitArgs {
             Err(failure) => return run.fail(&failure),
         };
         if let Some(note) = config_file().filter(|_| !self.call.json) {
-            let label = run.screen.paint().warning("note:").to_string();
-            run.screen.say(&format!("{label} {note}"));
+            run.screen.note(note);
         }
         // Not before: reading standard input blocks, and Ctrl-C must end that at once.
         let interrupt = crate::cli::interrupts();

@@ -2,7 +2,8 @@
 //! (`manim/_config/output_plan.py`, `default.cfg`).
 
 use std::ffi::OsString;
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 use manimq_shared::job::{Format, OutputSpec};
@@ -12,7 +13,10 @@ use sha2::{Digest as _, Sha256};
 const MANIM_VERSION: &str = "0.22.0";
 
 /// How many films of one name are kept apart.
-const NUMBER_MAX: u32 = 999;
+pub const NUMBER_MAX: u32 = 999;
+
+/// Bytes of a file that are read at a time.
+const BLOCK_BYTES: usize = 64 * 1024;
 
 /// What decides where a file goes.
 #[derive(Debug, Clone)]
@@ -54,20 +58,44 @@ impl Place {
     }
 }
 
-/// `path`, or where another file is there already, the first of `path-2`, `path-3` … where none is. `sha256`, in hex,
-/// is that of the file that is to be put there: the same one may be replaced.
+/// What tells one file's content from another's.
+#[derive(Debug, Clone, Copy)]
+pub struct Content<'a> {
+    /// Its length.
+    pub bytes: u64,
+    /// Its SHA-256 in hex.
+    pub sha256: &'a str,
+}
+
+impl Content<'_> {
+    /// Whether the file at `path` has this content. It is read only if its length is the right one.
+    fn is_at(self, path: &Path) -> io::Result<bool> {
+        if std::fs::metadata(path)?.len() != self.bytes {
+            return Ok(false);
+        }
+        let mut file = File::open(path)?;
+        let (mut digest, mut block) = (Sha256::new(), vec![0; BLOCK_BYTES]);
+        loop {
+            match file.read(&mut block)? {
+                0 => break,
+                n => digest.update(&block[..n]),
+            }
+        }
+        Ok(hex::encode(digest.finalize()).eq_ignore_ascii_case(self.sha256))
+    }
+}
+
+/// `path`, or where another file is there already, the first of `path-2`, `path-3` … where none is; none if all up to
+/// `number_max` are taken. `content` is that of the file that is to be put there: the same one may be replaced.
 #[must_use]
-pub fn not_another(path: PathBuf, sha256: &str) -> PathBuf {
-    let is_free = |path: &Path| match std::fs::read(path) {
-        Ok(content) => hex::encode(Sha256::digest(content)).eq_ignore_ascii_case(sha256),
+pub fn not_another(path: &Path, content: Content<'_>, number_max: u32) -> Option<PathBuf> {
+    let is_free = |path: &PathBuf| match content.is_at(path) {
+        Ok(is_same) => is_same,
         Err(error) => error.kind() == ErrorKind::NotFound,
     };
-    if is_free(&path) {
-        return path;
-    }
-    let stem = path.file_stem().unwrap_or_default().to_owned();
-    let numbered = (2..=NUMBER_MAX).map(|n| {
-        let mut name = stem.clone();
+    let stem = path.file_stem().unwrap_or_default();
+    let numbered = (2..=number_max).map(|n| {
+        let mut name = stem.to_owned();
         name.push(format!("-{n}"));
         if let Some(extension) = path.extension() {
             name.push(".");
@@ -75,8 +103,9 @@ pub fn not_another(path: PathBuf, sha256: &str) -> PathBuf {
         }
         path.with_file_name(name)
     });
-    let free = numbered.into_iter().find(|path| is_free(path));
-    free.unwrap_or(path)
+    std::iter::once(path.to_owned())
+        .chain(numbered)
+        .find(is_free)
 }
 
 /// The path for the film of the `n`-th section, from 0, of the film at `path`. The command adds the
@@ -197,22 +226,33 @@ mod tests {
         };
         let path = place.path("sorting", &OutputSpec::default(), Format::Mp4);
         assert!(path.starts_with(folder.path()) && path.ends_with("bubble-sort-5-2.mp4"));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let at = |content: &str, bytes: usize| {
+            let content = Content {
+                bytes: bytes as u64,
+                sha256: &hex::encode(Sha256::digest(content)),
+            };
+            not_another(&path, content, 3)
+        };
         let put = |content: &str| {
-            let sha256 = hex::encode(Sha256::digest(content));
-            let path = not_another(path.clone(), &sha256);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let path = at(content, content.len())?;
             std::fs::write(&path, content).unwrap();
-            path.file_name().unwrap().to_owned()
+            path.file_name().unwrap().to_str().map(str::to_owned)
         };
         for (content, name) in [
-            ("one", "bubble-sort-5-2.mp4"),
-            ("one", "bubble-sort-5-2.mp4"),
-            ("two", "bubble-sort-5-2-2.mp4"),
-            ("three", "bubble-sort-5-2-3.mp4"),
-            ("two", "bubble-sort-5-2-2.mp4"),
+            ("one", Some("bubble-sort-5-2.mp4")),
+            ("one", Some("bubble-sort-5-2.mp4")),
+            ("two", Some("bubble-sort-5-2-2.mp4")),
+            ("three", Some("bubble-sort-5-2-3.mp4")),
+            ("two", Some("bubble-sort-5-2-2.mp4")),
+            // All that there may be are taken.
+            ("four", None),
         ] {
-            assert_eq!(put(content), name, "{content}");
+            assert_eq!(put(content).as_deref(), name, "{content}");
         }
+        assert_eq!(std::fs::read(&path).unwrap(), b"one");
+        // A file of another length is another one, whatever its content would come to.
+        assert_eq!(at("one", 4), None);
     }
 
     #[test]

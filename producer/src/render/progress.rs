@@ -98,6 +98,11 @@ impl Screen {
         });
     }
 
+    /// Says something that is good to know, on standard error as all of [`Self::say`].
+    pub fn note(&self, text: &str) {
+        self.say(&format!("{} {text}", self.paint.warning("note:")));
+    }
+
     /// Prints a line of data to standard output without tearing the bars.
     pub fn data(&self, line: &str) {
         self.bars.suspend(|| {

@@ -1,6 +1,6 @@
 //! From one scene to its file: submit, follow, download.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use manimq_shared::api::{JobView, RerunRequest};
@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::follow::{self, Ended, Follower, Logs};
+use super::place::{Content, NUMBER_MAX, not_another};
 use super::progress::Screen;
 use super::{Outcome, Plan, Which, Work, choose, report};
 use crate::client::{Backoff, Client, ClientError};
@@ -46,6 +47,16 @@ pub(super) fn canceled_early() -> Failure {
         "canceled",
         "canceled before anything was rendered",
     )
+}
+
+/// Why a film whose name was made of its prompt cannot be put anywhere.
+fn all_taken(path: &Path) -> Failure {
+    let message = format!(
+        "{} and its numbers up to {NUMBER_MAX} are other films, which are not replaced",
+        path.display()
+    );
+    Failure::new(Exit::Failed, "name-taken", message)
+        .hint("give this film a name of its own with -o NAME, or another folder with --media_dir")
 }
 
 /// One command at work.
@@ -293,9 +304,7 @@ impl Session<'_> {
 
     fn note(&self, text: &str) {
         if !self.plan.json {
-            let paint = self.screen.paint();
-            self.screen
-                .say(&format!("{} {text}", paint.warning("note:")));
+            self.screen.note(text);
         }
     }
 
@@ -331,10 +340,9 @@ impl Session<'_> {
             Status::Succeeded => {
                 display.status("downloading");
                 let fetched = self.fetch(&scene, &ended.job).await;
-                if ended.job.cached && !self.plan.json {
-                    self.screen.say(&format!(
-                        "{} {} is the film of an earlier render of the same; --disable_caching renders it anew",
-                        self.screen.paint().warning("note:"),
+                if ended.job.cached {
+                    self.note(&format!(
+                        "{} is the film of an earlier render of the same; --disable_caching renders it anew",
                         visible(&scene)
                     ));
                 }
@@ -439,21 +447,20 @@ impl Session<'_> {
         let place = &self.plan.place;
         let mut path = place.path(name, &job.output, format);
         if place.output_file.is_none() && place.film.is_some() {
-            path = super::place::not_another(path, &artifact.sha256);
+            let content = Content {
+                bytes: artifact.bytes,
+                sha256: &artifact.sha256,
+            };
+            path = not_another(&path, content, NUMBER_MAX).ok_or_else(|| all_taken(&path))?;
         }
         if format != job.output.format {
-            self.screen.say(&format!(
-                "{} {} has no animation, so the result is a picture",
-                self.screen.paint().warning("note:"),
+            self.note(&format!(
+                "{} has no animation, so the result is a picture",
                 visible(name)
             ));
         }
         for note in job.resolved.iter().flat_map(|resolved| &resolved.notes) {
-            self.screen.say(&format!(
-                "{} {}",
-                self.screen.paint().warning("note:"),
-                visible(note)
-            ));
+            self.note(&visible(note));
         }
         for warning in &job.warnings {
             self.screen.say(&format!(

@@ -196,6 +196,36 @@ async fn what_was_assumed_of_a_prompt_is_said_with_its_film() {
     let said = run(&mut asked).await;
     assert_eq!(said.code, Some(0), "{}", said.err);
     assert!(said.err.contains(&format!("note: {note}")), "{}", said.err);
+    // A program reads it in the document.
+    let said = run(asked.arg("--json")).await;
+    assert!(!said.err.contains("note:"), "{}", said.err);
+    let document: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(document["resolved"]["notes"][0], note, "{document}");
+}
+
+#[tokio::test]
+async fn a_film_of_a_prompt_replaces_no_other_one_even_where_all_numbers_are_taken() {
+    let fake = Fake::start(|call| works(call, FILM)).await;
+    let folder = folder();
+    let place = folder.path().join("media/videos/prompt/480p15");
+    std::fs::create_dir_all(&place).unwrap();
+    std::fs::write(place.join("plot-x-2.mp4"), "another").unwrap();
+    for n in 2..=999 {
+        std::fs::write(place.join(format!("plot-x-2-{n}.mp4")), "another").unwrap();
+    }
+    let mut asked = manimq(folder.path());
+    asked
+        .args(["prompt", "plot x^2"])
+        .env("MANIMQ_SERVER", &fake.url);
+    let said = run(&mut asked).await;
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    assert!(
+        said.err.contains("plot-x-2.mp4") && said.err.contains("-o NAME"),
+        "{}",
+        said.err
+    );
+    let first = std::fs::read(place.join("plot-x-2.mp4")).unwrap();
+    assert_eq!(first, b"another");
 }
 
 #[tokio::test]
