@@ -7,6 +7,8 @@
 //! stop ──▶ no new connections; streams and waits end; answers in progress get a few seconds
 //! ```
 
+mod repairs;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -16,7 +18,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use manimq_shared::job::JOB_FILES_MAX;
 use manimq_shared::logging::LogFormat;
-use manimq_shared::queue::{ApiKey, Cursor, Queue, QueueError, RedisConfig, redact};
+use manimq_shared::queue::{ApiKey, Queue, QueueError, RedisConfig, redact};
 use manimq_shared::scene_policy::ScenePolicy;
 use manimq_shared::traces::Traces;
 use manimq_shared::watch::WatchArgs;
@@ -48,8 +50,6 @@ const ASSET_AGE_MIN: Duration = Duration::from_secs(15 * 86_400);
 const CANARY_EVERY_MIN: Duration = Duration::from_secs(10);
 /// Pause between two tries to reach Redis at the start.
 const REDIS_TRY_EVERY: Duration = Duration::from_millis(250);
-/// How often each process audits a page of the queue: all of a small one, a hundred items of a large one.
-const AUDIT_EVERY: Duration = Duration::from_secs(10);
 
 /// Settings of the API. Each flag has a variable; `--help` is the reference.
 #[derive(Debug, Clone, Args)]
@@ -361,7 +361,7 @@ pub async fn start(
     somebody_has_a_key(&queue, &args).await?;
     store_is_the_queues(&queue, &store, &args).await?;
     let sweeper = Sweeper::new(store.clone(), queue.clone(), args.sweep_age, args.asset_age);
-    let audit = tokio::spawn(repair_now_and_then(queue.clone(), stop.clone()));
+    let audit = tokio::spawn(repairs::now_and_then(queue.clone(), stop.clone()));
     let sweep = tokio::spawn(sweep_now_and_then(sweeper, args.sweep_every, stop.clone()));
 
     let (api_listener, api_address) = listen(args.listen, "--listen").await?;
@@ -539,33 +539,6 @@ fn store_config(args: &ServeArgs) -> anyhow::Result<StoreConfig> {
         public: args.public_bucket.clone(),
         ca_file: args.ca_file.clone(),
     })
-}
-
-/// Audits the queue, a page of about a hundred items (0.1 ms of Redis) each time, and repairs what it finds, so that a
-/// job which nobody looks at any more does not stay so. All is counted in `manimq_queue_repairs_total`.
-async fn repair_now_and_then(queue: Queue, stop: CancellationToken) {
-    let mut ticks = tokio::time::interval(AUDIT_EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut page = Cursor::default();
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = stop.cancelled() => return,
-        }
-        // Not given up half-way: a repair is one call.
-        match queue.audit_page(&page, true).await {
-            Ok((audit, next)) => {
-                for violation in audit.violations {
-                    tracing::error!("the queue contradicted itself: {violation}");
-                }
-                page = next.unwrap_or_default();
-            }
-            Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::debug!(error, "no audit while Redis does not answer");
-            }
-        }
-    }
 }
 
 /// Removes what nobody can reach, in the process whose turn it is.
