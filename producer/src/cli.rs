@@ -229,8 +229,8 @@ fn usage() -> StyledStr {
 
 /// Whether the command line asks for JSON, as far as that can be told of a wrong one.
 fn wants_json() -> bool {
-    let mut args = std::env::args_os().skip(1);
-    args.by_ref()
+    std::env::args_os()
+        .skip(1)
         .take_while(|arg| arg != "--")
         .any(|arg| arg == "--json")
 }

@@ -254,6 +254,7 @@ impl Listed {
 
     fn view(&self) -> Value {
         let record = &self.record;
+        let output = &record.payload.request.output;
         let (lease_until, ready_at) = match self.at {
             Wanted::Running => (self.until, None),
             Wanted::Delayed => (None, self.until),
@@ -261,7 +262,8 @@ impl Listed {
         };
         json!({
             "id": record.id, "tenant": record.tenant, "status": self.at.as_str(), "lane": record.lane,
-            "quality": record.payload.request.output.quality, "attempts": record.attempts.len(),
+            "quality": output.counted_quality(), "picture": output.picture(),
+            "attempts": record.attempts.len(),
             "created_at": record.created_at, "position": record.position,
             "worker": record.attempts.last().map(|attempt| attempt.worker),
             "lease_until": lease_until, "ready_at": ready_at,

@@ -22,23 +22,18 @@ use crate::exit::{Exit, Failure};
 use crate::parse_fault::parse_fault;
 use crate::term::Paint;
 
-/// Every quota, in the order of [`Quotas`].
-const NAMES: [&str; 10] = [
-    "queued_max",
-    "running_max",
-    "submits_per_minute",
-    "submits_per_day",
-    "render_s_per_day",
-    "weight",
-    "quality_max",
-    "timeout_s_max",
-    "source_bytes_max",
-    "code",
-];
-
-/// What holds where none is set, in the same order.
-const DEFAULTS: [&str; 10] = [
-    "1000", "no limit", "no limit", "no limit", "no limit", "1", "any", "any", "any", "true",
+/// Every quota, in the order of [`Quotas`], with what holds where none is set.
+const QUOTAS: [(&str, &str); 10] = [
+    ("queued_max", "1000"),
+    ("running_max", "no limit"),
+    ("submits_per_minute", "no limit"),
+    ("submits_per_day", "no limit"),
+    ("render_s_per_day", "no limit"),
+    ("weight", "1"),
+    ("quality_max", "any"),
+    ("timeout_s_max", "any"),
+    ("source_bytes_max", "any"),
+    ("code", "true"),
 ];
 
 /// Flags of `manimq admin tenants`.
@@ -232,7 +227,7 @@ impl Change {
 /// All quotas by name; `null` is the default.
 pub(crate) fn quotas_json(quotas: &Quotas) -> Value {
     let mut all = json!(quotas);
-    for name in NAMES {
+    for (name, _) in QUOTAS {
         if all.get(name).is_none() {
             all[name] = Value::Null;
         }
@@ -240,14 +235,10 @@ pub(crate) fn quotas_json(quotas: &Quotas) -> Value {
     all
 }
 
-/// A quota in words; `name` is one of [`NAMES`].
-fn quota_text(name: &str, value: &Value) -> String {
+/// A quota in words; `default` is what holds if it is not set.
+fn quota_text(default: &str, value: &Value) -> String {
     match value {
-        Value::Null => {
-            let mut all = NAMES.iter().zip(DEFAULTS);
-            let holds = all.find(|(other, _)| **other == name);
-            holds.map_or_else(String::new, |(_, default)| format!("{default} (default)"))
-        }
+        Value::Null => format!("{default} (default)"),
         Value::String(text) => text.clone(),
         other => other.to_string(),
     }
@@ -565,7 +556,7 @@ async fn show(queue: &Queue, name: &TenantId, paint: Paint) -> Result<Answer, Fa
         ),
         ("scheduler", tenant.place.replace('_', " ")),
     ];
-    lines.extend(NAMES.map(|name| (name, quota_text(name, &quotas[name]))));
+    lines.extend(QUOTAS.map(|(name, default)| (name, quota_text(default, &quotas[name]))));
     Ok(Answer::ok(facts(paint, &lines), json!(tenant)))
 }
 
@@ -658,23 +649,16 @@ async fn set(
 ) -> Result<Answer, Failure> {
     let Changed { old, new, known } = change(queue, tenant, |old| Ok(wish.apply(old))).await?;
     let (old, new) = (quotas_json(&old), quotas_json(&new));
-    let changed: Vec<_> = NAMES
-        .into_iter()
-        .filter(|name| old[name] != new[name])
-        .collect();
+    let changed = QUOTAS.into_iter();
+    let changed = changed.filter(|(name, _)| old[name] != new[name]);
     let lines: Vec<_> = changed
-        .iter()
-        .map(|name| {
-            (
-                *name,
-                format!(
-                    "{} → {}",
-                    quota_text(name, &old[*name]),
-                    quota_text(name, &new[*name])
-                ),
-            )
+        .map(|(name, default)| {
+            let (old, new) = (&old[name], &new[name]);
+            let (old, new) = (quota_text(default, old), quota_text(default, new));
+            (name, format!("{old} → {new}"))
         })
         .collect();
+    let changed: Vec<_> = lines.iter().map(|(name, _)| *name).collect();
     let mut text = if lines.is_empty() {
         format!("{tenant}: nothing changed, it was so before\n")
     } else {

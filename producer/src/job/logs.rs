@@ -77,7 +77,8 @@ impl LogsArgs {
             let lines: Vec<_> = visible_lines(&log).collect();
             let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
             let mut json = json!({ "id": self.id, "lines": log.lines().collect::<Vec<_>>() });
-            if log.is_empty() {
+            // No line was asked for: that says nothing of what there is.
+            if log.is_empty() && self.tail != Some(0) {
                 let why = why_none(&client.read(self.id).await?);
                 self.note(&why);
                 json["note"] = why.into();

@@ -674,6 +674,8 @@ async fn jobs_are_listed_by_where_they_are() {
     let other = bench.submit("beta").await;
     let mut later = job("acme");
     later.delay = LONG;
+    let output = &mut later.payload.request.output;
+    (output.width, output.height) = (Some(640), Some(480));
     bench.submit_job("acme", &later).await;
     let text = bench.good(&["jobs", "list"]).await;
     let note = format!("on {}, lease ends in", bench.worker.id);
@@ -697,6 +699,12 @@ async fn jobs_are_listed_by_where_they_are() {
     assert_eq!(acme, [running, ready, later.id]);
     assert_eq!(ids(&["--status", "running"]).await, [running]);
     assert_eq!(ids(&["--status", "delayed"]).await, [later.id]);
+    let (_, document) = bench.json(&["jobs", "list", "--status", "delayed"]).await;
+    let sized = &document["jobs"][0];
+    assert_eq!(
+        (&sized["picture"], &sized["quality"]),
+        (&json!("640x480"), &json!("low"))
+    );
     let beta = ids(&["--tenant", "beta", "--status", "ready"]).await;
     assert_eq!(beta, [other]);
     assert_eq!(ids(&["--tenant", "nobody"]).await, []);

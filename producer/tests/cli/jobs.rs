@@ -475,6 +475,9 @@ async fn a_job_without_a_log_says_why() {
                 "{said:?}"
             );
         }
+        // Who asks for no line is told nothing of them.
+        let said = ask(folder.path(), &fake, &["logs", "--tail", "0", JOB]).await;
+        assert_eq!((said.code, said.out + &said.err), (Some(0), String::new()));
         let said = ask(folder.path(), &fake, &["logs", "--json", JOB]).await;
         let note = parsed(&said)["note"].as_str().unwrap().to_owned();
         assert!(note.contains(words) && said.err.is_empty(), "{said:?}");
