@@ -191,7 +191,11 @@ pub fn plan(prompt: &str, fallback: Option<Fallback>) -> Result<Plan, Ambiguous>
     let short: String = prompt.chars().take(PROMPT_CHARS_MAX).collect();
     let planned = sequence::plan(&short, fallback).unwrap_or_else(|| single(&short));
     let refused = match planned {
-        Ok(plan) => return Ok(plan),
+        // Last of all: a part's evidence has notes behind it, wherever they stand.
+        Ok(mut plan) => {
+            plan.evidence.truncate(EVIDENCE_MAX);
+            return Ok(plan);
+        }
         Err(refused) => refused,
     };
     match fallback {
@@ -259,7 +263,6 @@ fn single(prompt: &str) -> Result<Plan, Ambiguous> {
     evidence.extend(found.map(|found| Evidence::new(&found.name, found.at.clone(), &text)));
     evidence.sort_by_key(|evidence| (evidence.start, evidence.end));
     evidence.dedup();
-    evidence.truncate(EVIDENCE_MAX);
     let template = first.template;
     let said = first.filled.params;
     let params = fill::completed(template, entry(&template.id), said.clone());
@@ -295,12 +298,16 @@ fn judge(text: &Text, common: &Map<String, Value>) -> Vec<Judged> {
             }
         })
         .collect();
+    let nothing_said = judged.is_empty();
     // Bare formulas speak for a plot; a fenced block speaks for itself.
-    for (id, least) in [
-        ("function-plot", 1.5),
-        ("code-walkthrough", 4.0),
-        ("fraction-bars", 1.6),
-        ("equation-steps", 1.5),
+    for (id, least, weight) in [
+        ("function-plot", 1.5, 1.0),
+        ("code-walkthrough", 4.0, 1.0),
+        ("fraction-bars", 1.6, 1.0),
+        ("equation-steps", 1.5, 1.0),
+        // Two equations at least, which may also be two lines of a plot.
+        ("linear-system", 1.5, if nothing_said { 2.0 } else { 1.0 }),
+        ("unit-circle", shape::OF_AN_ANGLE, 1.0),
     ] {
         if judged.iter().all(|j| j.template.id != id)
             && let Some(template) = templates::get(id)
@@ -309,7 +316,7 @@ fn judge(text: &Text, common: &Map<String, Value>) -> Vec<Judged> {
             if filled.missing.is_empty() && filled.bonus >= least {
                 judged.push(Judged {
                     template,
-                    score: filled.bonus,
+                    score: weight * filled.bonus,
                     filled,
                     at: Vec::new(),
                 });

@@ -94,6 +94,13 @@ pub(super) fn fill(
         filled.found.extend(places);
     }
     drop_refused(template, entry, &mut filled);
+    // What another parameter has taken was no more than a guess here.
+    let Filled { found, refused, .. } = &mut filled;
+    refused.retain(|refused| {
+        let taken =
+            |found: &Place| found.at.start < refused.at.end && refused.at.start < found.at.end;
+        entry.slots.contains_key(&refused.name) || !found.iter().any(taken)
+    });
     filled.missing = missing(template, &filled.params);
     filled
 }
@@ -145,6 +152,14 @@ fn drop_refused(template: &Template, entry: &Entry, filled: &mut Filled) {
         filled.params.retain(|name, _| !wrong.contains(name));
         if filled.params.len() == before {
             // Not with what is usual, either: that alone is known to be taken.
+            if filled.refused.is_empty() {
+                let refused = filled.found.first().zip(errors.first());
+                filled.refused.extend(refused.map(|(place, error)| Refused {
+                    name: place.name.clone(),
+                    at: place.at.clone(),
+                    detail: error.detail.clone(),
+                }));
+            }
             filled.params.clear();
             filled.found.clear();
             return;
@@ -245,12 +260,7 @@ impl Source<'_> {
             }
             "at" => {
                 let found = find::place(lower)?;
-                let value = if found.value.value.is_finite() {
-                    found.value.json(texts)
-                } else {
-                    json!(found.value.text)
-                };
-                Some(Slot::new(value, &found, 0.3))
+                Some(Slot::new(found.value.json(texts), &found, 0.3))
             }
             "number" => {
                 let found = self
@@ -277,7 +287,7 @@ impl Source<'_> {
             // A number that stands alone: the n-th.
             "nth" => {
                 let n: usize = arg.parse().unwrap_or(0);
-                let found = find::numbers(lower).into_iter().nth(n)?;
+                let found = find::singles(lower).into_iter().nth(n)?;
                 Some(Slot::new(found.value.json(texts), &found, 0.3))
             }
             "degrees" => {
@@ -377,7 +387,7 @@ impl Source<'_> {
             .map(|word| word.at)
             .collect();
         let whole = schema["type"] == "integer";
-        let numbers = find::numbers(self.lower());
+        let numbers = find::singles(self.lower());
         let numbers = numbers
             .into_iter()
             .filter(|n| !whole || n.value.value.fract() == 0.0);

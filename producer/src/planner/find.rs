@@ -1,5 +1,6 @@
 //! What a prompt holds that has a form of its own, but formulas (`maths`): numbers, intervals, points, matrices, lists, edges.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::LazyLock;
 
@@ -23,9 +24,10 @@ pub(super) struct Num {
 }
 
 impl Num {
-    /// As JSON: whole and plain numbers as such, `2π` as a text if that is allowed.
+    /// As JSON: whole and plain numbers as such, `2π` as a text if that is allowed, and what is no number that can
+    /// be shown, which the template refuses.
     pub fn json(&self, texts: bool) -> Value {
-        if texts && self.text.parse::<f64>().is_err() {
+        if !self.value.is_finite() || texts && self.text.parse::<f64>().is_err() {
             json!(self.text)
         } else {
             formula::number(self.value)
@@ -33,11 +35,12 @@ impl Num {
     }
 }
 
-const NUM: &str =
-    r"[-−+]?(?:\d|\.\d|π|√|pi\b|sqrt|tau\b|\be\b)(?:\d|\.\d|π|√|pi\b|°|/|\*|\^|\(|\)|²)*";
+const NUM: &str = r"[-−+]?(?:(?:\d+(?:\.\d*)?|\.\d+)e[-+]?\d+\b|(?:\d|\.\d|π|√|pi\b|sqrt|tau\b|\be\b)(?:\d|\.\d|π|√|pi\b|°|/|\*|\^|\(|\)|²)*)";
+/// A number where no list can stand: what goes on after a comma is a part of it, `2,000`.
+const ONE: &str = r"NUM(?:[,_'’]\d+|[×·⋅]NUM)*";
 
 fn regex(pattern: &str) -> Option<Regex> {
-    Regex::new(&pattern.replace("NUM", NUM)).ok()
+    Regex::new(&pattern.replace("ONE", ONE).replace("NUM", NUM)).ok()
 }
 
 macro_rules! patterns {
@@ -47,15 +50,19 @@ macro_rules! patterns {
 }
 
 patterns! {
-    FROM_TO = r"\b(?:from|between)\s+(?:[a-z]\s*=\s*)?(NUM)\s+(?:to|and|until|up to)\s+(?:[a-z]\s*=\s*)?(NUM)";
+    FROM_TO = r"\b(?:from|between)\s+(?:[a-z]\s*=\s*)?(ONE)\s+(?:to|and|until|up to)\s+(?:[a-z]\s*=\s*)?(ONE)";
     BRACKETS = r"\[\s*(NUM)\s*[,;]\s*(NUM)\s*\]";
-    TO = r"(?:^|\s)(NUM)\s+(?:to|until|up to)\s+(NUM)(?:$|[\s,;.])";
-    DOTS = r"(NUM)\s*(?:\.\.+|…)\s*(NUM)";
-    BOUNDS = r"(NUM)\s*(?:≤|<=|<)\s*[a-zθ]\s*(?:≤|<=|<)\s*(NUM)";
-    AT = r"\b(?:at|around|near|about|centred at|centered at|through|point)\s+(?:the\s+point\s+)?(?:[a-z]\s*=\s*)?(NUM)";
-    APPROACHES = r"\b(?:[a-z]\s*(?:→|->)|[a-z]\s+(?:tends|goes|approaches)(?:\s+to)?|approaches|tends to)\s*(NUM|∞|infinity)";
+    SPACED = r"\[\s*(ONE)\s*[,;]\s+(ONE)\s*\]";
+    TO = r"(?:^|\s)(ONE)\s+(?:to|until|up to)\s+(ONE)(?:$|[\s,;.])";
+    DOTS = r"(ONE)\s*(?:\.\.+|…)\s*(ONE)";
+    BOUNDS = r"(ONE)\s*(≤|<=|<)\s*[a-zθ]\s*(≤|<=|<)\s*(ONE)";
+    STRETCH = r"([\[(])\s*(NUM)\s*[,;]\s*(NUM)\s*([\])])";
+    AT = r"\b(?:at|around|near|about|centred at|centered at|through|point)\s+(?:the\s+point\s+)?(?:[a-z]\s*=\s*)?(ONE)";
+    APPROACHES = r"\b(?:[a-z]\s*(?:→|->)|[a-z]\s+(?:tends|goes|approaches)(?:\s+to)?|approaches|tends to)\s*(ONE|∞|infinity)";
+    ANGLE_OF = r"\b(?:sine?|cos(?:ine)?|tan(?:gent)?)\s+of\s+(?:(?:the|an)\s+angle\s+(?:of\s+)?)?(NUM)\s*(?:degrees?\b|deg\b|radians?\b|rad\b)?(?:\s+(?:and|on|in|with|at|for|using)\b|\s*(?:$|[,;.?!]))";
     ASSIGNED = r"\b([a-zθ][a-z0-9_]{0,11})\s*(?:=|:)\s*((?:NUM)(?:\s*(?:,|and)\s*NUM)*)";
     NUMBER = r"NUM";
+    SINGLE = r"[-−+]?\d{1,3}(?:,\d{3})+\b|NUM";
     LIST = r"(?:^|[^\w.])((?:NUM)(?:\s*(?:,\s*and|,|;|\s|\band\b)\s*(?:NUM))+)";
     POINT = r"[(⟨<]\s*(NUM)\s*[,|]\s*(NUM)(?:\s*[,|]\s*(NUM))?\s*[)⟩>]";
     MATRIX = r"\[\s*\[[^\[\]]*\](?:\s*,\s*\[[^\[\]]*\])*\s*\]";
@@ -65,7 +72,7 @@ patterns! {
     QUOTED = r#"["“”„]([^"“”\n]{1,300})["“”]"#;
     DEGREES = r"(-?\d+(?:\.\d+)?)\s*(?:°|degrees?\b|deg\b)";
     FENCE = r"(?s)```([a-z0-9+#]*)[ \t]*\n(.*?)```";
-    LAYERS = r"\b(\d{1,2}(?:\s*(?:-|–|→|x|×|->)\s*\d{1,2})+)\b";
+    LAYERS = r"\b(\d{1,4}(?:\s*(?:-|–|→|x|×|->)\s*\d{1,4})+)\b";
 }
 
 /// Reads a number as people write it.
@@ -78,15 +85,39 @@ pub(super) fn number(text: &str) -> Option<Num> {
         (open, close) if close > open => text.trim_end_matches(')'),
         _ => text,
     };
-    let value = formula::parse(text, &[]).ok()?.eval(&[]);
+    let text = ungrouped(text);
+    let value = formula::parse(&text, &[]).ok()?.eval(&[]);
     value.is_finite().then(|| Num {
         text: text.replace('−', "-"),
         value,
     })
 }
 
+/// `2000` for `2,000` and `2_000`.
+fn ungrouped(text: &str) -> Cow<'_, str> {
+    const SEPARATORS: [char; 4] = [',', '_', '\'', '’'];
+    let digits = |part: &str| part.bytes().all(|c| c.is_ascii_digit());
+    let (whole, _) = text.split_once('.').unwrap_or((text, ""));
+    let mut groups = whole.trim_start_matches(['-', '−']).split(SEPARATORS);
+    let first = groups.next().unwrap_or_default();
+    let grouped = matches!(first.len(), 1..=3) && digits(first);
+    if grouped && groups.all(|group| group.len() == 3 && digits(group)) {
+        return text.replace(SEPARATORS, "").into();
+    }
+    text.into()
+}
+
 fn group(found: &Captures<'_>, n: usize) -> Option<Num> {
     number(found.get(n)?.as_str())
+}
+
+/// What stands where one number is wanted: if it is none (`1,5`, `1e400`), what is written, for the template to refuse.
+fn one(found: &Captures<'_>, n: usize) -> Option<Num> {
+    let text = found.get(n)?.as_str();
+    Some(number(text).unwrap_or_else(|| Num {
+        text: text.to_owned(),
+        value: f64::NAN,
+    }))
 }
 
 fn whole(found: &Captures<'_>) -> Range<usize> {
@@ -105,17 +136,67 @@ fn all<'t>(
 
 /// `from 0 to 2π`, `[0, 5]`, `-1..1`, `0 ≤ x ≤ 3`, `0 to 2π`.
 pub(super) fn interval(text: &str) -> Option<Found<[Num; 2]>> {
-    [&FROM_TO, &BOUNDS, &BRACKETS, &DOTS, &TO]
-        .into_iter()
-        .find_map(|regex| {
-            all(regex, text).find_map(|found| {
-                let value = [group(&found, 1)?, group(&found, 2)?];
-                Some(Found {
-                    at: whole(&found),
-                    value,
-                })
+    first_of(&[&FROM_TO, &BOUNDS, &BRACKETS, &SPACED, &DOTS, &TO], text)
+}
+
+/// `from 0 to 10`, `-1..1`, `0 to 10`: an interval that is not written as a set.
+pub(super) fn reach(text: &str) -> Option<Found<[Num; 2]>> {
+    first_of(&[&FROM_TO, &DOTS, &TO], text)
+}
+
+fn first_of(patterns: &[&'static LazyLock<Option<Regex>>], text: &str) -> Option<Found<[Num; 2]>> {
+    patterns.iter().find_map(|regex| {
+        all(regex, text).find_map(|found| {
+            let last = found.len() - 1;
+            let value = [one(&found, 1)?, one(&found, last)?];
+            Some(Found {
+                at: whole(&found),
+                value,
             })
         })
+    })
+}
+
+/// A stretch of the number line.
+pub(super) struct Stretch {
+    pub ends: [Num; 2],
+    /// Whether each end is left out.
+    pub open: [bool; 2],
+}
+
+/// `[1, 4)`, `1 < x ≤ 4`. `named`: whether the prompt calls them intervals; `(1, 4)` may else be a point, and
+/// `[1, 4]` what is to be seen.
+pub(super) fn stretches(text: &str, named: bool) -> Vec<Found<Stretch>> {
+    let brackets = all(&STRETCH, text).filter_map(|found| {
+        let open = [&found[1] == "(", &found[4] == ")"];
+        let ends = [group(&found, 2)?, group(&found, 3)?];
+        (named || open[0] != open[1]).then(|| Found {
+            at: whole(&found),
+            value: Stretch { ends, open },
+        })
+    });
+    let bounds = all(&BOUNDS, text).filter_map(|found| {
+        let open = [&found[2] == "<", &found[3] == "<"];
+        Some(Found {
+            at: whole(&found),
+            value: Stretch {
+                ends: [one(&found, 1)?, one(&found, 4)?],
+                open,
+            },
+        })
+    });
+    brackets.chain(bounds).collect()
+}
+
+/// `the sine of 3π/4`: where the angle is that a function is said to be of.
+pub(super) fn angle_of(text: &str) -> Option<Found<Num>> {
+    all(&ANGLE_OF, text).find_map(|found| {
+        let angle = found.get(1)?;
+        Some(Found {
+            at: angle.range(),
+            value: number(angle.as_str().trim_end_matches('°'))?,
+        })
+    })
 }
 
 /// `at 1`, `at x = 2`, `x → 0`.
@@ -127,7 +208,7 @@ pub(super) fn place(text: &str) -> Option<Found<Num>> {
                     text: "inf".into(),
                     value: f64::INFINITY,
                 },
-                _ => group(&found, 1)?,
+                _ => one(&found, 1)?,
             };
             Some(Found {
                 at: whole(&found),
@@ -157,7 +238,16 @@ fn numbers_in(text: &str) -> Vec<Num> {
 
 /// All numbers.
 pub(super) fn numbers(text: &str) -> Vec<Found<Num>> {
-    all(&NUMBER, text)
+    numbers_by(&NUMBER, text)
+}
+
+/// All numbers, where they are no list: `1,024` is one.
+pub(super) fn singles(text: &str) -> Vec<Found<Num>> {
+    numbers_by(&SINGLE, text)
+}
+
+fn numbers_by(regex: &'static LazyLock<Option<Regex>>, text: &str) -> Vec<Found<Num>> {
+    all(regex, text)
         .filter_map(|found| {
             let at = whole(&found);
             // The 2 of `log2` is none.

@@ -7,9 +7,7 @@ use manimq_shared::job::Fallback;
 use serde_json::{Map, Value, json};
 
 use super::score::entry;
-use super::{
-    Ambiguous, Candidate, EVIDENCE_MAX, Evidence, Plan, Wishes, explainer, filled_up, single, wish,
-};
+use super::{Ambiguous, Candidate, Evidence, Plan, Wishes, explainer, filled_up, single, wish};
 use crate::templates::{self, PARTS_MAX, SEQUENCE};
 
 /// Longest piece of a prompt that an error shows, in characters.
@@ -182,7 +180,6 @@ fn film(prompt: &str, parts: &[&str], read: &[Read]) -> Option<Plan> {
             ..found
         }));
     }
-    evidence.truncate(EVIDENCE_MAX);
     params.insert("parts".into(), Value::Array(list));
     templates::resolve(template, &params, "").ok()?;
     let plan = Plan::of(template, params, output, confidence, evidence);

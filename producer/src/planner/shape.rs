@@ -12,6 +12,11 @@ use super::fill::{Slot, Source};
 use super::find::{self, Found, Num};
 use super::text::{as_title, capital};
 
+/// How much `the sine of 60°` speaks for the circle: more than the functions' names do for their graphs.
+pub(super) const OF_AN_ANGLE: f64 = 6.0;
+/// How much two fractions that are compared speak for bars: more than `compare` does for a table.
+const COMPARED: f64 = 5.5;
+
 /// Fills by one of the ways that the table names.
 pub(super) fn by(source: &Source<'_>, way: &str, arg: &str, schema: &Value) -> Option<Slot> {
     let lower = source.text.lower.as_str();
@@ -147,12 +152,26 @@ pub(super) fn by(source: &Source<'_>, way: &str, arg: &str, schema: &Value) -> O
             let [first, second, ..] = found.as_slice() else {
                 return None;
             };
-            let between = lower.get(first.at.end..second.at.start)?;
-            let value = arg.split(',').find_map(|pair| {
+            let at = first.at.end..second.at.start;
+            let between = lower.get(at.clone())?.trim();
+            let (sign, value) = arg.split(',').find_map(|pair| {
                 let (sign, value) = pair.split_once('=')?;
-                between.contains(sign).then_some(value)
+                between.contains(sign).then_some((sign, value))
             })?;
-            Source::slot_of(json!(value), vec![first.at.end..second.at.start], 0.8)
+            // Nothing else between them: a sum of two fractions.
+            let bonus = if between == sign { 2.5 } else { 0.8 };
+            Source::slot_of(json!(value), vec![at], bonus)
+        }
+        // `compare 3/4 and 2/3`
+        "compared" => {
+            let found = fractions(lower);
+            let [first, second, ..] = found.as_slice() else {
+                return None;
+            };
+            let between = lower.get(first.at.end..second.at.start)?.trim();
+            let joined = matches!(between, "and" | "or" | "with" | "to" | "vs" | "vs." | ",");
+            let said = arg.split(',').find_map(|word| source.phrase(word))?;
+            joined.then(|| Source::slot_of(json!("compare"), vec![said], COMPARED))?
         }
         // `7 in 1 3 4`, `for 5`: the number that is looked for.
         "target" => {
@@ -289,8 +308,11 @@ fn lists(source: &Source<'_>, way: &str, arg: &str) -> Option<Slot> {
             (urn.len() >= 2).then(|| Source::slot_of(json!(urn), at, 1.0))?
         }
         "inserts" => {
-            let values: Vec<Value> = match find::list(lower) {
-                Some(found) => found.value.iter().map(|n| n.json(false)).collect(),
+            let (values, at): (Vec<Value>, _) = match find::list(lower) {
+                Some(found) => {
+                    let values = found.value.iter().map(|n| n.json(false));
+                    (values.collect(), found.at)
+                }
                 None => {
                     let from = ["words ", "word ", " of ", " for ", ": "]
                         .iter()
@@ -303,14 +325,25 @@ fn lists(source: &Source<'_>, way: &str, arg: &str) -> Option<Slot> {
                     let names: Vec<&str> = names
                         .filter(|word| !word.is_empty() && *word != "and")
                         .collect();
-                    (names.len() <= 12).then(|| names.iter().map(|word| json!(word)).collect())?
+                    if names.len() > 12 {
+                        return None;
+                    }
+                    (
+                        names.iter().map(|word| json!(word)).collect(),
+                        from..body.len(),
+                    )
                 }
             };
             let op = |value: &Value| json!({"op": "insert", "value": value});
             let list: Vec<Value> = values.iter().take(12).map(op).collect();
-            (!list.is_empty()).then(|| Source::slot_of(json!(list), vec![], 0.5))?
+            (!list.is_empty()).then(|| Source::slot_of(json!(list), vec![at], 0.5))?
         }
         "angles" => {
+            // No other template shows a function of one angle.
+            if let Some(found) = find::angle_of(lower) {
+                let value = json!([found.value.json(true)]);
+                return Source::slot_of(value, vec![found.at], OF_AN_ANGLE);
+            }
             let degrees = find::degrees(lower);
             let found: Vec<Found<Num>> = if degrees.is_empty() {
                 find::numbers(lower)
@@ -326,6 +359,9 @@ fn lists(source: &Source<'_>, way: &str, arg: &str) -> Option<Slot> {
             .then(|| Source::slot_of(json!("radians"), vec![], 0.0))?,
         // `-3 + 5`: where it starts, and the jumps.
         "sum" => {
+            if !stretches(source).is_empty() {
+                return None;
+            }
             let numbers = find::numbers(lower);
             let first = numbers.first()?;
             let second = numbers.get(1)?;
@@ -360,7 +396,8 @@ fn lists(source: &Source<'_>, way: &str, arg: &str) -> Option<Slot> {
         }
         "marks" => {
             let numbers = find::list(lower)?;
-            if find::interval(lower).is_some() || lower.contains('[') {
+            let stretches = !stretches(source).is_empty();
+            if stretches || find::interval(lower).is_some() || lower.contains('[') {
                 return None;
             }
             let points: Vec<Value> = numbers
@@ -369,6 +406,22 @@ fn lists(source: &Source<'_>, way: &str, arg: &str) -> Option<Slot> {
                 .map(|n| json!({"at": n.json(true)}))
                 .collect();
             Source::slot_of(json!(points), vec![numbers.at], 0.3)
+        }
+        "stretches" => {
+            let found = stretches(source);
+            let values: Vec<Value> = found.iter().map(|f| stretch_of(&f.value)).collect();
+            let at = found.into_iter().map(|f| f.at).collect();
+            (!values.is_empty()).then(|| Source::slot_of(json!(values), at, 0.5))?
+        }
+        // What is to be seen of the number line.
+        "range" => {
+            let found = if stretches(source).is_empty() {
+                find::interval(lower)?
+            } else {
+                find::reach(lower)?
+            };
+            let [from, to] = &found.value;
+            Source::slot_of(json!([from.json(true), to.json(true)]), vec![found.at], 0.3)
         }
         "logic" => logic(source),
         "ordinal" => {
@@ -400,6 +453,23 @@ fn lists(source: &Source<'_>, way: &str, arg: &str) -> Option<Slot> {
             .and_then(|at| Source::slot_of(json!(["1"]), vec![at], 0.3)),
         _ => None,
     }
+}
+
+fn stretches(source: &Source<'_>) -> Vec<Found<find::Stretch>> {
+    let named = source.phrase("interval").is_some();
+    find::stretches(&source.text.lower, named)
+}
+
+/// A stretch of the number line as its template wants it.
+fn stretch_of(stretch: &find::Stretch) -> Value {
+    let [from, to] = &stretch.ends;
+    let mut value = json!({"from": from.json(true), "to": to.json(true)});
+    for (name, open) in ["from_open", "to_open"].into_iter().zip(stretch.open) {
+        if open {
+            value[name] = json!(true);
+        }
+    }
+    value
 }
 
 /// A point in the form that a template wants: a list, or an object with `x` and `y`.

@@ -57,17 +57,19 @@ pub(super) fn told(
     filled: &Filled,
     phrases: &[Range<usize>],
 ) -> Option<String> {
+    // Its default would stand in for what was said, whether the template needs it or not.
+    if let Some(refused) = filled.refused.first() {
+        let error = error_at(text, refused.at.start, &refused.detail).shown_in(&text.raw);
+        return Some(format!(
+            "this is {:?}, but a part of it cannot be shown: {error}",
+            template.title
+        ));
+    }
     let pieces = pieces(text, filled, phrases);
     let missing = filled.missing.iter();
     let wrong = missing
         .filter_map(|name| Some((name, Takes::of(name, template.property(name)?))))
-        .find_map(|(name, takes)| {
-            let refused = filled.refused.iter().find(|refused| refused.name == *name);
-            if let Some(refused) = refused {
-                return Some(error_at(text, refused.at.start, &refused.detail));
-            }
-            unread(text, &pieces, name, &takes, template)
-        })
+        .find_map(|(name, takes)| unread(text, &pieces, name, &takes, template))
         .or_else(|| cut_short(text, &pieces, template, filled));
     let error = wrong?.shown_in(&text.raw);
     Some(format!(
@@ -107,31 +109,61 @@ fn pieces<'a>(text: &'a Text, filled: &'a Filled, phrases: &[Range<usize>]) -> V
 
 /// Words beside which a number counts something that no template shows: `grade 8`, `3 examples`.
 const COUNTED: &[&str] = &[
-    "age", "ages", "calc", "calculus", "chapter", "class", "example", "examples", "exercise",
-    "facts", "form", "grade", "ideas", "lesson", "level", "minutes", "part", "question", "seconds",
-    "section", "steps", "students", "things", "times", "unit", "ways", "week", "weeks", "year",
-    "years",
+    "ab", "age", "ages", "algebra", "bc", "calc", "calculus", "chapter", "class", "course", "cs",
+    "example", "examples", "exercise", "facts", "form", "geometry", "grade", "ideas", "ks",
+    "lecture", "lesson", "level", "mark", "marks", "math", "maths", "minutes", "paper", "part",
+    "physics", "question", "seconds", "section", "steps", "students", "things", "times", "top",
+    "unit", "ways", "week", "weeks", "year", "years",
 ];
 
-/// Whether a piece counts something, or is the 2nd, in 3d or 2x2.
-fn counts(pieces: &[Piece<'_>], n: usize) -> bool {
-    let word = pieces[n].word;
+/// Whether a piece counts something, is the 2nd, in 3d or 2x2, or a name that has digits in it.
+fn counts(pieces: &[Piece<'_>], n: usize, variables: &[&str]) -> bool {
+    // `(math 101)`
+    let bare = |piece: &Piece<'_>| -> String {
+        let word = piece.word.trim_matches(['(', ')', '[', ']']);
+        word.to_owned()
+    };
+    let word = bare(&pieces[n]);
     let ending = word.trim_start_matches(|c: char| c.is_ascii_digit());
     let beside = |n: Option<usize>| {
         n.and_then(|n| pieces.get(n))
-            .is_some_and(|piece| COUNTED.contains(&piece.word))
+            .is_some_and(|piece| COUNTED.contains(&bare(piece).as_str()))
     };
+    // `lesson 3b`
+    let part = matches!(ending, "" | "a" | "b" | "c");
     ending.len() < word.len()
         && (matches!(ending, "st" | "nd" | "rd" | "th" | "d" | "s" | "x2" | "x3")
-            || ending.is_empty() && (beside(n.checked_sub(1)) || beside(Some(n + 1))))
+            || part && (beside(n.checked_sub(1)) || beside(Some(n + 1))))
+        || is_name(pieces[n].word, variables)
 }
 
-/// `f(x)`, `g'(x)`, `∫f(x)dx`: a name for any function.
+/// `3blue1brown`, `15-year-old`, `5-mark`: digits in a name or before a word, but not `2sinx` or `3xsquared`.
+fn is_name(word: &str, variables: &[&str]) -> bool {
+    let is_word = |letters: &str| {
+        letters.chars().count() >= 3
+            && !letters.ends_with("squared")
+            && !letters.ends_with("cubed")
+            && !variables.iter().any(|name| letters.ends_with(name))
+            && formula::lexes(letters, variables).is_none()
+    };
+    has_digit(word)
+        && word.chars().all(|c| c.is_alphanumeric() || c == '-')
+        && word.split(|c: char| !c.is_alphabetic()).any(is_word)
+}
+
+/// `f(x)`, `g'(x)`, `∫f(x)dx`, `y=f(x)`, and `f(x` of `f(x, y)`: a name for any function, without what it is.
 fn is_general(word: &str) -> bool {
-    let letters = word.chars().filter(|c| !matches!(c, '\'' | '∫'));
-    let letters: Vec<char> = letters.collect();
-    matches!(letters[..], [f, '(', x, ')', ..] if f.is_alphabetic() && x.is_alphabetic()
-        && matches!(letters.get(4), None | Some('=' | 'd')))
+    let names = |part: &str| {
+        let letters = part.chars().filter(|c| !matches!(c, '\'' | '∫'));
+        let letters: Vec<char> = letters.collect();
+        matches!(letters[..], [f, '(', x, ref rest @ ..] if f.is_alphabetic() && x.is_alphabetic()
+            && matches!(rest, [] | [')'] | [')', 'd', ..]))
+    };
+    let (before, last) = word.rsplit_once('=').unwrap_or(("", word));
+    let letter = |part: &str| part.chars().count() == 1 && part.starts_with(char::is_alphabetic);
+    let mut heads = before.split('=').filter(|part| !part.is_empty());
+    (names(last) || last.is_empty() && heads.clone().any(names))
+        && heads.all(|part| names(part) || letter(part))
 }
 
 /// `sni(x)`: a word, and a variable in parentheses after it.
@@ -171,10 +203,14 @@ fn unread(
 ) -> Option<FormulaError> {
     let example = template.examples.first();
     let example = example.map_or("", |example| example.prompt.as_str());
-    let left = |n: &usize| pieces[*n].read.is_empty() && !counts(pieces, *n);
+    let variables = match takes {
+        Takes::Formula(variables) | Takes::Equation(variables) => variables.as_slice(),
+        _ => &[],
+    };
+    let left = |n: &usize| pieces[*n].read.is_empty() && !counts(pieces, *n, variables);
     let mut open = (0..pieces.len()).filter(left);
     match takes {
-        Takes::Formula(variables) | Takes::Equation(variables) => {
+        Takes::Formula(_) | Takes::Equation(_) => {
             let n = open.find(|n| is_formula_like(pieces[*n].word, variables))?;
             let equation = matches!(takes, Takes::Equation(_));
             Some(misread(text, pieces, n, variables, equation))
@@ -348,8 +384,14 @@ fn misread(
     {
         to += 1;
     }
-    let start = pieces[from].at.start;
-    let written = text.written(&(start..pieces[to].at.end));
+    let whole = pieces[from].at.start..pieces[to].at.end;
+    // `f(x)=sni(x)`: what stands before the sign is a name.
+    let head = match text.written(&whole).rfind('=') {
+        Some(sign) if !equation => sign + 1,
+        _ => 0,
+    };
+    let start = whole.start + head;
+    let written = text.written(&(start..whole.end));
     let here = |message: &str| error_at(text, start, message);
     let error = if equation {
         formula::parse_equation(written, variables).err()

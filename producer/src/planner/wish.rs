@@ -9,7 +9,7 @@ use regex::Regex;
 use serde_json::{Map, Value, json};
 
 use super::Evidence;
-use super::text::{Text, capital};
+use super::text::{Text, capital, is_filler};
 
 /// Wishes about the output; what is not said stays as the request has it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
@@ -106,7 +106,7 @@ enum When {
     OfTheFilm,
     /// Or after `a`.
     OrAfterA,
-    /// Or at the end of the prompt.
+    /// Or at the end of the prompt, or before what is asked for: `4k plot of x^2`.
     OrLast,
     /// Or there, or as its first word: `slowly show`.
     OrFirst,
@@ -250,7 +250,7 @@ static WISHES: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
         ),
         of(
             OrLast,
-            r"\d{1,3}(?:\.\d{1,3})? ?(?:fps|frames (?:per|a) second)",
+            r"\d{1,6}(?:\.\d{1,3})? ?(?:fps|frames (?:per|a) second)",
             &optional,
             Wish::Fps,
         ),
@@ -272,9 +272,24 @@ impl Pattern {
             let part = |name: &str| found.name(name).map_or("", |part| part.as_str());
             (self.when == When::Said
                 || !part("after").is_empty()
-                || self.fits(part("before"), &seen[..at.start], &seen[at.end..]))
+                || self.fits(part("before"), &seen[..at.start], &seen[at.end..])
+                || self.leads(&seen[..at.start], &seen[at.clone()], &seen[at.end..]))
             .then_some(at)
         })
+    }
+
+    /// Whether what is asked for follows: `a 4k plot of x^2`, but not `vertical graph shifts`.
+    fn leads(&self, before: &str, words: &str, after: &str) -> bool {
+        let of_the_film = matches!(self.wish, Wish::Quality(_) | Wish::Fps);
+        let made = if of_the_film { &MADE } else { &MAKING };
+        // `4k` and `60 fps` may be what the prompt is about.
+        let plain = words.contains("quality") || words.contains("resolution");
+        let asks = |word: &str| is_filler(word) || ASKING.contains(&word);
+        self.when == When::OrLast
+            && (plain || before.split_whitespace().all(asks))
+            && made
+                .as_ref()
+                .is_some_and(|regex| regex.is_match(after.trim_start()))
     }
 
     fn fits(&self, introduced: &str, before: &str, after: &str) -> bool {
@@ -303,6 +318,24 @@ impl Pattern {
             || before.is_empty() && (after.starts_with([',', ':']) || self.when == When::OrFirst)
     }
 }
+
+/// Verbs that ask for a film, after further wishes.
+static MAKING: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    let pattern = format!(r"^(?:{FURTHER})*(?:{VERBS})\b");
+    Regex::new(&pattern).ok()
+});
+/// Those, and what a film shows.
+static MADE: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    let pattern = format!(r"^(?:{FURTHER})*(?:{VERBS}|{NOUNS})s?\b");
+    Regex::new(&pattern).ok()
+});
+const FURTHER: &str = r"(?:\d[\d.]* ?fps|\d{3,4}p|4k|uhd|(?:full )?hd|(?:high|medium|low)[- ]quality|gif|mp4|webm|vertical|transparent),?\s+";
+const VERBS: &str = "plot|show|animate|draw|sketch|render|visuali[sz]e|illustrate|explain";
+const NOUNS: &str = "graph|chart|diagram|timeline|bar chart|pie chart|line chart|flowchart|venn|title card|derivative|tangent|slope|integral|area under|area between|riemann|taylor|limit of|function|parabola|curve|surface|3d|proof|pythagoras|pythagorean|unit circle|number line|matrix|vector|truth table|neural|(?:bubble|merge|quick|insertion|selection|heap) ?sort|sorting|binary search|bfs|dijkstra";
+/// Words with which one asks, beside those that say nothing.
+const ASKING: &[&str] = &[
+    "can", "could", "give", "i", "like", "need", "us", "want", "would", "you",
+];
 
 /// What stands before the second of two things.
 const COMPARING: &[&str] = &[" vs", " vs.", " versus", " or", " than", " against"];
