@@ -51,6 +51,8 @@ class Template(kit.TemplateScene):
         # Left and right mean something in a binary tree; long words of a trie are read along the picture.
         self.lies = not any(each.binary for each in moments) and upright[2] < min(_SMALL_R, lying[2])
         self.step, self.row, self.radius = lying if self.lies else upright
+        # Neighbours by column are above one another in a binary tree, so a label has the room of two.
+        self.room = (1.55 if any(each.binary for each in moments) else 0.8) * self.step
         self.shown: dict[int, VGroup] = {}
         self.lines: dict[int, Line] = {}
         for moment, seconds in zip(moments, self._times(self.p), strict=True):
@@ -141,7 +143,7 @@ class Template(kit.TemplateScene):
             label,
             "small",
             weight="SEMIBOLD",
-            width=max(1.6 * r, min(0.8 * self.step, max(1.9 * r, _pill(label)))),
+            width=max(1.6 * r, min(self.room, max(1.9 * r, _pill(label)))),
             height=1.6 * r,
             lines_max=1,
         )
