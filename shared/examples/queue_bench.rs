@@ -1,7 +1,7 @@
 //! How fast the queue is, beside what bare Redis streams do in the same run on the same machine.
 //!
-//! `cargo run --release -p manimq-shared --example queue_bench -- [--json] [--rounds N] [--jobs N] [--profile]`
-//! starts a private redis-server on a Unix socket (no persistence). Every figure is the median of
+//! `cargo run --release -p manimq-shared --example queue_bench -- [--json] [--rounds N] [--jobs N] [--profile] [--aof]`
+//! starts a private redis-server on a Unix socket (no persistence; with `--aof` an append-only file, synced each second). Every figure is the median of
 //! the rounds; floor and queue take turns in each round, so that a busy neighbour hits both.
 //!
 //! With `--memory [--jobs N] [--tenants N]` it does something else: that many jobs wait at once, all
@@ -63,7 +63,18 @@ impl Bench {
             .get_multiplexed_async_connection()
             .await
             .expect("a connection");
-        Self { server, connection }
+        let bench = Self { server, connection };
+        if flag("--aof") {
+            for (name, value) in [("appendfsync", "everysec"), ("appendonly", "yes")] {
+                let mut command = redis::cmd("CONFIG");
+                let () = bench.ask(command.arg("SET").arg(name).arg(value)).await;
+            }
+            // The first file is written by a child.
+            while bench.info("persistence", "aof_rewrite_in_progress").await > 0.0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+        bench
     }
 
     async fn info(&self, section: &str, field: &str) -> f64 {

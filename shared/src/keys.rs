@@ -41,11 +41,11 @@
 //! | `:dl` | zset | jobs with a deadline that have never run, ms | |
 //! | `:bell` | list | one token per piece of work for a parked worker | |
 //! | `:idle` | zset | parked workers, by when they look again by themselves | |
-//! | `:wks` | zset | live workers by last sign of life | |
+//! | `:wks` | zset | live workers by the time until which they may be silent, ms | |
 //! | `:wkn` | hash | slots that each live worker offers, and its last sign of life, ms | |
 //! | `:wka` | hash | jobs that each live worker runs for other shards; only if there are several | |
 //! | `:drain` | zset | workers that an operator drains, by last sign of life | until they leave or were silent for a day |
-//! | `:wk:<worker>` | string | what a worker says of itself, JSON | 15 s after its last call |
+//! | `:wk:<worker>` | string | what a worker says of itself, JSON | 15 s after it was to be heard of |
 //! | `:uq:<tenant>:<key>` | string | idempotency: job id and body fingerprint | with the job, at most 24 h beyond its end |
 //! | `:ct` | hash | counters | always |
 //! | `:store` | string | which store holds the results: a hash of the secret that signs its URLs | always |

@@ -93,8 +93,11 @@ use turns::Turns;
 pub const LEASE: Duration = Duration::from_secs(12);
 /// How often a worker renews its leases: four chances per lease.
 pub const RENEW_EVERY: Duration = Duration::from_secs(3);
-/// Longest time a parked worker waits before it looks for itself.
-pub const PARK: Duration = Duration::from_secs(5);
+/// Longest time a parked worker waits before it looks for itself. While anything runs or is about to become due, two of
+/// the parked ones look every [`SOON`]. What an idle worker costs Redis is a look per `PARK`.
+pub const PARK: Duration = Duration::from_secs(45);
+/// How much later than its time what becomes due is seen to if the worker dies that was to look (`SOON_MS` of the functions).
+pub const SOON: Duration = Duration::from_secs(5);
 /// Most items of one call.
 pub const BATCH_MAX: usize = 100;
 

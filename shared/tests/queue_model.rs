@@ -16,7 +16,7 @@ use manimq_shared::job::{
 };
 use manimq_shared::queue::{
     CancelOutcome, Enqueued, EventKind, Lease, NewJob, PARK, PauseScope, Queue, QuotaPolicy,
-    Quotas, RenderKey, Renewal, Settled, WorkerInfo, failed,
+    Quotas, RenderKey, Renewal, SOON, Settled, WorkerInfo, failed,
 };
 use manimq_shared::testing::{self, Redis};
 use proptest::prelude::*;
@@ -139,10 +139,12 @@ fn deadline_s(n: u8) -> Option<u32> {
     [None, Some(1), Some(20), Some(4_000)][usize::from(n)]
 }
 
-/// How long a worker waits for the bell: up to a quarter less than the longest, by its id.
-fn park(worker: &WorkerInfo) -> u64 {
-    let park = PARK.as_millis() as u64;
-    park - park * u64::from(worker.id.as_bytes()[15]) / 1024
+/// How long a worker waits for the bell if nothing is due, and how long if another one looks at what is: up to a
+/// sixteenth and a quarter less than the longest, by its id.
+fn park(worker: &WorkerInfo) -> (u64, u64) {
+    let odd = u64::from(worker.id.as_bytes()[15]);
+    let [park, soon] = [PARK, SOON].map(|longest| longest.as_millis() as u64);
+    (park - park * odd / 4096, soon - soon * odd / 1024)
 }
 
 fn jitter(n: u8) -> f64 {
@@ -242,6 +244,15 @@ enum Where {
     Vt,
 }
 
+/// What is known of a worker.
+struct Seen {
+    /// Its last sign of life.
+    at: u64,
+    /// Until when it may be silent.
+    until: u64,
+    slots: u32,
+}
+
 #[derive(Default)]
 struct Model {
     now: u64,
@@ -254,7 +265,7 @@ struct Model {
     all_paused: bool,
     lane_paused: [bool; 4],
     tenants: Vec<Tenant>,
-    workers: BTreeMap<usize, (u64, u32)>,
+    workers: BTreeMap<usize, Seen>,
     /// Who found nothing, and until when each waits.
     idle: BTreeMap<usize, u64>,
     jobs: BTreeMap<String, Job>,
@@ -394,7 +405,7 @@ impl Model {
         if (0..4).all(|lane| self.lane_paused[lane] || ready[lane] == 0) {
             return Where::Held;
         }
-        let slots: u32 = self.workers.values().map(|(_, slots)| slots).sum();
+        let slots: u32 = self.workers.values().map(|seen| seen.slots).sum();
         let bound = if slots < 5 { slots } else { slots * 9 / 10 };
         let busy = self.jobs.values().filter(|job| job.place == Place::Running);
         let busy = busy.count() as u64;
@@ -734,7 +745,7 @@ impl Model {
 
     fn forget_gone(&mut self) {
         let now = self.now;
-        self.workers.retain(|_, (seen, _)| *seen + 15_000 > now);
+        self.workers.retain(|_, seen| seen.until + 15_000 > now);
     }
 
     /// What claims do for everybody, at most every 20 ms, or if there is less than they want.
@@ -745,21 +756,30 @@ impl Model {
         self.swept = self.now;
     }
 
-    /// Jobs that are claimed now, with their epochs and attempts, and the wait: at most `park`.
+    fn seen(&mut self, worker: usize, silence: u64) {
+        let seen = Seen {
+            at: self.now,
+            until: self.now + silence,
+            slots: WORKER_SLOTS[worker],
+        };
+        self.workers.insert(worker, seen);
+    }
+
+    /// Jobs that are claimed now, with their epochs and attempts, and the wait, given what [`park`] says.
     fn claim(
         &mut self,
         worker: usize,
         n: usize,
         lease: u64,
-        park: u64,
+        (longest, soon): (u64, u64),
     ) -> (Vec<(String, u64, u32)>, u64) {
+        let park = PARK.as_millis() as u64;
         self.hear(lease);
         // Also a sign of life, if the last one is old.
-        let now = self.now;
-        let sign = (now, WORKER_SLOTS[worker]);
-        let known = self.workers.entry(worker).or_insert(sign);
-        if now - known.0 >= 4_000 {
-            *known = sign;
+        let known = self.workers.get(&worker);
+        let signs = known.is_none_or(|seen| self.now - seen.at >= 4_000);
+        if signs {
+            self.seen(worker, park);
         }
         let swept = self.now - self.swept >= 20;
         if swept {
@@ -773,17 +793,37 @@ impl Model {
         }
         self.idle.remove(&worker);
         if !claims.is_empty() {
+            if signs {
+                self.seen(worker, 0);
+            }
             return (claims, 0);
         }
-        // One who waits looks at what is due; the others wait for the bell.
-        let due = self.due_in(park);
-        let looks = self
-            .idle
-            .values()
-            .any(|at| (self.now + 1..=self.now + due).contains(at));
-        let wait = if looks { park } else { due };
+        let wait = self.wait(longest, soon);
+        // Longer than others believe that it lives.
+        if wait > 5_000 && !signs {
+            self.seen(worker, park);
+        }
         self.idle.insert(worker, self.now + wait);
         (claims, wait)
+    }
+
+    /// How long one who found nothing waits: one looks at what is due and one soon after, if anything is; the others wait
+    /// for the bell.
+    fn wait(&self, longest: u64, soon: u64) -> u64 {
+        let aside = |t| matches!(self.belongs(t), Where::Gate | Where::Held | Where::Over);
+        let some_aside = !self.all_paused && (0..TENANTS.len()).any(aside);
+        if self.due_in(longest) == longest && !some_aside {
+            return longest;
+        }
+        let mut looks: Vec<u64> = self.idle.values().copied().collect();
+        looks.retain(|at| *at > self.now);
+        looks.sort_unstable();
+        let in_time = self.now + self.due_in(5_000);
+        match looks[..] {
+            [first, second, ..] if first <= in_time && second <= self.now + 5_000 => longest,
+            [first, ..] if first <= in_time => soon,
+            _ => self.due_in(soon),
+        }
     }
 
     fn take(&mut self, worker: usize, n: usize, lease: u64, claims: &mut Vec<(String, u64, u32)>) {
@@ -895,8 +935,9 @@ impl Model {
         events: u8,
     ) -> Vec<Lease> {
         self.hear(lease);
-        let sign = (self.now, WORKER_SLOTS[worker]);
-        self.workers.insert(worker, sign);
+        // One that is parked may be silent until it looks.
+        let look = self.idle.get(&worker).filter(|_| jobs.is_empty());
+        self.seen(worker, look.map_or(0, |at| at.saturating_sub(self.now)));
         self.forget_gone();
         let mut replies = Vec::new();
         for (id, epoch) in jobs {

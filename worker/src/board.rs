@@ -33,9 +33,9 @@ impl SlotState {
     ];
 }
 
-/// A worker with an idle slot asks for jobs every few seconds ([`manimq_shared::queue::PARK`]). If the queue has
+/// A worker with an idle slot asks for jobs now and then ([`manimq_shared::queue::PARK`] at the latest). If the queue has
 /// answered none of its claims for so long, it hears nothing of work.
-pub const DEAF_AFTER: Duration = Duration::from_secs(30);
+pub const DEAF_AFTER: Duration = Duration::from_secs(75);
 
 /// Shared by slots (who write), the lease keeper and the metrics server (who read).
 #[derive(Clone)]

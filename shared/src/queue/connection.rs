@@ -212,6 +212,7 @@ impl Shared {
             block,
             switches,
             topology: Arc::clone(&self.topology),
+            unrest: self.unrest(),
         })
     }
 
@@ -305,6 +306,15 @@ async fn single(
     }
 }
 
+/// Ends when the server may be another than after `switches` switches.
+async fn replaced(switches: u64, topology: &Topology, unrest: &mut watch::Receiver<()>) {
+    while topology.switches() == switches {
+        if unrest.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
 /// A connection that waits on one list. It must never be shared, and its wait never dropped: an
 /// abandoned one still takes effect on the server.
 pub struct Blocking {
@@ -314,6 +324,7 @@ pub struct Blocking {
     /// What there were when it was made.
     switches: u64,
     topology: Arc<Topology>,
+    unrest: watch::Receiver<()>,
 }
 
 impl Blocking {
@@ -331,15 +342,12 @@ impl Blocking {
     }
 
     /// Takes the first element of the list, waiting for one for at most `limit` and never longer than
-    /// was agreed on. `None` if there was none; sooner, while the list is on its way to another server.
+    /// was agreed on. `None` if there was none; sooner, while the list is on its way to another server. An error as soon
+    /// as the server is replaced: who waits there waits in vain.
     ///
     /// # Errors
     /// [`QueueError::Unavailable`]: make a new one.
     pub async fn pop(&mut self, limit: Duration) -> Result<Option<Vec<u8>>, QueueError> {
-        if self.switches != self.topology.switches() {
-            let error = link::passing("Redis has another master now".to_owned());
-            return Err(error.into());
-        }
         let limit = limit.min(self.block);
         // 0 would mean "for ever" to Redis.
         let seconds = limit.as_secs_f64().max(0.001);
@@ -347,7 +355,13 @@ impl Blocking {
         command.arg(&self.key).arg(seconds);
         let sending = self.connection.send_packed_command(&command);
         let end = limit + RESPONSE_TIMEOUT;
-        let reply = link::within(end, "a blocked wait", sending).await;
+        let reply = tokio::select! {
+            biased;
+            // A master that is replaced may never answer.
+            () = replaced(self.switches, &self.topology, &mut self.unrest) =>
+                Err(link::passing("Redis has another master now".to_owned())),
+            reply = link::within(end, "a blocked wait", sending) => reply,
+        };
         match reply.and_then(Value::extract_error) {
             Ok(reply) => {
                 let found = redis::FromRedisValue::from_redis_value(reply)?;

@@ -1,5 +1,7 @@
 //! Each failure has its class, and names the author's own line.
 
+use std::time::{Duration, SystemTime};
+
 use manimq_worker::sandbox::{Encoder, FailureClass, OutputFormat, RenderFailure, RenderRequest};
 
 use crate::support::*;
@@ -29,6 +31,41 @@ fn a_syntax_error_has_line_and_column() {
     );
     assert!(failure.message.contains("SyntaxError"), "{failure:#?}");
     assert_eq!(failure.code.as_deref(), Some("    def construct(self)"));
+}
+
+/// Renders lines that print when their error is due, and fail by it: how long it took from then until the failure was
+/// known and the sandbox was ready for another job.
+fn time_to_tell(lines: &str, wall: Duration, class: FailureClass) -> Duration {
+    let mut request = constructing(lines);
+    request.limits.wall = wall;
+    let (result, events) = render_with_events(request);
+    let now = SystemTime::now();
+    assert_class(&failure(result), class);
+    let log = log_of(&events);
+    let at = log.trim().strip_prefix("due ").expect("the scene's line");
+    let at = Duration::from_secs_f64(at.parse().expect("a time"));
+    now.duration_since(SystemTime::UNIX_EPOCH + at)
+        .unwrap_or_default()
+}
+
+#[test]
+fn an_error_and_a_time_limit_are_told_a_moment_after_they_came() {
+    // Usual: 0.2 s.
+    let bound = Duration::from_secs(2);
+    let error = time_to_tell(
+        "import time\nself.play(Create(Square()), run_time=0.4)\nprint('due', time.time())\nraise ValueError('no')",
+        Duration::from_secs(60),
+        FailureClass::SceneError,
+    );
+    let limit = time_to_tell(
+        "import time\nprint('due', time.time() + 2)\nwhile True: pass",
+        Duration::from_secs(2),
+        FailureClass::Timeout,
+    );
+    tell(&format!(
+        "error told after {error:?}, time limit after {limit:?}"
+    ));
+    assert!(error < bound && limit < bound, "{error:?}, {limit:?}");
 }
 
 #[test]

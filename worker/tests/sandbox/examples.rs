@@ -104,7 +104,8 @@ fn examples() -> Vec<Example> {
 struct Counts {
     films: usize,
     stills: usize,
-    both_fail: usize,
+    /// Those with which the command fails, too.
+    both_fail: Vec<String>,
     /// How alike the fast films look.
     alike: Vec<f64>,
 }
@@ -131,7 +132,11 @@ fn difference(
     let result = render(request(example, Encoder::Manim));
     if !made.bare.is_empty() {
         // What the command cannot render either, we must not pretend to.
-        counts.both_fail += 1;
+        tell(&format!(
+            "{}: the command fails: {}",
+            example.name, made.bare
+        ));
+        counts.both_fail.push(example.name.clone());
         return match result {
             Err(RenderError::Failed(_)) => None,
             other => Some(format!("the command fails, and we give {other:?}")),
@@ -239,7 +244,7 @@ fn are_as_from_the_command(wanted: impl Fn(&Example) -> bool) {
          either, {excepted} excepted, {} wrong; SSIM of {} fast films: least {:?}, median {:?}",
         counts.films,
         counts.stills,
-        counts.both_fail,
+        counts.both_fail.len(),
         wrong.len(),
         alike.len(),
         alike.first(),
@@ -248,9 +253,9 @@ fn are_as_from_the_command(wanted: impl Fn(&Example) -> bool) {
     assert!(wrong.is_empty(), "{wrong:#?}");
     // 24 of all 395 need what no plain machine has: the network, plugins, files of their authors.
     assert!(
-        counts.both_fail * FAIL_ANYWAY <= count,
+        counts.both_fail.len() * FAIL_ANYWAY <= count,
         "the command fails with {} of {count}: what is missing here?",
-        counts.both_fail
+        counts.both_fail.len()
     );
 }
 

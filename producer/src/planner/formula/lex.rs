@@ -476,7 +476,9 @@ pub(super) fn unknown(word: &str, variables: &[&str]) -> String {
     let near = FUNCTIONS
         .iter()
         .map(|(name, _)| *name)
-        .filter(|name| word.len() > 2 && strsim::damerau_levenshtein(name, word) == 1)
+        // Most words of a long prompt are asked about: lengths first, which cost nothing.
+        .filter(|name| word.len() > 2 && name.len().abs_diff(word.len()) <= 1)
+        .filter(|name| strsim::damerau_levenshtein(name, word) == 1)
         .map(|name| format!("; did you mean `{name}`?"))
         .next()
         .unwrap_or_default();

@@ -1,5 +1,5 @@
 -- audit: compares everything that says the same thing twice, and tells where it differs.
--- repair: the same, and puts it right; each repair counts in `repairs`, which must stay 0.
+-- repair: the same, and puts it right; each repair counts in `repairs`, which must stay 0. Wakes a worker if work waits.
 -- KEYS  1 base of the shard
 -- ARGV  1 cursor: '' at first, then what the last call returned
 -- Returns  {next cursor ('' after the last part), items looked at, violation, …}
@@ -302,10 +302,19 @@ local function parts(S, repair, cursor)
   return part .. ' ' .. at .. ' ' .. (after or ''), looked, found
 end
 
+-- Wakes a parked worker if there is work for which nobody came: whoever took the token may be frozen or cut off.
+local function remind(S)
+  if next_due(S, SOON_MS) == 1 or (not all_paused(S) and call('ZCARD', S.base .. ':vt') > 0) then S.ring = max(S.ring, 1) end
+end
+
 local function audit(keys, args, repair)
   local S = open(keys[1])
   local cursor, looked, found = parts(S, repair, args[1] or '')
-  if repair then flush(S) end
+  if repair then
+    flush(S)
+    remind(S)
+    flush(S)
+  end
   table.insert(found, 1, looked)
   table.insert(found, 1, cursor)
   return found

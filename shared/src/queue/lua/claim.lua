@@ -1,6 +1,6 @@
 -- claim: queued -> running, for up to n jobs, fairest tenant first.
 -- KEYS  1 base of the shard
--- ARGV  1 worker  2 its id as 16 bytes  3 n  4 lease ms  5 longest wait ms if nothing is found
+-- ARGV  1 worker  2 its id as 16 bytes  3 n  4 lease ms  5 longest wait ms if nothing is found or due
 --       6 slots that the worker offers to the elastic bound (0 if it drains)  7 its renderer, 8 bytes
 --       8 worker's info (JSON)  9.. one fresh random lease token of 16 bytes per job
 -- Returns  {ms until something may become due (0: look again at once; -1: an operator drains this worker:
@@ -45,9 +45,8 @@ local function known(S, worker)
   return tonumber(slots), tonumber(at)
 end
 
--- A worker's slots, as the elastic bound counts them. True if that is news.
-local function offer(S, worker, slots)
-  local old = known(S, worker)
+-- A worker's slots, as the elastic bound counts them, and as they were known before. True if that is news.
+local function offer(S, worker, slots, old)
   call('HSET', S.base .. ':wkn', worker, int(slots) .. ' ' .. S.stamp)
   if old == slots then return false end
   set_shard(S, SLOTS, shard(S)[SLOTS] + slots - (old or 0))
@@ -76,12 +75,12 @@ local function forget_gone(S)
   for _, gone in ipairs(call('ZRANGEBYSCORE', S.base .. ':wks', '-inf', silent_since, 'LIMIT', '0', int(FEW))) do forget_worker(S, gone) end
 end
 
--- Notes a worker's sign of life.
-local function seen(S, worker, info, slots, renderer)
+-- Notes a worker's sign of life, and for how many ms it may be silent now.
+local function seen(S, worker, info, slots, old_slots, renderer, silence)
   local base = S.base
-  call('ZADD', base .. ':wks', S.stamp, worker)
-  call('SET', base .. ':wk:' .. worker, info, 'PX', int(WORKER_TTL_MS))
-  if offer(S, worker, slots) and renderer ~= NO_RENDERER then set_shard(S, RENDERER, renderer) end
+  call('ZADD', base .. ':wks', int(S.now + silence), worker)
+  call('SET', base .. ':wk:' .. worker, info, 'PX', int(silence + WORKER_TTL_MS))
+  if offer(S, worker, slots, old_slots) and renderer ~= NO_RENDERER then set_shard(S, RENDERER, renderer) end
 end
 
 -- Looks again at a few tenants that wait for a time, for slots or for a lane.
@@ -118,19 +117,20 @@ local function next_due(S, limit)
   return limit
 end
 
--- Milliseconds until the first of the workers that are parked looks again by itself; nil if none is.
-local function next_look(S)
-  local first = call('ZRANGEBYSCORE', S.base .. ':idle', '(' .. S.stamp, '+inf', 'WITHSCORES', 'LIMIT', '0', '1')
-  return first[2] and tonumber(first[2]) - S.now
-end
-
--- How long a worker waits that found nothing: until something may become due, unless another one looks by then;
--- that one passes the baton if there is more than it takes. If it dies, nothing is later by more than `limit`. Up to a
--- quarter less than that, by the worker's id, so that who was woken together does not come back together.
-local function park(S, raw, limit)
-  limit = limit - floor(limit * byte(raw, 16) / 1024)
-  local due, look = next_due(S, limit), next_look(S)
-  return look and look <= due and limit or due
+-- How long a worker waits that found nothing. If nothing can become due within `longest` ms: as long as that. Else one
+-- parked worker looks when something is due, and passes the baton if there is more than it takes; another one looks every
+-- SOON_MS, so that nothing is later by more than that if the first dies; all others wait for the bell.
+-- By the worker's id up to a quarter less than SOON_MS, and a sixteenth less than `longest`, so that who was woken together
+-- does not come back together.
+local function park(S, raw, longest)
+  local odd = byte(raw, 16)
+  longest = longest - floor(longest * odd / 4096)
+  local due = next_due(S, longest)
+  if due == longest and (all_paused(S) or shard(S)[ASIDE] == 0 or not some_aside(S)) then return longest end
+  local soon = SOON_MS - floor(SOON_MS * odd / 1024)
+  local first, second = next_looks(S)
+  if not first or first > min(due, SOON_MS) then return min(due, soon) end
+  return second and second <= SOON_MS and longest or soon
 end
 
 -- What nobody asked for but must happen is done by claims, at most once per this many milliseconds.
@@ -358,9 +358,9 @@ end
 local function take(S, n, claimant, reply)
   if all_paused(S) then return false end
   -- Behind one that does not start its tenant's next one goes, not what was planned without it: then turn by turn.
-  local some_fail = n > 1 and (shard(S)[STOPPED] > 0 or call('ZCOUNT', S.base .. ':dl', '-inf', S.stamp) > 0)
-  local turns_max = some_fail and 1 or BUDGET
   local line, budget = read_line(S, n), BUDGET
+  local some_fail = n > 1 and line.tag and (shard(S)[STOPPED] > 0 or call('ZCOUNT', S.base .. ':dl', '-inf', S.stamp) > 0)
+  local turns_max = some_fail and 1 or BUDGET
   while claimant.claims < n and budget > 0 do
     local turns, visits = plan(S, line, n - claimant.claims, turns_max, budget)
     if #turns == 0 and line.complete then break end
@@ -382,10 +382,11 @@ transition('claim', { 'allow-oom' }, function(keys, args)
   local worker, n, lease_ms, wait_ms = args[1], min(tonumber(args[3]), BUDGET), tonumber(args[4]), tonumber(args[5])
   hear(S, lease_ms)
   local slots, sign = known(S, worker)
-  if slots ~= tonumber(args[6]) or slots == 0 or now - sign >= SIGN_MS or now < sign then
+  local signs = slots ~= tonumber(args[6]) or slots == 0 or now - sign >= SIGN_MS or now < sign
+  if signs then
     if is_drained(S, worker) then
       forget_gone(S)
-      seen(S, worker, args[8], 0, args[7])
+      seen(S, worker, args[8], 0, slots, args[7], 0)
       call('ZREM', base .. ':idle', worker)
       -- It may have come because of a token on which it must not act, or be the one that looks at what becomes due:
       -- pass the baton.
@@ -393,7 +394,7 @@ transition('claim', { 'allow-oom' }, function(keys, args)
       flush(S)
       return { -1 }
     end
-    seen(S, worker, args[8], tonumber(args[6]), args[7])
+    seen(S, worker, args[8], tonumber(args[6]), slots, args[7], wait_ms)
   end
   local swept = math.abs(now - shard(S)[SWEPT]) >= SWEEP_MS
   if swept then sweep(S) end
@@ -411,14 +412,23 @@ transition('claim', { 'allow-oom' }, function(keys, args)
   local claims = claimant.claims
   if n > 0 then call('ZREM', base .. ':idle', worker) end
   if claims > 0 or (more and n > 0) then
-    -- The baton: whoever found work wakes the next one while there is more, or while nobody else looks in time at what
-    -- becomes due. Who has slots left will look itself.
-    local look = not more and claims == n and next_look(S)
-    if more and claims > 0 or look and next_due(S, look) < look then S.ring = S.ring + 1 end
+    -- The baton: whoever found work wakes the next one while there is more, or while no other one looks in time at what
+    -- becomes due; its lease is of that. Who has slots left will look itself, and may die.
+    if more then
+      if claims > 0 then S.ring = S.ring + 1 end
+    else
+      local look = next_looks(S)
+      if look and (look > SOON_MS or claims == n and next_due(S, look) < look) then S.ring = S.ring + 1 end
+    end
+    -- It renews from now on.
+    if signs and claims > 0 then seen(S, worker, args[8], tonumber(args[6]), tonumber(args[6]), args[7], 0) end
     wait_ms = 0
   else
     if n == 0 and not swept then sweep(S) end
-    wait_ms = park(S, args[2], wait_ms)
+    flush(S)
+    local longest = wait_ms
+    wait_ms = park(S, args[2], longest)
+    if wait_ms > SOON_MS and not signs then seen(S, worker, args[8], slots, slots, args[7], longest) end
     if n > 0 then call('ZADD', base .. ':idle', int(now + wait_ms), worker) end
   end
   flush(S)

@@ -233,8 +233,12 @@ transition('enqueue', {}, function(keys, args)
             number = push(S, t, lane + 2, id)
           else
             call('ZADD', base .. ':due', int(at), id)
+            expect(S, at)
           end
-          if dies > 0 then call('ZADD', base .. ':dl', int(dies), id) end
+          if dies > 0 then
+            call('ZADD', base .. ':dl', int(dies), id)
+            expect(S, dies)
+          end
           if render ~= '' and at + dies == 0 then call('SET', render_key(base, name, render), id) end
         end
         call('SETRANGE', key, '1', struct_pack(HEAD_ENQUEUE, QUEUED, lane, lane + 2, 0, number, now, at, dies))

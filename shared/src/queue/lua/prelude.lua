@@ -41,8 +41,11 @@ local KEEP_SUCCEEDED_S, KEEP_OTHER_S = 86400, 1209600
 local IDEMPOTENCY_KEEP_S = 86400
 -- A cancel that its worker has not obeyed after this long is carried out over its head.
 local CANCEL_GRACE_MS = 30000
--- A worker that has not been heard of for this long is not counted as live.
+-- A worker that has not been heard of for this long, from when it was to be heard of again, is not counted as live.
 local WORKER_TTL_MS = 15000
+-- While something runs or is about to become due, two of the parked workers look at least this often. More often than half
+-- a lease, so that their calls show the reaper that Redis was not away.
+local SOON_MS = 5000
 -- Events of one job that are kept, and notes of earlier attempts.
 local EVENTS_MAX, ATTEMPTS_MAX = 2000, 100
 -- News of one tenant that are kept while somebody listens, and news that wait for their webhooks to be looked up.
@@ -414,6 +417,9 @@ local function belongs(S, t)
   return VT, tag > least and tag or least
 end
 
+-- Notes that somebody has to look by this time: if none of the parked workers will, `flush` wakes one.
+local function expect(S, at) S.expected = S.expected and min(S.expected, at) or at end
+
 -- Puts a tenant where it belongs. True if it became eligible by that. With `line`, a list for `add_members`, who
 -- belongs into `vt` is only noted there.
 local function place(S, t, line)
@@ -427,7 +433,10 @@ local function place(S, t, line)
     call('ZADD', S.base .. PLACES[where], int(score), t[NAME])
   end
   t[PLACE], t[SCORE] = where, score
-  if where > VT then set_shard(S, ASIDE, 1) end
+  if where > VT and shard(S)[ASIDE] == 0 then
+    set_shard(S, ASIDE, 1)
+    expect(S, S.now + SOON_MS)
+  end
   return where == VT and was ~= VT
 end
 
@@ -444,13 +453,20 @@ local function add_members(key, members)
   end
 end
 
+-- Milliseconds until the first and the second of the parked workers look again by themselves; nil if there are not so many.
+local function next_looks(S)
+  local found = call('ZRANGEBYSCORE', S.base .. ':idle', '(' .. S.stamp, '+inf', 'WITHSCORES', 'LIMIT', '0', '2')
+  return found[2] and tonumber(found[2]) - S.now, found[4] and tonumber(found[4]) - S.now
+end
+
 -- Wakes up to n parked workers. Tokens stay in the list, so none is lost between
 -- "found nothing" and "blocks on the bell".
 local function ring(base, n, now)
   if call('ZCARD', base .. ':idle') == 0 then return end
-  call('ZREMRANGEBYSCORE', base .. ':idle', '-inf', now)
+  -- Who is late is dead, or was parked before the clock was set ahead and would sleep on: one more token for each.
+  local late = call('ZREMRANGEBYSCORE', base .. ':idle', '-inf', now)
   local parked = call('ZCARD', base .. ':idle') - call('LLEN', base .. ':bell')
-  for _ = 1, min(n, parked) do call('RPUSH', base .. ':bell', '1') end
+  for _ = 1, max(0, min(n, parked)) + late do call('RPUSH', base .. ':bell', '1') end
 end
 
 -- A stream keeps up to so many entries that are done with: XDEL walks through a node of a hundred entries
@@ -576,8 +592,12 @@ local function flush(S)
     call('SET', base .. ':s', struct_pack(SHARD, spread(S.shard, 1, SHARD_FIELDS)) .. S.shard_rest)
     S.shard_changed = false
   end
+  if S.expected and S.ring == 0 then
+    local look = next_looks(S)
+    if look and S.now + look > S.expected then S.ring = 1 end
+  end
   if S.ring > 0 then ring(base, S.ring, S.now) end
-  S.ring = 0
+  S.ring, S.expected = 0, nil
   if #S.hints > 0 then
     call('PUBLISH', base .. ':ev', table.concat(S.hints))
     S.hints = {}
@@ -846,6 +866,7 @@ local function requeue(S, t, id, job, delay_ms, reason, outcome, class, told, at
   if delay_ms > 0 then
     job[SQ], job[NB] = 0, S.now + delay_ms
     call('ZADD', base .. ':due', int(job[NB]), id)
+    expect(S, job[NB])
   else
     job[SQ], job[NB] = push(S, t, RETURNED, id), 0
   end

@@ -32,7 +32,10 @@ transition('renew', { 'allow-oom' }, function(keys, args)
   hear(S, lease_ms)
   local drained = is_drained(S, args[1])
   if drained then call('ZADD', base .. ':drain', S.stamp, args[1]) end
-  seen(S, args[1], args[4], drained and 0 or tonumber(args[5]), args[6])
+  -- The last renewal after its jobs may come after the claim with which it was parked.
+  local look = jobs == 0 and tonumber(call('ZSCORE', base .. ':idle', args[1]) or nil)
+  local silence = look and max(0, look - now) or 0
+  seen(S, args[1], args[4], drained and 0 or tonumber(args[5]), known(S, args[1]), args[6], silence)
   forget_gone(S)
   if args[7] ~= '' then elsewhere(S, args[1], tonumber(args[7]), tonumber(args[8])) end
   local replies, o, until_text = {}, 10, int(now + lease_ms)
@@ -86,6 +89,8 @@ transition('renew', { 'allow-oom' }, function(keys, args)
   promote(S, max(FEW, BUDGET - jobs))
   reap(S, FEW)
   rest(S, 2)
+  -- Somebody who is free has to see it if this worker dies.
+  if jobs > 0 then expect(S, now + SOON_MS) end
   flush(S)
   replies[jobs + 1] = drained and '1' or '0'
   replies[jobs + 2] = args[7] ~= '' and int(active_here(S)) or '0'
