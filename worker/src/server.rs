@@ -85,7 +85,7 @@ mod tests {
         let (code, reason) = health(&board, late());
         assert_eq!(code, StatusCode::SERVICE_UNAVAILABLE);
         assert!(
-            reason.starts_with("1 of 2 slots are idle, and Redis has answered no claim for 31 s"),
+            reason.starts_with("1 of 2 slots are idle, and Redis has answered no claim for 76 s"),
             "{reason}"
         );
         board.answered();
