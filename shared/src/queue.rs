@@ -93,10 +93,12 @@ use turns::Turns;
 pub const LEASE: Duration = Duration::from_secs(12);
 /// How often a worker renews its leases: four chances per lease.
 pub const RENEW_EVERY: Duration = Duration::from_secs(3);
-/// Longest time a parked worker waits before it looks for itself. While anything runs or is about to become due, two of
-/// the parked ones look every [`SOON`]. What an idle worker costs Redis is a look per `PARK`.
+/// Longest time a parked worker waits before it looks for itself. Two of them look more often ([`SOON`])
+/// while there is something to look after. What an idle worker costs Redis is a look per `PARK`.
 pub const PARK: Duration = Duration::from_secs(45);
-/// How much later than its time what becomes due is seen to if the worker dies that was to look (`SOON_MS` of the functions).
+/// How often two of the parked workers look at least while anything runs or is about to become due: so much later than its
+/// time is that seen to if one of them dies. Less than half a [`LEASE`], so that their calls show the reaper that Redis was
+/// not away.
 pub const SOON: Duration = Duration::from_secs(5);
 /// Most items of one call.
 pub const BATCH_MAX: usize = 100;

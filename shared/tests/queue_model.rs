@@ -800,7 +800,7 @@ impl Model {
         }
         let wait = self.wait(longest, soon);
         // Longer than others believe that it lives.
-        if wait > 5_000 && !signs {
+        if wait > SOON.as_millis() as u64 && !signs {
             self.seen(worker, park);
         }
         self.idle.insert(worker, self.now + wait);
@@ -815,12 +815,13 @@ impl Model {
         if self.due_in(longest) == longest && !some_aside {
             return longest;
         }
+        let often = SOON.as_millis() as u64;
         let mut looks: Vec<u64> = self.idle.values().copied().collect();
         looks.retain(|at| *at > self.now);
         looks.sort_unstable();
-        let in_time = self.now + self.due_in(5_000);
+        let in_time = self.now + self.due_in(often);
         match looks[..] {
-            [first, second, ..] if first <= in_time && second <= self.now + 5_000 => longest,
+            [first, second, ..] if first <= in_time && second <= self.now + often => longest,
             [first, ..] if first <= in_time => soon,
             _ => self.due_in(soon),
         }

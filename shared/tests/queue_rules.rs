@@ -65,6 +65,13 @@ impl Bench {
         self.queue.claim(worker, n, LEASE).await.unwrap().claims
     }
 
+    /// How long a worker shall wait that finds nothing.
+    async fn wait(&self, worker: &WorkerInfo) -> Duration {
+        let claimed = self.queue.claim(worker, 1, LEASE).await.unwrap();
+        assert!(claimed.claims.is_empty());
+        claimed.wait
+    }
+
     async fn renew(&self, worker: &WorkerInfo, claims: &[&Claim]) -> Vec<Lease> {
         let news: Vec<_> = claims
             .iter()
@@ -1141,7 +1148,7 @@ async fn one_parked_worker_looks_at_what_is_due_and_if_it_dies_another_does_soon
 async fn park(bench: &Bench, n: usize) -> Vec<WorkerInfo> {
     let workers: Vec<_> = (0..n).map(|_| worker(1)).collect();
     for worker in &workers {
-        let wait = bench.queue.claim(worker, 1, LEASE).await.unwrap().wait;
+        let wait = bench.wait(worker).await;
         assert!((PARK * 15 / 16..=PARK).contains(&wait), "{wait:?}");
     }
     workers
@@ -1164,8 +1171,7 @@ async fn a_job_that_becomes_due_before_anybody_looks_wakes_one_who_waits_for_it(
     assert_eq!(tokens(&bench).await, 1);
     swallow_token(&bench).await;
     let exact = later.delay + Duration::from_millis(1);
-    let claimed = bench.queue.claim(&parked[0], 1, LEASE).await.unwrap();
-    assert_eq!(claimed.wait, exact);
+    assert_eq!(bench.wait(&parked[0]).await, exact);
     // Another that is due later needs nobody else, one that is due sooner does.
     later = job(&owner);
     later.delay = Duration::from_secs(3);
@@ -1215,7 +1221,7 @@ async fn a_renewal_finds_another_to_look_after_the_job_if_the_one_that_did_is_go
     swallow_token(&bench).await;
     let held = bench.claim(&parked[0], 1).await;
     swallow_token(&bench).await;
-    let wait = bench.queue.claim(&parked[1], 1, LEASE).await.unwrap().wait;
+    let wait = bench.wait(&parked[1]).await;
     bench.renew(&parked[0], &[&held[0]]).await;
     assert_eq!(tokens(&bench).await, 0, "one looks in {wait:?}");
     // It has died, as its silence shows.
@@ -1226,7 +1232,7 @@ async fn a_renewal_finds_another_to_look_after_the_job_if_the_one_that_did_is_go
     bench.renew(&parked[0], &[&held[0]]).await;
     assert_eq!(tokens(&bench).await, 2);
     swallow_token(&bench).await;
-    let wait = bench.queue.claim(&parked[2], 1, LEASE).await.unwrap().wait;
+    let wait = bench.wait(&parked[2]).await;
     assert!(wait <= SOON, "{wait:?}");
     bench.audited().await;
 }
@@ -1242,7 +1248,7 @@ async fn of_those_who_are_parked_while_a_job_runs_two_look_often_and_the_others_
     assert_eq!(held.len(), 1);
     let mut often = 0;
     for _ in 0..10 {
-        let wait = bench.queue.claim(&worker(1), 1, LEASE).await.unwrap().wait;
+        let wait = bench.wait(&worker(1)).await;
         often += usize::from(wait <= SOON);
     }
     assert_eq!(often, 2);
@@ -1289,8 +1295,7 @@ async fn a_parked_worker_counts_as_live_for_as_long_as_it_may_be_silent_and_a_bu
     let held = bench.claim(&busy, 1).await;
     bench.renew(&busy, &[&held[0]]).await;
     bench.renew(&idle, &[]).await;
-    let claimed = bench.queue.claim(&idle, 1, LEASE).await.unwrap();
-    assert!(claimed.wait <= SOON);
+    assert!(bench.wait(&idle).await <= SOON);
     let live = async |bench: &Bench| -> Vec<WorkerId> {
         let workers = bench.queue.stats().await.unwrap().workers;
         workers.iter().map(|worker| worker.id).collect()
@@ -1301,8 +1306,7 @@ async fn a_parked_worker_counts_as_live_for_as_long_as_it_may_be_silent_and_a_bu
     let bench = &mut Bench::new().await;
     bench.renew(&idle, &[]).await;
     park(bench, 1).await;
-    let claimed = bench.queue.claim(&idle, 1, LEASE).await.unwrap();
-    assert!(claimed.wait > SOON);
+    assert!(bench.wait(&idle).await > SOON);
     // A renewal that comes late takes nothing back of that.
     bench.renew(&idle, &[]).await;
     bench.pass(PARK * 15 / 16 + Duration::from_secs(14)).await;
@@ -1341,7 +1345,7 @@ async fn an_idle_worker_costs_redis_less_than_a_command_a_second_with_all_that_f
     let before = calls(&server).await;
     bench.pass(Duration::from_secs(44)).await;
     for worker in &workers {
-        assert!(bench.queue.claim(worker, 1, LEASE).await.unwrap().wait > SOON);
+        assert!(bench.wait(worker).await > SOON);
         assert!(!bell.wait(Duration::from_millis(1)).await.unwrap());
     }
     let each = (calls(&server).await - before) as f64 / 10.0;
@@ -1360,23 +1364,22 @@ async fn a_worker_that_takes_other_work_hands_on_the_look_at_what_becomes_due() 
     later.delay = Duration::from_secs(1);
     bench.submit(&owner, &[later]).await;
     let exact = Duration::from_millis(1_001);
-    let wait = async |worker: &WorkerInfo| bench.queue.claim(worker, 1, LEASE).await.unwrap().wait;
-    assert_eq!(wait(&first).await, exact);
-    assert!(wait(&second).await > exact);
+    assert_eq!(bench.wait(&first).await, exact);
+    assert!(bench.wait(&second).await > exact);
     let mut bell = bench.queue.bell().await.unwrap();
     bench.submit(&owner, &jobs(&owner, 1)).await;
     assert!(bell.wait(Duration::from_secs(1)).await.unwrap());
     assert_eq!(tokens(&bench).await, 0);
     assert_eq!(bench.claim(&first, 1).await.len(), 1);
     assert_eq!(tokens(&bench).await, 1);
-    assert_eq!(wait(&second).await, exact);
+    assert_eq!(bench.wait(&second).await, exact);
     // The one that leaves does so, too.
     let third = worker(1);
-    assert!(wait(&third).await > exact);
+    assert!(bench.wait(&third).await > exact);
     assert!(bell.wait(Duration::from_secs(1)).await.unwrap());
     bench.queue.leave(second.id).await.unwrap();
     assert_eq!(tokens(&bench).await, 1);
-    assert_eq!(wait(&third).await, exact);
+    assert_eq!(bench.wait(&third).await, exact);
 }
 
 #[tokio::test]
@@ -1387,16 +1390,15 @@ async fn a_worker_that_is_drained_hands_on_the_look_at_what_becomes_due() {
     later.delay = Duration::from_secs(1);
     bench.submit(&owner, &[later]).await;
     let exact = Duration::from_millis(1_001);
-    let wait = async |worker: &WorkerInfo| bench.queue.claim(worker, 1, LEASE).await.unwrap().wait;
-    assert_eq!(wait(&first).await, exact);
-    assert!(wait(&second).await > exact);
+    assert_eq!(bench.wait(&first).await, exact);
+    assert!(bench.wait(&second).await > exact);
     bench.queue.drain(first.id, true).await.unwrap();
     assert_eq!(tokens(&bench).await, 1);
     // Whoever takes the token and is drained before it acts on it hands that on, too.
     let mut bell = bench.queue.bell().await.unwrap();
     assert!(bell.wait(Duration::from_secs(1)).await.unwrap());
     let third = worker(1);
-    assert!(wait(&third).await > Duration::ZERO);
+    assert!(bench.wait(&third).await > Duration::ZERO);
     bench.queue.drain(second.id, true).await.unwrap();
     assert!(bell.wait(Duration::from_secs(1)).await.unwrap());
     assert_eq!(tokens(&bench).await, 0);

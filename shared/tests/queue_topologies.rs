@@ -10,8 +10,8 @@ use manimq_shared::ids::{JobId, TenantId};
 use manimq_shared::job::{JobRequest, JobResult, Status};
 use manimq_shared::keys::Topic;
 use manimq_shared::queue::{
-    ACL_RULES, Bell, Enqueued, LEASE, LIBRARY, Lease, NewJob, Queue, QueueError, RESPONSE_TIMEOUT,
-    RedisConfig, Renewal, Settled, TlsFiles,
+    ACL_RULES, Bell, Enqueued, LEASE, LIBRARY, Lease, NewJob, PARK, Queue, QueueError,
+    RESPONSE_TIMEOUT, RedisConfig, Renewal, SOON, Settled, TlsFiles,
 };
 use manimq_shared::testing::{Certificates, ClusterSet, RedisServer, SentinelSet, worker};
 
@@ -48,8 +48,8 @@ async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 }
 
 /// Starts to wait on the bell, as an idle worker does.
-fn wait_on(mut bell: Bell) -> tokio::task::JoinHandle<Result<bool, QueueError>> {
-    tokio::spawn(async move { bell.wait(Duration::from_secs(5)).await })
+fn wait_on(mut bell: Bell, limit: Duration) -> tokio::task::JoinHandle<Result<bool, QueueError>> {
+    tokio::spawn(async move { bell.wait(limit).await })
 }
 
 /// Submits jobs and renders them, in name: every kind of connection and every transition of a job
@@ -59,7 +59,7 @@ async fn lives(config: &RedisConfig) -> Result<(), QueueError> {
     let (worker, hub) = (worker(4), queue.hub());
     // An empty claim says that this worker waits, so the next job rings for it.
     assert!(queue.claim(&worker, 4, LEASE).await?.claims.is_empty());
-    let bell = wait_on(queue.bell().await?);
+    let bell = wait_on(queue.bell().await?, PARK);
     let small = submit(&queue, job(10)).await?;
     // A large payload goes ahead of its job.
     let large = submit(&queue, job(100_000)).await?;
@@ -327,7 +327,7 @@ async fn a_wrong_password_is_told_without_showing_it() {
 async fn a_frozen_redis_fails_every_call_in_time_and_recovers() {
     let server = RedisServer::start();
     let queue = Queue::connect(&server.config("mq")).await.unwrap();
-    let bell = wait_on(queue.bell().await.unwrap());
+    let bell = wait_on(queue.bell().await.unwrap(), SOON);
     let hub = queue.hub();
     let mut watch = hub.watch(test_topic());
     watch.hinted().await;
@@ -490,7 +490,7 @@ async fn one_handle_survives_a_master_that_hangs_and_its_return_as_a_replica() {
     let id = submit(&queue, job(10)).await.unwrap();
     let mut watch = hub.watch(queue.keys_of(id).job_topic(id));
     watch.hinted().await;
-    let bell = wait_on(queue.bell().await.unwrap());
+    let bell = wait_on(queue.bell().await.unwrap(), PARK);
     let port = set.master_port();
     set.freeze_master();
     let refused = tokio::time::timeout(RESPONSE_TIMEOUT * 10, queue.stats())
@@ -505,7 +505,9 @@ async fn one_handle_survives_a_master_that_hangs_and_its_return_as_a_replica() {
         submit(&queue, job(10)).await.is_ok()
     })
     .await;
-    assert!(bell.await.unwrap().is_err(), "the old bell is dead");
+    // At once, and not after the time for which it would have waited there.
+    let bell = tokio::time::timeout(SOON, bell).await.expect("it ends");
+    assert!(bell.unwrap().is_err(), "the old bell is dead");
     assert!(queue.bell().await.is_ok());
     set.thaw();
     // The old master comes back, is told to be a replica, and nobody takes it for the master.
@@ -873,17 +875,20 @@ async fn tenants_of_all_shards_of_a_cluster_are_served_by_one_worker() {
     assert_eq!(config.shards(), 8);
     let queue = Queue::connect(&config).await.unwrap();
     let worker = worker(40);
-    let bell = wait_on({
-        assert!(
-            queue
-                .claim(&worker, 40, LEASE)
-                .await
-                .unwrap()
-                .claims
-                .is_empty()
-        );
-        queue.bell().await.unwrap()
-    });
+    let bell = wait_on(
+        {
+            assert!(
+                queue
+                    .claim(&worker, 40, LEASE)
+                    .await
+                    .unwrap()
+                    .claims
+                    .is_empty()
+            );
+            queue.bell().await.unwrap()
+        },
+        PARK,
+    );
     let tenants: Vec<TenantId> = (0..40).map(|n| format!("t{n}").parse().unwrap()).collect();
     let mut jobs = Vec::new();
     for tenant in &tenants {

@@ -28,7 +28,7 @@ struct Options {
     /// Slots of each
     #[arg(long, default_value_t = 10)]
     slots: usize,
-    /// How long they are watched; each looks by itself every 42 to 45 s
+    /// How long they are watched; by default for two looks of each
     #[arg(long, default_value_t = 2 * PARK.as_secs())]
     seconds: u64,
     /// One JSON object instead of lines

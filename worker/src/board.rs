@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use manimq_shared::ids::WorkerId;
-use manimq_shared::queue::WorkerInfo;
+use manimq_shared::queue::{PARK, WorkerInfo};
 use tokio::sync::watch;
 
 /// What a slot is doing.
@@ -33,9 +33,9 @@ impl SlotState {
     ];
 }
 
-/// A worker with an idle slot asks for jobs now and then ([`manimq_shared::queue::PARK`] at the latest). If the queue has
+/// A worker with an idle slot asks for jobs now and then ([`PARK`] at the latest). If the queue has
 /// answered none of its claims for so long, it hears nothing of work.
-pub const DEAF_AFTER: Duration = Duration::from_secs(75);
+pub const DEAF_AFTER: Duration = Duration::from_secs(PARK.as_secs() + 30);
 
 /// Shared by slots (who write), the lease keeper and the metrics server (who read).
 #[derive(Clone)]

@@ -9,6 +9,8 @@ use std::sync::LazyLock;
 
 use sha2::{Digest, Sha256};
 
+use super::SOON;
+
 /// Version of the data layout (keys, fields, their meaning).
 pub const LAYOUT: u32 = 5;
 
@@ -71,6 +73,12 @@ impl Library {
     }
 }
 
+/// All functions, with what they share with this crate.
+fn text() -> String {
+    let soon_ms = SOON.as_millis().to_string();
+    FILES.join("\n").replace("@SOON_MS@", &soon_ms)
+}
+
 /// The names and values of a line such as `local A, B_MS = 1, 0.5`, if it is one.
 fn constants(line: &str) -> Option<Vec<(&str, &str)>> {
     let (names, values) = line.strip_prefix("local ")?.split_once(" = ")?;
@@ -117,13 +125,13 @@ fn inline_constants(body: &str) -> String {
 }
 
 /// The library of this build.
-pub static LIBRARY: LazyLock<Library> = LazyLock::new(|| Library::build(&FILES.join("\n")));
+pub static LIBRARY: LazyLock<Library> = LazyLock::new(|| Library::build(&text()));
 
 /// The same library with a clock that tests can set. Its text, and so its name, differ from
 /// [`LIBRARY`]'s: production never loads nor calls it.
 #[cfg(feature = "testing")]
 pub static TEST_LIBRARY: LazyLock<Library> = LazyLock::new(|| {
-    let body = FILES.join("\n");
+    let body = text();
     assert!(body.contains(CLOCK_MARK), "the functions have a clock");
     Library::build(&body.replace(CLOCK_MARK, TEST_CLOCK))
 });
@@ -132,7 +140,7 @@ pub static TEST_LIBRARY: LazyLock<Library> = LazyLock::new(|| {
 /// older one wrote none, and its tenants and shards have a field more, "next".
 #[cfg(feature = "testing")]
 pub static NEXT_LIBRARY: LazyLock<Library> = LazyLock::new(|| {
-    let mut body = FILES.join("\n");
+    let mut body = text();
     for (now, then) in [
         (
             "  local job = { key, sub(v, tenant_at, idem_at - 1), idem, render, struct_unpack(HEAD, v) }\n",

@@ -45,8 +45,9 @@ local function known(S, worker)
   return tonumber(slots), tonumber(at)
 end
 
--- A worker's slots, as the elastic bound counts them, and as they were known before. True if that is news.
-local function offer(S, worker, slots, old)
+-- A worker's slots, as the elastic bound counts them. True if that is news.
+local function offer(S, worker, slots)
+  local old = known(S, worker)
   call('HSET', S.base .. ':wkn', worker, int(slots) .. ' ' .. S.stamp)
   if old == slots then return false end
   set_shard(S, SLOTS, shard(S)[SLOTS] + slots - (old or 0))
@@ -76,11 +77,11 @@ local function forget_gone(S)
 end
 
 -- Notes a worker's sign of life, and for how many ms it may be silent now.
-local function seen(S, worker, info, slots, old_slots, renderer, silence)
+local function seen(S, worker, info, slots, renderer, silence)
   local base = S.base
   call('ZADD', base .. ':wks', int(S.now + silence), worker)
   call('SET', base .. ':wk:' .. worker, info, 'PX', int(silence + WORKER_TTL_MS))
-  if offer(S, worker, slots, old_slots) and renderer ~= NO_RENDERER then set_shard(S, RENDERER, renderer) end
+  if offer(S, worker, slots) and renderer ~= NO_RENDERER then set_shard(S, RENDERER, renderer) end
 end
 
 -- Looks again at a few tenants that wait for a time, for slots or for a lane.
@@ -386,7 +387,7 @@ transition('claim', { 'allow-oom' }, function(keys, args)
   if signs then
     if is_drained(S, worker) then
       forget_gone(S)
-      seen(S, worker, args[8], 0, slots, args[7], 0)
+      seen(S, worker, args[8], 0, args[7], 0)
       call('ZREM', base .. ':idle', worker)
       -- It may have come because of a token on which it must not act, or be the one that looks at what becomes due:
       -- pass the baton.
@@ -394,7 +395,7 @@ transition('claim', { 'allow-oom' }, function(keys, args)
       flush(S)
       return { -1 }
     end
-    seen(S, worker, args[8], tonumber(args[6]), slots, args[7], wait_ms)
+    seen(S, worker, args[8], tonumber(args[6]), args[7], wait_ms)
   end
   local swept = math.abs(now - shard(S)[SWEPT]) >= SWEEP_MS
   if swept then sweep(S) end
@@ -421,14 +422,15 @@ transition('claim', { 'allow-oom' }, function(keys, args)
       if look and (look > SOON_MS or claims == n and next_due(S, look) < look) then S.ring = S.ring + 1 end
     end
     -- It renews from now on.
-    if signs and claims > 0 then seen(S, worker, args[8], tonumber(args[6]), tonumber(args[6]), args[7], 0) end
+    if signs and claims > 0 then seen(S, worker, args[8], tonumber(args[6]), args[7], 0) end
     wait_ms = 0
   else
     if n == 0 and not swept then sweep(S) end
+    -- `park` asks where tenants are.
     flush(S)
     local longest = wait_ms
     wait_ms = park(S, args[2], longest)
-    if wait_ms > SOON_MS and not signs then seen(S, worker, args[8], slots, slots, args[7], longest) end
+    if wait_ms > SOON_MS and not signs then seen(S, worker, args[8], slots, args[7], longest) end
     if n > 0 then call('ZADD', base .. ':idle', int(now + wait_ms), worker) end
   end
   flush(S)

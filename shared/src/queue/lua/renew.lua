@@ -35,7 +35,7 @@ transition('renew', { 'allow-oom' }, function(keys, args)
   -- The last renewal after its jobs may come after the claim with which it was parked.
   local look = jobs == 0 and tonumber(call('ZSCORE', base .. ':idle', args[1]) or nil)
   local silence = look and max(0, look - now) or 0
-  seen(S, args[1], args[4], drained and 0 or tonumber(args[5]), known(S, args[1]), args[6], silence)
+  seen(S, args[1], args[4], drained and 0 or tonumber(args[5]), args[6], silence)
   forget_gone(S)
   if args[7] ~= '' then elsewhere(S, args[1], tonumber(args[7]), tonumber(args[8])) end
   local replies, o, until_text = {}, 10, int(now + lease_ms)
