@@ -96,9 +96,9 @@ pub const RENEW_EVERY: Duration = Duration::from_secs(3);
 /// Longest time a parked worker waits before it looks for itself. Two of them look more often ([`SOON`])
 /// while there is something to look after. What an idle worker costs Redis is a look per `PARK`.
 pub const PARK: Duration = Duration::from_secs(45);
-/// How often two of the parked workers look at least while anything runs or is about to become due: so much later than its
-/// time is that seen to if one of them dies. Less than half a [`LEASE`], so that their calls show the reaper that Redis was
-/// not away.
+/// How often at least one parked worker looks while a job runs, if there is any: so much later than its lease's end, at most,
+/// is a job seen to whose worker died. Less than half a [`LEASE`], so that these calls show the reaper that Redis was not
+/// away.
 pub const SOON: Duration = Duration::from_secs(5);
 /// Most items of one call.
 pub const BATCH_MAX: usize = 100;
