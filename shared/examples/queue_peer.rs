@@ -233,7 +233,9 @@ impl Worker {
         Ok(())
     }
 
+    /// Like the worker's: once more after the last job, then the claims are signs of life enough.
     async fn keep_leases(&self) -> Result<(), Failure> {
+        let mut told = false;
         loop {
             let jobs: Vec<Renewal> = {
                 let running = self.running.lock().expect("no panic while locked");
@@ -244,9 +246,10 @@ impl Worker {
                 };
                 running.iter().map(news).collect()
             };
-            if jobs.is_empty() {
+            if jobs.is_empty() && told {
                 self.queue.renew(&self.info, LEASE, &[]).await?;
             }
+            told = !jobs.is_empty();
             for batch in jobs.chunks(BATCH_MAX) {
                 self.queue.renew(&self.info, LEASE, batch).await?;
             }
