@@ -574,15 +574,15 @@ pub fn frame_hashes(file: &Path) -> Vec<String> {
     frames
 }
 
-/// Renders with the bare `manim` command of the same environment, low quality.
-pub fn bare_manim(source: &str, scene: &str) -> PathBuf {
-    bare_manim_with(source, scene, &["-ql"], "480p15")
+/// The frames of what the bare `manim` command of the same environment renders, low quality.
+pub fn bare_frames(source: &str, scene: &str) -> Vec<String> {
+    bare_frames_with(source, scene, &["-ql"], "480p15")
 }
 
 /// The same with other flags, which make it leave the film in another folder.
-pub fn bare_manim_with(source: &str, scene: &str, flags: &[&str], made_in: &str) -> PathBuf {
-    let folder = tempfile::tempdir().unwrap().keep();
-    std::fs::write(folder.join("scene.py"), source).unwrap();
+pub fn bare_frames_with(source: &str, scene: &str, flags: &[&str], made_in: &str) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("scene.py"), source).unwrap();
     let output = Command::new(python_env().join("bin/manim"))
         .arg("render")
         .args(flags)
@@ -603,5 +603,6 @@ pub fn bare_manim_with(source: &str, scene: &str, flags: &[&str], made_in: &str)
         "{}",
         String::from_utf8_lossy(&output.stdout)
     );
-    folder.join(format!("media/videos/scene/{made_in}/{scene}.mp4"))
+    let film = format!("media/videos/scene/{made_in}/{scene}.mp4");
+    frame_hashes(&folder.path().join(film))
 }
