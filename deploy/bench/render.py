@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""Submit -> file through manimq, beside the bare `manim render`, in one run.
+"""`manimq render` beside the bare `manim render`, in one run.
 
     deploy/bench/render.py [--server http://127.0.0.1:8080] [--runs 5] [--scenes shapes:low,lesson:high]
 
+Both are timed from the start of the command until it has ended and the film is in its folder.
 Needs a running manimq (`deploy/up`) with idle slots, on the same machine. Each round renders
 every scene once with the command (empty media folder) and once through the service, in turn, so a
 drifting machine hits both. Formulas are new in each run, for both, unless --kept-formulas is given.
 Prints medians of wall time, processor time and peak memory, the ratio of wall times ours / bare, and
-what the service adds to a render: submit -> artifact known to the client, less the render itself as
-the job reports it. Processor time is what the whole machine was busy with until a moment after the end, for both:
+what the service adds to a render: the whole of `manimq render`, its own start and the download too, less the
+render itself as the job reports it. Processor time is what the whole machine was busy with until a moment after the end, for both:
 Redis, API, guard, LaTeX and encoder are in it, and whatever else runs. Peak memory is that of the process that draws.
 
 Scenes: shapes (small), words (text), formula (LaTeX), surface (3-D), graph, lesson (30 s).
@@ -25,12 +26,12 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+MANIMQ = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release/manimq"
 FLAG = {"low": "-ql", "medium": "-qm", "high": "-qh"}
 AFTERWARDS_S = 0.3
 SCENES = ",".join(f"{name}:{quality}" for quality in ("low", "high") for name in ("shapes", "words", "formula", "surface", "lesson"))
@@ -47,15 +48,6 @@ class Took:
     """Of the wall time, what the scene itself took."""
 
 
-def call(server: str, path: str, body: dict | None = None, timeout: float = 30.0):
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(
-        server + path, data=data, headers={"content-type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=timeout) as answer:
-        return json.load(answer)
-
-
 def busy_s() -> float:
     """What all processors have worked since they were started."""
     fields = Path("/proc/stat").read_text().split(None, 9)[1:9]
@@ -69,23 +61,25 @@ def busy_since(before_s: float) -> float:
     return busy_s() - before_s
 
 
-def through_service(server: str, source: str, quality: str, encoder: str) -> Took:
-    """From submit until the client knows the artifact."""
-    body = {
-        "input": {"kind": "code", "source": source},
-        "output": {"quality": quality, "encoder": encoder},
-        "cache": "refresh",
-    }
-    before_s, start = busy_s(), time.perf_counter()
-    job = call(server, "/v1/jobs", body)
-    while job["status"] in ("queued", "running"):
-        job = call(server, f"/v1/jobs/{job['id']}?wait=30&since={job['revision']}", timeout=60)
-    took = time.perf_counter() - start
-    if job["status"] != "succeeded":
-        sys.exit(f"error: {job['id']} {job['status']}: {job.get('error')}")
-    timings, usage = job["timings"], job["usage"]
-    render_s = sum(timings[key] for key in ("prepare_s", "render_s", "encode_s"))
-    return Took(took, busy_since(before_s), usage["peak_memory_bytes"], render_s)
+def through_service(args: argparse.Namespace, path: Path, quality: str) -> Took:
+    """`manimq render`, empty media folder."""
+    with tempfile.TemporaryDirectory() as media:
+        before_s, start = busy_s(), time.perf_counter()
+        done = subprocess.run(
+            [args.manimq, "render", FLAG[quality], "--encoder", args.encoder, "--disable_caching"]
+            + ["--server", args.server, "--no-logs", "--json", "--media_dir", media, str(path)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            check=False,
+        )
+        took = time.perf_counter() - start
+        if done.returncode != 0:
+            sys.exit(f"error: manimq could not render {path.name}: {done.stdout.decode()}")
+        job = json.loads(done.stdout)
+        assert Path(job["path"]).stat().st_size == job["artifacts"][0]["bytes"], job
+        timings, usage = job["timings"], job["usage"]
+        render_s = sum(timings[key] for key in ("prepare_s", "render_s", "encode_s"))
+        return Took(took, busy_since(before_s), usage["peak_memory_bytes"], render_s)
 
 
 def with_new_formulas(source: str) -> str:
@@ -118,12 +112,15 @@ def middle(row: list[Took], key: str) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--server", default="http://127.0.0.1:8080")
+    parser.add_argument("--manimq", default=MANIMQ, help="the program (target/release/manimq)")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--scenes", default=SCENES, help="NAME:low|medium|high, separated by commas")
     parser.add_argument("--encoder", default="fast", choices=["fast", "manim"])
     parser.add_argument("--kept-formulas", action="store_true", help="the same formulas in each run")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     args = parser.parse_args()
+    if shutil.which(args.manimq) is None:
+        parser.error(f"{args.manimq} is not there: run deploy/up, which builds it, or give --manimq")
     rows: dict[str, tuple[list[Took], list[Took]]] = {name: ([], []) for name in args.scenes.split(",")}
     folder = tempfile.mkdtemp()
     for _ in range(args.runs):
@@ -133,7 +130,7 @@ def main() -> None:
             source = (HERE / "scenes" / f"{name}.py").read_text()
             path.write_text(source if args.kept_formulas else with_new_formulas(source))
             theirs.append(bare(path, quality))
-            ours.append(through_service(args.server, path.read_text(), quality, args.encoder))
+            ours.append(through_service(args, path, quality))
     shutil.rmtree(folder)
     added = sorted(took.wall_s - took.render_s for _, ours in rows.values() for took in ours)
     result = {

@@ -73,7 +73,7 @@ need_room() {
 # What a worker needs of the system to render.
 render_packages() {
   local packages=(python3 libcairo2 libpango-1.0-0 libpangocairo-1.0-0 bubblewrap ffmpeg fontconfig fonts-inter)
-  if ((LATEX)); then packages+=(texlive-latex-base dvisvgm texlive-latex-extra); fi
+  if ((LATEX)); then packages+=(texlive-latex-base dvisvgm texlive-latex-extra texlive-xetex); fi
   printf '%s\n' "${packages[@]}"
 }
 

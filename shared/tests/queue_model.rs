@@ -1123,6 +1123,9 @@ macro_rules! same {
     }};
 }
 
+/// Digits of an id in a key.
+const SHORT_ID: usize = 22;
+
 struct World {
     queue: Queue,
     model: Model,
@@ -1130,6 +1133,8 @@ struct World {
     workers: Vec<WorkerInfo>,
     /// Jobs in the order of their acceptance, with what was asked for.
     accepted: Vec<(String, usize, NewJob, Spec)>,
+    /// The shard's virtual time after the last step.
+    virtual_time: f64,
 }
 
 impl World {
@@ -1152,6 +1157,7 @@ impl World {
             tenants: TENANTS.iter().map(|t| t.parse().unwrap()).collect(),
             workers: WORKER_SLOTS.iter().map(|slots| worker(*slots)).collect(),
             accepted: Vec::new(),
+            virtual_time: 0.0,
         }
     }
 
@@ -1444,7 +1450,8 @@ impl World {
     }
 
     /// After each step: nothing contradicts itself, and all counts are the model's.
-    async fn check(&self) -> Result<(), String> {
+    async fn check(&mut self) -> Result<(), String> {
+        self.check_virtual_time().await?;
         let audit = self.queue.audit(false).await.unwrap();
         same!(audit.violations, Vec::<String>::new(), "audit");
         let stats = self.queue.stats().await.unwrap();
@@ -1489,6 +1496,19 @@ impl World {
                 "{name}"
             );
         }
+        Ok(())
+    }
+
+    /// It never falls: who was served cannot be served again before others on account of that.
+    async fn check_virtual_time(&mut self) -> Result<(), String> {
+        let mut command = redis::cmd("GETRANGE");
+        command.arg(format!("{}:s", self.queue.keys().base()));
+        let state: Vec<u8> = self.queue.query(command.arg(0).arg(7)).await.unwrap();
+        let now = state.try_into().map_or(0.0, f64::from_le_bytes);
+        if now < self.virtual_time {
+            return Err(format!("virtual time {} → {now}", self.virtual_time));
+        }
+        self.virtual_time = now;
         Ok(())
     }
 
@@ -1567,12 +1587,20 @@ impl World {
                 same!(not_before, Some(at), "not before of {id}");
             }
         }
+        self.check_keys().await
+    }
+
+    /// Each key of a job has an end exactly if the job has ended, or an end of its own (see `keys.rs`).
+    async fn check_keys(&self) -> Result<(), String> {
         let base = self.queue.keys().base();
         let mut keys = redis::cmd("KEYS");
-        keys.arg(format!("{base}:j*"));
+        keys.arg(format!("{base}:*"));
         let keys: Vec<String> = self.queue.query(&keys).await.unwrap();
         for key in keys {
-            let short = key.rsplit(":j").next().unwrap_or_default();
+            let (kind, short) = key[base.len() + 1..].split_at(1);
+            if short.len() != SHORT_ID || !"jreagfu".contains(kind) {
+                continue;
+            }
             let alive = self
                 .model
                 .jobs
@@ -1583,7 +1611,11 @@ impl World {
                 .query(redis::cmd("PTTL").arg(&key))
                 .await
                 .unwrap();
-            same!(ttl < 0, alive, "{key} lasts");
+            if kind == "j" {
+                same!(ttl < 0, alive, "{key} lasts");
+            } else if ttl < 0 && !alive {
+                return Err(format!("{key} lasts, and its job has ended"));
+            }
         }
         Ok(())
     }

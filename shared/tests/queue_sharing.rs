@@ -277,6 +277,38 @@ async fn an_earlier_result_answers_at_once_while_the_renderer_is_the_same() {
 }
 
 #[tokio::test]
+async fn no_more_than_a_thousand_are_answered_by_one_render_then_the_next_renders_anew() {
+    let (queue, worker) = (queue().await, worker("r1"));
+    let first = accepted(&queue, "x").await;
+    let claimed = claims(&queue, &worker).await;
+    queue
+        .finish(first, claimed[0].epoch, &result("first"))
+        .await
+        .unwrap();
+    for _ in 0..10 {
+        let jobs: Vec<_> = (0..100).map(|_| job("x", CacheMode::Use)).collect();
+        let answers = queue.enqueue(&TenantId::default(), &jobs).await.unwrap();
+        assert_eq!(answers, vec![Enqueued::Cached; 100]);
+    }
+    let anew = accepted(&queue, "x").await;
+    let follower = accepted(&queue, "x").await;
+    let claimed = claims(&queue, &worker).await;
+    assert_eq!(claimed.len(), 1, "the next one waits for it");
+    queue
+        .finish(anew, claimed[0].epoch, &result("anew"))
+        .await
+        .unwrap();
+    let later = job("x", CacheMode::Use);
+    assert_eq!(submit(&queue, &later).await, Enqueued::Cached);
+    for id in [follower, later.id] {
+        let record = queue.read(id).await.unwrap().unwrap();
+        assert_eq!(record.rendered_by, Some(anew));
+        assert_eq!(record.result, Some(result("anew")));
+    }
+    audited(&queue).await;
+}
+
+#[tokio::test]
 async fn no_more_than_eight_wait_for_one_render() {
     let (queue, worker) = (queue().await, worker("r1"));
     let mut jobs = Vec::new();

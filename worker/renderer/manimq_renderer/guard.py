@@ -476,7 +476,7 @@ class Guard:
             self._show_sign()
             self._progress.count(event, self._last_sign)
             self._progress_changed()
-            if self._progress.frames > self._spec.limits.frames:
+            if self._progress.frames_soon() > self._spec.limits.frames:
                 self._end_at_limit(too_many_frames(self._spec.limits))
         elif kind == "drawn":
             self._show_sign()

@@ -96,6 +96,11 @@ class Progress:
             "animation_frames_total": self.animation_frames_total,
         }
 
+    def frames_soon(self) -> int:
+        """Frames that there will be when the play that is drawn now has ended, as far as its length is known."""
+        left = (self.animation_frames_total or 0) - self.animation_frames
+        return self.frames + max(0, left)
+
     def learn_totals(self, animations: int, frames: int) -> None:
         """The scout has been through the scene."""
         if not self._wrong:

@@ -40,6 +40,7 @@ from manimq_renderer import engine, fast_paths, scene, stream  # noqa: E402
 
 SECONDS_MAX = 240
 """Longest render of one example by one of the two."""
+_ERROR = re.compile(r"^\w*(?:Error|Exception): ")
 _BLOCK = re.compile(r"^([ \t]*)\.\. manim:: (\w+)[ \t]*\n((?:\1[ \t]+\S.*\n|[ \t]*\n)+)", re.MULTILINE)
 
 
@@ -112,8 +113,15 @@ def _in_child(place: Path, work: Callable[[], None]) -> tuple[str, list[str]]:
         finally:
             os._exit(status)
     _, status = os.waitpid(pid, 0)
-    wrong = "" if status == 0 else (place / "log").read_text(errors="replace").strip()[-300:] or str(status)
+    wrong = "" if status == 0 else _reason((place / "log").read_text(errors="replace")) or str(status)
     return wrong, sums.read_text().split() if sums.exists() else []
+
+
+def _reason(log: str) -> str:
+    """The last line of a log that names an error; the command itself then ends with ``SystemExit``."""
+    lines = (line.strip(" │") for line in log.splitlines())
+    errors = [line for line in lines if _ERROR.match(line)]
+    return errors[-1] if errors else log.strip()[-300:]
 
 
 def _note_into(noted: Any) -> None:

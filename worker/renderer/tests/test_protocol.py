@@ -1,7 +1,10 @@
 """What a job says is bounded before it is passed on."""
 
 import json
+import os
+import tempfile
 import unittest
+from pathlib import Path
 
 from manimq_renderer import collect, protocol, tex, tex_words
 
@@ -87,6 +90,13 @@ class TexRequests(unittest.TestCase):
         for word in ("not installed", "--no-latex", "deploy/setup"):
             self.assertIn(word, answer["message"])
 
+    def test_an_engine_that_is_missing_is_named_with_what_to_do(self) -> None:
+        answer = self.ask(compiler="xelatex", extension=".xdv")
+        assert isinstance(answer, dict)
+        self.assertTrue(answer["message"].startswith("xelatex is not installed"), answer)
+        self.assertIn("texlive-xetex", answer["message"])
+        self.assertNotIn("--no-latex", answer["message"])
+
     def test_what_is_not_offered_is_refused(self) -> None:
         for event in (
             {"compiler": "lualatex", "extension": ".pdf"},
@@ -106,3 +116,61 @@ class TexRequests(unittest.TestCase):
 
 if __name__ == "__main__":
     unittest.main()
+
+
+class Outputs(unittest.TestCase):
+    def setUp(self) -> None:
+        place = tempfile.TemporaryDirectory()
+        self.addCleanup(place.cleanup)
+        self.secret = Path(place.name) / "secret"
+        self.secret.write_bytes(b"x" * 100)
+        self.job = Path(place.name) / "job"
+        (self.job / "out").mkdir(parents=True)
+        self.directory = os.open(self.job, os.O_PATH | os.O_DIRECTORY)
+        self.addCleanup(os.close, self.directory)
+        self.output = self.job / "out/film.mp4"
+
+    def _opens(self, bytes_max: int = 1000) -> bytes:
+        fd = collect.open_output(self.directory, "out/film.mp4", bytes_max)
+        with os.fdopen(fd, "rb") as file:
+            return file.read()
+
+    def test_a_plain_file_is_taken(self) -> None:
+        self.output.write_bytes(b"film")
+        self.assertEqual(self._opens(), b"film")
+
+    def test_no_link_is_followed_be_it_the_file_or_a_folder_on_the_way(self) -> None:
+        self.output.symlink_to(self.secret)
+        with self.assertRaises(collect.Refused):
+            self._opens()
+        self.output.unlink()
+        (self.job / "real").mkdir()
+        (self.job / "real/film.mp4").write_bytes(b"film")
+        (self.job / "out").rmdir()
+        (self.job / "out").symlink_to("real")
+        with self.assertRaises(collect.Refused):
+            self._opens()
+
+    def test_what_is_no_plain_file_of_its_own_is_refused_at_once(self) -> None:
+        os.mkfifo(self.output)
+        with self.assertRaises(collect.Refused):
+            self._opens()
+        self.output.unlink()
+        self.output.mkdir()
+        with self.assertRaises(collect.Refused):
+            self._opens()
+        self.output.rmdir()
+        os.link(self.secret, self.output)
+        with self.assertRaises(collect.Refused):
+            self._opens()
+
+    def test_too_much_and_holes_are_refused(self) -> None:
+        self.output.write_bytes(b"x" * 1001)
+        with self.assertRaises(collect.Refused) as refused:
+            self._opens()
+        self.assertIn("1001 bytes", str(refused.exception))
+        with self.output.open("wb") as file:
+            file.truncate(1 << 30)
+        with self.assertRaises(collect.Refused):
+            self._opens(2 << 30)
+

@@ -297,23 +297,6 @@ fn the_macro_that_is_unknown_is_named_in_parts_of_formulas_and_in_text() {
 }
 
 #[test]
-fn an_engine_that_is_not_installed_is_named_with_what_to_do() {
-    let installed = std::path::Path::new("/usr/bin/xelatex").exists();
-    let lines = "self.add(Tex('a', tex_template=TexTemplate(tex_compiler='xelatex', output_format='.xdv')))\nself.wait(0.1)";
-    if installed {
-        render(constructing(lines)).expect("a film");
-    } else {
-        let failure = fails(lines, FailureClass::LatexError, "xelatex");
-        assert!(
-            failure.message.starts_with("xelatex is not installed"),
-            "{failure:#?}"
-        );
-        assert!(failure.message.contains("texlive-xetex"), "{failure:#?}");
-        assert!(!failure.message.contains("--no-latex"), "{failure:#?}");
-    }
-}
-
-#[test]
 fn a_file_without_scene_is_a_validation_error() {
     let failure = failure(render(request_for("from manim import *\nx = 1\n")));
     assert_class(&failure, FailureClass::Validation);

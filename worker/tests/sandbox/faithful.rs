@@ -43,6 +43,11 @@ fn formulas_have_the_frames_of_the_bare_command() {
 }
 
 #[test]
+fn formulas_of_xelatex_have_the_frames_of_the_bare_command() {
+    same_frames_as_the_command("xelatex.py", &["-ql"], manim_low());
+}
+
+#[test]
 fn exact_sizes_and_rates_have_the_frames_of_the_bare_command() {
     let output = OutputSpec {
         width: 400,

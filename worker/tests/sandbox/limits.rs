@@ -227,6 +227,25 @@ fn too_many_frames_are_output_limit_with_the_line() {
 }
 
 #[test]
+fn a_play_that_would_have_too_many_frames_is_stopped_before_it_draws_them() {
+    let mut request = constructing("self.wait(0.1)\nself.play(Rotate(Square()), run_time=36000)");
+    request.output.encoder = Encoder::Fast;
+    let most = request.limits.frames;
+    let (result, events) = render_with_events(request);
+    let failure = failure(result);
+    assert_class(&failure, FailureClass::OutputLimit);
+    assert!(
+        failure.message.contains("more frames than the limit of"),
+        "{failure:#?}"
+    );
+    let drawn = events.iter().filter_map(|event| match event {
+        RenderEvent::Progress(progress) => Some(progress.frames),
+        _ => None,
+    });
+    assert!(drawn.max().unwrap_or(0) < most / 10, "{events:#?}");
+}
+
+#[test]
 fn larger_pictures_than_allowed_are_output_limit_wherever_their_size_is_set() {
     let sized = |lines: &str| {
         let mut request = request_for(&format!("from manim import *\n{lines}"));

@@ -83,6 +83,8 @@ local function same_work(S, t, render, lane, timed)
     if other[RD] == NO_RENDERER or other[RD] ~= s[RENDERER] then return nil end
     local left = call('PTTL', job_key(S.base, id))
     if left < min(REUSE_LEFT_MS, s[KEEP_OK] * 500) then return nil end
+    local rendered_by = has(other, FOLLOWS) and short_id(other[WK]) or id
+    if call('LLEN', sharers_key(S.base, rendered_by)) >= SHARERS_MAX then return nil end
     return { id, other, 'cached', left }
   end
   -- Who waits must not wait longer than for a render of its own: not behind a lower lane.

@@ -51,6 +51,8 @@ local EVENTS_MAX, ATTEMPTS_MAX = 2000, 100
 local FEED_MAX, HOOK_NEWS_MAX = 5000, 10000
 -- Jobs that may wait for another's render of the same; one more is rendered for itself.
 local FOLLOWERS_MAX = 8
+-- Jobs that may be answered by one render; after that many the next one renders anew, and answers for those after it.
+local SHARERS_MAX = 1000
 -- Limits of a tenant for which nothing else is set.
 local DEFAULT_QUEUED_MAX, DEFAULT_RUNNING_MAX, DEFAULT_WEIGHT = 1000, 1000000, 1
 -- Charge for a claim of a tenant without history when nobody has one, slot-milliseconds, and the clamp of

@@ -64,19 +64,19 @@ def pretend(**more):
     os._exit(0)
 
 
-def parts(tex):
-    return len(Tex(tex).family_members_with_points())
+def parts(tex, **more):
+    return len(Tex(tex, **more).family_members_with_points())
 
 
-def looks_like(tex, like):
+def looks_like(tex, like, **more):
     """The picture must have as many parts: TeX prints what it reads."""
-    if parts(tex) != parts(like):
-        breaches.append(f"{tex}: {parts(tex)} parts")
+    if parts(tex, **more) != parts(like, **more):
+        breaches.append(f"{tex}: {parts(tex, **more)} parts")
 
 
-def refused(tex):
+def refused(tex, **more):
     try:
-        Tex(tex)
+        Tex(tex, **more)
     except ValueError:
         return
     breaches.append(f"set: {tex}")

@@ -1,4 +1,7 @@
+# coding: utf-7
 # raw: yes
 # ends: validation, scene_error
-# coding: utf-7
-+AGkAbQBwAG8AcgB0- os
++AGYAcgBvAG0- manim import *
+class A(Scene):
+    def construct(self):
+        print("BREACH: read in the encoding that the file names")
