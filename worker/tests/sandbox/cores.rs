@@ -1,9 +1,11 @@
 //! One film on several cores: the same film, within the same walls and limits.
 
+use std::path::Path;
 use std::time::Duration;
 
 use manimq_worker::sandbox::{Encoder, FailureClass, RenderRequest};
 
+use crate::faithful::{heard, tone};
 use crate::support::*;
 
 /// Makes drawing slow, so that a film pays for being drawn on several cores.
@@ -31,18 +33,22 @@ pub fn slow_to_draw(top: &str, lines: &str) -> RenderRequest {
     request
 }
 
+fn key_frames_of(film: &Path) -> usize {
+    let flags = output_of(
+        std::process::Command::new("ffprobe")
+            .args(["-v", "error", "-select_streams", "v", "-show_entries"])
+            .args(["packet=flags", "-of", "csv=p=0"])
+            .arg(film),
+    );
+    flags.lines().filter(|line| line.starts_with('K')).count()
+}
+
 fn key_frames(request: RenderRequest) -> (usize, Vec<String>, u64, String) {
     let (result, events) = render_with_events(request);
     let rendered = result.expect("a film");
     let folder = tempfile::tempdir().expect("a folder");
     let path = save(&rendered, folder.path());
-    let flags = output_of(
-        std::process::Command::new("ffprobe")
-            .args(["-v", "error", "-select_streams", "v", "-show_entries"])
-            .args(["packet=flags", "-of", "csv=p=0"])
-            .arg(&path),
-    );
-    let keys = flags.lines().filter(|line| line.starts_with('K')).count();
+    let keys = key_frames_of(&path);
     let text = events
         .iter()
         .filter_map(|event| match event {
@@ -78,6 +84,31 @@ fn on_one_core_and_when_drawing_is_cheap_a_film_is_one_piece() {
     cheap.cores = 2;
     // The same encoder, from the first to the last frame: the same film.
     assert_eq!(key_frames(cheap), alone);
+}
+
+#[test]
+fn a_film_in_pieces_sounds_as_in_one_piece() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let low = tone(folder.path(), "low.wav", 220);
+    let lines = "
+square = Square()
+self.add_sound('low.wav')
+self.play(Create(square), run_time=3)
+self.add_sound('low.wav', time_offset=0.5, gain=-6)
+self.play(Rotate(square), run_time=2)
+";
+    let film = |cores| {
+        let mut request = with_files(slow_to_draw("", lines), &[("low.wav", low.clone())]);
+        request.cores = cores;
+        let rendered = render(request).expect("a film");
+        let folder = tempfile::tempdir().expect("a folder");
+        let film = save(&rendered, folder.path());
+        (key_frames_of(&film), heard(&film))
+    };
+    let ((one, alone), (pieces, together)) = (film(1), film(2));
+    assert_eq!(one, 1);
+    assert!(pieces >= 4, "{pieces} pieces");
+    assert_eq!(together, alone);
 }
 
 #[test]

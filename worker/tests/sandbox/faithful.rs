@@ -244,14 +244,21 @@ fn a_format_that_the_scene_sets_is_told_with_the_flag_that_asks_for_it() {
 }
 
 #[test]
-fn high_quality_has_the_frames_of_the_bare_command() {
-    let high = OutputSpec {
-        width: 1920,
-        height: 1080,
-        fps: 60.0,
-        ..manim_low()
-    };
-    same_frames_as_the_command("moment.py", &["-qh"], high);
+fn every_higher_quality_has_the_frames_of_the_bare_command() {
+    for (flag, width, height, fps) in [
+        ("-qm", 1280, 720, 30.0),
+        ("-qh", 1920, 1080, 60.0),
+        ("-qp", 2560, 1440, 60.0),
+        ("-qk", 3840, 2160, 60.0),
+    ] {
+        let output = OutputSpec {
+            width,
+            height,
+            fps,
+            ..manim_low()
+        };
+        same_frames_as_the_command("moment.py", &[flag], output);
+    }
 }
 
 /// Both films show the same: 1 is equal. Less than 0.99 can be seen.
@@ -272,11 +279,12 @@ fn the_fast_film_looks_like_that_of_the_bare_command() {
 
 #[test]
 fn every_format_has_the_frames_of_the_bare_command() {
-    let formats: [(&[&str], OutputFormat, bool); 5] = [
+    let formats: [(&[&str], OutputFormat, bool); 6] = [
         (&["-ql", "--format", "gif"], OutputFormat::Gif, false),
         (&["-ql", "--format", "webm"], OutputFormat::Webm, false),
         (&["-ql", "--format", "mov"], OutputFormat::Mov, false),
         (&["-ql", "-t", "--format", "mov"], OutputFormat::Mov, true),
+        (&["-ql", "-t", "--format", "webm"], OutputFormat::Webm, true),
         (&["-ql", "-s"], OutputFormat::Png, false),
     ];
     for (flags, format, transparent) in formats {
@@ -409,7 +417,7 @@ class Sounds(Scene):
 "#;
 
 /// A second of a tone, in a file of the kind that its name says.
-fn tone(folder: &std::path::Path, name: &str, hertz: u32) -> Vec<u8> {
+pub fn tone(folder: &std::path::Path, name: &str, hertz: u32) -> Vec<u8> {
     let path = folder.join(name);
     output_of(
         std::process::Command::new("ffmpeg")
@@ -421,7 +429,7 @@ fn tone(folder: &std::path::Path, name: &str, hertz: u32) -> Vec<u8> {
 }
 
 /// What is heard, decoded: a fingerprint, and seconds.
-fn heard(film: &std::path::Path) -> (String, f64) {
+pub fn heard(film: &std::path::Path) -> (String, f64) {
     let ffmpeg = |format: &[&str]| {
         let mut command = std::process::Command::new("ffmpeg");
         command.args(["-v", "error", "-i"]).arg(film);
