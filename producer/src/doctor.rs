@@ -497,7 +497,7 @@ fn judge_sandbox(report: &str, checks: &mut Vec<Check>) {
             } else {
                 "dvisvgm is not installed: MathTex and Tex fail"
             },
-            "apt-get install texlive-latex-extra texlive-fonts-extra dvisvgm, or run deploy/setup",
+            "apt-get install texlive-latex-extra texlive-xetex dvisvgm, or run deploy/setup",
         ),
     });
 }

@@ -14,6 +14,8 @@ use crate::support::*;
 
 /// Without the variable: half for each level, so that each meets every fate.
 const RENDERS: usize = 80;
+/// The render, of those of a level, under which the zygote is killed.
+const LOSES_ZYGOTE: usize = 5;
 
 /// What happens to a render.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,8 +39,8 @@ fn fate(n: usize) -> Fate {
         19 => Fate::FillsItsFolder,
         23 => Fate::IsInterrupted,
         29 => Fate::LosesItsJob,
-        // Once: what the next one starts with is what all after it are measured by.
-        5 if n == 5 => Fate::LosesItsZygote,
+        // Once, and early: what the next one starts with is what all after it are measured by.
+        _ if n == LOSES_ZYGOTE => Fate::LosesItsZygote,
         n if n % 2 == 0 => Fate::Film,
         _ => Fate::Still,
     }
@@ -203,7 +205,7 @@ fn below(folder: &Path) -> (usize, u64) {
     (files, bytes)
 }
 
-/// Renders on one slot: what it held after a tenth of them (or when its zygote was lost), and at the end.
+/// Renders on one slot: what it held after a tenth of them, by when it has lost its zygote, and at the end.
 async fn live(level: Level, renders: usize) -> (Held, Held, Vec<f64>) {
     use std::os::unix::fs::PermissionsExt as _;
     let areas = tempfile::tempdir().expect("a folder");
@@ -215,7 +217,7 @@ async fn live(level: Level, renders: usize) -> (Held, Held, Vec<f64>) {
         ..own_config()
     };
     let mut sandbox = LocalSandbox::connect(config).await.expect("a sandbox");
-    let mut first: Option<Held> = None;
+    let mut first = None;
     let mut films = Vec::new();
     for n in 0..renders {
         let (fate, began) = (fate(n), Instant::now());
@@ -223,11 +225,7 @@ async fn live(level: Level, renders: usize) -> (Held, Held, Vec<f64>) {
         if fate == Fate::Film {
             films.push(began.elapsed().as_secs_f64() * 1e3);
         }
-        let now_or_new = n == renders / 10
-            || first
-                .as_ref()
-                .is_some_and(|first| Some(first.zygote) != sandbox.zygote_pid());
-        if now_or_new {
+        if n == LOSES_ZYGOTE.max(renders / 10) {
             first = Some(held(&sandbox, areas.path()));
         }
     }
@@ -276,8 +274,8 @@ fn many_renders_with_faults_among_them_leave_everything_flat() {
             last.disk_bytes,
         ));
         assert_eq!(
-            (first.zygote_fds, first.mounts, first.files),
-            (last.zygote_fds, last.mounts, last.files)
+            (first.zygote, first.zygote_fds, first.mounts, first.files),
+            (last.zygote, last.zygote_fds, last.mounts, last.files)
         );
         assert!(
             last.zygote_kib < first.zygote_kib + 4096 && last.zygote_kib < 256 * 1024,
