@@ -58,7 +58,7 @@ pub use admin::{Audit, Cursor, PauseScope, Retention, TenantPlace, TenantState};
 pub use bell::Bell;
 pub use canary::CanaryNote;
 pub use cancel::CancelOutcome;
-pub use claim::{Claim, Claimed};
+pub use claim::{Claim, Claimed, Looks};
 pub(crate) use connection::Shared;
 pub use connection::{
     ACL_RULES, CONNECT_TIMEOUT, Kept, RESPONSE_TIMEOUT, RedisConfig, TlsFiles, URL_FORMS, redact,
@@ -96,6 +96,9 @@ pub const RENEW_EVERY: Duration = Duration::from_secs(3);
 /// Longest time a parked worker waits before it looks for itself. Two of them look more often ([`SOON`])
 /// while there is something to look after. What an idle worker costs Redis is a look per `PARK`.
 pub const PARK: Duration = Duration::from_secs(45);
+/// Of several shards one is a worker's home, at which it looks as often as that. At the others it looks once in
+/// as many `PARK` as there are shards, and at least this often.
+const ELSEWHERE_MAX: Duration = Duration::from_mins(10);
 /// How often at least one parked worker looks while a job runs, if there is any: so much later than its lease's end, at most,
 /// is a job seen to whose worker died. Less than half a [`LEASE`], so that these calls show the reaper that Redis was not
 /// away.

@@ -36,10 +36,14 @@ impl Bench {
     }
 
     async fn on(server: &Redis) -> Self {
+        Self::of_shards(server, 1).await
+    }
+
+    async fn of_shards(server: &Redis, shards: u16) -> Self {
         let prefix = format!("t{}", WorkerId::generate());
-        let queue = Queue::connect_with_test_clock(&server.config(&prefix))
-            .await
-            .unwrap();
+        let mut config = server.config(&prefix);
+        config.shards = Some(shards);
+        let queue = Queue::connect_with_test_clock(&config).await.unwrap();
         queue.set_test_clock(START).await.unwrap();
         let now = START;
         Self { queue, prefix, now }
@@ -1336,24 +1340,83 @@ async fn calls(server: &Redis) -> u64 {
     each.filter_map(count).sum()
 }
 
+/// What a worker that finds nothing costs a second in the course of half an hour, with all that functions call; its longest wait
+/// of all.
+async fn idle_cost(shards: u16) -> (f64, Duration) {
+    let server = Redis::start();
+    let mut bench = Bench::of_shards(&server, shards).await;
+    let mut bell = bench.queue.bell().await.unwrap();
+    let worker = worker(1);
+    let (mut time, mut longest) = (Duration::ZERO, Duration::ZERO);
+    // Commands that set the clock.
+    let mut clock = 0;
+    let mut claimed = bench.queue.claim(&worker, 1, LEASE).await.unwrap();
+    let before = calls(&server).await;
+    while time < Duration::from_mins(30) {
+        assert!(claimed.claims.is_empty());
+        bench.pass(claimed.wait).await;
+        clock += u64::from(shards) + 1;
+        time += claimed.wait;
+        longest = longest.max(claimed.wait);
+        claimed.looks.pass(claimed.wait);
+        let looks = claimed.looks;
+        claimed = bench.queue.look(&worker, 1, LEASE, looks).await.unwrap();
+        if shards == 1 {
+            assert!(!bell.wait(Duration::from_millis(1)).await.unwrap());
+        }
+    }
+    let spent = calls(&server).await - before - clock;
+    (spent as f64 / time.as_secs_f64(), longest)
+}
+
 #[tokio::test]
 async fn an_idle_worker_costs_redis_less_than_a_command_a_second_with_all_that_functions_call() {
+    let (cost, longest) = idle_cost(1).await;
+    assert!(cost < 0.6, "{cost} commands a second");
+    assert!(longest <= PARK);
+}
+
+#[tokio::test]
+async fn a_worker_whose_bell_did_not_ring_asks_all_shards_in_the_end_and_its_home_soon() {
     let server = Redis::start();
-    let mut bench = Bench::on(&server).await;
-    let workers = park(&bench, 10).await;
-    let mut bell = bench.queue.bell().await.unwrap();
-    let before = calls(&server).await;
-    bench.pass(Duration::from_secs(44)).await;
-    for worker in &workers {
-        assert!(bench.wait(worker).await > SOON);
-        assert!(!bell.wait(Duration::from_millis(1)).await.unwrap());
+    let bench = Bench::of_shards(&server, 8).await;
+    for (i, keys) in bench.queue.all_keys().iter().enumerate() {
+        let worker = worker(1);
+        let mut looks = bench.queue.claim(&worker, 1, LEASE).await.unwrap().looks;
+        let mut names = (0..).map(|n| tenant(&format!("t{n}")));
+        let owner = names
+            .find(|name| bench.queue.keys_of_tenant(name).base() == keys.base())
+            .unwrap();
+        bench.submit(&owner, &jobs(&owner, 1)).await;
+        let mut time = Duration::ZERO;
+        // Somebody else took the token, and is frozen.
+        let found = loop {
+            let mut claimed = bench.queue.look(&worker, 1, LEASE, looks).await.unwrap();
+            if let Some(claim) = claimed.claims.pop() {
+                break claim;
+            }
+            assert!(!claimed.wait.is_zero() && claimed.wait <= PARK);
+            time += claimed.wait;
+            claimed.looks.pass(claimed.wait);
+            looks = claimed.looks;
+        };
+        assert_eq!(found.tenant, owner, "shard {i}");
+        assert!(time > PARK * 7 / 8, "without a ring, after {time:?}");
+        assert!(time <= PARK * 8, "shard {i}: {time:?}");
+        let result = JobResult::default();
+        bench
+            .queue
+            .finish(found.job, found.epoch, &result)
+            .await
+            .unwrap();
     }
-    let each = (calls(&server).await - before) as f64 / 10.0;
-    let per_second = each / (PARK.as_secs_f64() * 15.0 / 16.0);
-    assert!(
-        per_second < 0.6,
-        "{each} commands a look, {per_second} a second"
-    );
+}
+
+#[tokio::test]
+async fn an_idle_worker_of_eight_shards_costs_redis_less_than_a_command_a_second() {
+    let (cost, longest) = idle_cost(8).await;
+    assert!(cost < 1.0, "{cost} commands a second");
+    assert!(longest <= PARK, "it shows that it lives as often as any");
 }
 
 #[tokio::test]

@@ -1,14 +1,15 @@
 //! What workers with nothing to do cost Redis: `idle_cost [--workers N] [--slots N] [--seconds N] [--json]`.
 //!
 //! A Redis of its own and real workers (claims, bell, lease keeper, hints), each with its own connections; only their
-//! sandboxes are none. Counted is what Redis counts: heartbeats, and what functions call too.
+//! sandboxes are none. Counted is what Redis counts: heartbeats, and what functions call too. With
+//! `MANIMQ_TEST_TOPOLOGY=cluster` Redis is a Cluster of three, and the queue has eight shards (or `MANIMQ_REDIS_SHARDS`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
-use manimq_shared::queue::{PARK, Queue};
+use manimq_shared::queue::{PARK, Queue, RedisConfig};
 use manimq_shared::testing::Redis;
 use manimq_worker::config::RunArgs;
 use manimq_worker::run::run_with;
@@ -28,9 +29,9 @@ struct Options {
     /// Slots of each
     #[arg(long, default_value_t = 10)]
     slots: usize,
-    /// How long they are watched; by default for two looks of each
-    #[arg(long, default_value_t = 2 * PARK.as_secs())]
-    seconds: u64,
+    /// How long they are watched; by default for two looks of each at each shard
+    #[arg(long)]
+    seconds: Option<u64>,
     /// One JSON object instead of lines
     #[arg(long)]
     json: bool,
@@ -43,29 +44,34 @@ struct Worker {
 }
 
 /// How often each command was called so far, but for `INFO` itself.
-async fn calls(queue: &Queue) -> anyhow::Result<BTreeMap<String, u64>> {
-    let text: String = queue
-        .query(redis::cmd("INFO").arg("commandstats"))
+async fn calls(redis: &Redis) -> anyhow::Result<BTreeMap<String, u64>> {
+    let texts = redis
+        .every_primary(redis::cmd("INFO").arg("commandstats"))
         .await
         .context("cannot read Redis' counts")?;
     let count = |line: &str| -> Option<(String, u64)> {
         let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
         Some((name.to_owned(), rest.split(',').next()?.parse().ok()?))
     };
-    Ok(text
-        .lines()
-        .filter_map(count)
-        .filter(|(name, _)| name != "info")
-        .collect())
+    let mut calls = BTreeMap::new();
+    for text in texts {
+        let text: String = redis::from_redis_value(text)?;
+        for (name, times) in text.lines().filter_map(count) {
+            *calls.entry(name).or_default() += times;
+        }
+    }
+    calls.remove("info");
+    Ok(calls)
 }
 
 fn start(
     redis: &Redis,
     prefix: &str,
-    slots: usize,
+    options: &Options,
     stop: &CancellationToken,
 ) -> anyhow::Result<tokio::task::JoinHandle<anyhow::Result<()>>> {
-    let (url, slots) = (redis.url(), slots.to_string());
+    let url = redis.url();
+    let slots = options.slots.to_string();
     let args = Worker::try_parse_from([
         "worker",
         "--redis-url",
@@ -96,10 +102,14 @@ async fn main() -> anyhow::Result<()> {
     manimq_shared::tls::choose_cryptography();
     let redis = Redis::start();
     let prefix = "idle";
-    let queue = Queue::connect(&redis.config(prefix)).await?;
+    let config = RedisConfig {
+        prefix: prefix.to_owned(),
+        ..RedisConfig::from_env(redis.url())?
+    };
+    let queue = Queue::connect(&config).await?;
     let stop = CancellationToken::new();
     let workers = (0..options.workers)
-        .map(|_| start(&redis, prefix, options.slots, &stop))
+        .map(|_| start(&redis, prefix, &options, &stop))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let all_there = async {
         while queue.stats().await?.workers.len() < options.workers {
@@ -111,29 +121,31 @@ async fn main() -> anyhow::Result<()> {
         .await
         .context("the workers take too long to start")??;
     tokio::time::sleep(SETTLE).await;
-    let before = calls(&queue).await?;
-    tokio::time::sleep(Duration::from_secs(options.seconds)).await;
-    let after = calls(&queue).await?;
+    let usual = 2 * PARK.as_secs() * u64::from(config.shards());
+    let seconds = options.seconds.unwrap_or(usual);
+    let before = calls(&redis).await?;
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    let after = calls(&redis).await?;
     let spent: BTreeMap<String, u64> = after
         .into_iter()
         .map(|(name, count)| (name.clone(), count - before.get(&name).unwrap_or(&0)))
         .filter(|(_, count)| *count > 0)
         .collect();
-    let rate = spent.values().sum::<u64>() as f64 / options.seconds as f64;
+    let rate = spent.values().sum::<u64>() as f64 / seconds as f64;
     if options.json {
         println!(
             "{:#}",
             serde_json::json!({
-                "workers": options.workers, "slots": options.slots, "seconds": options.seconds,
+                "workers": options.workers, "slots": options.slots, "shards": config.shards(), "seconds": seconds,
                 "commands_per_second": rate, "commands": spent,
             })
         );
     } else {
         println!(
-            "{} workers of {} slots, idle for {} s: {rate:.2} commands a second, {:.2} for each worker",
+            "{} workers of {} slots, {} shards, idle for {seconds} s: {rate:.2} commands a second, {:.2} for each worker",
             options.workers,
             options.slots,
-            options.seconds,
+            config.shards(),
             rate / options.workers as f64
         );
         for (name, count) in spent {

@@ -17,7 +17,7 @@
 
 use std::time::Duration;
 
-use manimq_shared::queue::{Bell, LEASE, Queue, QueueError};
+use manimq_shared::queue::{Bell, LEASE, Looks, Queue, QueueError};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -41,8 +41,11 @@ pub async fn claim_for_slots(
     tokio::spawn(ring_bells(queue.clone(), requests));
     let mut slots: Vec<Ready> = Vec::new();
     let mut pause = RETRY.0;
+    // What the last claim promised, if nothing rang since then.
+    let mut looks: Option<Looks> = None;
     loop {
         if slots.is_empty() {
+            looks = None;
             tokio::select! {
                 slot = ready.recv() => match slot {
                     Some(slot) => slots.push(slot),
@@ -64,7 +67,12 @@ pub async fn claim_for_slots(
             continue;
         }
         let info = board.info();
-        let call = queue.claim(&info, slots.len(), LEASE);
+        let call = async {
+            match looks.take() {
+                Some(looks) => queue.look(&info, slots.len(), LEASE, looks).await,
+                None => queue.claim(&info, slots.len(), LEASE).await,
+            }
+        };
         match metrics.redis("claim", call).await {
             Ok(claimed) => {
                 metrics.heard(info.id);
@@ -104,7 +112,7 @@ pub async fn claim_for_slots(
                         break;
                     }
                     tokio::select! {
-                        _ = rung => {}
+                        rung = rung => looks = Some(claimed.looks).filter(|_| rung == Ok(false)),
                         () = stop.cancelled() => break,
                     }
                 }
@@ -127,7 +135,7 @@ pub async fn claim_for_slots(
 
 /// Waits on the bell for the claimer. A read of its own task, so that nobody drops it half-way:
 /// an abandoned wait would take a token that then wakes nobody.
-async fn ring_bells(queue: Queue, mut requests: mpsc::Receiver<(Duration, oneshot::Sender<()>)>) {
+async fn ring_bells(queue: Queue, mut requests: mpsc::Receiver<(Duration, oneshot::Sender<bool>)>) {
     let mut bell = None;
     loop {
         let (limit, reply) = tokio::select! {
@@ -149,12 +157,17 @@ async fn ring_bells(queue: Queue, mut requests: mpsc::Receiver<(Duration, onesho
                 Err(error) => Err(error),
             },
         };
-        if let Err(error) = waited {
-            tracing::debug!(error = %error, "the bell is away");
-            bell = None;
-            tokio::time::sleep(RETRY.0).await;
-        }
-        let _ = reply.send(());
+        let rung = match waited {
+            Ok(rung) => rung,
+            Err(error) => {
+                tracing::debug!(error = %error, "the bell is away");
+                bell = None;
+                tokio::time::sleep(RETRY.0).await;
+                // Perhaps: whatever waits now has to be looked for.
+                true
+            }
+        };
+        let _ = reply.send(rung);
     }
 }
 

@@ -5,16 +5,19 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use tokio::time::{Instant, timeout_at};
 
 use super::connection::Blocking;
-use super::{PARK, Queue, QueueError};
+use super::{Queue, QueueError};
 
 /// Waits for work without polling. One per worker process.
 pub struct Bell {
     /// The shards' lines on which nobody waits now.
     lines: Vec<Blocking>,
-    /// The waits that go on; each ends by itself within [`PARK`] and gives its line back.
+    /// The waits that go on; each ends by itself within `block` and gives its line back.
     waits: FuturesUnordered<Wait>,
+    /// Longest wait on a line.
+    block: Duration,
 }
 
 type Wait = Pin<Box<dyn Future<Output = (Blocking, Result<bool, QueueError>)> + Send>>;
@@ -25,7 +28,7 @@ async fn wait_on(line: &mut Blocking, limit: Duration) -> Result<bool, QueueErro
 }
 
 impl Bell {
-    /// Waits until the bell rings or `limit` (at most [`PARK`]) passed. Never drop this future:
+    /// Waits until the bell rings (true) or `limit` (at most [`super::PARK`]) passed. Never drop this future:
     /// the token that an abandoned wait takes is lost until the next look.
     ///
     /// # Errors
@@ -36,18 +39,23 @@ impl Bell {
         }
         // Several shards: a wait that this call does not see through goes on in the next one, so
         // that no token is taken in vain.
-        for mut line in self.lines.drain(..) {
-            self.waits.push(Box::pin(async move {
-                let answer = wait_on(&mut line, PARK).await;
-                (line, answer)
-            }));
-        }
-        match tokio::time::timeout(limit, self.waits.next()).await {
-            Ok(Some((line, answer))) => {
-                self.lines.push(line);
-                answer
+        let (end, block) = (Instant::now() + limit, self.block);
+        loop {
+            for mut line in self.lines.drain(..) {
+                self.waits.push(Box::pin(async move {
+                    let answer = wait_on(&mut line, block).await;
+                    (line, answer)
+                }));
             }
-            Ok(None) | Err(_) => Ok(false),
+            match timeout_at(end, self.waits.next()).await {
+                Ok(Some((line, answer))) => {
+                    self.lines.push(line);
+                    if answer? {
+                        return Ok(true);
+                    }
+                }
+                Ok(None) | Err(_) => return Ok(false),
+            }
         }
     }
 
@@ -74,13 +82,15 @@ impl Queue {
     /// # Errors
     /// [`QueueError::Unavailable`].
     pub async fn bell(&self) -> Result<Bell, QueueError> {
+        let block = self.longest_wait(false);
         let mut lines = Vec::with_capacity(self.keys.len());
         for keys in self.keys.iter() {
-            lines.push(self.shared.blocking(&keys.bell(), PARK).await?);
+            lines.push(self.shared.blocking(&keys.bell(), block).await?);
         }
         Ok(Bell {
             lines,
             waits: FuturesUnordered::new(),
+            block,
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Claims: see `lua/claim.lua`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use redis::{FromRedisValue, Value};
@@ -8,8 +8,8 @@ use redis::{FromRedisValue, Value};
 use super::call::Args;
 use super::read::parse_payload;
 use super::record::{Record, timestamp};
-use super::{BATCH_MAX, PARK, Queue, QueueError, WorkerInfo};
-use crate::ids::{Epoch, JobId, LeaseToken, TenantId};
+use super::{BATCH_MAX, ELSEWHERE_MAX, PARK, Queue, QueueError, WorkerInfo};
+use crate::ids::{Epoch, JobId, LeaseToken, TenantId, WorkerId};
 use crate::job::JobPayload;
 
 /// Proof that this worker holds the lease on one attempt. Not `Clone`: settling consumes it.
@@ -43,6 +43,22 @@ pub struct Claimed {
     pub wait: Duration,
     /// An operator drains this worker: it gets nothing until [`Queue::renew_all`] says otherwise.
     pub drained: bool,
+    /// For [`Queue::look`], if the bell has not rung by then.
+    pub looks: Looks,
+}
+
+/// Until when a parked worker has promised each shard to look at it again.
+#[derive(Debug)]
+pub struct Looks(Vec<Instant>);
+
+#[cfg(feature = "testing")]
+impl Looks {
+    /// As if so much time had passed.
+    pub fn pass(&mut self, time: Duration) {
+        for look in &mut self.0 {
+            *look -= time;
+        }
+    }
 }
 
 /// What one shard answers to a claim.
@@ -63,13 +79,39 @@ impl Queue {
         n: usize,
         lease: Duration,
     ) -> Result<Claimed, QueueError> {
+        let now = Instant::now();
+        let looks = Looks(self.shards().map(|_| now).collect());
+        self.look(worker, n, lease, looks).await
+    }
+
+    /// [`Self::claim`] for a worker whose bell has not rung: asks only the shards at which it is to look by now. What
+    /// comes into the others rings, so an idle worker costs each of them little.
+    ///
+    /// # Errors
+    /// As [`Self::claim`].
+    pub async fn look(
+        &self,
+        worker: &WorkerInfo,
+        n: usize,
+        lease: Duration,
+        looks: Looks,
+    ) -> Result<Claimed, QueueError> {
         let mut claimed = Claimed {
             claims: Vec::new(),
             wait: PARK,
             drained: false,
+            looks,
         };
+        let now = Instant::now();
         // Fair within a shard; each shard with work is the first one equally often.
-        for (i, shard) in self.turns.next(self.keys.len()).into_iter().enumerate() {
+        let shards = self.turns.next(self.keys.len());
+        let (shards, later): (Vec<_>, Vec<_>) = shards
+            .into_iter()
+            .partition(|shard| claimed.looks.0[*shard] <= now);
+        for shard in later {
+            claimed.wait = claimed.wait.min(claimed.looks.0[shard] - now);
+        }
+        for (i, shard) in shards.into_iter().enumerate() {
             let wanted = n.min(BATCH_MAX) - claimed.claims.len();
             if i > 0 && wanted == 0 {
                 break;
@@ -87,6 +129,7 @@ impl Queue {
                 answer => answer?,
             };
             claimed.claims.extend(claims);
+            claimed.looks.0[shard] = Instant::now() + wait;
             claimed.wait = claimed.wait.min(wait);
             claimed.drained |= drained;
         }
@@ -96,6 +139,22 @@ impl Queue {
         Ok(claimed)
     }
 
+    /// The shard that knows what a worker says of itself, and how it does.
+    pub(super) fn home(&self, worker: WorkerId) -> usize {
+        let [.., a, b] = worker.as_bytes();
+        usize::from(u16::from_be_bytes([*a, *b])) % self.keys.len()
+    }
+
+    /// How long a worker waits at most before it looks at a shard for itself. Of several, each is the home of some, so
+    /// the others need not come as often for what nobody expects: a token that was lost, a worker that died.
+    pub(super) fn longest_wait(&self, is_home: bool) -> Duration {
+        match u32::try_from(self.keys.len()) {
+            _ if is_home => PARK,
+            Ok(shards) => (PARK * shards).min(ELSEWHERE_MAX),
+            Err(_) => ELSEWHERE_MAX,
+        }
+    }
+
     async fn claim_of(
         &self,
         shard: usize,
@@ -103,15 +162,20 @@ impl Queue {
         n: usize,
         lease: Duration,
     ) -> Result<ClaimedOf, QueueError> {
+        let is_home = self.home(worker.id) == shard;
         let mut args = Args::new()
             .show(worker.id)
             .bytes(worker.id.as_bytes())
             .show(n)
             .show(lease.as_millis())
-            .show(PARK.as_millis())
+            .show(self.longest_wait(is_home).as_millis())
             .show(worker.slots_offered())
-            .bytes(&worker.renderer_digest())
-            .json(worker)?;
+            .bytes(&worker.renderer_digest());
+        args = if is_home {
+            args.json(worker)?
+        } else {
+            args.text("")
+        };
         for _ in 0..n {
             args = args.bytes(&LeaseToken::generate().expose_bytes());
         }

@@ -6,10 +6,11 @@
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::SOON;
+use super::{PARK, SOON};
 
 /// Version of the data layout (keys, fields, their meaning).
 pub const LAYOUT: u32 = 5;
@@ -75,8 +76,11 @@ impl Library {
 
 /// All functions, with what they share with this crate.
 fn text() -> String {
-    let soon_ms = SOON.as_millis().to_string();
-    FILES.join("\n").replace("@SOON_MS@", &soon_ms)
+    let ms = |time: Duration| time.as_millis().to_string();
+    FILES
+        .join("\n")
+        .replace("@PARK_MS@", &ms(PARK))
+        .replace("@SOON_MS@", &ms(SOON))
 }
 
 /// The names and values of a line such as `local A, B_MS = 1, 0.5`, if it is one.

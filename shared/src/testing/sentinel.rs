@@ -234,12 +234,15 @@ impl SentinelSet {
     /// Makes the replica the master while all are well, as an operator does before work on a machine.
     ///
     /// # Panics
-    /// If the sentinels refuse.
+    /// If the sentinels still refuse after a while.
     pub fn plan_failover(&self) {
         let mut command = redis::cmd("SENTINEL");
         command.arg("failover").arg(SERVICE);
         let (_, port) = self.sentinels[0];
-        let () = ask(&client(port, &self.password), &command).expect("they agree");
+        // A sentinel that has not heard of the replica for some seconds, as on a machine that is busy, refuses.
+        until("the sentinels agree to a failover", || {
+            ask::<()>(&client(port, &self.password), &command).is_ok()
+        });
     }
 
     /// Waits until another server than `port` is the master, by its own word too.

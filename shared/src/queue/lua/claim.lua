@@ -2,7 +2,7 @@
 -- KEYS  1 base of the shard
 -- ARGV  1 worker  2 its id as 16 bytes  3 n  4 lease ms  5 longest wait ms if nothing is found or due
 --       6 slots that the worker offers to the elastic bound (0 if it drains)  7 its renderer, 8 bytes
---       8 worker's info (JSON)  9.. one fresh random lease token of 16 bytes per job
+--       8 worker's info (JSON), '' in all shards but its home  9.. one fresh random lease token of 16 bytes per job
 -- Returns  {ms until something may become due (0: look again at once; -1: an operator drains this worker:
 --           nothing is claimed, ask `renew` until that is over),
 --           id, front of the record as it is now, record as it was (with its payload) or '', …}
@@ -45,9 +45,8 @@ local function known(S, worker)
   return tonumber(slots), tonumber(at)
 end
 
--- A worker's slots, as the elastic bound counts them. True if that is news.
-local function offer(S, worker, slots)
-  local old = known(S, worker)
+-- A worker's slots, as the elastic bound counts them; `old` are those that it offered so far. True if that is news.
+local function offer(S, worker, old, slots)
   call('HSET', S.base .. ':wkn', worker, int(slots) .. ' ' .. S.stamp)
   if old == slots then return false end
   set_shard(S, SLOTS, shard(S)[SLOTS] + slots - (old or 0))
@@ -76,12 +75,12 @@ local function forget_gone(S)
   for _, gone in ipairs(call('ZRANGEBYSCORE', S.base .. ':wks', '-inf', silent_since, 'LIMIT', '0', int(FEW))) do forget_worker(S, gone) end
 end
 
--- Notes a worker's sign of life, and for how many ms it may be silent now.
-local function seen(S, worker, info, slots, renderer, silence)
+-- Notes a worker's sign of life, and for how many ms it may be silent now; `old` are the slots that it offered so far.
+local function seen(S, worker, info, old, slots, renderer, silence)
   local base = S.base
   call('ZADD', base .. ':wks', int(S.now + silence), worker)
-  call('SET', base .. ':wk:' .. worker, info, 'PX', int(silence + WORKER_TTL_MS))
-  if offer(S, worker, slots) and renderer ~= NO_RENDERER then set_shard(S, RENDERER, renderer) end
+  if info ~= '' then call('SET', base .. ':wk:' .. worker, info, 'PX', int(silence + WORKER_TTL_MS)) end
+  if offer(S, worker, old, slots) and renderer ~= NO_RENDERER then set_shard(S, RENDERER, renderer) end
 end
 
 -- Looks again at a few tenants that wait for a time, for slots or for a lane.
@@ -118,16 +117,20 @@ local function next_due(S, limit)
   return limit
 end
 
--- How long a worker waits that found nothing. If nothing can become due within `longest` ms: as long as that. Else one
--- parked worker looks when something is due, and passes the baton if there is more than it takes; another one looks every
--- SOON_MS, so that nothing is later by more than that if the first dies; all others wait for the bell.
--- By the worker's id up to a quarter less than SOON_MS, and a sixteenth less than `longest`, so that who was woken together
--- does not come back together.
+-- How long a worker waits that found nothing. If nothing can become due within `longest` ms: as long as that, or until
+-- PARK_MS before something is. Else one parked worker looks when something is due, and passes the baton if there is more
+-- than it takes; another one looks every SOON_MS, so that nothing is later by more than that if the first dies; all
+-- others wait for the bell.
+-- By the worker's id up to a quarter less than SOON_MS, and a sixteenth less than PARK_MS and `longest`, so that who was
+-- woken together does not come back together.
 local function park(S, raw, longest)
   local odd = byte(raw, 16)
-  longest = longest - floor(longest * odd / 4096)
+  local horizon = min(longest, PARK_MS)
+  horizon, longest = horizon - floor(horizon * odd / 4096), longest - floor(longest * odd / 4096)
   local due = next_due(S, longest)
-  if due == longest and (all_paused(S) or shard(S)[ASIDE] == 0 or not some_aside(S)) then return longest end
+  if due >= horizon and (all_paused(S) or shard(S)[ASIDE] == 0 or not some_aside(S)) then
+    return due == longest and longest or max(horizon, due - horizon)
+  end
   local soon = SOON_MS - floor(SOON_MS * odd / 1024)
   local first, second = next_looks(S)
   if not first or first > min(due, SOON_MS) then return min(due, soon) end
@@ -386,8 +389,8 @@ transition('claim', { 'allow-oom' }, function(keys, args)
   local signs = slots ~= tonumber(args[6]) or slots == 0 or now - sign >= SIGN_MS or now < sign
   if signs then
     if is_drained(S, worker) then
+      seen(S, worker, args[8], slots, 0, args[7], 0)
       forget_gone(S)
-      seen(S, worker, args[8], 0, args[7], 0)
       call('ZREM', base .. ':idle', worker)
       -- It may have come because of a token on which it must not act, or be the one that looks at what becomes due:
       -- pass the baton.
@@ -395,7 +398,7 @@ transition('claim', { 'allow-oom' }, function(keys, args)
       flush(S)
       return { -1 }
     end
-    seen(S, worker, args[8], tonumber(args[6]), args[7], wait_ms)
+    seen(S, worker, args[8], slots, tonumber(args[6]), args[7], wait_ms)
   end
   local swept = math.abs(now - shard(S)[SWEPT]) >= SWEEP_MS
   if swept then sweep(S) end
@@ -422,7 +425,7 @@ transition('claim', { 'allow-oom' }, function(keys, args)
       if look and (look > SOON_MS or claims == n and next_due(S, look) < look) then S.ring = S.ring + 1 end
     end
     -- It renews from now on.
-    if signs and claims > 0 then seen(S, worker, args[8], tonumber(args[6]), args[7], 0) end
+    if signs and claims > 0 then seen(S, worker, args[8], tonumber(args[6]), tonumber(args[6]), args[7], 0) end
     wait_ms = 0
   else
     if n == 0 and not swept then sweep(S) end
@@ -430,7 +433,7 @@ transition('claim', { 'allow-oom' }, function(keys, args)
     flush(S)
     local longest = wait_ms
     wait_ms = park(S, args[2], longest)
-    if wait_ms > SOON_MS and not signs then seen(S, worker, args[8], slots, args[7], longest) end
+    if wait_ms > SOON_MS and not signs then seen(S, worker, args[8], slots, slots, args[7], longest) end
     if n > 0 then call('ZADD', base .. ':idle', int(now + wait_ms), worker) end
   end
   flush(S)

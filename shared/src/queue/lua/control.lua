@@ -87,7 +87,8 @@ transition('drain', { 'allow-oom' }, function(keys, args)
     call('ZADD', base .. ':drain', S.stamp, worker)
     -- It may have been the one that looks at what becomes due.
     if call('ZREM', base .. ':idle', worker) == 1 then S.ring = 1 end
-    if call('HEXISTS', base .. ':wkn', worker) == 1 then offer(S, worker, 0) end
+    local slots = known(S, worker)
+    if slots then offer(S, worker, slots, 0) end
   else
     call('ZREM', base .. ':drain', worker)
   end

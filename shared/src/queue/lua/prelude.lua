@@ -43,8 +43,8 @@ local IDEMPOTENCY_KEEP_S = 86400
 local CANCEL_GRACE_MS = 30000
 -- A worker that has not been heard of for this long, from when it was to be heard of again, is not counted as live.
 local WORKER_TTL_MS = 15000
--- `SOON` of the crate.
-local SOON_MS = @SOON_MS@
+-- `PARK` and `SOON` of the crate.
+local PARK_MS, SOON_MS = @PARK_MS@, @SOON_MS@
 -- Events of one job that are kept, and notes of earlier attempts.
 local EVENTS_MAX, ATTEMPTS_MAX = 2000, 100
 -- News of one tenant that are kept while somebody listens, and news that wait for their webhooks to be looked up.

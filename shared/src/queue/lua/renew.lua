@@ -1,6 +1,6 @@
 -- renew: keeps leases, for all jobs of a worker at once, and carries their news up.
 -- KEYS  1 base of the shard
--- ARGV  1 worker  2 its id as 16 bytes  3 lease ms  4 worker's info (JSON)
+-- ARGV  1 worker  2 its id as 16 bytes  3 lease ms  4 worker's info (JSON), '' in all shards but its home
 --       5 slots that it offers to the elastic bound (0 if it drains)  6 its renderer, 8 bytes
 --       7 jobs that it runs for other shards, '' if there is only one shard
 --       8 tenants that were active lately in the other shards, '' if it does not know
@@ -35,7 +35,7 @@ transition('renew', { 'allow-oom' }, function(keys, args)
   -- The last renewal after its jobs may come after the claim with which it was parked.
   local look = jobs == 0 and tonumber(call('ZSCORE', base .. ':idle', args[1]) or nil)
   local silence = look and max(0, look - now) or 0
-  seen(S, args[1], args[4], drained and 0 or tonumber(args[5]), args[6], silence)
+  seen(S, args[1], args[4], known(S, args[1]), drained and 0 or tonumber(args[5]), args[6], silence)
   forget_gone(S)
   if args[7] ~= '' then elsewhere(S, args[1], tonumber(args[7]), tonumber(args[8])) end
   local replies, o, until_text = {}, 10, int(now + lease_ms)
