@@ -11,6 +11,7 @@ use manimq_worker::sandbox::formulas::FormulaStore;
 use manimq_worker::sandbox::local::{LocalConfig, LocalSandbox};
 use manimq_worker::sandbox::{
     Encoder, EventSender, Limits, OutputFormat, OutputSpec, RenderEvent, RenderRequest, Sandbox,
+    Stage,
 };
 
 #[tokio::main]
@@ -58,12 +59,21 @@ async fn main() -> anyhow::Result<()> {
     for run in 0..runs.parse()? {
         sandbox.reset().await?;
         let (events, mut incoming) = EventSender::channel(64);
-        let printer = tokio::spawn(async move {
+        // When the totals were known, and when the time left, if before the end.
+        let listener = tokio::spawn(async move {
+            let (mut totals, mut eta) = (None, None);
             while let Some(event) = incoming.recv().await {
-                if let RenderEvent::Log { text, .. } = event {
-                    print!("{text}");
+                match event {
+                    RenderEvent::Log { text, .. } => print!("{text}"),
+                    RenderEvent::Progress(progress) if progress.stage == Stage::Rendering => {
+                        let now = Instant::now();
+                        totals = totals.or(progress.frames_total.map(|_| now));
+                        eta = eta.or(progress.eta_s.map(|_| now));
+                    }
+                    _ => {}
                 }
             }
+            (totals, eta)
         });
         let request = RenderRequest {
             job_id: format!("run-{run}"),
@@ -86,7 +96,7 @@ async fn main() -> anyhow::Result<()> {
         let began = Instant::now();
         let rendered = sandbox.render(request, events).await;
         let wall = began.elapsed().as_secs_f64();
-        printer.await?;
+        let known = listener.await?;
         let rendered = match rendered {
             Ok(rendered) => rendered,
             Err(error) => {
@@ -101,6 +111,13 @@ async fn main() -> anyhow::Result<()> {
             (wall - timings.prepare_s - timings.render_s - timings.encode_s) * 1e3,
             rendered.usage.cpu_s,
             rendered.usage.peak_memory_bytes >> 20
+        );
+        let after =
+            |at: Option<Instant>| at.map_or(-1.0, |at| at.duration_since(began).as_secs_f64());
+        println!(
+            "   totals after {:.2} s, time left after {:.2} s (-1: not before the end)",
+            after(known.0),
+            after(known.1)
         );
         for warning in &rendered.warnings {
             println!("   {warning}");

@@ -56,9 +56,8 @@ class Chase:
         """When it is to be sent."""
 
     def plan(self, now: float) -> None:
-        """The job draws from now on."""
-        if not self._over and self.due is None:
-            self.due = now + scout.AFTER_DRAWING_S
+        """The job begins. Its scout does not wait until it draws: both prepare the same at once."""
+        self.due = now + scout.AFTER_S
 
     def start(self) -> None:
         """Send it."""

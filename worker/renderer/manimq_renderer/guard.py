@@ -165,6 +165,9 @@ class Guard:
         now = clock.now()
         self._deadline = now + self._spec.limits.wall_s
         self._last_sign = now
+        # A picture draws no frames: there is nothing to count before it.
+        if self._spec.format != "png":
+            self._chase.plan(now)
         while not self._job_dead:
             self._turn()
         self._send_progress(last=True)
@@ -523,9 +526,6 @@ class Guard:
         self._progress_changed()
         if stage == "rendering":
             self._progress.drawing(self._last_sign)
-            # A picture draws no frames: there is nothing to count before it.
-            if self._spec.format != "png":
-                self._chase.plan(self._last_sign)
         elif stage == "encoding":
             self._chase.end()
             self._probe.check()

@@ -25,8 +25,8 @@ from manim.renderer.cairo_renderer import CairoRenderer
 from . import engine, job, walls
 from .protocol import JobSpec, Limits
 
-AFTER_DRAWING_S = 0.7
-"""Of drawing before a scout is started: shorter scenes are over before it would help."""
+AFTER_S = 0.3
+"""Of a job before its scout is started: the shortest are over before it would help."""
 MEMORY_BYTES_MAX = 512 * 1024 * 1024
 DISK_BYTES_MAX = 64 * 1024 * 1024
 _REPORT_EVERY_S = 0.5

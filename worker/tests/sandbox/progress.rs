@@ -111,6 +111,15 @@ fn totals_arrive_during_the_render_and_are_right() {
 }
 
 #[test]
+fn totals_are_there_with_the_first_frame_of_a_scene_that_takes_long_to_prepare() {
+    let lines = format!("if not scout: time.sleep(10)\n{PLAYS}");
+    let (rendered, early, _) = rendered_with_progress(slow(&lines));
+    let first = early.first().expect("totals before the end");
+    assert_eq!(first.frames_total, Some(rendered.artifacts[0].frames));
+    assert!(first.frames <= 1, "{first:?}");
+}
+
+#[test]
 fn the_manim_engine_has_totals_too_and_counts_pieces_that_it_shows_again() {
     let mut request = slow(&format!(
         "{PLAYS}for _ in range(3): self.wait(0.4)\n{UPDATERS}"
