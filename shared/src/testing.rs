@@ -1,4 +1,4 @@
-//! For tests: real Redis servers of one's own, in every topology, and a worker that claims from them. Each
+//! For tests: real Redis servers of one's own, in every topology, a worker that claims from them, and a look at films. Each
 //! server lives in a temporary folder, is killed when dropped or when the test process ends in whatever
 //! way, and leaves nothing behind.
 //!
@@ -8,6 +8,7 @@
 
 mod certificates;
 mod cluster;
+pub mod film;
 mod process;
 mod sentinel;
 mod server;

@@ -14,7 +14,7 @@
 //! ```
 
 #[path = "sandbox/support.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 mod support;
 
 use std::collections::{BTreeMap, VecDeque};

@@ -12,8 +12,6 @@ mod container;
 mod cores;
 #[path = "sandbox/errors.rs"]
 mod errors;
-#[path = "sandbox/examples.rs"]
-mod examples;
 #[path = "sandbox/faithful.rs"]
 mod faithful;
 #[path = "sandbox/files.rs"]

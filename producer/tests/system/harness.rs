@@ -8,6 +8,7 @@ use manimq_shared::api::JobView;
 use manimq_shared::ids::JobId;
 use manimq_shared::queue::Queue;
 use manimq_shared::testing::RedisServer;
+pub use manimq_shared::testing::film::frame_sums;
 pub use manimq_shared::testing::python_env;
 
 /// Longest wait for anything that renders.
@@ -48,7 +49,7 @@ pub struct Setting {
     pub disk_kib: Option<u32>,
 }
 
-fn workspace() -> PathBuf {
+pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .unwrap()
@@ -394,7 +395,8 @@ impl System {
         let url = job.result_url.as_ref().expect("a result");
         let response = self.http.get(url).send().await.unwrap();
         assert_eq!(response.status(), 200);
-        let path = self.folder.path().join(format!("{}.mp4", job.id));
+        let name = &job.artifacts.first().expect("an artifact").name;
+        let path = self.folder.path().join(format!("{}-{name}", job.id));
         std::fs::write(&path, response.bytes().await.unwrap()).unwrap();
         path
     }
@@ -551,29 +553,6 @@ pub fn probe(file: &Path) -> Seen {
     }
 }
 
-/// MD5 of every decoded frame, as `ffmpeg -f framemd5` gives it.
-pub fn frame_hashes(file: &Path) -> Vec<String> {
-    let output = Command::new("ffmpeg")
-        .args(["-v", "error", "-i"])
-        .arg(file)
-        .args(["-map", "0:v", "-f", "framemd5", "-"])
-        .output()
-        .expect("ffmpeg; deploy/setup installs it");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let text = String::from_utf8(output.stdout).unwrap();
-    let frames: Vec<_> = text
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .map(str::to_owned)
-        .collect();
-    assert!(!frames.is_empty());
-    frames
-}
-
 /// The frames of what the bare `manim` command of the same environment renders, low quality.
 pub fn bare_frames(source: &str, scene: &str) -> Vec<String> {
     bare_frames_with(source, scene, &["-ql"], "480p15")
@@ -604,5 +583,5 @@ pub fn bare_frames_with(source: &str, scene: &str, flags: &[&str], made_in: &str
         String::from_utf8_lossy(&output.stdout)
     );
     let film = format!("media/videos/scene/{made_in}/{scene}.mp4");
-    frame_hashes(&folder.path().join(film))
+    frame_sums(&folder.path().join(film))
 }

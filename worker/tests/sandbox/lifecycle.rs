@@ -136,6 +136,60 @@ fn process(pid: u32) -> Option<Process> {
         .find(|process| process.0 == pid)
 }
 
+/// Processor time that processes have had, in seconds, and the memory that is theirs, in MiB, shared pages by parts.
+fn cost(processes: &[Process]) -> (f64, f64) {
+    let (mut ticks, mut kib) = (0, 0);
+    for (pid, _) in processes {
+        let read = |name| std::fs::read_to_string(format!("/proc/{pid}/{name}")).expect("it lives");
+        let stat = read("stat");
+        let fields = stat.rsplit_once(')').expect("a name").1;
+        let times = fields.split_whitespace().skip(11).take(2);
+        ticks += times.map(|n| n.parse::<u64>().expect("ticks")).sum::<u64>();
+        let rollup = read("smaps_rollup");
+        let pss = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+        let number = pss.and_then(|rest| rest.split_whitespace().next());
+        kib += number
+            .expect("a size")
+            .parse::<u64>()
+            .expect("a number of KiB");
+    }
+    (
+        // Of a hundredth of a second on every Linux that we know (USER_HZ).
+        ticks as f64 / 100.0,
+        kib as f64 / 1024.0,
+    )
+}
+
+#[test]
+fn a_warm_sandbox_that_waits_for_a_job_costs_some_memory_and_hardly_any_processor_time() {
+    const WATCHED: Duration = Duration::from_secs(10);
+    block_on(async {
+        let mut own = own().await;
+        own.sandbox.reset().await.expect("it waits for a job");
+        eventually("guard, job and probe wait", || {
+            descendants(own.zygote).len() == WAITING
+        });
+        let mut all: Vec<Process> = descendants(own.zygote).into_iter().collect();
+        all.extend(process(own.zygote));
+        // What belongs to the reset itself is over when they do nothing for a moment.
+        let mut before = cost(&all).0;
+        eventually("they wait", || {
+            std::thread::sleep(Duration::from_millis(200));
+            let now = cost(&all).0;
+            std::mem::replace(&mut before, now) == now
+        });
+        tokio::time::sleep(WATCHED).await;
+        let (after, mib) = cost(&all);
+        let share = (after - before) / WATCHED.as_secs_f64();
+        tell(&format!(
+            "a warm sandbox that waits: {:.1} ms of processor time a second, {mib:.0} MiB",
+            share * 1e3
+        ));
+        assert!(share < 0.05, "{share} of a core");
+        assert!(mib < 600.0, "{mib} MiB");
+    });
+}
+
 #[test]
 fn a_zygote_that_dies_loses_the_job_and_a_reset_brings_a_new_one() {
     block_on(async {

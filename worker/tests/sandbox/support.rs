@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+pub use manimq_shared::testing::film::{find_film, frame_sums, output_of, ssim};
 pub use manimq_shared::testing::python_env;
 use manimq_worker::sandbox::local::{Level, LocalConfig, LocalSandbox};
 use manimq_worker::sandbox::{
@@ -266,26 +267,6 @@ pub fn save_artifact(artifact: &RenderedFile, folder: &Path) -> PathBuf {
     path
 }
 
-/// Checksums of the decoded frames, in order.
-pub fn frame_sums(path: &Path) -> Vec<String> {
-    let text = output_of(
-        Command::new("ffmpeg")
-            .args(["-v", "error", "-i"])
-            .arg(path)
-            .args(["-map", "0:v:0", "-f", "framemd5", "-"]),
-    );
-    text.lines()
-        .filter(|line| !line.starts_with('#'))
-        .map(|line| {
-            line.rsplit(',')
-                .next()
-                .unwrap_or_default()
-                .trim()
-                .to_owned()
-        })
-        .collect()
-}
-
 /// Each frame is the other's; says which are not.
 #[track_caller]
 pub fn assert_same_frames(ours: &[String], theirs: &[String]) {
@@ -297,22 +278,6 @@ pub fn assert_same_frames(ours: &[String], theirs: &[String]) {
         other.len(),
         ours.len()
     );
-}
-
-/// How alike two films look, over all frames: 1 is equal.
-pub fn ssim(one: &Path, other: &Path) -> f64 {
-    let output = Command::new("ffmpeg")
-        .args(["-hide_banner", "-nostats", "-i"])
-        .arg(one)
-        .arg("-i")
-        .arg(other)
-        .args(["-lavfi", "ssim", "-f", "null", "-"])
-        .output()
-        .expect("ffmpeg starts");
-    let said = String::from_utf8_lossy(&output.stderr);
-    said.rsplit_once("All:")
-        .and_then(|(_, rest)| rest.split_whitespace().next()?.parse().ok())
-        .unwrap_or_else(|| panic!("ffmpeg has compared nothing: {said}"))
 }
 
 pub fn ffprobe(path: &Path, entries: &str) -> String {
@@ -330,17 +295,6 @@ pub fn ffprobe(path: &Path, entries: &str) -> String {
             .args(["-of", "default=noprint_wrappers=1"])
             .arg(path),
     )
-}
-
-pub fn output_of(command: &mut Command) -> String {
-    let output = command.output().expect("the program starts");
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// What the bare `manim` command of the same environment makes of a file.
@@ -370,31 +324,6 @@ pub fn bare_manim_in(folder: &Path, scene_file: &Path, flags: &[&str]) -> PathBu
             .current_dir(folder),
     );
     find_film(folder).expect("manim made a file")
-}
-
-/// The one film or picture below a folder, whose pieces do not count.
-pub fn find_film(folder: &Path) -> Option<PathBuf> {
-    find(folder, &|path| {
-        !path
-            .components()
-            .any(|part| part.as_os_str() == "partial_movie_files")
-            && path
-                .extension()
-                .is_some_and(|e| ["mp4", "webm", "mov", "gif", "png"].iter().any(|x| e == *x))
-    })
-}
-
-fn find(folder: &Path, wanted: &dyn Fn(&Path) -> bool) -> Option<PathBuf> {
-    let mut below = Vec::new();
-    for entry in fs::read_dir(folder).ok()?.flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            below.push(path);
-        } else if wanted(&path) {
-            return Some(path);
-        }
-    }
-    below.iter().find_map(|path| find(path, wanted))
 }
 
 /// Processes that wait for the next job after a reset: guard, job and probe.

@@ -1,19 +1,23 @@
-//! Manim's own documented examples, all that ship in the docstrings of the
-//! installed package, come out as from the `manim` command.
+//! Manim's own documented examples, all that ship in the docstrings of the installed package, come out of
+//! the whole system, by API, queue and worker, as from the `manim` command.
 //!
 //! Stills and films of `encoder: manim` decode to equal frames; films of
-//! `encoder: fast` are equal before they are encoded (`tests/examples.py`, outside of the
-//! sandbox), look alike after, and come out of the sandbox as they were made outside.
+//! `encoder: fast` are equal before they are encoded (`worker/renderer/tests/examples.py`, outside of the
+//! sandbox), look alike after, and come out of the system as they were made outside.
 
-use std::io::{BufRead as _, BufReader};
-use std::path::Path;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
+use manimq_shared::api::JobView;
+use manimq_shared::ids::JobId;
+use manimq_shared::job::Status;
 use manimq_shared::scene_policy::{PolicyMode, check};
-use manimq_worker::sandbox::{Encoder, OutputFormat, RenderError, RenderRequest};
+use manimq_shared::testing::film::{find_film, frame_sums, output_of, ssim};
+use manimq_shared::testing::python_env;
+use serde_json::json;
 
-use crate::support::*;
+use crate::harness::{System, workspace};
 
 /// One in so many belongs to the sample.
 const SAMPLE: usize = 10;
@@ -116,7 +120,7 @@ fn script() -> Command {
     let mut command = Command::new(python_env().join("bin/python3"));
     command
         .arg("-B")
-        .arg(renderer_dir().join("tests/examples.py"));
+        .arg(workspace().join("worker/renderer/tests/examples.py"));
     command
 }
 
@@ -137,36 +141,59 @@ struct Counts {
     alike: Vec<f64>,
 }
 
-fn request(example: &Example, encoder: Encoder) -> RenderRequest {
-    let mut request = request_for(&example.source);
-    request.scene = Some(example.name.clone());
-    request.output.seed = Some(0);
-    request.output.encoder = encoder;
-    request.limits.wall = Duration::from_secs(240);
+/// Asks for an example by the API. `None` if that refuses it.
+async fn submit(system: &System, example: &Example, encoder: &str) -> Option<JobId> {
+    let mut output = json!({"quality": "low", "seed": 0, "encoder": encoder});
     if example.still {
-        request.output.format = OutputFormat::Png;
+        output["format"] = json!("png");
     }
-    request
+    let body = json!({
+        "input": {"kind": "code", "source": example.source, "scene": example.name},
+        "output": output,
+        "timeout_s": 240,
+    });
+    let response = system.try_submit(body).await;
+    let status = response.status();
+    let text = response.text().await.expect("an answer");
+    if status == 422 {
+        return None;
+    }
+    assert_eq!(status, 202, "{}: {text}", example.name);
+    let job: JobView = serde_json::from_str(&text).expect("a job");
+    Some(job.id)
+}
+
+/// The film or picture of a job, or why there is none.
+async fn made_by(system: &System, job: Option<JobId>) -> Result<PathBuf, String> {
+    let Some(id) = job else {
+        return Err("the API refuses it".to_owned());
+    };
+    let job = system.ended(id).await;
+    if job.status != Status::Succeeded {
+        return Err(format!("{}: {:?}", job.status, job.error));
+    }
+    Ok(system.download(&job).await)
 }
 
 /// Why an example's result is not that of the command.
-fn difference(
+async fn difference(
+    system: &System,
     example: &Example,
     made: &Made,
     folder: &Path,
     counts: &mut Counts,
 ) -> Option<String> {
-    let result = render(request(example, Encoder::Manim));
+    let exact = submit(system, example, "manim").await;
     if !made.bare.is_empty() {
         // What the command cannot render either, we must not pretend to.
         if !FAIL_ANYWAY.iter().any(|(said, _)| made.bare.contains(said)) {
             return Some(format!("the command fails: {}", made.bare));
         }
         counts.both_fail += 1;
-        return match result {
-            Err(RenderError::Failed(_)) => None,
-            other => Some(format!("the command fails, and we give {other:?}")),
-        };
+        let ours = made_by(system, exact).await;
+        return ours
+            .is_ok()
+            .then(|| "the command fails, and we give a file".to_owned());
     }
     if !example.still && !made.equal {
         return Some(format!(
@@ -174,17 +201,17 @@ fn difference(
             made.frames, made.fast
         ));
     }
-    let rendered = match result {
-        Ok(rendered) => rendered,
-        Err(error) => return Some(format!("only the command renders it: {error}")),
+    let fast = match example.still {
+        true => None,
+        false => Some(submit(system, example, "fast").await),
+    };
+    let ours = match made_by(system, exact).await {
+        Ok(ours) => ours,
+        Err(why) => return Some(format!("only the command renders it: {why}")),
     };
     let suffix = if example.still { "png" } else { "mp4" };
     let bare = folder.join(format!("{}/bare.{suffix}", made.number));
-    let place = tempfile::tempdir().expect("a folder");
-    let (ours, theirs) = (
-        frame_sums(&save(&rendered, place.path())),
-        frame_sums(&bare),
-    );
+    let (ours, theirs) = (frame_sums(&ours), frame_sums(&bare));
     if ours != theirs {
         return Some(format!(
             "{} decoded frames, and {}",
@@ -192,12 +219,16 @@ fn difference(
             theirs.len()
         ));
     }
-    if example.still {
+    let Some(fast) = fast else {
         counts.stills += 1;
         return None;
-    }
+    };
     counts.films += 1;
-    fast_difference(example, made, folder, &bare, counts)
+    let fast = match made_by(system, fast).await {
+        Ok(fast) => fast,
+        Err(why) => return Some(format!("the fast render fails: {why}")),
+    };
+    fast_difference(example, made, folder, &fast, &bare, counts)
 }
 
 /// The same for the film of `encoder: fast`, whose frames before encoding were found equal.
@@ -205,17 +236,12 @@ fn fast_difference(
     example: &Example,
     made: &Made,
     folder: &Path,
+    fast: &Path,
     bare: &Path,
     counts: &mut Counts,
 ) -> Option<String> {
-    let rendered = match render(request(example, Encoder::Fast)) {
-        Ok(rendered) => rendered,
-        Err(error) => return Some(format!("the fast render fails: {error}")),
-    };
-    let place = tempfile::tempdir().expect("a folder");
-    let fast = save(&rendered, place.path());
     let outside = find_film(&folder.join(format!("{}/fast", made.number))).expect("a film");
-    let (ours, theirs) = (frame_sums(&fast), frame_sums(&outside));
+    let (ours, theirs) = (frame_sums(fast), frame_sums(&outside));
     if ours.len() != made.frames || ours != theirs {
         return Some(format!(
             "the fast film has {} decoded frames, outside of the sandbox {}, and they differ",
@@ -223,15 +249,21 @@ fn fast_difference(
             theirs.len()
         ));
     }
-    let likeness = ssim(&fast, bare);
+    let likeness = ssim(fast, bare);
     counts.alike.push(likeness);
     let alike = likeness >= SSIM_MIN || LESS_ALIKE.iter().any(|(name, _)| *name == example.name);
     (!alike).then(|| format!("the fast film's SSIM is {likeness}"))
 }
 
-fn are_as_from_the_command(wanted: impl Fn(&Example) -> bool) {
+/// A figure for whoever reads the test's output.
+fn tell(what: &str) {
+    let _ = writeln!(std::io::stderr(), "figure: {what}");
+}
+
+async fn are_as_from_the_command(wanted: impl Fn(&Example) -> bool) {
     let all = examples();
     assert!(all.len() > 350, "only {} examples were found", all.len());
+    let system = System::start().await;
     let folder = tempfile::tempdir().expect("a folder");
     let chosen: Vec<&Example> = all.iter().filter(|each| wanted(each)).collect();
     let mut child = script()
@@ -252,7 +284,7 @@ fn are_as_from_the_command(wanted: impl Fn(&Example) -> bool) {
             excepted += 1;
             continue;
         }
-        if let Some(what) = difference(example, &made, folder.path(), &mut counts) {
+        if let Some(what) = difference(&system, example, &made, folder.path(), &mut counts).await {
             let what = format!("{} ({}): {what}", example.name, example.file);
             // At once: all of them take most of an hour.
             tell(&what);
@@ -301,13 +333,13 @@ fn the_policy_refuses_none_of_the_documented_examples_but_the_named_ones() {
     assert!(others.is_empty(), "{others:#?}");
 }
 
-#[test]
-fn a_sample_of_the_documented_examples_is_as_from_the_command() {
-    are_as_from_the_command(|example| example.number % SAMPLE == 3);
+#[tokio::test]
+async fn a_sample_of_the_documented_examples_is_as_from_the_command() {
+    are_as_from_the_command(|example| example.number % SAMPLE == 3).await;
 }
 
-#[test]
-fn all_documented_examples_are_as_from_the_command() {
+#[tokio::test]
+async fn all_documented_examples_are_as_from_the_command() {
     let Ok(wanted) = std::env::var("MANIMQ_SOAK_EXAMPLES") else {
         tell(
             "only with MANIMQ_SOAK_EXAMPLES=1: all documented examples (or some: their names, with commas)",
@@ -315,5 +347,6 @@ fn all_documented_examples_are_as_from_the_command() {
         return;
     };
     let names: Vec<&str> = wanted.split(',').collect();
-    are_as_from_the_command(|example| wanted == "1" || names.contains(&example.name.as_str()));
+    are_as_from_the_command(|example| wanted == "1" || names.contains(&example.name.as_str()))
+        .await;
 }
