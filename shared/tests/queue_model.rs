@@ -16,7 +16,7 @@ use manimq_shared::job::{
 };
 use manimq_shared::queue::{
     CancelOutcome, Enqueued, EventKind, Lease, NewJob, PARK, PauseScope, Queue, QuotaPolicy,
-    Quotas, RenderKey, Renewal, SOON, Settled, WorkerInfo, failed,
+    Quotas, RedisConfig, RenderKey, Renewal, SOON, Settled, WorkerInfo, failed,
 };
 use manimq_shared::testing::{self, Redis};
 use proptest::prelude::*;
@@ -1143,9 +1143,12 @@ impl World {
         let flush = redis::cmd("FLUSHALL");
         SERVER.every_primary(&flush).await.unwrap();
         let prefix = format!("m{}", WorkerId::generate());
-        let queue = Queue::connect_with_test_clock(&SERVER.config(&prefix))
-            .await
-            .unwrap();
+        let config = RedisConfig {
+            // The model is of one shard: the order of claims is exact within one only.
+            shards: Some(1),
+            ..SERVER.config(&prefix)
+        };
+        let queue = Queue::connect_with_test_clock(&config).await.unwrap();
         queue.set_test_clock(START).await.unwrap();
         let worker = |slots| WorkerInfo {
             renderer: "r".to_owned(),

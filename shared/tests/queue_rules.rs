@@ -12,8 +12,8 @@ use manimq_shared::job::{
 };
 use manimq_shared::queue::{
     Audit, CancelOutcome, Claim, Cursor, DeadFilter, Enqueued, EventKind, LEASE, Lease, NewJob,
-    PARK, PauseScope, Queue, QuotaPolicy, Quotas, Renewal, Rerun, Retention, SOON, Settled,
-    WorkerInfo, failed,
+    PARK, PauseScope, Queue, QuotaPolicy, Quotas, RedisConfig, Renewal, Rerun, Retention, SOON,
+    Settled, WorkerInfo, failed,
 };
 use manimq_shared::testing::{Redis, worker};
 
@@ -26,7 +26,7 @@ const START: u64 = MIDNIGHT + 3_600_000;
 /// A queue of its own, with its clock at [`START`].
 struct Bench {
     queue: Queue,
-    prefix: String,
+    config: RedisConfig,
     now: u64,
 }
 
@@ -36,24 +36,32 @@ impl Bench {
     }
 
     async fn on(server: &Redis) -> Self {
-        Self::of_shards(server, 1).await
+        Self::with_shards(server, None).await
+    }
+
+    /// For what is exact only within a shard, or is looked at where the first one has it.
+    async fn of_one_shard() -> Self {
+        Self::of_shards(&SERVER, 1).await
     }
 
     async fn of_shards(server: &Redis, shards: u16) -> Self {
+        Self::with_shards(server, Some(shards)).await
+    }
+
+    /// Usually as many as the topology has it.
+    async fn with_shards(server: &Redis, shards: Option<u16>) -> Self {
         let prefix = format!("t{}", WorkerId::generate());
         let mut config = server.config(&prefix);
-        config.shards = Some(shards);
+        config.shards = shards.or(config.shards);
         let queue = Queue::connect_with_test_clock(&config).await.unwrap();
         queue.set_test_clock(START).await.unwrap();
         let now = START;
-        Self { queue, prefix, now }
+        Self { queue, config, now }
     }
 
     /// As another process has it: nothing is shared but Redis.
     async fn another(&self) -> Queue {
-        Queue::connect_with_test_clock(&SERVER.config(&self.prefix))
-            .await
-            .unwrap()
+        Queue::connect_with_test_clock(&self.config).await.unwrap()
     }
 
     async fn pass(&mut self, time: Duration) {
@@ -210,7 +218,7 @@ async fn a_repeated_enqueue_neither_restarts_the_job_nor_lets_its_payload_expire
 
 #[tokio::test]
 async fn an_idempotency_key_holds_while_its_job_lives_and_not_without_it() {
-    let mut bench = Bench::new().await;
+    let mut bench = Bench::of_one_shard().await;
     let (owner, worker) = (tenant("a"), worker(4));
     let with_key = || {
         let mut job = job(&owner);
@@ -725,7 +733,7 @@ async fn render_seconds_are_metered_and_what_waits_goes_on_the_next_day() {
 
 #[tokio::test]
 async fn weights_share_the_slots() {
-    let bench = Bench::new().await;
+    let bench = Bench::of_one_shard().await;
     let (one, three, worker) = (tenant("one"), tenant("three"), worker(1000));
     let quotas = Quotas {
         weight: Some(3.0),
@@ -765,7 +773,7 @@ impl Bench {
 
 #[tokio::test]
 async fn what_a_tenant_was_charged_in_vain_is_served_to_it_before_others_go_on() {
-    let mut bench = Bench::new().await;
+    let mut bench = Bench::of_one_shard().await;
     let pool = worker(10_000);
     let [a, b] = bench.with_history(&pool).await;
     bench.submit(&a, &jobs(&a, 20)).await;
@@ -791,7 +799,7 @@ async fn what_a_tenant_was_charged_in_vain_is_served_to_it_before_others_go_on()
 
 #[tokio::test]
 async fn refunds_do_not_make_a_tenant_run_ahead_by_more_than_its_charge() {
-    let mut bench = Bench::new().await;
+    let mut bench = Bench::of_one_shard().await;
     let pool = worker(10_000);
     let [a, b] = bench.with_history(&pool).await;
     bench.submit(&a, &jobs(&a, 40)).await;
@@ -819,7 +827,7 @@ async fn refunds_do_not_make_a_tenant_run_ahead_by_more_than_its_charge() {
 
 #[tokio::test]
 async fn tenants_that_come_and_go_do_not_starve_one_that_always_has_work() {
-    let mut bench = Bench::new().await;
+    let mut bench = Bench::of_one_shard().await;
     let pool = worker(10_000);
     let tenants: [TenantId; 10] = bench.with_history(&pool).await;
     let (stays, others) = tenants.split_last().unwrap();
@@ -846,7 +854,7 @@ async fn tenants_that_come_and_go_do_not_starve_one_that_always_has_work() {
 
 #[tokio::test]
 async fn no_tenant_takes_the_last_tenth_of_the_slots_while_others_are_active() {
-    let bench = Bench::new().await;
+    let bench = Bench::of_one_shard().await;
     let (heavy, light, worker) = (tenant("heavy"), tenant("light"), worker(20));
     bench.submit(&heavy, &jobs(&heavy, 60)).await;
     assert_eq!(bench.claim(&worker, 20).await.len(), 20, "alone: all");
@@ -858,7 +866,7 @@ async fn no_tenant_takes_the_last_tenth_of_the_slots_while_others_are_active() {
     bench.audited().await;
 
     // Its own ends do not help it above the bound; more slots or the others' silence do.
-    let mut bench = Bench::new().await;
+    let mut bench = Bench::of_one_shard().await;
     bench.submit(&heavy, &jobs(&heavy, 60)).await;
     bench.submit(&light, std::slice::from_ref(&light_job)).await;
     let claims = bench.claim(&worker, 30).await;
@@ -948,7 +956,7 @@ async fn what_is_paused_waits_and_goes_on_after_the_resume() {
 
 #[tokio::test]
 async fn audit_names_what_was_tampered_with_and_repair_puts_it_right() {
-    let bench = Bench::new().await;
+    let bench = Bench::of_one_shard().await;
     let (owner, worker) = (tenant("a"), worker(4));
     for n in [100, 100, 50] {
         bench.submit(&owner, &jobs(&owner, n)).await;
@@ -1004,7 +1012,7 @@ async fn a_repair_finds_all_stray_leases_in_one_pass() {
 
 #[tokio::test]
 async fn jobs_whose_place_to_wait_is_gone_are_named_and_wait_again_after_a_repair() {
-    let bench = Bench::new().await;
+    let bench = Bench::of_one_shard().await;
     let (owner, pool) = (tenant("a"), worker(10));
     let mut ids = HashSet::new();
     for lane in [Lane::Interactive, Lane::Normal, Lane::Batch] {
@@ -1166,7 +1174,7 @@ async fn swallow_token(bench: &Bench) {
 
 #[tokio::test]
 async fn a_job_that_becomes_due_before_anybody_looks_wakes_one_who_waits_for_it() {
-    let mut bench = Bench::new().await;
+    let mut bench = Bench::of_one_shard().await;
     let owner = tenant("a");
     let parked = park(&bench, 3).await;
     let mut later = job(&owner);
@@ -1218,7 +1226,7 @@ async fn a_job_whose_worker_dies_at_once_is_seen_to_by_one_who_was_parked_for_lo
 
 #[tokio::test]
 async fn a_renewal_finds_another_to_look_after_the_job_if_the_one_that_did_is_gone() {
-    let mut bench = Bench::new().await;
+    let mut bench = Bench::of_one_shard().await;
     let owner = tenant("a");
     let parked = park(&bench, 3).await;
     bench.submit(&owner, &jobs(&owner, 1)).await;
@@ -1260,7 +1268,7 @@ async fn of_those_who_are_parked_while_a_job_runs_two_look_often_and_the_others_
 
 #[tokio::test]
 async fn a_token_that_a_frozen_worker_took_is_given_again_by_the_queues_own_repair() {
-    let bench = Bench::new().await;
+    let bench = Bench::of_one_shard().await;
     let owner = tenant("a");
     park(&bench, 2).await;
     let page = async || {
@@ -1280,7 +1288,7 @@ async fn a_token_that_a_frozen_worker_took_is_given_again_by_the_queues_own_repa
 
 #[tokio::test]
 async fn a_clock_that_is_set_ahead_puts_no_parked_worker_to_sleep_for_longer() {
-    let mut bench = Bench::new().await;
+    let mut bench = Bench::of_one_shard().await;
     let owner = tenant("a");
     let parked = park(&bench, 3).await;
     bench.pass(Duration::from_secs(3_600)).await;
@@ -1292,7 +1300,7 @@ async fn a_clock_that_is_set_ahead_puts_no_parked_worker_to_sleep_for_longer() {
 
 #[tokio::test]
 async fn a_parked_worker_counts_as_live_for_as_long_as_it_may_be_silent_and_a_busy_one_for_less() {
-    let mut bench = Bench::new().await;
+    let mut bench = Bench::of_one_shard().await;
     let owner = tenant("a");
     let (busy, idle) = (worker(1), worker(1));
     bench.submit(&owner, &jobs(&owner, 1)).await;
@@ -1307,7 +1315,7 @@ async fn a_parked_worker_counts_as_live_for_as_long_as_it_may_be_silent_and_a_bu
     // Who looks after a job renewed a moment ago, and is believed like those who are busy.
     bench.pass(Duration::from_secs(16)).await;
     assert_eq!(live(&bench).await, []);
-    let bench = &mut Bench::new().await;
+    let bench = &mut Bench::of_one_shard().await;
     bench.renew(&idle, &[]).await;
     park(bench, 1).await;
     assert!(bench.wait(&idle).await > SOON);
@@ -1421,7 +1429,7 @@ async fn an_idle_worker_of_eight_shards_costs_redis_less_than_a_command_a_second
 
 #[tokio::test]
 async fn a_worker_that_takes_other_work_hands_on_the_look_at_what_becomes_due() {
-    let bench = Bench::new().await;
+    let bench = Bench::of_one_shard().await;
     let (owner, first, second) = (tenant("a"), worker(1), worker(1));
     let mut later = job(&owner);
     later.delay = Duration::from_secs(1);
@@ -1447,7 +1455,7 @@ async fn a_worker_that_takes_other_work_hands_on_the_look_at_what_becomes_due() 
 
 #[tokio::test]
 async fn a_worker_that_is_drained_hands_on_the_look_at_what_becomes_due() {
-    let bench = Bench::new().await;
+    let bench = Bench::of_one_shard().await;
     let (owner, first, second) = (tenant("a"), worker(1), worker(1));
     let mut later = job(&owner);
     later.delay = Duration::from_secs(1);
@@ -1494,7 +1502,7 @@ async fn one_job_wakes_one_of_many_parked_workers_to_take_it_and_one_to_look_aft
 
 #[tokio::test]
 async fn a_renewal_sees_to_what_it_leaves_of_a_hundred_jobs_half_of_them_late_and_half_due() {
-    let mut bench = Bench::new().await;
+    let mut bench = Bench::of_one_shard().await;
     let (owner, other, pool) = (tenant("a"), tenant("b"), worker(100));
     bench.submit(&other, &jobs(&other, 60)).await;
     let held = bench.claim(&pool, 60).await;
@@ -1642,7 +1650,7 @@ async fn events_are_read_on_from_where_one_was_and_the_oldest_of_many_are_gone()
 
 #[tokio::test]
 async fn dead_letters_are_listed_and_run_again_once_or_discarded() {
-    let mut bench = Bench::new().await;
+    let mut bench = Bench::of_one_shard().await;
     let (owner, worker) = (tenant("a"), worker(10));
     let many = jobs(&owner, 3);
     bench.submit(&owner, &many).await;
@@ -1936,7 +1944,7 @@ async fn a_dead_workers_jobs_run_again_although_the_clock_was_set_back() {
 
 #[tokio::test]
 async fn a_clock_that_jumps_ahead_while_a_job_runs_does_not_set_its_tenant_back_for_ever() {
-    let mut bench = Bench::new().await;
+    let mut bench = Bench::of_one_shard().await;
     let (owner, pool) = (tenant("a"), worker(2));
     bench.submit(&owner, &jobs(&owner, 5)).await;
     let first = bench.claim(&pool, 1).await.remove(0);
@@ -2111,7 +2119,7 @@ async fn another_data_layout_is_refused_with_what_helps() {
     let mut old = redis::cmd("HSET");
     old.arg(bench.queue.keys().shard()).arg("layout").arg(3);
     bench.redis::<u32>(&old).await;
-    let refused = Queue::connect(&SERVER.config(&bench.prefix)).await;
+    let refused = Queue::connect(&bench.config).await;
     let error = refused.err().unwrap().to_string();
     for words in ["layout 3", "another key prefix (MANIMQ_REDIS_PREFIX)"] {
         assert!(error.contains(words), "{error}");

@@ -10,7 +10,7 @@ use manimq_shared::job::{
 };
 use manimq_shared::queue::{
     Allowance, CancelOutcome, Claim, Enqueued, EventKind, LEASE, Lease, NewJob, Queue, Quotas,
-    RenderKey, Renewal, Retention, Settled, WorkerInfo, failed,
+    RedisConfig, RenderKey, Renewal, Retention, Settled, WorkerInfo, failed,
 };
 use manimq_shared::testing::{self, Redis, RedisServer};
 
@@ -395,10 +395,13 @@ async fn what_a_tenant_may_not_ask_for_is_refused_with_the_numbers() {
 #[tokio::test]
 async fn two_versions_of_the_functions_work_on_one_queue_during_a_roll_out() {
     let prefix = format!("v{}", WorkerId::generate());
-    let old = Queue::connect(&SERVER.config(&prefix)).await.unwrap();
-    let new = Queue::connect_as_next_version(&SERVER.config(&prefix))
-        .await
-        .unwrap();
+    // What both write is looked at in the first.
+    let config = RedisConfig {
+        shards: Some(1),
+        ..SERVER.config(&prefix)
+    };
+    let old = Queue::connect(&config).await.unwrap();
+    let new = Queue::connect_as_next_version(&config).await.unwrap();
     let worker = worker("r1");
     // Each transition of a job by turns in one version and the other.
     for (first, second) in [(&old, &new), (&new, &old)] {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use manimq_shared::ids::{JobId, TenantId, WorkerId};
 use manimq_shared::job::{FailureClass, JobError, JobRequest, JobResult, Lane};
 use manimq_shared::queue::{
-    Claim, LANES, LEASE, LaneFigures, NewJob, PauseScope, Queue, Quotas, Settled, failed,
+    Claim, LANES, LEASE, LaneFigures, NewJob, PauseScope, Queue, Quotas, RedisConfig, Settled,
+    failed,
 };
 use manimq_shared::testing::{Redis, worker};
 
@@ -115,7 +116,12 @@ async fn the_oldest_age_is_that_of_the_first_job_that_nobody_took() {
 
 #[tokio::test]
 async fn a_survey_ends_where_it_is_told_and_says_so() {
-    let queue = queue().await;
+    // It is told how many of a shard to look at.
+    let config = RedisConfig {
+        shards: Some(1),
+        ..SERVER.config(&format!("s{}", WorkerId::generate()))
+    };
+    let queue = Queue::connect(&config).await.unwrap();
     for n in 0..250 {
         submit(&queue, &tenant(&format!("t{n}")), "normal").await;
     }

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use manimq_shared::ids::{JobId, TenantId, WorkerId};
 use manimq_shared::job::{JobRequest, Lane};
-use manimq_shared::queue::{LEASE, NewJob, Queue, Quotas, WorkerInfo};
+use manimq_shared::queue::{LEASE, NewJob, Queue, Quotas, RedisConfig, WorkerInfo};
 use manimq_shared::testing::{Redis, worker};
 
 static SERVER: LazyLock<Redis> = LazyLock::new(Redis::start);
@@ -45,9 +45,12 @@ fn job(owner: &TenantId, number: usize, with_deadlines: bool) -> NewJob {
 impl Work {
     async fn new(with_deadlines: bool, slots: u32) -> Self {
         let prefix = format!("t{}", WorkerId::generate());
-        let queue = Queue::connect_with_test_clock(&SERVER.config(&prefix))
-            .await
-            .unwrap();
+        // The order of claims is exact within a shard only.
+        let config = RedisConfig {
+            shards: Some(1),
+            ..SERVER.config(&prefix)
+        };
+        let queue = Queue::connect_with_test_clock(&config).await.unwrap();
         queue.set_test_clock(START).await.unwrap();
         let mut known = HashMap::new();
         for i in 0..TENANTS {
