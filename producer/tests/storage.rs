@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use bucket::{BUCKET, Bucket, Fault, KEY_ID, SECRET};
-use harness::{API, Setting, System, frame_sums, python_env, wait_for};
+use harness::{API, Setting, System, python_env, timed_frames, wait_for};
 use manimq_shared::api::JobView;
 use manimq_shared::job::{AttemptOutcome, FailureClass, Status};
 use manimq_shared::testing::Certificates;
@@ -578,7 +578,7 @@ async fn a_scene_with_files_comes_out_of_the_command_line_as_the_bare_command_ma
             .current_dir(folder.path()));
         assert!(ok, "{said}");
         let bare = folder.path().join("bare/videos/scene/480p15/Assets.mp4");
-        assert_eq!(frame_sums(&ours), frame_sums(&bare));
+        assert_eq!(timed_frames(&ours), timed_frames(&bare));
         assert_eq!(sound(&ours), sound(&bare));
         assert!(!sound(&ours).is_empty());
     }

@@ -12,7 +12,8 @@ mod scripted;
 use std::time::Duration;
 
 use harness::{
-    API, REDIS, Setting, System, WORKER, bare_frames, bare_frames_with, frame_sums, probe, wait_for,
+    API, REDIS, Setting, System, WORKER, bare_frames, bare_frames_with, probe, timed_frames,
+    wait_for,
 };
 use manimq_shared::job::{AttemptOutcome, FailureClass, Status};
 use manimq_shared::queue::Quotas;
@@ -86,7 +87,7 @@ async fn three_scenes_come_out_frame_for_frame_as_the_bare_command_makes_them() 
         assert_eq!(job.status, Status::Succeeded, "{:?}", job.error);
         let artifact = job.artifacts.first().expect("a video").clone();
         let ours = system.download(&job).await;
-        assert_eq!(frame_sums(&ours), bare_frames(source, scene), "{scene}");
+        assert_eq!(timed_frames(&ours), bare_frames(source, scene), "{scene}");
         let seen = probe(&ours);
         assert_eq!(
             (seen.codec.as_str(), seen.width, seen.height),
@@ -114,7 +115,7 @@ async fn an_exact_size_rate_and_seed_give_the_bare_commands_film() {
     let ours = system.download(&job).await;
     let flags = ["-r", "640,480", "--fps", "29.97", "--seed", "7"];
     let bare = bare_frames_with(source, "Dots", &flags, "480p29.97");
-    assert_eq!(frame_sums(&ours), bare);
+    assert_eq!(timed_frames(&ours), bare);
     let seen = probe(&ours);
     assert_eq!((seen.width, seen.height), (640, 480));
     let fps = job.artifacts[0].fps.expect("a film");

@@ -1267,22 +1267,18 @@ async fn of_those_who_are_parked_while_a_job_runs_two_look_often_and_the_others_
 }
 
 #[tokio::test]
-async fn a_token_that_a_frozen_worker_took_is_given_again_by_the_queues_own_repair() {
+async fn a_token_that_a_frozen_worker_took_is_given_again_when_an_api_process_reminds() {
     let bench = Bench::of_one_shard().await;
     let owner = tenant("a");
     park(&bench, 2).await;
-    let page = async || {
-        let page = bench.queue.audit_page(&Cursor::default(), true).await;
-        assert_eq!(page.unwrap().0.violations, [""; 0]);
-    };
-    page().await;
+    bench.queue.remind().await.unwrap();
     assert_eq!(tokens(&bench).await, 0, "nothing to do");
     bench.submit(&owner, &jobs(&owner, 1)).await;
     swallow_token(&bench).await;
-    page().await;
+    bench.queue.remind().await.unwrap();
     assert_eq!(tokens(&bench).await, 1);
-    page().await;
-    page().await;
+    bench.queue.remind().await.unwrap();
+    bench.queue.remind().await.unwrap();
     assert_eq!(tokens(&bench).await, 2, "no more than are parked");
 }
 
@@ -1381,15 +1377,16 @@ async fn idle_cost(shards: u16) -> (f64, Duration) {
 async fn an_idle_worker_costs_redis_less_than_a_command_a_second_with_all_that_functions_call() {
     let (cost, longest) = idle_cost(1).await;
     assert!(cost < 0.6, "{cost} commands a second");
-    assert!(longest <= PARK);
+    assert!(longest >= PARK * 15 / 16, "no more often than it must");
 }
 
 #[tokio::test]
-async fn a_worker_whose_bell_did_not_ring_asks_all_shards_in_the_end_and_its_home_soon() {
+async fn a_worker_whose_bell_did_not_ring_asks_its_home_soon_and_all_shards_in_the_end() {
     let server = Redis::start();
     let bench = Bench::of_shards(&server, 8).await;
+    // Of one worker: each shard once, its home among them.
+    let worker = worker(1);
     for (i, keys) in bench.queue.all_keys().iter().enumerate() {
-        let worker = worker(1);
         let mut looks = bench.queue.claim(&worker, 1, LEASE).await.unwrap().looks;
         let mut names = (0..).map(|n| tenant(&format!("t{n}")));
         let owner = names
@@ -1409,8 +1406,11 @@ async fn a_worker_whose_bell_did_not_ring_asks_all_shards_in_the_end_and_its_hom
             looks = claimed.looks;
         };
         assert_eq!(found.tenant, owner, "shard {i}");
-        assert!(time > PARK * 7 / 8, "without a ring, after {time:?}");
-        assert!(time <= PARK * 8, "shard {i}: {time:?}");
+        let [.., a, b] = worker.id.as_bytes();
+        let is_home = usize::from(u16::from_be_bytes([*a, *b])) % 8 == i;
+        let longest = if is_home { PARK } else { PARK * 8 };
+        let range = longest * 15 / 16..=longest;
+        assert!(range.contains(&time), "shard {i}, home {is_home}: {time:?}");
         let result = JobResult::default();
         bench
             .queue
@@ -1422,9 +1422,8 @@ async fn a_worker_whose_bell_did_not_ring_asks_all_shards_in_the_end_and_its_hom
 
 #[tokio::test]
 async fn an_idle_worker_of_eight_shards_costs_redis_less_than_a_command_a_second() {
-    let (cost, longest) = idle_cost(8).await;
+    let (cost, _) = idle_cost(8).await;
     assert!(cost < 1.0, "{cost} commands a second");
-    assert!(longest <= PARK, "it shows that it lives as often as any");
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! What each slot is doing: for the worker's sign of life, for metrics and for readiness.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -43,6 +44,7 @@ pub struct Board {
     inner: Arc<Mutex<Inner>>,
     /// Whether an operator drains this worker.
     drained: Arc<watch::Sender<bool>>,
+    hints: Arc<AtomicU64>,
     worker: WorkerId,
     host: Arc<str>,
 }
@@ -76,6 +78,7 @@ impl Board {
                 unanswered_since: Instant::now(),
             })),
             drained: Arc::new(watch::Sender::new(false)),
+            hints: Arc::default(),
             worker,
             host: host.into(),
         }
@@ -129,6 +132,17 @@ impl Board {
             inner.draining = true;
             inner.resting_since.get_or_insert_with(SystemTime::now);
         });
+    }
+
+    /// Somebody has called this worker by its name: an operator, or who cancels.
+    pub fn hinted(&self) {
+        self.hints.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often that was.
+    #[must_use]
+    pub fn hints(&self) -> u64 {
+        self.hints.load(Ordering::Relaxed)
     }
 
     /// Says whether an operator drains this worker, as Redis tells it.

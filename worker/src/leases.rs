@@ -258,7 +258,10 @@ async fn run(
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep_until(last + RENEW_EVERY) => {}
-            () = hint.hinted() => hinted = true,
+            () = hint.hinted() => {
+                board.hinted();
+                hinted = true;
+            }
             () = leases.news.notified() => tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep_until(last + NEWS_EVERY) => {}

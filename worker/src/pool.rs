@@ -61,12 +61,13 @@ pub async fn claim_for_slots(
             break;
         }
         // Those whose sandbox died meanwhile come again when they have another. If none is left, the token or the look
-        // that ended the wait is lost: others look within `PARK`.
+        // that ended the wait is lost: others look, or are reminded.
         slots.retain(|slot| !slot.is_closed());
         if slots.is_empty() {
             continue;
         }
         let info = board.info();
+        let hints = board.hints();
         let call = async {
             match looks.take() {
                 Some(looks) => queue.look(&info, slots.len(), LEASE, looks).await,
@@ -112,7 +113,11 @@ pub async fn claim_for_slots(
                         break;
                     }
                     tokio::select! {
-                        rung = rung => looks = Some(claimed.looks).filter(|_| rung == Ok(false)),
+                        rung = rung => {
+                            // A drain that ended meanwhile has taken back what was promised.
+                            let quiet = rung == Ok(false) && board.hints() == hints;
+                            looks = Some(claimed.looks).filter(|_| quiet);
+                        }
                         () = stop.cancelled() => break,
                     }
                 }

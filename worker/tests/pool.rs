@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
@@ -14,17 +14,19 @@ use axum::routing::{post, put};
 use manimq_shared::api::{UploadGrant, UploadGrants, UploadRequest};
 use manimq_shared::ids::{JobId, TenantId, WorkerId};
 use manimq_shared::job::{
-    AttemptOutcome, FailureClass, JobPayload, JobRecord, JobRequest, Stage, Status,
+    AttemptOutcome, FailureClass, JobPayload, JobRecord, JobRequest, JobResult, Stage, Status,
 };
-use manimq_shared::queue::{Enqueued, LEASE, NewJob, Queue};
+use manimq_shared::queue::{Enqueued, LEASE, NewJob, Queue, Settled};
 use manimq_shared::testing::Redis;
 use manimq_worker::board::{Board, SlotState};
 use manimq_worker::layout::{LayoutKind, LayoutWarning};
 use manimq_worker::leases::{Leases, keep};
 use manimq_worker::metrics::WorkerMetrics;
+use manimq_worker::pool::claim_for_slots;
 use manimq_worker::run::run_with;
 use manimq_worker::sandbox::fake::{FakeSandbox, FakeStep};
 use manimq_worker::sandbox::{ConnectError, FailureClass as Class, RenderError, RenderFailure};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -179,6 +181,10 @@ impl Bench {
 }
 
 async fn submit_to(queue: &Queue, strict: bool) -> JobId {
+    submit_for(queue, &TenantId::default(), strict).await
+}
+
+async fn submit_for(queue: &Queue, tenant: &TenantId, strict: bool) -> JobId {
     let source =
         "from manim import *\nclass A(Scene):\n    def construct(self):\n        self.wait()\n";
     let request: JobRequest = serde_json::from_value(serde_json::json!({
@@ -186,14 +192,14 @@ async fn submit_to(queue: &Queue, strict: bool) -> JobId {
     }))
     .unwrap();
     let job = NewJob {
-        id: JobId::generate(&TenantId::default()),
+        id: JobId::generate(tenant),
         payload: JobPayload::from(request),
         delay: Duration::ZERO,
         idempotency: None,
         render: None,
     };
     let replies = queue
-        .enqueue(&TenantId::default(), std::slice::from_ref(&job))
+        .enqueue(tenant, std::slice::from_ref(&job))
         .await
         .unwrap();
     assert_eq!(replies, [Enqueued::Accepted]);
@@ -532,6 +538,55 @@ async fn a_worker_whose_jobs_have_ended_tells_the_other_shards_before_it_is_idle
     told(0).await;
     stop.cancel();
     keeper.join().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parked_worker_is_woken_by_whichever_shard_has_work() {
+    let mut config = REDIS.config(&format!("t{}", WorkerId::generate()));
+    config.shards = Some(8);
+    let queue = Queue::connect(&config).await.unwrap();
+    let board = Board::new(WorkerId::generate(), 1);
+    board.set(0, SlotState::Idle);
+    let (ready, slots) = mpsc::channel(1);
+    let stop = CancellationToken::new();
+    let metrics = WorkerMetrics::default();
+    let claimer = claim_for_slots(queue.clone(), board.clone(), metrics, slots, stop.clone());
+    let claimer = tokio::spawn(claimer);
+    // Parked in all shards, that is waiting on all bells.
+    let parked = async || {
+        for keys in queue.all_keys() {
+            let mut command = redis::cmd("ZCARD");
+            command.arg(format!("{}:idle", keys.base()));
+            for tries in 0.. {
+                let n: u32 = queue.query(&command).await.unwrap();
+                if n == 1 {
+                    break;
+                }
+                assert!(tries < 6000, "not parked within a minute");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    };
+    let names = (0..16).map(|n| format!("t{n}").parse().unwrap());
+    let tenants: Vec<TenantId> = names.collect();
+    let bases = tenants
+        .iter()
+        .map(|tenant| queue.keys_of_tenant(tenant).base());
+    assert!(bases.collect::<HashSet<_>>().len() > 4, "of many shards");
+    for tenant in &tenants {
+        let (slot, claim) = oneshot::channel();
+        ready.send(slot).await.unwrap();
+        parked().await;
+        let job = submit_for(&queue, tenant, false).await;
+        let claim = tokio::time::timeout(Duration::from_secs(30), claim).await;
+        let claim = claim.expect("by the bell, not by a look").unwrap();
+        assert_eq!(claim.job, job);
+        let result = JobResult::default();
+        let settled = queue.finish(job, claim.epoch, &result).await.unwrap();
+        assert_eq!(settled, Settled::Accepted);
+    }
+    stop.cancel();
+    claimer.await.unwrap();
 }
 
 #[test]

@@ -6,7 +6,8 @@ use std::time::Duration;
 use manimq_shared::queue::{Cursor, Queue, QueueError};
 use tokio_util::sync::CancellationToken;
 
-/// How often each process audits a page of the queue: one shard's if that is small, else a hundred items of it.
+/// How often each process reminds parked workers of what waits, and audits a page of the queue: one shard's if that is
+/// small, else a hundred items of it.
 const AUDIT_EVERY: Duration = Duration::from_secs(10);
 
 /// What was told of the queue. What no repair removes is found again in every round, and told once.
@@ -46,7 +47,9 @@ pub(super) async fn now_and_then(queue: Queue, stop: CancellationToken) {
             () = stop.cancelled() => return,
         }
         // Not given up half-way: a repair is one call.
-        match queue.audit_page(&page, true).await {
+        let reminded = queue.remind().await;
+        let audited = queue.audit_page(&page, true).await;
+        match reminded.and(audited) {
             Ok((audit, next)) => {
                 told.trouble = None;
                 for violation in audit.violations {

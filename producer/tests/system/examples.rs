@@ -333,12 +333,13 @@ fn the_policy_refuses_none_of_the_documented_examples_but_the_named_ones() {
     assert!(others.is_empty(), "{others:#?}");
 }
 
-#[tokio::test]
+// On several threads: while one reads what Python says, connections that the server ends must be noticed.
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sample_of_the_documented_examples_is_as_from_the_command() {
     are_as_from_the_command(|example| example.number % SAMPLE == 3).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn all_documented_examples_are_as_from_the_command() {
     let Ok(wanted) = std::env::var("MANIMQ_SOAK_EXAMPLES") else {
         tell(

@@ -8,7 +8,7 @@ use manimq_shared::api::JobView;
 use manimq_shared::ids::JobId;
 use manimq_shared::queue::Queue;
 use manimq_shared::testing::RedisServer;
-pub use manimq_shared::testing::film::frame_sums;
+pub use manimq_shared::testing::film::timed_frames;
 pub use manimq_shared::testing::python_env;
 
 /// Longest wait for anything that renders.
@@ -583,5 +583,5 @@ pub fn bare_frames_with(source: &str, scene: &str, flags: &[&str], made_in: &str
         String::from_utf8_lossy(&output.stdout)
     );
     let film = format!("media/videos/scene/{made_in}/{scene}.mp4");
-    frame_sums(&folder.path().join(film))
+    timed_frames(&folder.path().join(film))
 }

@@ -159,6 +159,18 @@ impl Queue {
         Ok(audit)
     }
 
+    /// Wakes a parked worker in each shard where work waits for which nobody came, as when whoever was woken for it is
+    /// frozen or cut off: see `lua/remind.lua`. Some ten commands a shard.
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`].
+    pub async fn remind(&self) -> Result<(), QueueError> {
+        for shard in self.shards() {
+            self.call(shard, "remind", &[]).await?;
+        }
+        Ok(())
+    }
+
     /// One call of [`Self::audit`], about a hundred items. With it the next page, if there is one.
     ///
     /// # Errors

@@ -36,6 +36,7 @@ const FILES: &[&str] = &[
     include_str!("lua/control.lua"),
     include_str!("lua/feed.lua"),
     include_str!("lua/hooks.lua"),
+    include_str!("lua/remind.lua"),
     include_str!("lua/audit.lua"),
     include_str!("lua/accounts.lua"),
 ];

@@ -18,25 +18,39 @@ pub fn output_of(command: &mut Command) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Checksums of the decoded frames, in order.
+/// The decoded frames, in order: of each when it is shown, for how long, its size and a checksum.
 ///
 /// # Panics
 /// If ffmpeg cannot read it.
 #[must_use]
-pub fn frame_sums(path: &Path) -> Vec<String> {
+pub fn timed_frames(path: &Path) -> Vec<String> {
     let text = output_of(
         Command::new("ffmpeg")
             .args(["-v", "error", "-i"])
             .arg(path)
             .args(["-map", "0:v:0", "-f", "framemd5", "-"]),
     );
-    let sums: Vec<String> = text
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .filter_map(|line| Some(line.rsplit(',').next()?.trim().to_owned()))
-        .collect();
-    assert!(!sums.is_empty(), "{} has no frames", path.display());
-    sums
+    let frames = text.lines().filter(|line| !line.starts_with('#'));
+    let frames: Vec<String> = frames.map(str::to_owned).collect();
+    assert!(!frames.is_empty(), "{} has no frames", path.display());
+    frames
+}
+
+/// Checksums of the decoded frames, in order.
+///
+/// # Panics
+/// As [`timed_frames`].
+#[must_use]
+pub fn frame_sums(path: &Path) -> Vec<String> {
+    let frames = timed_frames(path).into_iter();
+    let sum = |line: String| {
+        line.rsplit(',')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_owned()
+    };
+    frames.map(sum).collect()
 }
 
 /// How alike two films look, over all frames: 1 is equal.

@@ -20,6 +20,8 @@ from .tex_desk import Client, Desk
 
 PATIENCE_S = 3.0
 """For how long a scout may be behind the job and no faster."""
+SILENCE_S = 20.0
+"""For how long a scout may count nothing: a scene that hangs before its first frame costs no second core for long."""
 
 
 @dataclass(slots=True)
@@ -51,17 +53,24 @@ class Chase:
         self._loop, self._desk, self._progress = loop, desk, progress
         self._fork, self._source, self._told = fork, source, told
         self._scout: _Scout | None = None
-        self._over = False
         self.due: float | None = None
-        """When it is to be sent."""
+        """When it is to be sent, or ended if it has counted nothing by then."""
 
     def plan(self, now: float) -> None:
         """The job begins. Its scout does not wait until it draws: both prepare the same at once."""
         self.due = now + scout.AFTER_S
 
-    def start(self) -> None:
-        """Send it."""
-        self.due, self._over = None, True
+    def keep_time(self, now: float) -> None:
+        """Do what is due."""
+        if self.due is None or now < self.due:
+            return
+        if self._scout is not None:
+            self.end()
+        else:
+            self._start(now)
+
+    def _start(self, now: float) -> None:
+        self.due = now + SILENCE_S
         null = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
         events_read, events_write = os.pipe()
         replies_read, replies_write = os.pipe()
@@ -83,7 +92,7 @@ class Chase:
 
     def end(self) -> None:
         """No scout is there, and none will be, when this returns."""
-        self.due, self._over = None, True
+        self.due = None
         gone, self._scout = self._scout, None
         if gone is None:
             return
@@ -125,6 +134,7 @@ class Chase:
             frames = clean_count(event.get("frames"), COUNT_MAX)
             if frames is None:
                 return False
+            self.due = None
             if self._is_hopeless(self._scout, frames):
                 self.end()
         elif kind == "tex":

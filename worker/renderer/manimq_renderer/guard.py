@@ -303,8 +303,7 @@ class Guard:
         self._desk.keep_time(now)
         if self._progress_due is not None and now >= self._progress_due:
             self._send_progress()
-        if self._chase.due is not None and now >= self._chase.due:
-            self._chase.start()
+        self._chase.keep_time(now)
         if self._still.due is not None and now >= self._still.due:
             self._still.end()
         if self._watch_due is not None and now >= self._watch_due:

@@ -235,7 +235,7 @@ class SceneProcess:
     def _foresee(
         self, text: str, module: ModuleType, chosen: type[manim.Scene], request: Callable[..., dict[str, Any]]
     ) -> None:
-        """Nothing: a scout comes after the formulas that a job announced."""
+        """Nothing: the job announces its formulas."""
 
 
 class _Job(SceneProcess):

@@ -89,8 +89,10 @@ fn totals_were_right(request: RenderRequest) {
     for progress in &early {
         assert_eq!(progress.frames_total, Some(rendered.artifacts[0].frames));
         assert_eq!(progress.animations_total, Some(rendered.usage.animations));
-        assert!(progress.eta_s.is_some(), "{progress:?}");
     }
+    // The first may come before there is a rate.
+    let last = early.last().expect("there was a first");
+    assert!(last.eta_s.is_some(), "{last:?}");
 }
 
 const UPDATERS: &str = "
@@ -354,6 +356,36 @@ fn a_scouts_formulas_never_hold_the_job_up() {
     tell(&format!("formula beside a scout's endless one: {took} s"));
     assert!(took < 8.0, "{took}");
     assert!(began.elapsed() < Duration::from_secs(60));
+}
+
+#[test]
+fn a_scout_that_counts_nothing_is_ended_and_the_job_goes_on() {
+    block_on(async {
+        let mut sandbox = own_sandbox().await;
+        let zygote = sandbox.zygote_pid().expect("connected");
+        let mut request = slow("while True: time.sleep(0.1)");
+        request.limits.wall = Duration::from_secs(60);
+        let stop = request.stop.clone();
+        let watch = tokio::task::spawn_blocking(move || {
+            let with_scout = |there: bool| {
+                let start = Instant::now();
+                while (descendants(zygote).len() > WAITING) != there {
+                    assert!(start.elapsed() < Duration::from_secs(50), "{there}");
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            };
+            with_scout(true);
+            with_scout(false);
+            stop.cancel();
+        });
+        let (result, _) = render_in(&mut sandbox, request).await;
+        watch.await.expect("the scout came and went");
+        assert!(
+            matches!(result, Err(RenderError::Interrupted)),
+            "the job was still there: {result:?}"
+        );
+        sandbox.close().await;
+    });
 }
 
 #[test]

@@ -302,19 +302,10 @@ local function parts(S, repair, cursor)
   return part .. ' ' .. at .. ' ' .. (after or ''), looked, found
 end
 
--- Wakes a parked worker if there is work for which nobody came: whoever took the token may be frozen or cut off.
-local function remind(S)
-  if next_due(S, SOON_MS) == 1 or (not all_paused(S) and call('ZCARD', S.base .. ':vt') > 0) then S.ring = max(S.ring, 1) end
-end
-
 local function audit(keys, args, repair)
   local S = open(keys[1])
   local cursor, looked, found = parts(S, repair, args[1] or '')
-  if repair then
-    flush(S)
-    remind(S)
-    flush(S)
-  end
+  if repair then flush(S) end
   table.insert(found, 1, looked)
   table.insert(found, 1, cursor)
   return found

@@ -118,7 +118,7 @@ local function next_due(S, limit)
 end
 
 -- How long a worker waits that found nothing. If nothing can become due within `longest` ms: as long as that, or until
--- PARK_MS before something is. Else one parked worker looks when something is due, and passes the baton if there is more
+-- half of PARK_MS before something is. Else one parked worker looks when something is due, and passes the baton if there is more
 -- than it takes; another one looks every SOON_MS, so that nothing is later by more than that if the first dies; all
 -- others wait for the bell.
 -- By the worker's id up to a quarter less than SOON_MS, and a sixteenth less than PARK_MS and `longest`, so that who was
@@ -129,7 +129,7 @@ local function park(S, raw, longest)
   horizon, longest = horizon - floor(horizon * odd / 4096), longest - floor(longest * odd / 4096)
   local due = next_due(S, longest)
   if due >= horizon and (all_paused(S) or shard(S)[ASIDE] == 0 or not some_aside(S)) then
-    return due == longest and longest or max(horizon, due - horizon)
+    return due == longest and longest or max(horizon, due - floor(horizon / 2))
   end
   local soon = SOON_MS - floor(SOON_MS * odd / 1024)
   local first, second = next_looks(S)

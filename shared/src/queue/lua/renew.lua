@@ -32,8 +32,9 @@ transition('renew', { 'allow-oom' }, function(keys, args)
   hear(S, lease_ms)
   local drained = is_drained(S, args[1])
   if drained then call('ZADD', base .. ':drain', S.stamp, args[1]) end
-  -- The last renewal after its jobs may come after the claim with which it was parked.
-  local look = jobs == 0 and tonumber(call('ZSCORE', base .. ':idle', args[1]) or nil)
+  -- The last renewal after its jobs may come after the claim with which it was parked. While it runs any, here or
+  -- elsewhere, it is heard of often.
+  local look = jobs == 0 and (tonumber(args[7]) or 0) == 0 and tonumber(call('ZSCORE', base .. ':idle', args[1]) or nil)
   local silence = look and max(0, look - now) or 0
   seen(S, args[1], args[4], known(S, args[1]), drained and 0 or tonumber(args[5]), args[6], silence)
   forget_gone(S)
