@@ -56,11 +56,13 @@ impl Redis {
         }
     }
 
-    /// Settings for a queue of its own (`prefix`), with as many shards as the topology usually has.
+    /// Settings for a queue of its own (`prefix`), of one shard.
     #[must_use]
     pub fn config(&self, prefix: &str) -> RedisConfig {
         RedisConfig {
             prefix: prefix.to_owned(),
+            // What is fair is exact within a shard only.
+            shards: Some(1),
             ..RedisConfig::new(self.url())
         }
     }
