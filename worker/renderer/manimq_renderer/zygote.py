@@ -18,6 +18,7 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,8 @@ def main(control_fd: int, job_filter_fd: int, tex_filter_fd: int, doors: list[in
         threads = _threads()
         if threads != 1:
             raise RuntimeError(f"the zygote has {threads} threads after warming up; it must have one")
+        if shared := shared_memory():
+            raise RuntimeError(f"the zygote would share memory with every job: {', '.join(shared)}")
         send(control, _ready(programs, threads, time.monotonic() - began))
     except BaseException as error:
         # The worker shows this to the operator; the traceback goes to its log.
@@ -97,6 +100,8 @@ def _warm_up() -> collect.Sample:
     import tqdm
 
     tqdm.tqdm.monitor_interval = 0  # else a monitor thread is left behind
+    # Its own lock lies in memory that all forks share: who is killed while he holds it would stop every later job.
+    tqdm.tqdm.set_lock(threading.RLock())
     import manim
     import manimq_templates
     from manim import config
@@ -181,6 +186,17 @@ def _threads() -> int:
     while (count := len(os.listdir("/proc/self/task"))) > 1 and time.monotonic() < until:
         time.sleep(0.005)
     return count
+
+
+def shared_memory() -> list[str]:
+    """What this process could change and its forks would see: name or address of each such mapping."""
+    found = []
+    with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
+        for line in maps:
+            span, rights, _, _, _, *name = line.split(maxsplit=5)
+            if rights[1] == "w" and rights[3] == "s":
+                found.append(name[0].strip() if name else span)
+    return found
 
 
 def _statm_bytes(column: int) -> int:

@@ -25,4 +25,5 @@ class Good(Scene):
     def construct(self):
         if left:
             raise RuntimeError("LEFT " + "; ".join(left))
-        self.add(Square())
+        # Played and not only shown: it takes every lock that a film does.
+        self.play(Create(Square()), run_time=0.1)
