@@ -47,9 +47,11 @@ pub(super) async fn now_and_then(queue: Queue, stop: CancellationToken) {
             () = stop.cancelled() => return,
         }
         // Not given up half-way: a repair is one call.
-        let reminded = queue.remind().await;
-        let audited = queue.audit_page(&page, true).await;
-        match reminded.and(audited) {
+        let round = async {
+            queue.remind().await?;
+            queue.audit_page(&page, true).await
+        };
+        match round.await {
             Ok((audit, next)) => {
                 told.trouble = None;
                 for violation in audit.violations {

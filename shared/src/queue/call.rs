@@ -25,9 +25,7 @@ impl Args {
         self.text(&value.to_string())
     }
     pub(super) fn json(mut self, value: &impl Serialize) -> Result<Self, QueueError> {
-        self.0.push(
-            serde_json::to_vec(value).map_err(|error| QueueError::Corrupt(error.to_string()))?,
-        );
+        self.0.push(serde_json::to_vec(value)?);
         Ok(self)
     }
 }

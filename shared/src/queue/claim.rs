@@ -9,7 +9,7 @@ use super::call::Args;
 use super::read::parse_payload;
 use super::record::{Record, timestamp};
 use super::{BATCH_MAX, ELSEWHERE_MAX, PARK, Queue, QueueError, WorkerInfo};
-use crate::ids::{Epoch, JobId, LeaseToken, TenantId, WorkerId};
+use crate::ids::{Epoch, JobId, LeaseToken, TenantId};
 use crate::job::JobPayload;
 
 /// Proof that this worker holds the lease on one attempt. Not `Clone`: settling consumes it.
@@ -139,20 +139,14 @@ impl Queue {
         Ok(claimed)
     }
 
-    /// The shard that knows what a worker says of itself, and how it does.
-    pub(super) fn home(&self, worker: WorkerId) -> usize {
-        let [.., a, b] = worker.as_bytes();
-        usize::from(u16::from_be_bytes([*a, *b])) % self.keys.len()
-    }
-
     /// How long a worker waits at most before it looks at a shard for itself. Of several, each is the home of some, so
     /// the others need not come as often for what nobody expects: a token that was lost, a worker that died.
     pub(super) fn longest_wait(&self, is_home: bool) -> Duration {
-        match u32::try_from(self.keys.len()) {
-            _ if is_home => PARK,
-            Ok(shards) => (PARK * shards).min(ELSEWHERE_MAX),
-            Err(_) => ELSEWHERE_MAX,
+        if is_home {
+            return PARK;
         }
+        let shards = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
+        PARK.saturating_mul(shards).min(ELSEWHERE_MAX)
     }
 
     async fn claim_of(
@@ -162,20 +156,15 @@ impl Queue {
         n: usize,
         lease: Duration,
     ) -> Result<ClaimedOf, QueueError> {
-        let is_home = self.home(worker.id) == shard;
         let mut args = Args::new()
             .show(worker.id)
             .bytes(worker.id.as_bytes())
             .show(n)
             .show(lease.as_millis())
-            .show(self.longest_wait(is_home).as_millis())
+            .show(self.longest_wait(shard == self.home(worker.id)).as_millis())
             .show(worker.slots_offered())
-            .bytes(&worker.renderer_digest());
-        args = if is_home {
-            args.json(worker)?
-        } else {
-            args.text("")
-        };
+            .bytes(&worker.renderer_digest())
+            .bytes(&self.told_to(shard, worker)?);
         for _ in 0..n {
             args = args.bytes(&LeaseToken::generate().expose_bytes());
         }

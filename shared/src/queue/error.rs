@@ -65,6 +65,12 @@ impl From<redis::ParsingError> for QueueError {
     }
 }
 
+impl From<serde_json::Error> for QueueError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Corrupt(error.to_string())
+    }
+}
+
 impl From<IdError> for QueueError {
     fn from(error: IdError) -> Self {
         Self::Corrupt(error.to_string())

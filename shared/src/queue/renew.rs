@@ -139,12 +139,8 @@ impl Queue {
         let mut args = Args::new()
             .show(worker.id)
             .bytes(worker.id.as_bytes())
-            .show(lease.as_millis());
-        args = match self.home(worker.id) == shard {
-            true => args.json(worker)?,
-            false => args.text(""),
-        };
-        args = args
+            .show(lease.as_millis())
+            .bytes(&self.told_to(shard, worker)?)
             .show(worker.slots_offered())
             .bytes(&worker.renderer_digest())
             .text(&away)

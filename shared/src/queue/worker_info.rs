@@ -50,6 +50,20 @@ impl WorkerInfo {
 }
 
 impl Queue {
+    /// The shard to which a worker says what it is, and shows as often as any that it lives.
+    pub(super) fn home(&self, worker: WorkerId) -> usize {
+        let [.., a, b] = worker.as_bytes();
+        usize::from(u16::from_be_bytes([*a, *b])) % self.keys.len()
+    }
+
+    /// What a worker says of itself to a shard, JSON: nothing, but to its home.
+    pub(super) fn told_to(&self, shard: usize, worker: &WorkerInfo) -> Result<Vec<u8>, QueueError> {
+        if shard != self.home(worker.id) {
+            return Ok(Vec::new());
+        }
+        Ok(serde_json::to_vec(worker)?)
+    }
+
     /// Tells that a worker stopped.
     ///
     /// # Errors

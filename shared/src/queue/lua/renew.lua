@@ -36,7 +36,8 @@ transition('renew', { 'allow-oom' }, function(keys, args)
   -- elsewhere, it is heard of often.
   local look = jobs == 0 and (tonumber(args[7]) or 0) == 0 and tonumber(call('ZSCORE', base .. ':idle', args[1]) or nil)
   local silence = look and max(0, look - now) or 0
-  seen(S, args[1], args[4], known(S, args[1]), drained and 0 or tonumber(args[5]), args[6], silence)
+  local slots = known(S, args[1])
+  seen(S, args[1], args[4], slots, drained and 0 or tonumber(args[5]), args[6], silence)
   forget_gone(S)
   if args[7] ~= '' then elsewhere(S, args[1], tonumber(args[7]), tonumber(args[8])) end
   local replies, o, until_text = {}, 10, int(now + lease_ms)
