@@ -10,7 +10,7 @@ use manimq_shared::job::{
 };
 use manimq_shared::queue::{
     CancelOutcome, Claim, Enqueued, EventKind, LEASE, Lease, NewJob, Queue, QueueError, Quotas,
-    Renewal, Settled, WorkerInfo, failed,
+    RedisConfig, Renewal, Settled, WorkerInfo, failed,
 };
 use manimq_shared::testing::{Redis, RedisServer, worker};
 
@@ -444,7 +444,13 @@ async fn a_delayed_job_starts_when_due_and_a_late_one_expires() {
 
 #[tokio::test]
 async fn jobs_of_one_lane_come_in_order_and_tenants_take_turns() {
-    let (queue, worker) = (queue().await, worker(4));
+    // Whose turn it is, is exact within a shard only.
+    let config = RedisConfig {
+        shards: Some(1),
+        ..SERVER.config(&format!("t{}", WorkerId::generate()))
+    };
+    let queue = Queue::connect(&config).await.unwrap();
+    let worker = worker(4);
     let heavy: TenantId = "heavy".parse().unwrap();
     let light: TenantId = "light".parse().unwrap();
     let jobs: Vec<_> = (0..50).map(|_| job(&heavy)).collect();

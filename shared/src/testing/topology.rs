@@ -56,13 +56,12 @@ impl Redis {
         }
     }
 
-    /// Settings for a queue of its own (`prefix`), of one shard.
+    /// Settings for a queue of its own (`prefix`), with as many shards as the topology usually has: only within one are
+    /// the order of claims and the shares of tenants exact.
     #[must_use]
     pub fn config(&self, prefix: &str) -> RedisConfig {
         RedisConfig {
             prefix: prefix.to_owned(),
-            // What is fair is exact within a shard only.
-            shards: Some(1),
             ..RedisConfig::new(self.url())
         }
     }
