@@ -512,6 +512,10 @@ impl Content {
 /// Where the time of a render went.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Timings {
+    /// Mounting the job's folders and putting up its walls, until its process may read the scene. What can be done
+    /// before there is a job (namespaces, the fork itself) is not in it. 0 from a renderer that does not tell.
+    #[serde(default)]
+    pub walls_s: f64,
     /// Loading the file and constructing the scene object.
     pub prepare_s: f64,
     /// Running the scene, drawing.

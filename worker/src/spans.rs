@@ -64,6 +64,7 @@ impl Spans {
         });
         let Ok(rendered) = result else { return };
         let Timings {
+            walls_s,
             prepare_s,
             render_s,
             encode_s,
@@ -71,6 +72,7 @@ impl Spans {
         let mut at = began;
         // One after the other, as they are: the sandbox tells how long each took.
         for (name, seconds) in [
+            ("walls", walls_s),
             ("preparing", prepare_s),
             ("rendering", render_s),
             ("encoding", encode_s),

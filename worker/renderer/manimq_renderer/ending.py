@@ -36,6 +36,8 @@ class Ending:
     crash: str = ""
     confined: bool = False
     """Whether the job got so far that tenant code may have run."""
+    walls_s: float = 0.0
+    """From when it was known what to render until the job stood behind its walls."""
     stop: str | None = None
     """Why the guard ended it: timeout, cpu, stalled, limit, canceled, protocol; None if it ended itself."""
     limit: dict[str, Any] = field(default_factory=dict)

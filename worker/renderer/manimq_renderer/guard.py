@@ -154,6 +154,7 @@ class Guard:
         return True
 
     def _run_in_folders(self) -> None:
+        self._began = clock.now()
         walls.mount_job_folders(self._spec.limits)
         self._job_dir = os.open(walls.JOB_DIR, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         if linux.is_over(self._job_pidfd):
@@ -437,6 +438,7 @@ class Guard:
         for fd in (self._events_fd, self._client.replies, self._crash_fd, self._job_pidfd, self._job_dir):
             os.close(fd)
         self._probe.end()
+        self._began = clock.now()
         walls.renew_job_folders(self._spec.limits)
         self._job_dir = os.open(walls.JOB_DIR, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._spec = replace(self._spec, cores=1)
@@ -474,6 +476,7 @@ class Guard:
         kind = event["e"]
         if kind == "confined":
             self._ending.confined = True
+            self._ending.walls_s = clock.now() - self._began
         elif kind == "frames":
             self._show_sign()
             self._progress.count(event, self._last_sign)
@@ -609,7 +612,8 @@ class Guard:
         finished = {
             "type": "done",
             "timings": {
-                name: clean_seconds(done.get(name)) or 0.0 for name in ("prepare_s", "render_s", "encode_s")
+                "walls_s": self._ending.walls_s,
+                **{name: clean_seconds(done.get(name)) or 0.0 for name in ("prepare_s", "render_s", "encode_s")},
             },
             "frames": media.frames,
             "animations": clean_count(done.get("animations"), COUNT_MAX) or 0,
