@@ -109,7 +109,7 @@ class Chase:
     def watch(self, files_max: int) -> None:
         """At level ``container``: end one that has filled its folder."""
         if self._scout is not None and (folder := walls.scout_folder(self._scout.pid)) is not None:
-            if watch.too_much(folder, scout.DISK_BYTES_MAX, files_max):
+            if watch.too_much(folder, scout.DISK_BYTES_MAX, files_max, self._scout.pid):
                 self.end()
 
     def _on_dead(self) -> None:

@@ -21,6 +21,17 @@ def now() -> float:
     return time.monotonic() - _stood_s
 
 
+def work() -> tuple[float, float]:
+    """Something begins that waits for nobody; for ``worked``."""
+    return now(), time.process_time()
+
+
+def worked(began: tuple[float, float]) -> None:
+    """Tell that it is over. What it took of a processor is no freeze: a job may have given us the work."""
+    since, cpu_s = began
+    waited(since, time.process_time() - cpu_s)
+
+
 def waited(since: float, seconds: float) -> None:
     """Tell that a wait of at most ``seconds``, begun at ``since``, is over."""
     global _stood_s

@@ -269,12 +269,9 @@ class Guard:
         )
         self._client = Client(self._replies_fd, 0, self._show_sign)
         self._desk.join(self._client)
+        self._desk.tell(self._client, self._spec.line())
         self._loop.watch(self._job_pidfd, select.POLLIN, self._on_job_dead)
         self._loop.watch(self._channel.fileno(), select.POLLIN, self._on_channel)
-        try:
-            os.write(self._replies_fd, self._spec.line())  # fits into an empty pipe
-        except BrokenPipeError:
-            pass  # it has just been killed: found soon
 
     # ------------------------------------------------------------ loop
 
@@ -294,9 +291,9 @@ class Guard:
             ),
         )
         self._loop.turn(min(due) - now)
-        woke = clock.now()
-        self._keep_time(woke)
-        clock.waited(woke, 0.0)
+        woke = clock.work()
+        self._keep_time(clock.now())
+        clock.worked(woke)
 
     def _keep_time(self, now: float) -> None:
         if self._job_dead:
@@ -326,14 +323,14 @@ class Guard:
 
     def _watch(self) -> None:
         """See that nobody has more than he may have."""
-        began = clock.now()
+        began, work = clock.now(), clock.work()
         excess = watch.excess(self._job_pid, self._spec.limits)
         if excess is not None and self._kill_at is None:
             self._end_at_limit(excess)
         self._desk.check(lambda folder: watch.too_much(folder, walls.TEX_DISK_BYTES_MAX, walls.TEX_FILES_MAX))
         self._chase.watch(self._spec.limits.disk_files)
         # A folder of thousands takes a while: never more than a small part of the time.
-        clock.waited(began, 0.0)
+        clock.worked(work)
         now = clock.now()
         self._watch_due = now + max(watch.EVERY_S, 10 * (now - began))
 

@@ -32,12 +32,12 @@ class Loop:
         began = clock.now()
         ready = self._poll.poll(max(0.0, seconds) * 1000 + 1)
         clock.waited(began, seconds)
-        woke = clock.now()
+        woke = clock.work()
         for fd, handler in [(fd, self._handlers.get(fd)) for fd, _ in ready]:
             # An earlier handler may have closed this one, or reused its number.
             if handler is not None and self._handlers.get(fd) is handler:
                 handler()
-        clock.waited(woke, 0.0)  # the machine may be stopped between two waits, too
+        clock.worked(woke)  # the machine may be stopped between two waits, too
 
 
 class EventPipe:

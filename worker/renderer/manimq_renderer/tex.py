@@ -8,10 +8,12 @@ fixed arguments, ``--no-specials=ps``, and no way to see the tenant's files.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from . import linux, tex_words, walls
@@ -83,6 +85,12 @@ class Request:
     arguments: tuple[str, ...]
     product: str
     dvisvgm: str
+    key: str = field(init=False)
+    """Everything that decides what its picture looks like, in one word."""
+
+    def __post_init__(self) -> None:
+        parts = [self.program, *self.arguments, self.product, self.dvisvgm, self.text]
+        object.__setattr__(self, "key", hashlib.sha256(json.dumps(parts).encode()).hexdigest())
 
 
 def refusal(kind: str, message: str, errors: list[str] | None = None) -> dict[str, Any]:

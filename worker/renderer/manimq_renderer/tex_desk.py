@@ -10,7 +10,6 @@ when somebody needs its place.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import select
@@ -79,7 +78,7 @@ class Shelf:
 
     def asks(self, request: tex.Request, now: float) -> bool:
         """Whether an answer is still to come; asks if nobody has yet."""
-        key = shelf_key(request)
+        key = request.key
         if key in self._answered:
             return False
         if key not in self._asked:
@@ -107,17 +106,11 @@ class Shelf:
         if len(svg) > SHELF_BYTES_MAX:
             return
         try:
-            message = {"type": "formula_made", "key": shelf_key(request), "svg": svg.decode()}
+            message = {"type": "formula_made", "key": request.key, "svg": svg.decode()}
         except UnicodeDecodeError:
             return  # not what dvisvgm writes
         if len(json.dumps(message)) < MESSAGE_BYTES_MAX:
             self._send(message)
-
-
-def shelf_key(request: tex.Request) -> str:
-    """Everything that decides what a request's picture looks like, in one word."""
-    parts = [request.program, *request.arguments, request.product, request.dvisvgm, request.text]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 class Desk:
@@ -151,6 +144,11 @@ class Desk:
     def join(self, client: Client) -> None:
         """A client may ask from here on."""
         self._clients.append(client)
+
+    def tell(self, client: Client, line: bytes) -> None:
+        """Send a line that is no answer: what to render. The pipe may take it bit by bit."""
+        client.reply += line
+        self._send(client)
 
     def leave(self, client: Client) -> None:
         """A client is gone, and nobody works for it any more."""
@@ -342,16 +340,19 @@ class Desk:
     def _answer(self, client: Client, header: dict[str, Any], body: bytes) -> None:
         client.on_served()
         client.reply += json.dumps(header).encode() + b"\n" + body
-        self._loop.watch(client.replies, select.POLLOUT, lambda: self._on_room(client))
+        self._send(client)
 
-    def _on_room(self, client: Client) -> None:
+    def _send(self, client: Client) -> None:
+        """As much as there is room for now, and the rest when there is more."""
         try:
             del client.reply[: os.write(client.replies, client.reply)]
         except BlockingIOError:
-            return
+            pass
         except BrokenPipeError:
-            client.reply.clear()
-        if not client.reply:
+            client.reply.clear()  # it has just been killed: found soon
+        if client.reply:
+            self._loop.watch(client.replies, select.POLLOUT, lambda: self._send(client))
+        else:
             self._loop.unwatch(client.replies)
 
 

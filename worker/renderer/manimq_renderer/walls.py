@@ -81,6 +81,12 @@ def use_level(level: str, places: Sequence[str]) -> None:
         raise ValueError(f"there is no sandbox level {level!r}")
 
 
+def area() -> str:
+    """At level ``container``: the slot's own folder."""
+    assert _area is not None
+    return _area
+
+
 def level() -> str:
     """The level of this slot."""
     return "full" if _area is None else "container"

@@ -16,6 +16,7 @@ from . import folders, hints, walls
 from .protocol import Limits
 
 EVERY_S = 0.2
+_DELETED = " (deleted)"
 _REWRITES_MAX = 4
 """How often a job may write its whole folder anew, films in pieces included."""
 
@@ -83,15 +84,18 @@ def too_much_data(limits: Limits) -> dict[str, Any]:
     }
 
 
-def too_much(folder: str, bytes_max: int, files_max: int) -> bool:
-    """Whether a helper's folder has more than it may have."""
+def too_much(folder: str, bytes_max: int, files_max: int, pid: int | None = None) -> bool:
+    """Whether a helper's folder has more than it may have; with what ``pid`` keeps that has no name there."""
     try:
         size = folders.measure(folder, files_max)
     except folders.TooDeep:
         return True
     except FileNotFoundError:
         return False  # it has just been collected
-    return size.bytes > bytes_max or size.files > files_max
+    held = 0 if pid is None else _nameless(pid)
+    if pid is not None and _written(pid) > bytes_max * _REWRITES_MAX:
+        return True
+    return size.bytes + held > bytes_max or size.files > files_max
 
 
 def _threads(pid: int) -> int:
@@ -102,13 +106,23 @@ def _threads(pid: int) -> int:
 
 
 def _nameless(pid: int) -> int:
-    """Bytes of open files that no folder shows any more."""
-    held: dict[tuple[int, int], int] = {}
+    """Bytes of files that are open or mapped and that no folder shows any more."""
+    held: dict[int, int] = {}
+    try:
+        # Of one that is only mapped there is nothing to be asked: as much as is mapped of it.
+        with open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as maps:
+            for line in maps.read().splitlines():
+                if line.endswith(_DELETED) and f" {walls.area()}/" in line:
+                    span, _, offset, _, inode, _ = line.split(maxsplit=5)
+                    first, last = (int(at, 16) for at in span.split("-"))
+                    held[int(inode)] = max(held.get(int(inode), 0), int(offset, 16) + last - first)
+    except (OSError, ValueError):
+        pass
     try:
         for name in os.listdir(f"/proc/{pid}/fd"):
             info = os.stat(f"/proc/{pid}/fd/{name}")
             if stat.S_ISREG(info.st_mode) and info.st_nlink == 0:
-                held[info.st_dev, info.st_ino] = info.st_blocks * 512
+                held[info.st_ino] = info.st_blocks * 512
     except OSError:
         pass
     return sum(held.values())

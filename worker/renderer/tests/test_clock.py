@@ -45,6 +45,21 @@ class Clock(unittest.TestCase):
         loop.turn(1.0)
         self.assertLess(clock.now() - began, stands - 1)
 
+    def test_work_that_a_job_gives_the_guard_is_no_freeze(self) -> None:
+        loop, (ready, tell) = Loop(), os.pipe()
+        works = clock.LATE_S + 0.5
+
+        def work() -> None:
+            until = time.process_time() + works
+            while time.process_time() < until:
+                pass
+
+        loop.watch(ready, select.POLLIN, work)
+        os.write(tell, b"x")
+        began = clock.now()
+        loop.turn(1.0)
+        self.assertGreaterEqual(clock.now() - began, works)
+
     def test_a_loop_that_was_stopped_did_not_run(self) -> None:
         ready, tell = os.pipe()
         if pid := os.fork():

@@ -50,6 +50,20 @@ fn a_scene_finds_its_files_and_the_next_one_does_not_at_level_container() {
 }
 
 #[test]
+fn what_to_render_may_be_longer_than_a_pipe_holds() {
+    // As JSON six bytes a letter: 75 kB of names.
+    let names: Vec<String> = (0..128)
+        .map(|n| format!("{n:03}{}", "я".repeat(95)))
+        .collect();
+    let files: Vec<_> = names
+        .iter()
+        .map(|name| (name.as_str(), vec![b'x']))
+        .collect();
+    let scene = constructing("import os\nassert len(os.listdir('.')) == 129\nself.wait(1 / 15)");
+    render(with_files(scene, &files)).expect("it has all that it was told");
+}
+
+#[test]
 fn a_film_drawn_on_several_cores_and_by_a_scout_has_its_files_too() {
     let source = "
 from manim import *

@@ -31,42 +31,36 @@ use seccompiler::{
 /// Namespace flags of `clone`, `CLONE_NEWTIME` included.
 const CLONE_NEW_ANY: u64 = 0x7e02_0000 | 0x80;
 const CLONE_THREAD: u64 = 0x0001_0000;
+/// What a thread has in common with all others of its process: the table of descriptors and the working folder. With
+/// a table of its own it would have a limit of its own, and files that `watch.py` does not see.
+const CLONE_FS_AND_FILES: u64 = 0x0000_0600;
 const CLONE_NEWUSER: u64 = 0x1000_0000;
 const CLONE_NEWPID: u64 = 0x2000_0000;
 
-/// Allowed to a job and to TeX, with any arguments.
+/// Allowed to a job and to TeX, with any arguments. No `epoll`: watches are counted per user, so one job could leave
+/// none to all others, and to a worker of that user.
 const COMMON: &[c_long] = &[
     libc::SYS_brk,
     libc::SYS_capget,
     libc::SYS_chdir,
-    libc::SYS_clock_getres,
-    libc::SYS_clock_gettime,
-    libc::SYS_clock_nanosleep,
     libc::SYS_close,
-    libc::SYS_close_range,
     libc::SYS_copy_file_range,
     libc::SYS_dup,
     libc::SYS_dup3,
-    libc::SYS_epoll_create1,
-    libc::SYS_epoll_ctl,
-    libc::SYS_epoll_pwait,
     libc::SYS_eventfd2,
     libc::SYS_exit,
     libc::SYS_exit_group,
     libc::SYS_faccessat,
     libc::SYS_faccessat2,
-    libc::SYS_fadvise64,
     libc::SYS_fallocate,
     libc::SYS_fchdir,
     libc::SYS_fchmod,
     libc::SYS_fchmodat,
-    libc::SYS_fdatasync,
     libc::SYS_fgetxattr,
     libc::SYS_flistxattr,
     libc::SYS_flock,
     libc::SYS_fstat,
     libc::SYS_fstatfs,
-    libc::SYS_fsync,
     libc::SYS_ftruncate,
     libc::SYS_futex,
     libc::SYS_getcpu,
@@ -142,12 +136,10 @@ const COMMON: &[c_long] = &[
     libc::SYS_splice,
     libc::SYS_statfs,
     libc::SYS_statx,
-    libc::SYS_sync_file_range,
     libc::SYS_sysinfo,
     libc::SYS_timerfd_create,
     libc::SYS_timerfd_gettime,
     libc::SYS_timerfd_settime,
-    libc::SYS_timer_create,
     libc::SYS_timer_delete,
     libc::SYS_timer_gettime,
     libc::SYS_timer_settime,
@@ -172,8 +164,6 @@ const COMMON_OF_ARCH: &[c_long] = &[
     libc::SYS_chmod,
     libc::SYS_creat,
     libc::SYS_dup2,
-    libc::SYS_epoll_create,
-    libc::SYS_epoll_wait,
     libc::SYS_getpgrp,
     libc::SYS_getrlimit,
     libc::SYS_link,
@@ -195,6 +185,24 @@ const COMMON_OF_ARCH: &[c_long] = &[
 ];
 #[cfg(not(target_arch = "x86_64"))]
 const COMMON_OF_ARCH: &[c_long] = &[];
+
+/// These look as if they succeeded. Who waits for a disk makes others wait for it, and who takes a file out of the
+/// cache takes it from all: a result needs neither.
+const PRETENDED_ALWAYS: &[c_long] = &[
+    libc::SYS_fadvise64,
+    libc::SYS_fdatasync,
+    libc::SYS_fsync,
+    libc::SYS_sync_file_range,
+];
+
+/// Their first argument is a clock. Beyond those that have a name are the clocks of other processes, of any user's.
+const OF_CLOCKS: &[c_long] = &[
+    libc::SYS_clock_getres,
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_timer_create,
+];
+const CLOCKS: u64 = 16;
 
 /// Not at level `container`: Landlock knows nothing of a file's mode and times, nor (before its
 /// third version) of `truncate`, and a slot may own files beside a job's. To succeed and do
@@ -278,8 +286,10 @@ const OUTER_DENIED_IN_CONTAINER: &[c_long] = &[
 const FCNTL_ALLOWED: &[u64] = &[
     0, 1, 2, 3, 4,    // DUPFD, GETFD, SETFD, GETFL, SETFL
     1030, // DUPFD_CLOEXEC
-    1031, 1032, // SETPIPE_SZ, GETPIPE_SZ
+    1032, // GETPIPE_SZ; what pipes may hold in all is counted per user
 ];
+/// `close_range`: at once or on exec, never in a table of the thread's own.
+const CLOSE_RANGE_ALLOWED: &[u64] = &[0, 4];
 /// `ioctl`: TCGETS, TIOCGPGRP, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX.
 const IOCTL_ALLOWED: &[u64] = &[0x5401, 0x540f, 0x5413, 0x541b, 0x5421, 0x5450, 0x5451];
 /// `prctl`: GET_DUMPABLE, SET_NAME, GET_NAME, GET_SECCOMP, SET/GET_NO_NEW_PRIVS, SET_VMA.
@@ -400,10 +410,16 @@ fn common(level: Level) -> Rules {
     rules.insert(libc::SYS_prctl, one_of(0, PRCTL_ALLOWED));
     rules.insert(libc::SYS_prlimit64, vec![equals(0, 0)]);
     // Threads, never processes.
+    let thread = CLONE_THREAD | CLONE_FS_AND_FILES;
     rules.insert(
         libc::SYS_clone,
-        vec![masked(0, CLONE_THREAD | CLONE_NEW_ANY, CLONE_THREAD)],
+        vec![masked(0, thread | CLONE_NEW_ANY, thread)],
     );
+    rules.insert(libc::SYS_close_range, one_of(2, CLOSE_RANGE_ALLOWED));
+    for call in OF_CLOCKS {
+        let own = rule(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Lt, CLOCKS);
+        rules.insert(*call, vec![own]);
+    }
     // It may abort itself.
     rules.insert(libc::SYS_kill, vec![equals(0, OWN_PID)]);
     rules.insert(libc::SYS_tgkill, vec![equals(0, OWN_PID)]);
@@ -430,8 +446,8 @@ fn tex(level: Level) -> BpfProgram {
 
 fn pretended(level: Level) -> Vec<c_long> {
     match level {
-        Level::Full => Vec::new(),
-        Level::Container => [PRETENDED, PRETENDED_OF_ARCH].concat(),
+        Level::Full => PRETENDED_ALWAYS.to_vec(),
+        Level::Container => [PRETENDED_ALWAYS, PRETENDED, PRETENDED_OF_ARCH].concat(),
     }
 }
 
@@ -580,6 +596,8 @@ mod tests {
             libc::SYS_mknodat,
             libc::SYS_symlinkat,
             libc::SYS_sendmsg,
+            libc::SYS_epoll_create1,
+            libc::SYS_epoll_ctl,
         ];
         for call in never {
             assert!(!common(Level::Full).contains_key(&call), "call {call}");

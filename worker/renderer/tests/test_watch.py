@@ -1,0 +1,69 @@
+"""What is seen of files that have no name any more."""
+
+import ctypes
+import mmap
+import os
+import tempfile
+import unittest
+from unittest import mock
+
+from manimq_renderer import walls, watch
+
+_SIZE = 2**20
+_libc = ctypes.CDLL(None)
+_libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+
+
+class Nameless(unittest.TestCase):
+    def setUp(self) -> None:
+        area = tempfile.TemporaryDirectory()
+        self.addCleanup(area.cleanup)
+        self.folder = area.name
+        patch = mock.patch.object(walls, "_area", area.name)
+        patch.start()
+        self.addCleanup(patch.stop)
+
+    def _unlinked(self) -> int:
+        path = f"{self.folder}/x"
+        fd = os.open(path, os.O_RDWR | os.O_CREAT)
+        os.unlink(path)
+        os.write(fd, bytes(_SIZE))
+        return fd
+
+    def test_files_that_are_open_or_only_mapped_count_once_each(self) -> None:
+        own = os.getpid()
+        self.assertEqual(watch._nameless(own), 0)
+        fd = self._unlinked()
+        self.assertEqual(watch._nameless(own), _SIZE)
+        # Python's own mapping keeps a descriptor.
+        place = _libc.mmap(None, _SIZE, mmap.PROT_READ, mmap.MAP_SHARED, fd, 0)
+        self.assertEqual(watch._nameless(own), _SIZE)
+        os.close(fd)
+        self.assertEqual(watch._nameless(own), _SIZE)
+        _libc.munmap(place, _SIZE)
+        self.assertEqual(watch._nameless(own), 0)
+
+    def test_memory_without_a_file_and_files_elsewhere_do_not_count(self) -> None:
+        with mmap.mmap(-1, _SIZE), tempfile.TemporaryFile() as other:
+            other.write(bytes(_SIZE))
+            other.flush()
+            with mmap.mmap(other.fileno(), _SIZE):
+                before = watch._nameless(os.getpid())
+        self.assertEqual(before, _SIZE, "open: counted by its descriptor, wherever it is; the memory is not")
+
+    def test_a_helper_that_keeps_files_without_a_name_has_too_much(self) -> None:
+        fd = self._unlinked()
+        self.assertFalse(watch.too_much(self.folder, _SIZE // 2, 10))
+        self.assertTrue(watch.too_much(self.folder, _SIZE // 2, 10, os.getpid()))
+        os.close(fd)
+
+    def test_a_helper_that_writes_again_and_again_has_written_too_much(self) -> None:
+        with mock.patch.object(watch, "_written", return_value=5 * _SIZE):
+            self.assertTrue(watch.too_much(self.folder, _SIZE, 10, os.getpid()))
+            self.assertFalse(watch.too_much(self.folder, 2 * _SIZE, 10, os.getpid()))
+
+
+if __name__ == "__main__":
+    unittest.main()
