@@ -74,9 +74,16 @@ class Chase:
         null = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
         events_read, events_write = os.pipe()
         replies_read, replies_write = os.pipe()
-        pid = self._fork(job.Descriptors(self._source, null, events_write, replies_read, null))
-        for fd in (null, events_write, replies_read):
-            os.close(fd)
+        try:
+            pid = self._fork(job.Descriptors(self._source, null, events_write, replies_read, null))
+        except OSError:  # no process or memory is left for it
+            self.due = None
+            for fd in (events_read, replies_write):
+                os.close(fd)
+            return
+        finally:
+            for fd in (null, events_write, replies_read):
+                os.close(fd)
         events = EventPipe(
             self._loop,
             events_read,

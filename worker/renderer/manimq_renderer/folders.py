@@ -15,8 +15,8 @@ _DEPTH_MAX = 64
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class TooDeep(Exception):
-    """There are folders in folders beyond all measure."""
+class Uncountable(Exception):
+    """There are folders in folders beyond all measure, or one is closed again whenever we have opened it."""
 
 
 @dataclass(slots=True)
@@ -33,7 +33,7 @@ def measure(path: str, files_max: int) -> Size:
     Stops counting above ``files_max``.
 
     Raises:
-        TooDeep: nobody could count that.
+        Uncountable: nobody could count that.
     """
     size = Size()
     top = os.open(path, _OPEN)
@@ -46,7 +46,7 @@ def measure(path: str, files_max: int) -> Size:
 
 def _measure(folder: int, size: Size, files_max: int, depth: int) -> None:
     if depth > _DEPTH_MAX:
-        raise TooDeep
+        raise Uncountable
     below = []
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -65,6 +65,8 @@ def _measure(folder: int, size: Size, files_max: int, depth: int) -> None:
             inner = _open_folder(folder, name)
         except (FileNotFoundError, NotADirectoryError):
             continue  # gone, or another thing by now
+        except PermissionError:
+            raise Uncountable from None  # another one took its place between our two calls: nobody's need
         try:
             _measure(inner, size, files_max, depth + 1)
         finally:

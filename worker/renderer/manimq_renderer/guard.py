@@ -332,7 +332,7 @@ class Guard:
         # A folder of thousands takes a while: never more than a small part of the time.
         clock.worked(work)
         now = clock.now()
-        self._watch_due = now + max(watch.EVERY_S, 10 * (now - began))
+        self._watch_due = now + min(watch.LATEST_S, max(watch.EVERY_S, 10 * (now - began)))
 
     def _end_at_limit(self, failure: dict[str, Any]) -> None:
         """End a job that has passed a limit, with what it is told."""

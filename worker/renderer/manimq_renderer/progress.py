@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from .protocol import clean_count
+from .protocol import clean_count, clean_seconds
 
 COUNT_MAX = 10**9
 """Most frames or animations that are believed."""
@@ -131,7 +131,7 @@ class Progress:
         elif self._totals is not None:
             animations_total, frames_total = self._totals
             if self._rate is not None:
-                eta_s = self._rate.seconds_for(frames_total - self.frames, now)
+                eta_s = clean_seconds(self._rate.seconds_for(frames_total - self.frames, now))
         return {
             "type": "progress",
             "stage": self.stage,

@@ -13,11 +13,13 @@ import re
 ERRORS_MAX = 5
 _MESSAGE_CHARS_MAX = 300
 _READ_CHARS_MAX = 80
+_LINE_CHARS_MAX = 2000
+"""Of a line of the log, which a formula can write to itself: TeX's own have at most 1,000."""
 _CONTEXT_LINES = 14
 """Lines of the log below a message, among which its context is looked for."""
 
 _MARKS = re.compile(r"\\special\s*\{dvisvgm:raw\s[^{}]*\}")
-_CUT_MARK = re.compile(r"^\.\.\.[^{}\\]*(?:\{dvisvgm:raw\s)?[^{}\\]*>\}")
+_CUT_MARK = re.compile(r"^\.\.\.[^{}\\]*(?:\{dvisvgm:raw\s[^{}\\]*)?>\}")
 """The end of a mark, where TeX has left out what is before it."""
 _CONTEXT = re.compile(r"(?:<argument>|l\.\d+)\s*(.*)")
 _MACRO = re.compile(r"\\(?:[A-Za-z@]+|.)\s*$")
@@ -31,7 +33,7 @@ def plain(tex: str) -> str:
 def errors(log: str) -> list[str]:
     """TeX's ``!`` lines, each with the macro that it does not know, and with what it had read up to there."""
     found = []
-    lines = log.splitlines()
+    lines = [line[:_LINE_CHARS_MAX] for line in log.splitlines()]
     for index, line in enumerate(lines):
         if not line.startswith("! ") or line.startswith("!  ==> Fatal error"):
             continue

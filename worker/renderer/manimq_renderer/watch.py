@@ -16,6 +16,12 @@ from . import folders, hints, walls
 from .protocol import Limits
 
 EVERY_S = 0.2
+LATEST_S = 2.0
+"""From one look to the next, however long a look takes."""
+_MAPS_CHARS_MAX = 8 * 2**20
+"""Of what a process has mapped; a render's is some 200 kB. Who maps more, page by page of files with long names, is not
+counted for minutes: he has too much."""
+_UNCOUNTED = 2**62
 _DELETED = " (deleted)"
 _REWRITES_MAX = 4
 """How often a job may write its whole folder anew, films in pieces included."""
@@ -36,10 +42,10 @@ def _files_excess(pid: int, limits: Limits) -> dict[str, Any] | None:
             size = folders.measure(folder, limits.disk_files)
             disk += size.bytes
             files += size.files
-    except folders.TooDeep:
+    except folders.Uncountable:
         return {
             "class": "output_limit",
-            "message": "the render made folders too deep in each other to count them",
+            "message": "the render made folders that cannot be counted: too deep in each other, or closed to everybody",
             "hint": hints.DEPTH,
         }
     if files > limits.disk_files:
@@ -88,7 +94,7 @@ def too_much(folder: str, bytes_max: int, files_max: int, pid: int | None = None
     """Whether a helper's folder has more than it may have; with what ``pid`` keeps that has no name there."""
     try:
         size = folders.measure(folder, files_max)
-    except folders.TooDeep:
+    except folders.Uncountable:
         return True
     except FileNotFoundError:
         return False  # it has just been collected
@@ -111,7 +117,10 @@ def _nameless(pid: int) -> int:
     try:
         # Of one that is only mapped there is nothing to be asked: as much as is mapped of it.
         with open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as maps:
-            for line in maps.read().splitlines():
+            text = maps.read(_MAPS_CHARS_MAX)
+            if len(text) == _MAPS_CHARS_MAX:
+                return _UNCOUNTED
+            for line in text.splitlines():
                 if line.endswith(_DELETED) and f" {walls.area()}/" in line:
                     span, _, offset, _, inode, _ = line.split(maxsplit=5)
                     first, last = (int(at, 16) for at in span.split("-"))

@@ -60,6 +60,12 @@ class WhatTexSays(unittest.TestCase):
             self.assertNotRegex(told, "dvisvgm|unique|>", cut)
             self.assertTrue(told.endswith(r"a + \b)"), told)
 
+    def test_a_log_that_a_formula_wrote_itself_takes_no_time(self) -> None:
+        # Ten minutes where each place is tried for each other one.
+        for line in ("a" * 500_000, "a" * 250_000 + "{dvisvgm:raw " + "b" * 250_000, "\\a " * 100_000, " " * 500_000):
+            [told] = tex_words.errors(f"! boo\nl.1 ...{line}")
+            self.assertLess(len(told), 200)
+
     def test_text_is_told_as_formulas_are(self) -> None:
         self.assertEqual(
             tex_words.errors(_IN_TEXT), [r"Undefined control sequence \undefinedmacro (at: Hallo \undefinedmacro)"]

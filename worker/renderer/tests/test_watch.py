@@ -7,7 +7,7 @@ import tempfile
 import unittest
 from unittest import mock
 
-from manimq_renderer import walls, watch
+from manimq_renderer import folders, walls, watch
 
 _SIZE = 2**20
 _libc = ctypes.CDLL(None)
@@ -52,6 +52,17 @@ class Nameless(unittest.TestCase):
             with mmap.mmap(other.fileno(), _SIZE):
                 before = watch._nameless(os.getpid())
         self.assertEqual(before, _SIZE, "open: counted by its descriptor, wherever it is; the memory is not")
+
+    def test_who_maps_more_than_can_be_looked_at_has_too_much(self) -> None:
+        with mock.patch.object(watch, "_MAPS_CHARS_MAX", 100):
+            self.assertTrue(watch.too_much(self.folder, _SIZE, 10, os.getpid()))
+        self.assertFalse(watch.too_much(self.folder, _SIZE, 10, os.getpid()))
+
+    def test_a_folder_that_is_closed_again_and_again_is_too_much(self) -> None:
+        os.mkdir(f"{self.folder}/closed")
+        self.assertFalse(watch.too_much(self.folder, _SIZE, 10))
+        with mock.patch.object(folders, "_open_folder", side_effect=PermissionError):
+            self.assertTrue(watch.too_much(self.folder, _SIZE, 10))
 
     def test_a_helper_that_keeps_files_without_a_name_has_too_much(self) -> None:
         fd = self._unlinked()
