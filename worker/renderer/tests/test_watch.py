@@ -5,6 +5,7 @@ import mmap
 import os
 import tempfile
 import unittest
+from types import ModuleType
 from unittest import mock
 
 from manimq_renderer import folders, walls, watch
@@ -21,7 +22,12 @@ class Nameless(unittest.TestCase):
         area = tempfile.TemporaryDirectory()
         self.addCleanup(area.cleanup)
         self.folder = area.name
-        patch = mock.patch.object(walls, "_area", area.name)
+        self._patch(walls, "_area", area.name)
+        # The helper is this process: what the tests before have written is not its own.
+        self._patch(watch, "_written", lambda _: 0)
+
+    def _patch(self, module: ModuleType, name: str, value: object) -> None:
+        patch = mock.patch.object(module, name, value)
         patch.start()
         self.addCleanup(patch.stop)
 
