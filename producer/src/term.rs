@@ -5,19 +5,11 @@ use std::fmt::{self, Display};
 use std::io::IsTerminal as _;
 
 use clap::builder::styling::{AnsiColor, Style};
+use manimq_shared::characters::is_harmful;
 use unicode_width::UnicodeWidthChar as _;
 
 /// How many columns a tab becomes.
 const TAB: &str = "    ";
-
-/// Whether a character could move the cursor, hide text or turn its direction.
-fn is_harmful(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e007f}')
-}
 
 fn push_visible(out: &mut String, c: char) {
     if c == '\t' {

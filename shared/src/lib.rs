@@ -3,6 +3,7 @@
 //! depend on this crate and never on each other; they meet in Redis and in object storage.
 
 pub mod api;
+pub mod characters;
 pub mod env_file;
 pub mod ids;
 pub mod job;

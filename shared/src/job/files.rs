@@ -8,6 +8,7 @@ use unicode_normalization::is_nfc;
 use utoipa::ToSchema;
 
 use super::FieldError;
+use crate::characters::is_harmful;
 use crate::storage::is_sha256;
 
 /// Most files of one job.
@@ -45,7 +46,7 @@ pub fn check_file_name(name: &str) -> Result<(), String> {
             "the name has {} bytes, at most {JOB_FILE_NAME_BYTES_MAX} are taken",
             name.len()
         )
-    } else if name.chars().any(|c| c.is_control() || is_invisible(c)) {
+    } else if name.chars().any(is_harmful) {
         "a file name has no control or invisible characters".to_owned()
     } else if name.contains('\\') {
         "separate folders by `/`, not by `\\`".to_owned()
@@ -81,11 +82,6 @@ pub fn check_file_name(name: &str) -> Result<(), String> {
 pub fn is_module(name: &str) -> bool {
     name.rsplit_once('.')
         .is_some_and(|(_, end)| MODULES.contains(&end.to_lowercase().as_str()))
-}
-
-/// Characters that change how a name looks and not what it is.
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// Checks the files of a job together: each name, and that they can lie beside each other and
@@ -188,6 +184,7 @@ mod tests {
             ("a\0.png", "control"),
             ("a\n.png", "control"),
             ("a\u{202e}gnp.exe", "invisible"),
+            ("a\u{61c}.png", "invisible"),
             (".env", "dot"),
             ("a/.git/x", "dot"),
             ("a.", "dot"),

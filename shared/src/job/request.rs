@@ -11,6 +11,7 @@ use super::files::{JobFile, check_files};
 use super::objects;
 use super::rate::FrameRate;
 use super::text::text_enum;
+use crate::characters::is_harmful;
 use crate::ids::JobId;
 /// Wall-clock limit of one render when the job names none, in seconds.
 pub const TIMEOUT_S_DEFAULT: u32 = 600;
@@ -603,8 +604,8 @@ pub struct FieldError {
 pub fn check_source_file_name(name: &str) -> Result<(), String> {
     let problem = if name.contains(['/', '\\']) {
         "send the name alone, without its folder".to_owned()
-    } else if name.chars().any(char::is_control) {
-        "a file name has no control characters".to_owned()
+    } else if name.chars().any(is_harmful) {
+        "a file name has no control or invisible characters".to_owned()
     } else if name.starts_with('.') {
         "the name of a source file does not begin with a dot".to_owned()
     } else if !name.ends_with(".py") {
@@ -846,6 +847,7 @@ mod tests {
             ("a\\b.py", "folder"),
             ("a\0.py", "control"),
             ("a\n.py", "control"),
+            ("a\u{202e}b.py", "invisible"),
             (&long(129), "129 bytes"),
             (&format!("{}.py", "é".repeat(63)), "129 bytes"),
         ] {

@@ -66,6 +66,7 @@ def main(fds: Descriptors, entropy: bytes, filters: walls.Filters, address_space
     cores = 1
     try:
         arrange(fds)
+        prepared = walls.prepare_scene()
         JobSpec.rehearse()
         line = read_line(_REPLIES)
         if not line:
@@ -74,8 +75,9 @@ def main(fds: Descriptors, entropy: bytes, filters: walls.Filters, address_space
         if spec.cores > 1 and fds.doorbell is not None and gate.open_in_job(_DOORBELL):
             filters = walls.Filters(job=gate.allowing_fork(filters.job), tex=b"")
             cores = spec.cores
-        enter_folder()
-        walls.confine_job(filters, spec.limits, address_space_bytes)
+        os.chdir(walls.JOB_DIR)
+        walls.confine_job(prepared, filters, spec.limits, address_space_bytes)
+        linux.close_all_from(_SOURCE + 1)
     except BaseException as error:  # noqa: BLE001
         os.write(_LOG_ERR, f"the job could not confine itself: {error!r}\n".encode())
         os._exit(SETUP_FAILED)
@@ -92,12 +94,6 @@ def _bound_recursion() -> None:
     """Let no scene ask for more: to fill the memory with frames, and to unwind them, takes most of a minute."""
     original = sys.setrecursionlimit
     sys.setrecursionlimit = lambda limit: original(min(limit, _RECURSION_MAX))
-
-
-def enter_folder() -> None:
-    """Take the job's folder as one's own; no descriptor but those of ``arrange`` is left."""
-    linux.close_all_from(_SOURCE + 1)
-    os.chdir(walls.JOB_DIR)
 
 
 def arrange(fds: Descriptors) -> None:

@@ -22,6 +22,7 @@ from manim import Wait
 from manim.animation.composition import AnimationGroup
 from manim.animation.transform import Transform
 
+from .protocol import HIDING
 from .seen import Item, Picture, is_text
 
 KINDS = ("outside_frame", "text_overlap", "too_small", "blank_end", "frozen")
@@ -62,7 +63,7 @@ _FIRST_S = 0.03
 """May be spent before anything was drawn."""
 _CAPITAL_UNITS = 0.49
 """Height of a capital at font size 48."""
-_HARMFUL = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+_HARMFUL = re.compile(f"[\x00-\x1f\x7f-\x9f{HIDING}]")
 
 
 @dataclass(slots=True)

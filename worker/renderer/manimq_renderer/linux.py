@@ -223,18 +223,24 @@ def landlock_abi() -> int:
         return 0
 
 
-def landlock_restrict(abi: int, rules: Iterable[tuple[str, int]]) -> None:
-    """Deny everything that this kernel's Landlock can deny, but for ``rules``.
+class Landlock:
+    """A wall in the making: denies everything that this kernel's Landlock can deny, but for what is allowed.
 
-    A rule is a path and its rights; a path that does not exist is skipped,
-    which can only make the wall higher. No TCP, and (ABI 6) no signal and no
-    abstract socket beyond the own domain.
+    No TCP, and (ABI 6) no signal and no abstract socket beyond the own domain.
     """
-    handled = (1 << (16 if abi >= 5 else 15 if abi >= 3 else 14 if abi >= 2 else 13)) - 1
-    size = 24 if abi >= 6 else 16 if abi >= 4 else 8
-    attributes = ctypes.create_string_buffer(struct.pack("=QQQ", handled, 3, 3), 24)
-    ruleset = _syscall("landlock_create_ruleset", _SYS_LANDLOCK_CREATE_RULESET, attributes, size, 0)
-    try:
+
+    def __init__(self) -> None:
+        abi = landlock_abi()
+        self._handled = (1 << (16 if abi >= 5 else 15 if abi >= 3 else 14 if abi >= 2 else 13)) - 1
+        size = 24 if abi >= 6 else 16 if abi >= 4 else 8
+        attributes = ctypes.create_string_buffer(struct.pack("=QQQ", self._handled, 3, 3), 24)
+        self._ruleset = _syscall("landlock_create_ruleset", _SYS_LANDLOCK_CREATE_RULESET, attributes, size, 0)
+
+    def allow(self, rules: Iterable[tuple[str, int]]) -> None:
+        """Add rules: each a path, with all that is below it, and its rights.
+
+        A path that does not exist is skipped, which can only make the wall higher.
+        """
         for path, rights in rules:
             try:
                 beneath = os.open(path, os.O_PATH | os.O_CLOEXEC)
@@ -243,13 +249,15 @@ def landlock_restrict(abi: int, rules: Iterable[tuple[str, int]]) -> None:
             try:
                 if not os.path.isdir(path):
                     rights &= LL_FOR_FILES
-                rule = ctypes.create_string_buffer(struct.pack("=Qi", rights & handled, beneath), 12)
-                _syscall("landlock_add_rule", _SYS_LANDLOCK_ADD_RULE, ruleset, 1, rule, 0)
+                rule = ctypes.create_string_buffer(struct.pack("=Qi", rights & self._handled, beneath), 12)
+                _syscall("landlock_add_rule", _SYS_LANDLOCK_ADD_RULE, self._ruleset, 1, rule, 0)
             finally:
                 os.close(beneath)
-        _syscall("landlock_restrict_self", _SYS_LANDLOCK_RESTRICT_SELF, ruleset, 0)
-    finally:
-        os.close(ruleset)
+
+    def restrict(self) -> None:
+        """Put the wall up around this thread, for good. Needs no_new_privs."""
+        _syscall("landlock_restrict_self", _SYS_LANDLOCK_RESTRICT_SELF, self._ruleset, 0)
+        os.close(self._ruleset)
 
 
 _RESOLVE_NO_XDEV = 0x01

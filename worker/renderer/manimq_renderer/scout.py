@@ -42,8 +42,9 @@ def main(
         limits = _limits(spec.limits)
         walls.enter_scout_namespaces(limits)
         job.arrange(fds)
-        job.enter_folder()
-        walls.confine_scout(filters, limits, address_space_bytes)
+        prepared = walls.prepare_scene()
+        os.chdir(walls.JOB_DIR)
+        walls.confine_scout(prepared, filters, limits, address_space_bytes)
     except BaseException:  # noqa: BLE001 - a job without scout is a job without totals
         os._exit(job.SETUP_FAILED)
     try:

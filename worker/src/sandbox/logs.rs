@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use manimq_shared::characters::is_harmful;
 use tokio::time::Instant;
 
 use crate::sandbox::{EventSender, RenderEvent};
@@ -173,7 +174,7 @@ impl LogText {
         for character in text.chars() {
             match character {
                 '\n' | '\t' => self.ready.push(character),
-                c if c.is_control() || is_invisible(c) => {
+                c if is_harmful(c) => {
                     let _ = write!(self.ready, "{}", c.escape_unicode());
                 }
                 c => self.ready.push(c),
@@ -185,11 +186,6 @@ impl LogText {
         }
         self.kept_bytes += self.ready.len() - before;
     }
-}
-
-/// Characters that reorder or hide what stands around them.
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 #[cfg(test)]
@@ -219,6 +215,33 @@ mod tests {
         assert_eq!(
             shown(&["a\u{1b}[2Jb\rc\tд\u{202e}\n".as_bytes()]),
             "a\\u{1b}[2Jb\\u{d}c\tд\\u{202e}\n"
+        );
+    }
+
+    #[test]
+    fn the_renderer_escapes_the_same_characters() {
+        let mut ranges: Vec<(u32, u32)> = Vec::new();
+        for c in ('\0'..=char::MAX).filter(|&c| is_harmful(c) && !c.is_control()) {
+            match ranges.last_mut() {
+                Some((_, last)) if *last + 1 == u32::from(c) => *last += 1,
+                _ => ranges.push((c.into(), c.into())),
+            }
+        }
+        let escaped = |c: u32| match c {
+            ..0x1_0000 => format!("\\u{c:04x}"),
+            _ => format!("\\U{c:08x}"),
+        };
+        let listed: String = ranges
+            .into_iter()
+            .map(|(first, last)| match first == last {
+                true => escaped(first),
+                false => format!("{}-{}", escaped(first), escaped(last)),
+            })
+            .collect();
+        let renderer = include_str!("../../renderer/manimq_renderer/protocol.py");
+        assert!(
+            renderer.contains(&format!("HIDING = \"{listed}\\ud800-\\udfff\"")),
+            "{listed}"
         );
     }
 
