@@ -347,6 +347,12 @@ impl Failure {
 impl From<QueueError> for Failure {
     fn from(error: QueueError) -> Self {
         match &error {
+            QueueError::Unavailable(cause) if error.is_full() => Self::new(
+                Exit::Unreachable,
+                "redis-full",
+                format!("{error}: {cause}"),
+            )
+            .hint("Redis has reached its maxmemory: raise it with `redis-cli config set maxmemory` and in redis.conf, or wait until ended jobs have expired"),
             QueueError::Unavailable(cause) => Self::new(
                 Exit::Unreachable,
                 "redis-unreachable",

@@ -4,7 +4,7 @@
 //! The model knows no streams, sets or batches: it picks one job at a time by the rules as written
 //! in ARCHITECTURE.md. `MANIMQ_SOAK_STEPS` sets the number of steps (default 10,000).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -15,8 +15,8 @@ use manimq_shared::job::{
     Status,
 };
 use manimq_shared::queue::{
-    CancelOutcome, Enqueued, EventKind, Lease, NewJob, PARK, PauseScope, Queue, QuotaPolicy,
-    Quotas, RedisConfig, RenderKey, Renewal, SOON, Settled, WorkerInfo, failed,
+    CancelOutcome, DeadFilter, Enqueued, EventKind, Lease, NewJob, PARK, PauseScope, Queue,
+    QuotaPolicy, Quotas, RedisConfig, RenderKey, Renewal, SOON, Settled, WorkerInfo, failed,
 };
 use manimq_shared::testing::{self, Redis};
 use proptest::prelude::*;
@@ -28,6 +28,7 @@ const START: u64 = 1_767_574_800_000;
 /// Most that an attempt is charged: twice the longest time limit.
 const USED_MAX_MS: u64 = 7_200_000;
 const DAY_MS: u64 = 86_400_000;
+const DEAD_KEPT_MS: u64 = 14 * DAY_MS;
 const TENANTS: [&str; 4] = ["a", "b", "c", "d"];
 const WORKER_SLOTS: [u32; 3] = [1, 3, 12];
 const LEASES_MS: [u64; 2] = [12_000, 2_000];
@@ -206,6 +207,8 @@ struct Job {
     attempts: u32,
     failures: u32,
     lost: u32,
+    /// Whether its lease was renewed since it was claimed.
+    renewed: bool,
     worker: usize,
     claimed: u64,
     charged: u64,
@@ -273,6 +276,8 @@ struct Model {
     renders: HashMap<(usize, u8), String>,
     /// When to look whether a tenant left for good.
     rest: BTreeMap<usize, u64>,
+    /// The dead letters of each tenant, and when they became that.
+    dead: BTreeMap<usize, BTreeMap<String, u64>>,
     counters: BTreeMap<&'static str, i64>,
 }
 
@@ -364,7 +369,9 @@ impl Model {
         }
         let waits = match other.place {
             Place::Running => true,
-            Place::Ready(..) => other.asked <= lane,
+            Place::Ready(..) => {
+                other.asked <= lane && (!self.lane_paused[other.asked] || self.lane_paused[lane])
+            }
             Place::Due(_) | Place::Following | Place::Ended => false,
         };
         let full = other.followers.len() >= 8;
@@ -547,6 +554,7 @@ impl Model {
             attempts: 0,
             failures: 0,
             lost: 0,
+            renewed: false,
             worker: 0,
             claimed: 0,
             charged: 0,
@@ -623,6 +631,20 @@ impl Model {
             }
         }
         self.settle(id, shown);
+    }
+
+    /// The end of a job by no fault of its author: it is a dead letter, and so is who waits for its render. A ghost's
+    /// owner wanted none.
+    fn conclude_dead(&mut self, id: &str) {
+        let job = &self.jobs[id];
+        let own = (!job.ghost).then(|| id.to_owned());
+        let now = self.now;
+        let dead = self.dead.entry(job.tenant).or_default();
+        for id in job.followers.iter().cloned().chain(own) {
+            dead.retain(|_, at| *at + DEAD_KEPT_MS >= now);
+            dead.insert(id, now);
+        }
+        self.conclude(id, Status::Failed);
     }
 
     fn settle(&mut self, id: &str, status: Status) {
@@ -722,11 +744,12 @@ impl Model {
             self.end_lease(id, false, AttemptOutcome::LostLease);
             self.count("leases_lost");
             let job = self.jobs.get_mut(id).expect("there");
-            job.lost += 1;
+            job.lost += u32::from(job.renewed);
+            let silent = job.attempts - job.failures - job.lost;
             if job.stop_asked() {
                 self.conclude(id, Status::Canceled);
-            } else if job.lost >= 3 {
-                self.conclude(id, Status::Failed);
+            } else if job.lost >= 3 || silent >= 8 {
+                self.conclude_dead(id);
             } else {
                 self.requeue(id, 0);
             }
@@ -889,6 +912,7 @@ impl Model {
             job.claimed = self.now;
             job.charged = estimate;
             job.lease = self.now + lease;
+            job.renewed = false;
             job.deadline = None;
             claims.push((id, job.epoch, job.attempts));
             self.v = self.v.max(tag);
@@ -949,6 +973,7 @@ impl Model {
             let now = self.now;
             let job = self.jobs.get_mut(id).expect("there");
             job.revision += u64::from(events > 0);
+            job.renewed = true;
             let (t, used) = (job.tenant, (now - job.claimed).min(USED_MAX_MS));
             let more = used.saturating_sub(job.charged);
             job.charged += more;
@@ -1033,7 +1058,11 @@ impl Model {
             return Settled::WillRetry;
         }
         self.tell(id, epoch, Told::Failed);
-        self.conclude(id, Status::Failed);
+        if ours {
+            self.conclude_dead(id);
+        } else {
+            self.conclude(id, Status::Failed);
+        }
         Settled::Accepted
     }
 
@@ -1538,6 +1567,13 @@ impl World {
 
     /// After the last step: each job is what the model says, and no key is without an owner or an end.
     async fn check_all(&self) -> Result<(), String> {
+        for (t, tenant) in self.tenants.iter().enumerate() {
+            let all = DeadFilter::default();
+            let letters = self.queue.dead_letters(tenant, &all, 10_000).await.unwrap();
+            let got: BTreeSet<String> = letters.iter().map(|l| l.job.to_string()).collect();
+            let dead = self.model.dead.get(&t).cloned().unwrap_or_default();
+            same!(got, dead.into_keys().collect(), "dead letters of {tenant}");
+        }
         for (id, job) in &self.model.jobs {
             let record = self.queue.read(id.parse().unwrap()).await.unwrap();
             let record = record.ok_or_else(|| format!("{id} is gone"))?;

@@ -12,8 +12,8 @@ use manimq_shared::job::{
 };
 use manimq_shared::queue::{
     Audit, CancelOutcome, Claim, Cursor, DeadFilter, Enqueued, EventKind, LEASE, Lease, NewJob,
-    PARK, PauseScope, Queue, QuotaPolicy, Quotas, RedisConfig, Renewal, Rerun, Retention, SOON,
-    Settled, WorkerInfo, failed,
+    PARK, PauseScope, Queue, QuotaPolicy, Quotas, RedisConfig, RenderKey, Renewal, Rerun,
+    Retention, SOON, Settled, WorkerInfo, failed,
 };
 use manimq_shared::testing::{Redis, worker};
 
@@ -67,6 +67,20 @@ impl Bench {
     async fn pass(&mut self, time: Duration) {
         self.now += u64::try_from(time.as_millis()).unwrap();
         self.queue.set_test_clock(self.now).await.unwrap();
+    }
+
+    /// The clock as it was: it had been set ahead.
+    async fn set_back(&mut self, time: Duration) {
+        self.now -= u64::try_from(time.as_millis()).unwrap();
+        self.queue.set_test_clock(self.now).await.unwrap();
+    }
+
+    /// The numbers and kinds of a job's events, behind the one with the number `seen`.
+    async fn events(&self, id: JobId, seen: u64) -> Vec<(u64, EventKind)> {
+        let after = format!("0-{seen}");
+        let events = self.queue.events(id, Some(&after), 1000).await.unwrap();
+        let number = |id: &str| id.rsplit_once('-').unwrap().1.parse().unwrap();
+        events.iter().map(|e| (number(&e.id), e.kind)).collect()
     }
 
     async fn submit(&self, tenant: &TenantId, jobs: &[NewJob]) -> Vec<Enqueued> {
@@ -148,6 +162,15 @@ fn in_lane(owner: &TenantId, lane: Lane) -> NewJob {
     let mut job = job(owner);
     job.payload.request.lane = lane;
     job
+}
+
+/// Several of these render once.
+fn shared(owner: &TenantId, lane: Lane) -> NewJob {
+    let job = in_lane(owner, lane);
+    NewJob {
+        render: RenderKey::of(&job.payload),
+        ..job
+    }
 }
 
 fn accepted(replies: &[Enqueued]) -> usize {
@@ -1658,6 +1681,9 @@ async fn dead_letters_are_listed_and_run_again_once_or_discarded() {
     for _ in 0..3 {
         let claims = bench.claim(&worker, 3).await;
         assert_eq!(claims.len(), 3);
+        bench
+            .renew(&worker, &claims.iter().collect::<Vec<_>>())
+            .await;
         for claim in claims.iter().filter(|claim| claim.job != many[2].id) {
             bench
                 .queue
@@ -2198,4 +2224,197 @@ async fn what_the_queue_ends_of_itself_is_counted_by_lane_and_status() {
     // All that ended here ended of itself, so what programs count and this are the whole.
     assert_eq!(stats.counters["failed"], 2);
     bench.audited().await;
+}
+
+#[tokio::test]
+async fn who_waits_for_a_render_that_fails_by_our_fault_is_a_dead_letter_and_whoever_left_it_is_none()
+ {
+    for canceled in [false, true] {
+        let mut bench = Bench::new().await;
+        let (owner, worker) = (tenant("a"), worker(10));
+        let [leader, follower] = [Lane::Normal; 2].map(|lane| shared(&owner, lane));
+        bench
+            .submit(&owner, &[leader.clone(), follower.clone()])
+            .await;
+        assert_eq!(bench.queue.stats().await.unwrap().following, 1);
+        if canceled {
+            let left = bench.queue.cancel(&owner, leader.id).await.unwrap();
+            assert_eq!(left, CancelOutcome::Canceled);
+        }
+        let ours = failed(JobError::new(FailureClass::Internal, "a bug"));
+        for _ in 0..3 {
+            let claim = bench.claim(&worker, 1).await.remove(0);
+            let fail = bench.queue.fail(claim.job, claim.epoch, &ours, 0.0);
+            fail.await.unwrap();
+            bench.pass(Duration::from_secs(3)).await;
+        }
+        assert_eq!(bench.status(follower.id).await, Status::Failed);
+        let all = DeadFilter::default();
+        let letters = bench.queue.dead_letters(&owner, &all, 10).await.unwrap();
+        let dead: HashSet<JobId> = letters.iter().map(|letter| letter.job).collect();
+        let expected = if canceled {
+            HashSet::from([follower.id])
+        } else {
+            HashSet::from([leader.id, follower.id])
+        };
+        assert_eq!(dead, expected);
+        assert!(letters.iter().all(|letter| letter.message == "a bug"));
+        bench.audited().await;
+    }
+}
+
+#[tokio::test]
+async fn a_job_of_an_open_lane_does_not_wait_for_the_same_work_in_a_paused_one() {
+    let bench = Bench::new().await;
+    let (owner, worker) = (tenant("a"), worker(10));
+    let pause = PauseScope::Lane(Lane::Interactive);
+    bench.queue.pause(&pause).await.unwrap();
+    let [held, same] = [Lane::Interactive; 2].map(|lane| shared(&owner, lane));
+    let open = shared(&owner, Lane::Normal);
+    bench.submit(&owner, &[held, same, open.clone()]).await;
+    assert_eq!(bench.queue.stats().await.unwrap().following, 1);
+    let claims = bench.claim(&worker, 10).await;
+    assert_eq!(claims.iter().map(|c| c.job).collect::<Vec<_>>(), [open.id]);
+    bench.audited().await;
+}
+
+#[tokio::test]
+async fn a_clock_that_was_ahead_keeps_no_tenant_out_no_worker_alive_and_no_slot_free() {
+    const AHEAD: Duration = Duration::from_hours(24 * 30);
+    let mut bench = Bench::of_one_shard().await;
+    let (limited, rival, pool) = (tenant("a"), tenant("b"), worker(10));
+    let quotas = Quotas {
+        render_s_per_day: Some(10),
+        ..Quotas::default()
+    };
+    bench.queue.set_quotas(&limited, &quotas).await.unwrap();
+    bench.pass(AHEAD).await;
+    bench.submit(&limited, &jobs(&limited, 12)).await;
+    bench.submit(&rival, &jobs(&rival, 1)).await;
+    // One that dies now, with twice as many slots as there are.
+    let gone = worker(20);
+    let claims = bench.queue.claim(&gone, 2, LEASE).await.unwrap().claims;
+    bench.pass(Duration::from_secs(11)).await;
+    let result = JobResult::default();
+    for claim in claims {
+        let done = bench.queue.finish(claim.job, claim.epoch, &result);
+        assert_eq!(done.await.unwrap(), Settled::Accepted);
+    }
+    assert_eq!(bench.claim(&pool, 1).await.len(), 0, "its time is used up");
+    bench.set_back(AHEAD).await;
+    // Nobody is silent for longer than ten minutes.
+    for _ in 0..12 {
+        bench.pass(Duration::from_secs(60)).await;
+        bench.renew(&pool, &[]).await;
+    }
+    let claims = bench.claim(&pool, 10).await;
+    assert_eq!(
+        claims.len(),
+        10,
+        "all slots are its own, today it has used none"
+    );
+    let live = bench.queue.stats().await.unwrap().workers;
+    assert_eq!(live.iter().map(|w| w.id).collect::<Vec<_>>(), [pool.id]);
+    bench.audited().await;
+}
+
+#[tokio::test]
+async fn who_waits_for_a_render_that_nobody_knows_of_renders_for_itself_after_a_repair() {
+    // The list of those who wait is gone, or the record of the job that they wait for.
+    for what in ["f", "j"] {
+        let bench = Bench::of_one_shard().await;
+        let (owner, worker) = (tenant("a"), worker(10));
+        let [leader, follower] = [Lane::Normal; 2].map(|lane| shared(&owner, lane));
+        bench
+            .submit(&owner, &[leader.clone(), follower.clone()])
+            .await;
+        let base = bench.queue.keys().base().to_owned();
+        let mut command = redis::cmd("DEL");
+        command.arg(format!("{base}:{what}{}", leader.id.short()));
+        let gone: i64 = bench.redis(&command).await;
+        assert_eq!(gone, 1);
+        let named = bench.queue.audit(false).await.unwrap().violations;
+        let (waits, knows) = (follower.id.short(), leader.id.short());
+        let words = format!("{waits} waits for {knows}, which does not know it");
+        assert!(named.iter().any(|v| v.contains(&words)), "{named:?}");
+        bench.queue.audit(true).await.unwrap();
+        let claims = bench.claim(&worker, 10).await;
+        let claimed: HashSet<JobId> = claims.iter().map(|claim| claim.job).collect();
+        let there = [leader.id, follower.id];
+        let expected = if what == "f" { &there } else { &there[1..] };
+        assert_eq!(claimed, expected.iter().copied().collect(), "{what}");
+        bench.audited().await;
+        assert_eq!(
+            bench.queue.usage(&owner).await.unwrap().active,
+            expected.len() as u64
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_waiting_job_whose_record_is_gone_counts_no_more_once_it_is_its_turn_or_after_a_repair() {
+    for by_claim in [true, false] {
+        let bench = Bench::of_one_shard().await;
+        let (owner, worker) = (tenant("a"), worker(10));
+        let mut two = jobs(&owner, 2);
+        two[1].delay = Duration::from_secs(60);
+        // A claim finds what is in line; what waits for a time is found by an audit alone.
+        let lost = &two[usize::from(!by_claim)];
+        bench.submit(&owner, &two).await;
+        let base = bench.queue.keys().base();
+        let mut command = redis::cmd("DEL");
+        command.arg(format!("{base}:j{}", lost.id.short()));
+        let gone: i64 = bench.redis(&command).await;
+        assert_eq!(gone, 1);
+        if by_claim {
+            assert!(bench.claim(&worker, 10).await.is_empty());
+        } else {
+            assert_eq!(bench.claim(&worker, 10).await.len(), 1);
+            bench.queue.audit(true).await.unwrap();
+        }
+        assert_eq!(bench.queue.usage(&owner).await.unwrap().active, 1);
+        bench.audited().await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_follower_saw_ends_with_its_own_end_and_its_numbers_stay() {
+    let bench = Bench::new().await;
+    let (owner, worker) = (tenant("a"), worker(10));
+    let [leader, left, waits] = [Lane::Normal; 3].map(|lane| shared(&owner, lane));
+    bench
+        .submit(&owner, &[leader.clone(), left.clone(), waits.clone()])
+        .await;
+    let claim = bench.claim(&worker, 1).await.remove(0);
+    let log = |text: &str| Renewal {
+        job: claim.job,
+        epoch: claim.epoch,
+        events: vec![(EventKind::Log, format!(r#"{{"text":"{text}"}}"#))],
+    };
+    let say = async |text| {
+        let kept = bench.queue.renew(&worker, LEASE, &[log(text)]).await;
+        assert_eq!(kept.unwrap(), [Lease::Held]);
+    };
+    say("one").await;
+    bench.queue.cancel(&owner, left.id).await.unwrap();
+    let seen = bench.events(left.id, 0).await;
+    assert_eq!(seen.last(), Some(&(3, EventKind::Done)), "start, log, end");
+    say("two").await;
+    assert_eq!(
+        bench.events(left.id, 0).await,
+        seen,
+        "nothing comes behind its end"
+    );
+    let result = JobResult::default();
+    let done = bench.queue.finish(claim.job, claim.epoch, &result).await;
+    assert_eq!(done.unwrap(), Settled::Accepted);
+    let seen = bench.events(waits.id, 0).await;
+    assert_eq!(seen.last(), Some(&(4, EventKind::Done)), "{seen:?}");
+    // The one that rendered is erased, with its events: who has seen all but the end finds it where it was.
+    bench.queue.erase(&owner, leader.id, false).await.unwrap();
+    for behind in [0, 2, 3] {
+        let rest = bench.events(waits.id, behind).await;
+        assert_eq!(rest, [(4, EventKind::Done)], "behind {behind}");
+    }
+    assert_eq!(bench.events(waits.id, 4).await, []);
 }

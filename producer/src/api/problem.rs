@@ -287,7 +287,7 @@ impl ApiError {
 impl From<QueueError> for ApiError {
     fn from(error: QueueError) -> Self {
         match &error {
-            QueueError::Unavailable(cause) if cause.to_string().contains("OOM") => Self::new(
+            _ if error.is_full() => Self::new(
                 Kind::ReducedCapacity,
                 "the queue has no memory left and takes no new jobs; jobs that are in it go on. Try again later",
             )

@@ -19,6 +19,14 @@ pub enum QueueError {
     Corrupt(String),
 }
 
+impl QueueError {
+    /// Whether Redis has no memory left for what it was asked. Jobs that are in it go on.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Unavailable(cause) if cause.to_string().contains("OOM"))
+    }
+}
+
 impl From<redis::RedisError> for QueueError {
     /// Sorts Redis' refusals: what passes by itself is `Unavailable`, so that callers wait and
     /// repeat; what an operator must set right names the setting; the rest is a fault.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::{PARK, SOON};
+use super::{ELSEWHERE_MAX, PARK, SOON};
 
 /// Version of the data layout (keys, fields, their meaning).
 pub const LAYOUT: u32 = 5;
@@ -81,6 +81,7 @@ fn text() -> String {
     FILES
         .join("\n")
         .replace("@PARK_MS@", &ms(PARK))
+        .replace("@ELSEWHERE_MAX_MS@", &ms(ELSEWHERE_MAX))
         .replace("@SOON_MS@", &ms(SOON))
 }
 

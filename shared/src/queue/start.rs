@@ -10,7 +10,8 @@ use super::library;
 use super::{LAYOUT, LIBRARY, Library, Queue, QueueError, RedisConfig};
 
 impl Queue {
-    /// Builds the handle, checks that this Redis can be trusted with jobs, and loads the functions.
+    /// Builds the handle, checks that this Redis can be trusted with jobs, and loads the functions where they
+    /// are not there yet: loading takes Redis 10 ms, and a full one refuses it.
     ///
     /// # Errors
     /// [`QueueError::Configuration`] names the setting to change; [`QueueError::Unavailable`] if
@@ -26,7 +27,6 @@ impl Queue {
         let mut queue = Self::new(config)?;
         queue.library = library;
         queue.check_server().await?;
-        queue.load_library().await?;
         queue.begin().await?;
         Ok(queue)
     }
@@ -73,7 +73,6 @@ impl Queue {
     pub async fn for_accounts(config: &RedisConfig) -> Result<Self, QueueError> {
         let queue = Self::new(config)?;
         queue.check_server().await?;
-        queue.load_library().await?;
         Ok(queue)
     }
 

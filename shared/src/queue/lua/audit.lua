@@ -14,7 +14,8 @@
 --   q…      each stream entry is the one its job names: queued if undelivered, running if pending;
 --           who waits for its render says so, too
 --   jobs    of tenants that have more live jobs than all these (where more than BUDGET jobs wait for a time, than
---           all but those): each in their lists waits where it says
+--           all but those), or jobs that wait for others' renders: each in their lists waits where it says; then no
+--           more of them are live than are somewhere
 
 local function parts(S, repair, cursor)
   local base, found, looked = S.base, {}, 0
@@ -38,7 +39,16 @@ local function parts(S, repair, cursor)
   local function led(id, job)
     if not has(job, LEADS) then return end
     local some = followers(base, id, job)
-    if #some == 0 or #some > FOLLOWERS_MAX then wrong('followers: ' .. id .. ' has ' .. #some) end
+    if #some == 0 or #some > FOLLOWERS_MAX then
+      wrong('followers: ' .. id .. ' has ' .. #some, #some == 0 and function()
+        if has(job, GHOST) then
+          give_up(S, tenant(S, job[TN]), id, job)
+        else
+          clear_flag(job, LEADS)
+          put_job(job)
+        end
+      end)
+    end
     for _, follower in ipairs(some) do
       looked = looked + 1
       local other = load_job(base, follower)
@@ -233,15 +243,47 @@ local function parts(S, repair, cursor)
     return found
   end
 
+  -- Live jobs that are nowhere, after all that the lists name were looked at: their records are gone.
+  local function lost(name)
+    local t, found = tenant(S, name), to_be_found(name)
+    if call('ZCARD', base .. ':due') <= BUDGET and found < t[LIVE] then
+      wrong('tenant ' .. name .. ': ' .. t[LIVE] .. ' live jobs, and only ' .. found .. ' are anywhere', function()
+        count(S, 'failed', t[LIVE] - found)
+        t[LIVE] = found
+      end)
+    end
+  end
+
+  -- Whether the job whose render this one waits for knows that.
+  local function follows(name, id, job)
+    local leader = short_id(job[WK])
+    local other = load_job(base, leader)
+    if other and other[ST] <= RUNS and has(other, LEADS) and call('LPOS', followers_key(base, leader), id) then return end
+    wrong('followers: ' .. id .. ' waits for ' .. leader .. ', which does not know it', function()
+      local t = tenant(S, name)
+      t[FOLLOWING] = t[FOLLOWING] - 1
+      count(S, 'following', -1)
+      clear_flag(job, FOLLOWS)
+      job[WK], job[SL] = NO_ID, job[LN] + 2
+      job[SQ] = push(S, t, job[SL], id)
+      put_job(job)
+    end)
+  end
+
   -- A job of a tenant's list.
   local function listed(name, id)
     local job = load_job(base, id)
-    if not job or job[ST] > RUNS or has(job, FOLLOWS) then return end
-    if job[ST] == RUNS then
+    if not job or job[ST] > RUNS then return end
+    if has(job, FOLLOWS) then
+      follows(name, id, job)
+    elseif job[ST] == RUNS then
       holds_lease(id)
     elseif job[SQ] == 0 then
       if not call('ZSCORE', base .. ':due', id) then
-        wrong('due: ' .. id .. ' waits for a time and is not there', function() call('ZADD', base .. ':due', int(job[NB]), id) end)
+        wrong('due: ' .. id .. ' waits for a time and is not there', function()
+          call('ZADD', base .. ':due', int(job[NB]), id)
+          delays = nil
+        end)
       end
     else
       local entry = int(job[SQ]) .. '-0'
@@ -280,7 +322,8 @@ local function parts(S, repair, cursor)
       local days = ceil((max(shard(S)[KEEP_OK], shard(S)[KEEP_OTHER]) + LISTED_BEYOND_S) * 1000 / DAY_MS) + 1
       local name = call('ZRANGE', base .. ':tns', floor(at / days), floor(at / days))[1]
       if not name then return '', looked, found end
-      if at % days == 0 and after == '' and to_be_found(name) >= tenant(S, name)[LIVE] then
+      local t = tenant(S, name)
+      if at % days == 0 and after == '' and t[FOLLOWING] == 0 and to_be_found(name) >= t[LIVE] then
         looked, at = looked + 1, at + days
       else
         local room, from = BUDGET - looked, tonumber(after) or 0
@@ -288,6 +331,7 @@ local function parts(S, repair, cursor)
         for i = 1, #ids do listed(name, ids[i]) end
         looked = looked + max(1, #ids)
         if #ids == room then after = int(from + room) else at, after = at + 1, '' end
+        if at % days == 0 and after == '' then lost(name) end
       end
     else
       local each, following = zsets[part][1], zsets[part][2]

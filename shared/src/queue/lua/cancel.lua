@@ -24,7 +24,7 @@ transition('cancel', { 'allow-oom' }, function(keys, args)
     t[FOLLOWING] = t[FOLLOWING] - 1
     count(S, 'following', -1)
     call('LREM', followers_key(base, leader), 1, id)
-    if other then job[RV] = job[RV] + other[RV] end
+    if other then job[RV], job[GH] = job[RV] + other[RV], events_so_far(S, leader, other) end
     settle(S, t, id, job, CANCELED)
     if other and has(other, LEADS) and call('LLEN', followers_key(base, leader)) == 0 then
       clear_flag(other, LEADS)
@@ -36,7 +36,7 @@ transition('cancel', { 'allow-oom' }, function(keys, args)
     end
   elseif has(job, LEADS) then
     job[CX] = S.now
-    job[GH] = (has(job, HAS_EVENTS) and call('LLEN', events_key(base, id)) + job[ED] or 0) + (has(job, HAS_START) and 1 or 0)
+    job[GH] = events_so_far(S, id, job)
     set_flag(job, GHOST)
     save_job(job)
     hint(S, id, job[FL])

@@ -71,6 +71,11 @@ local function is_drained(S, worker) return call('ZSCORE', S.base .. ':drain', w
 
 -- Forgets a few workers whose last sign of life is too old.
 local function forget_gone(S)
+  -- Nobody says that he will be silent for longer: whose sign of life is further ahead gave it before the clock was set back.
+  local furthest = int(S.now + ELSEWHERE_MAX_MS)
+  for _, worker in ipairs(call('ZRANGEBYSCORE', S.base .. ':wks', '(' .. furthest, '+inf', 'LIMIT', '0', int(FEW))) do
+    call('ZADD', S.base .. ':wks', furthest, worker)
+  end
   local silent_since = int(S.now - WORKER_TTL_MS)
   for _, gone in ipairs(call('ZRANGEBYSCORE', S.base .. ':wks', '-inf', silent_since, 'LIMIT', '0', int(FEW))) do forget_worker(S, gone) end
 end
@@ -88,6 +93,8 @@ local function readmit(S)
   local base, s = S.base, shard(S)
   if s[ASIDE] == 0 then return end
   for _, name in ipairs(call('ZRANGEBYSCORE', base .. ':gate', '-inf', S.stamp, 'LIMIT', '0', '10')) do tenant(S, name)[RECHECK] = true end
+  -- Who waits for a later day than tomorrow does so by a clock that was set back.
+  for _, name in ipairs(call('ZRANGEBYSCORE', base .. ':gate', '(' .. int((S.day + 1) * DAY_MS), '+inf', 'LIMIT', '0', '10')) do tenant(S, name)[RECHECK] = true end
   for _, name in ipairs(call('ZRANGE', base .. ':over', '0', '49')) do tenant(S, name)[RECHECK] = true end
   if s[GENERATION] > 0 then
     for _, name in ipairs(call('ZRANGEBYSCORE', base .. ':held', '-inf', '(' .. int(s[GENERATION]), 'LIMIT', '0', '50')) do tenant(S, name)[RECHECK] = true end
@@ -295,6 +302,11 @@ local function start(S, turn, entry, claimant, reply)
     t[LEFT + lane] = t[LEFT + lane] - 1
     drop_entry(t, lane, number)
     count(S, 'repairs', 1)
+    if record == '' then
+      -- Somebody took the record away: nobody can be told, but it does not count for its tenant any more.
+      t[LIVE] = max(0, t[LIVE] - 1)
+      count(S, 'failed', 1)
+    end
     return false
   end
   if lane == RETURNED and lane_paused(S, asked_lane + 2) then

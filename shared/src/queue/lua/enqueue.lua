@@ -87,9 +87,10 @@ local function same_work(S, t, render, lane, timed)
     if call('LLEN', sharers_key(S.base, rendered_by)) >= SHARERS_MAX then return nil end
     return { id, other, 'cached', left }
   end
-  -- Who waits must not wait longer than for a render of its own: not behind a lower lane.
+  -- Who waits must not wait longer than for a render of its own: not behind a lower lane, nor a paused one.
   if timed or other[ST] > RUNS or other[DL] > 0 or stop_asked(other) or has(other, FOLLOWS) then return nil end
   if other[ST] == QUEUED and (other[SQ] == 0 or other[LN] > lane) then return nil end
+  if lane_paused(S, other[LN] + 2) and not lane_paused(S, lane + 2) and other[ST] == QUEUED then return nil end
   if has(other, LEADS) and call('LLEN', followers_key(S.base, id)) >= FOLLOWERS_MAX then return nil end
   return { id, other, 'follow' }
 end

@@ -26,8 +26,7 @@ transition('fail', { 'allow-oom' }, function(keys, args)
       requeue(S, t, id, job, floor(wait_ms * (1 + tonumber(args[6])) / 2), class, BY_FAILURE, code, TOLD_RETRY, job[AT])
       reply = 'retry'
     else
-      if ours then bury(S, t, id, class) end
-      conclude(S, t, id, job, FAILED, args[7], BY_FAILURE, code, TOLD_FAILED)
+      conclude(S, t, id, job, FAILED, args[7], BY_FAILURE, code, TOLD_FAILED, ours and class)
     end
   end
   flush(S)

@@ -27,8 +27,9 @@ local no_state
 
 local GROUP, CONSUMER = 'g', 'c'
 local BUDGET, FEW = 100, 10
--- A job whose lease was lost this often is poison: it becomes a dead letter.
-local LOST_MAX = 3
+-- A job whose lease was lost this often is poison: it becomes a dead letter. A lease that was never renewed says less:
+-- its worker died within seconds, or the answer to its claim was lost and nobody ran the job. So of these it may be more.
+local LOST_MAX, SILENT_MAX = 3, 8
 -- How long a job waits that failed by our own fault, ms, at most, by the class of the failure and how often that has
 -- happened to it; half of it is certain, the rest is jitter. After the last one it fails for good. Storage may be away
 -- for a minute. A slot without a sandbox claims nothing, so a sandbox that is away needs no such time; one that
@@ -43,8 +44,8 @@ local IDEMPOTENCY_KEEP_S = 86400
 local CANCEL_GRACE_MS = 30000
 -- A worker that has not been heard of for this long, from when it was to be heard of again, is not counted as live.
 local WORKER_TTL_MS = 15000
--- `PARK` and `SOON` of the crate.
-local PARK_MS, SOON_MS = @PARK_MS@, @SOON_MS@
+-- `PARK`, `SOON` and `ELSEWHERE_MAX` of the crate.
+local PARK_MS, SOON_MS, ELSEWHERE_MAX_MS = @PARK_MS@, @SOON_MS@, @ELSEWHERE_MAX_MS@
 -- Events of one job that are kept, and notes of earlier attempts.
 local EVENTS_MAX, ATTEMPTS_MAX = 2000, 100
 -- News of one tenant that are kept while somebody listens, and news that wait for their webhooks to be looked up.
@@ -145,9 +146,9 @@ local TOLD_OK, TOLD_CANCELED, TOLD_FAILED, TOLD_RETRY, TOLD_RELEASED = 1, 2, 3, 
 
 -- Flags of a record (powers of two), by arithmetic: Lua 5.1 has no bit operators of its own.
 -- Has: events, notes of attempts, progress, a start that is not among the events yet; waits for another's render; is waited for; was answered by an earlier result; is
--- canceled for its owner but goes on for those who wait for it.
+-- canceled for its owner but goes on for those who wait for it; its attempt's lease was renewed.
 local HAS_EVENTS, HAS_ATTEMPTS, HAS_PROGRESS, HAS_START = 1, 2, 4, 16
-local FOLLOWS, LEADS, CACHED, GHOST = 32, 64, 128, 256
+local FOLLOWS, LEADS, CACHED, GHOST, RENEWED = 32, 64, 128, 256, 512
 local function has(job, flag) return job[FL] % (2 * flag) >= flag end
 local function set_flag(job, flag)
   if not has(job, flag) then job[FL] = job[FL] + flag end
@@ -332,8 +333,10 @@ local function note_active(S, t)
     t[NOTED] = S.now
     return
   end
-  if S.now - t[NOTED] >= ACTIVE_STEP_MS then
-    if S.now - t[NOTED] >= ACTIVE_MS then call('ZADD', S.base .. ':rest', int(S.now + ACTIVE_MS), t[NAME]) end
+  -- Less than nothing: it was noted before the clock was set back.
+  local since = S.now - t[NOTED]
+  if since >= ACTIVE_STEP_MS or since <= -ACTIVE_STEP_MS then
+    if since >= ACTIVE_MS or since < 0 then call('ZADD', S.base .. ':rest', int(S.now + ACTIVE_MS), t[NAME]) end
     t[NOTED] = S.now
     S.crowded = nil
     call('ZADD', S.base .. ':tns', S.stamp, t[NAME])
@@ -348,7 +351,7 @@ local function usual(S, t)
 end
 
 -- Tenants of this shard that were active lately.
-local function active_here(S) return call('ZCOUNT', S.base .. ':tns', int(S.now - ACTIVE_MS), '+inf') end
+local function active_here(S) return call('ZCOUNT', S.base .. ':tns', int(S.now - ACTIVE_MS), int(S.now + ACTIVE_STEP_MS)) end
 
 -- How many more jobs a tenant may start before the elastic bound stops it; 0 or less: it does.
 -- Fair order alone cannot help a light tenant while every slot holds a long job: so the last slots are
@@ -772,25 +775,45 @@ local function note_render(S, id, job, result_of)
   end
 end
 
+-- A job that failed for good by no fault of its author can be looked at and run again. Besides its tenant's list
+-- there is one of all tenants, to be counted.
+local function bury(S, t, id, class)
+  local oldest, seconds = '(' .. int(S.now - shard(S)[KEEP_OTHER] * 1000), int(shard(S)[KEEP_OTHER])
+  for _, dead in ipairs({ tenant_key(S.base, t[NAME]) .. ':dead', S.base .. ':dead' }) do
+    call('ZADD', dead, S.stamp, id)
+    call('ZREMRANGEBYSCORE', dead, '-inf', oldest)
+    call('EXPIRE', dead, seconds)
+  end
+  count(S, 'dead_' .. class, 1)
+end
+
+-- How many events a job has had, the start that is not among them yet included.
+local function events_so_far(S, id, job)
+  return (has(job, HAS_EVENTS) and call('LLEN', events_key(S.base, id)) + job[ED] or 0) + (has(job, HAS_START) and 1 or 0)
+end
+
 -- Any non-terminal state -> a terminal one. The caller has taken the job out of stream, `lease` and
 -- `due` as its state needed. `outcome` and `class` say how the last attempt ended, if one was
--- running; `told` is what a repeated call will be told (see `answered`).
+-- running; `told` is what a repeated call will be told (see `answered`); `dead` is the class of a failure that is nobody's fault
+-- but ours: who is shown as failed by it becomes a dead letter.
 -- Who waits for this job's render ends with it, in the same way.
-local function conclude(S, t, id, job, status, result, outcome, class, told)
+local function conclude(S, t, id, job, status, result, outcome, class, told, dead)
   job[AO], job[AC] = outcome or 0, class or 0
   if told then job[FO], job[FR] = job[EP], told end
   local shares = job[FL] >= FOLLOWS
   local shown = shares and has(job, GHOST) and CANCELED or status
   local answers = shown == SUCCEEDED and id or nil
   if shares and has(job, LEADS) then
+    local events = events_so_far(S, id, job)
     for _, follower in ipairs(followers(S.base, id, job)) do
       local other = load_job(S.base, follower)
       if other and other[ST] == QUEUED and has(other, FOLLOWS) then
-        other[RV] = other[RV] + job[RV]
+        other[RV], other[GH] = other[RV] + job[RV], events
         other[SA], other[RD] = job[SA], job[RD]
         t[FOLLOWING] = t[FOLLOWING] - 1
         count(S, 'following', -1)
         settle(S, t, follower, other, status, result)
+        if dead then bury(S, t, follower, dead) end
         if status == SUCCEEDED then answers = answers or follower end
       end
     end
@@ -807,23 +830,12 @@ local function conclude(S, t, id, job, status, result, outcome, class, told)
   end
   if job[RK] then note_render(S, id, job, answers) end
   settle(S, t, id, job, shown, shown == status and result or nil)
+  if dead and shown == status then bury(S, t, id, dead) end
 end
 
 -- Counts a job that a function ends of itself, so that no program is told of its end.
 local function swept(S, t, job, status)
   count(S, 'swept_' .. (t[NAME] == '_canary' and 'canary' or int(job[LN])) .. '_' .. STATUS[status], 1)
-end
-
--- A job that failed for good by no fault of its author can be looked at and run again. Besides its tenant's list
--- there is one of all tenants, to be counted.
-local function bury(S, t, id, class)
-  local oldest, seconds = '(' .. int(S.now - shard(S)[KEEP_OTHER] * 1000), int(shard(S)[KEEP_OTHER])
-  for _, dead in ipairs({ tenant_key(S.base, t[NAME]) .. ':dead', S.base .. ':dead' }) do
-    call('ZADD', dead, S.stamp, id)
-    call('ZREMRANGEBYSCORE', dead, '-inf', oldest)
-    call('EXPIRE', dead, seconds)
-  end
-  count(S, 'dead_' .. class, 1)
 end
 
 -- Whether somebody wants this job stopped. A ghost's render is wanted while others wait for it.
@@ -855,6 +867,7 @@ local function requeue(S, t, id, job, delay_ms, reason, outcome, class, told, at
   local note = table.concat({ int(job[AT]), int(job[EP]), worker_name(job[WK]), int(job[SA]), S.stamp, int(outcome), int(class) }, ' ')
   if call('RPUSH', base .. ':a' .. id, note) > ATTEMPTS_MAX then call('LTRIM', base .. ':a' .. id, -ATTEMPTS_MAX, -1) end
   set_flag(job, HAS_ATTEMPTS)
+  clear_flag(job, RENEWED)
   if has(job, HAS_PROGRESS) then
     call('DEL', base .. ':g' .. id)
     clear_flag(job, HAS_PROGRESS)

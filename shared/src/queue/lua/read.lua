@@ -123,21 +123,23 @@ end)
 -- Returns  {number of the first event returned, '<ms> <kind> <data>', …}
 -- Events are numbered from 1; of more than EVENTS_MAX the oldest are gone. The start of an attempt and the
 -- end of the job are told from the record while nothing follows them. Who waits, or has waited, for
--- another's render is told of that one's events.
+-- another's render is told of that one's events, up to its own end. When these are gone, its end has the number that it had.
 
 transition('events', { 'no-writes' }, function(keys, args)
   local base, id, seen_before, most = keys[1], args[1], tonumber(args[2]), tonumber(args[3])
   local job = load_job(base, id)
   if not job then return { seen_before + 1 } end
-  local source, source_id = job, id
-  if has(job, FOLLOWS) and not has(job, CACHED) then
+  local source, source_id, follows = job, id, has(job, FOLLOWS) and not has(job, CACHED)
+  if follows then
     source_id = short_id(job[WK])
     source = load_job(base, source_id) or job
   end
   local gone, kept = source[ED], 0
+  if follows and source == job and job[ST] > RUNS then gone = job[GH] end
   if has(source, HAS_EVENTS) then kept = call('LLEN', events_key(base, source_id)) end
-  -- Of a ghost its owner sees what was before the cancel.
-  if has(job, GHOST) then kept = max(0, min(kept, job[GH] - gone)) end
+  -- Whose cancel did not end the render sees what was before it: the owner of a ghost, or who left.
+  local left = has(job, GHOST) or (follows and job[CX] > 0)
+  if left then kept = max(0, min(kept, job[GH] - gone)) end
   local first = max(gone, seen_before)
   local reply = { first + 1 }
   if kept > 0 and first < gone + kept then
@@ -149,7 +151,7 @@ transition('events', { 'no-writes' }, function(keys, args)
     number = number + 1
     if number > seen_before and #reply <= most and reply[1] + #reply - 1 == number then reply[#reply + 1] = text end
   end
-  if has(source, HAS_START) and not (has(job, GHOST) and number >= job[GH]) then tell(start_event(source)) end
+  if has(source, HAS_START) and not (left and number >= job[GH]) then tell(start_event(source)) end
   local status = has(job, GHOST) and CANCELED or job[ST]
   if status > RUNS then
     tell(int(has(job, GHOST) and job[CX] or job[FI]) .. ' done {"status":"' .. STATUS[status] .. '"}')

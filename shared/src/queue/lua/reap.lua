@@ -1,4 +1,5 @@
--- reap: running -> queued (in front) for jobs whose lease ran out, or -> failed after LOST_MAX lost leases.
+-- reap: running -> queued (in front) for jobs whose lease ran out, or -> failed after LOST_MAX lost leases that had been
+--       renewed, or SILENT_MAX that had not.
 -- KEYS  1 base of the shard
 -- ARGV  1 most items to look at
 -- Returns  number of leases that were taken away
@@ -25,6 +26,25 @@ local function hear(S, lease_ms)
   if math.abs(S.now - s[SEEN]) >= HEAR_STEP_MS then set_shard(S, SEEN, S.now) end
 end
 
+-- Why a job whose leases are lost again and again is given up, as its error; nil if it may be tried again.
+local function poison(job)
+  local silent = job[AT] - job[FA] - job[CR]
+  local last = worker_name(job[WK])
+  if job[CR] >= LOST_MAX then
+    return {
+      class = 'lost_worker',
+      message = 'the job was given up after ' .. job[CR] .. ' workers died or hung while running it',
+      hint = 'it may need more memory than a worker has; the last worker was ' .. last,
+    }
+  elseif silent >= SILENT_MAX then
+    return {
+      class = 'lost_worker',
+      message = 'the job was given up: ' .. silent .. ' times it was given to a worker that was not heard of again',
+      hint = 'either it ends a worker within seconds, or workers do not get what Redis answers: look at the logs of ' .. last .. ' and at its connection to Redis',
+    }
+  end
+end
+
 local function reap(S, limit)
   local base, furthest = S.base, int(S.now + AHEAD_MAX_MS)
   local hold = shard(S)[HOLD]
@@ -41,20 +61,16 @@ local function reap(S, limit)
     else
       local t = tenant(S, job[TN])
       end_lease(S, t, id, job, false)
-      job[CR] = job[CR] + 1
+      if has(job, RENEWED) then job[CR] = job[CR] + 1 end
       count(S, 'leases_lost', 1)
+      local error = poison(job)
       if stop_asked(job) then
         -- A ghost's cancel was counted when it was asked for.
         if not has(job, GHOST) then swept(S, t, job, CANCELED) end
         conclude(S, t, id, job, CANCELED, nil, BY_LOSS, LOST_WORKER)
-      elseif job[CR] >= LOST_MAX then
-        bury(S, t, id, 'lost_worker')
-        swept(S, t, job, FAILED)
-        conclude(S, t, id, job, FAILED, cjson.encode({ error = {
-          class = 'lost_worker',
-          message = 'the job was given up after ' .. job[CR] .. ' workers died or hung while running it',
-          hint = 'it may need more memory than a worker has; the last worker was ' .. worker_name(job[WK]),
-        } }), BY_LOSS, LOST_WORKER)
+      elseif error then
+        if not has(job, GHOST) then swept(S, t, job, FAILED) end
+        conclude(S, t, id, job, FAILED, cjson.encode({ error = error }), BY_LOSS, LOST_WORKER, nil, 'lost_worker')
       else
         requeue(S, t, id, job, 0, 'lost_worker', BY_LOSS, LOST_WORKER, nil, job[AT])
       end

@@ -58,6 +58,10 @@ transition('renew', { 'allow-oom' }, function(keys, args)
         push_events(S, id, job, news)
         job[RV], changed = job[RV] + 1, true
       end
+      if not has(job, RENEWED) then
+        set_flag(job, RENEWED)
+        changed = true
+      end
       if progress then
         call('SET', base .. ':g' .. id, progress)
         set_flag(job, HAS_PROGRESS)
