@@ -4,13 +4,20 @@
 //! the path under which the scene finds it. Files go straight to disk, a piece at a time.
 
 use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::BoxError;
+use axum::body::BodyDataStream;
 use axum::extract::{FromRequest, FromRequestParts as _, Request};
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::{self, Stream};
 use manimq_shared::job::{FieldError, JobFile, JobInput, JobRequest, check_file_name};
-use multer::{Constraints, Field, Multipart};
+use multer::{Field, Multipart};
 use tokio::time::timeout;
 use utoipa::ToSchema;
 
@@ -24,6 +31,9 @@ const STALL: Duration = Duration::from_secs(30);
 /// How much of a refused form is read, and for how long.
 const DRAIN_BYTES_MAX: usize = 128 * 1024 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(10);
+/// How much of a form waits in memory for its parser: more is no content, which is handed on at once, but a part
+/// without a beginning or a head without an end.
+const HELD_BYTES_MAX: usize = 128 * 1024;
 /// Longest time of a whole form.
 const FORM_TIME: Duration = Duration::from_secs(15 * 60);
 
@@ -67,28 +77,134 @@ impl FromRequest<App> for Submission {
             )
             .retry_after(2)
         })?;
-        let mut form =
-            Multipart::with_constraints(body.into_data_stream(), boundary, Constraints::new());
-        let read = timeout(FORM_TIME, Form::default().read(app, &mut form)).await;
+        let inflow = Inflow::new(body.into_data_stream());
+        let mut parts = Parts {
+            form: Multipart::new(inflow.stream(), boundary),
+            inflow: inflow.clone(),
+        };
+        let read = timeout(FORM_TIME, Form::default().read(app, &mut parts)).await;
         let read = read.unwrap_or_else(|_| Err(late(FORM_TIME)));
         if read.is_err() {
-            let _ = timeout(DRAIN_TIME, drain(&mut form)).await;
+            let _ = timeout(DRAIN_TIME, inflow.drain()).await;
         }
         read
     }
 }
 
-/// Reads some of a form that is refused, so that its sender, who may be in the middle of it, hears
-/// why.
-async fn drain(form: &mut Multipart<'_>) {
-    let mut bytes = 0;
-    while let Ok(Some(mut field)) = form.next_field().await {
-        while let Ok(Some(chunk)) = field.chunk().await {
+/// A form's bytes on their way to its parser, which keeps what it cannot hand on and looks through all of that for each
+/// piece that comes. So it is given no more than [`HELD_BYTES_MAX`] ahead.
+#[derive(Clone)]
+struct Inflow(Arc<Mutex<Held>>);
+
+/// A part of a form does not begin, or its head does not end.
+#[derive(Debug, thiserror::Error)]
+#[error("no content comes")]
+struct NoContent;
+
+struct Held {
+    body: BodyDataStream,
+    /// Bytes that the parser has and did not hand on. Heads and boundaries stay in the count: they are few and short.
+    bytes: usize,
+    /// Whether the parser was asked to do with what it has.
+    asked: bool,
+}
+
+impl Inflow {
+    fn new(body: BodyDataStream) -> Self {
+        Self(Arc::new(Mutex::new(Held {
+            body,
+            bytes: 0,
+            asked: false,
+        })))
+    }
+
+    fn with<T>(&self, visit: impl FnOnce(&mut Held) -> T) -> T {
+        visit(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// For the parser.
+    fn stream(&self) -> impl Stream<Item = Result<Bytes, BoxError>> + Send + 'static {
+        let inflow = self.clone();
+        stream::poll_fn(move |context| inflow.with(|held| held.next(context)))
+    }
+
+    /// So many bytes of content were handed on.
+    fn handed_on(&self, bytes: usize) {
+        self.with(|held| {
+            held.bytes = held.bytes.saturating_sub(bytes);
+            held.asked = false;
+        });
+    }
+
+    /// Reads some of a form that is refused, so that its sender, who may be in the middle of it, hears
+    /// why.
+    async fn drain(self) {
+        let mut rest =
+            stream::poll_fn(|context| self.with(|held| held.body.poll_next_unpin(context)));
+        let mut bytes = 0;
+        while let Some(Ok(chunk)) = rest.next().await {
             bytes += chunk.len();
             if bytes > DRAIN_BYTES_MAX {
                 return;
             }
         }
+    }
+}
+
+impl Held {
+    fn next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
+        if self.bytes >= HELD_BYTES_MAX {
+            if self.asked {
+                return Poll::Ready(Some(Err(NoContent.into())));
+            }
+            self.asked = true;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.body.poll_next_unpin(context).map(|next| {
+            next.map(|piece| {
+                let piece = piece?;
+                self.bytes += piece.len();
+                Ok(piece)
+            })
+        })
+    }
+}
+
+/// A form, part by part.
+struct Parts {
+    form: Multipart<'static>,
+    inflow: Inflow,
+}
+
+impl Parts {
+    async fn next(&mut self) -> Result<Option<Part>, ApiError> {
+        let field = timeout(STALL, self.form.next_field())
+            .await
+            .map_err(|_| late(STALL))?
+            .map_err(broken)?;
+        let inflow = self.inflow.clone();
+        Ok(field.map(|field| Part { field, inflow }))
+    }
+}
+
+/// A part of a form.
+struct Part {
+    field: Field<'static>,
+    inflow: Inflow,
+}
+
+impl Part {
+    /// The next piece of its content.
+    async fn chunk(&mut self) -> Result<Option<Bytes>, ApiError> {
+        let chunk = timeout(STALL, self.field.chunk())
+            .await
+            .map_err(|_| late(STALL))?
+            .map_err(broken)?;
+        if let Some(chunk) = &chunk {
+            self.inflow.handed_on(chunk.len());
+        }
+        Ok(chunk)
     }
 }
 
@@ -117,11 +233,14 @@ fn late(time: Duration) -> ApiError {
 }
 
 fn broken(error: multer::Error) -> ApiError {
-    ApiError::new(
-        Kind::Malformed,
-        "the form cannot be read, or ended too early; nothing was submitted",
-    )
-    .because(error)
+    let what = match &error {
+        multer::Error::StreamReadFailed(cause) if cause.is::<NoContent>() => format!(
+            "the form has {} before its first part, or in the head of a part; nothing was submitted",
+            size(HELD_BYTES_MAX)
+        ),
+        _ => "the form cannot be read, or ended too early; nothing was submitted".to_owned(),
+    };
+    ApiError::new(Kind::Malformed, what).because(error)
 }
 
 fn too_large(what: String) -> ApiError {
@@ -137,15 +256,11 @@ struct Form {
 }
 
 impl Form {
-    async fn read(mut self, app: &App, form: &mut Multipart<'_>) -> Result<Submission, ApiError> {
-        while let Some(field) = timeout(STALL, form.next_field())
-            .await
-            .map_err(|_| late(STALL))?
-            .map_err(broken)?
-        {
-            match field.name() {
+    async fn read(mut self, app: &App, parts: &mut Parts) -> Result<Submission, ApiError> {
+        while let Some(part) = parts.next().await? {
+            match part.field.name() {
                 Some("job") if self.job.is_none() => {
-                    let text = self.job_text(app, field).await?;
+                    let text = self.job_text(app, part).await?;
                     self.job = Some(parse(&text)?);
                 }
                 Some("job") => {
@@ -154,7 +269,7 @@ impl Form {
                         "the form has the part `job` twice",
                     ));
                 }
-                Some("files") => self.file(app, field).await?,
+                Some("files") => self.file(app, part).await?,
                 other => {
                     let other: String = other.unwrap_or_default().chars().take(80).collect();
                     return Err(ApiError::new(
@@ -188,10 +303,10 @@ impl Form {
         })
     }
 
-    async fn job_text(&self, app: &App, mut field: Field<'_>) -> Result<Vec<u8>, ApiError> {
+    async fn job_text(&self, app: &App, mut part: Part) -> Result<Vec<u8>, ApiError> {
         let most = app.limits().body_bytes_max;
         let mut text = Vec::new();
-        while let Some(chunk) = chunk(&mut field).await? {
+        while let Some(chunk) = part.chunk().await? {
             if text.len() + chunk.len() > most {
                 return Err(too_large(format!(
                     "the part `job` is larger than {}, the most that is taken",
@@ -203,7 +318,7 @@ impl Form {
         Ok(text)
     }
 
-    async fn file(&mut self, app: &App, mut field: Field<'_>) -> Result<(), ApiError> {
+    async fn file(&mut self, app: &App, mut part: Part) -> Result<(), ApiError> {
         let limits = app.limits().assets;
         let pointer = format!("/files/{}", self.files.len());
         let refused = |detail: String| {
@@ -218,7 +333,7 @@ impl Form {
                 limits.files
             )));
         }
-        let Some(name) = field.file_name().map(str::to_owned) else {
+        let Some(name) = part.field.file_name().map(str::to_owned) else {
             return refused(
                 "a part `files` needs a file name: the path under which the scene finds it".into(),
             );
@@ -231,7 +346,7 @@ impl Form {
             return refused(format!("{shown:?} is there twice"));
         }
         let mut spool = app.store().spool()?;
-        while let Some(chunk) = chunk(&mut field).await? {
+        while let Some(chunk) = part.chunk().await? {
             let bytes = spool.bytes() + chunk.len() as u64;
             if bytes > limits.file_bytes {
                 return Err(too_large(format!(
@@ -260,11 +375,4 @@ impl Form {
         }
         Ok(())
     }
-}
-
-async fn chunk(field: &mut Field<'_>) -> Result<Option<bytes::Bytes>, ApiError> {
-    timeout(STALL, field.chunk())
-        .await
-        .map_err(|_| late(STALL))?
-        .map_err(broken)
 }

@@ -236,6 +236,28 @@ async fn a_form_that_is_none_of_ours_is_refused_by_the_part_that_is_wrong() {
 }
 
 #[tokio::test]
+async fn of_a_form_no_more_waits_in_memory_than_a_head_can_have() {
+    let api = Api::start().await;
+    for begin in [
+        "",
+        "--b\r\ncontent-disposition: form-data; name=\"files\"; filename=\"",
+    ] {
+        let body = begin.to_owned() + &"a".repeat(4 << 20);
+        let request = api
+            .request(Method::POST, "/v1/jobs")
+            .header("content-type", "multipart/form-data; boundary=b")
+            .body(body);
+        let told = problem(request.send().await.unwrap(), 400, "malformed").await;
+        assert!(told.detail.contains("128 KiB before"), "{told:?}");
+    }
+    // Content is handed on, however much and in whatever pieces it comes.
+    let large: Vec<u8> = (0..8 << 20).map(|n: u32| n.to_le_bytes()[1]).collect();
+    let files = [("a.bin", &large[..]), ("b.bin", b"\r\n--".as_slice())];
+    submit(&api, &scene_body(SCENE), &files).await;
+    assert_eq!(kept(&api).len(), 2);
+}
+
+#[tokio::test]
 async fn too_much_is_refused_with_the_limit_and_leaves_nothing() {
     let flags = [
         "--assets-max=2",
