@@ -94,7 +94,7 @@ enum Action {
     Audit(audit::AuditArgs),
     /// Start no more jobs of a tenant, of a lane or at all; what runs goes on
     #[command(
-        after_help = "Running it again changes nothing.\n\nExample:\n  manimq admin pause --lane batch"
+        after_help = "Running it again changes nothing. A job that already waits for the same work in a lane waits with it while that lane is paused.\n\nExample:\n  manimq admin pause --lane batch"
     )]
     Pause(pause::PauseArgs),
     /// Undo a pause of the same scope

@@ -62,7 +62,7 @@
 //! and one channel without a shard, `{mq:ctl}:<worker>`: hint, renew now.
 //!
 //! Tenants as operators keep them, and API keys, have a base of their own, `{mq:acc}`: a key is found before
-//! it is known whose it is. `queue/lua/accounts.lua` alone reads and writes them.
+//! it is known whose it is. `queue/lua/accounts.lua` alone reads and writes them; but for `:libs`.
 //!
 //! | key after that base | type | holds | lives |
 //! | --- | --- | --- | --- |
@@ -71,6 +71,7 @@
 //! | `:k:<key id>` | hash | whose the key is, its SHA-256, name, scopes, times | with the tenant; 30 days beyond its end |
 //! | `:tk:<tenant>` | set | ids of its keys | with the tenant |
 //! | `:live` | zset | keys that are not revoked, by when they expire | always |
+//! | `:libs` | zset | libraries of functions that were loaded for this queue, by when, ms | the last three |
 //! | `:made` | string | how many keys were ever made: with the first one the API is open to nobody | always |
 //!
 //! `<job>` is the id's [short form](JobId::short): with it the name of a record takes 32 bytes.
@@ -156,6 +157,12 @@ impl Keys {
     #[must_use]
     pub fn accounts(&self) -> String {
         format!("{{{}:acc}}", self.prefix)
+    }
+
+    /// The libraries of functions that were loaded for this queue.
+    #[must_use]
+    pub fn libraries(&self) -> String {
+        format!("{}:libs", self.accounts())
     }
 
     /// What all processes must agree on.

@@ -9,8 +9,8 @@ use manimq_shared::job::{
     AttemptOutcome, FailureClass, JobError, JobInput, JobRequest, JobResult, Lane, Status,
 };
 use manimq_shared::queue::{
-    CancelOutcome, Claim, Enqueued, EventKind, LEASE, Lease, NewJob, Queue, QueueError, Quotas,
-    RedisConfig, Renewal, Settled, WorkerInfo, failed,
+    CancelOutcome, Claim, Enqueued, EventKind, LEASE, LIBRARY, Lease, NewJob, Queue, QueueError,
+    Quotas, RedisConfig, Renewal, Settled, WorkerInfo, failed,
 };
 use manimq_shared::testing::{Redis, RedisServer, worker};
 
@@ -537,6 +537,38 @@ async fn a_parked_worker_is_woken_by_a_new_job() {
         "woken by the bell, not by the time-out"
     );
     assert!(started.elapsed() < Duration::from_secs(4));
+}
+
+#[tokio::test]
+async fn functions_of_old_versions_go_when_a_newer_one_is_loaded() {
+    let server = Redis::start();
+    let queue = Queue::connect(&server.config("mq")).await.unwrap();
+    let ask = async |words: &[&str]| {
+        let mut command = redis::cmd(words[0]);
+        let all = server.every_primary(command.arg(&words[1..])).await;
+        format!("{:?}", all.unwrap())
+    };
+    let libs = queue.keys().libraries();
+    for old in ["1", "2", "3"] {
+        let name = format!("manimq_old_{old}");
+        let code = format!(
+            "#!lua name={name}\nredis.register_function('{name}_x', function() return 1 end)"
+        );
+        ask(&["FUNCTION", "LOAD", &code]).await;
+        let mut note = redis::cmd("ZADD");
+        let () = queue
+            .query(note.arg(&libs).arg(old).arg(&name))
+            .await
+            .unwrap();
+    }
+    // As a new version that comes up.
+    ask(&["FUNCTION", "DELETE", &LIBRARY.name]).await;
+    Queue::connect(&server.config("mq")).await.unwrap();
+    let there = ask(&["FUNCTION", "LIST"]).await;
+    assert!(there.contains(&LIBRARY.name), "{there}");
+    assert!(!there.contains("manimq_old_1"), "{there}");
+    assert!(there.contains("manimq_old_2") && there.contains("manimq_old_3"));
+    submit(&queue, &TenantId::default()).await;
 }
 
 #[tokio::test]

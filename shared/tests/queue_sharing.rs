@@ -555,7 +555,9 @@ async fn redis_is_as_at_the_start_when_all_jobs_have_ended_and_expired() {
         let mut left = keys().await;
         for _ in 0..600 {
             // What the worker says of itself, and the counters of what was done.
-            let lasting = ["bell", "clock", "ct", "idle", "s", "sh", "wkn", "wks"];
+            let lasting = [
+                "bell", "clock", "ct", "idle", "libs", "s", "sh", "wkn", "wks",
+            ];
             let is_list = |key: &str| {
                 let day = key.rsplit_once(":j").map_or("", |(_, day)| day);
                 key.contains("}:t:") && !day.is_empty() && day.bytes().all(|b| b.is_ascii_digit())

@@ -18,7 +18,7 @@ Compares all that is kept twice, in short calls beside the running queue (about 
 Example:
   manimq admin audit --repair")]
 pub struct AuditArgs {
-    /// Put right what is wrong, then check again
+    /// Put right what can be, then check again
     #[arg(long)]
     repair: bool,
 }

@@ -33,7 +33,7 @@ enum Action {
     /// Run dead letters again, each as a new job, and take them off the list
     #[command(after_help = "\
 The new jobs count against their tenant's quotas; what is refused stays. A dead letter is run again \
-once, however often this runs.
+once, however often this runs within a day.
 
 Example:
   manimq admin dead redrive --tenant acme --class storage --dry-run")]

@@ -463,7 +463,7 @@ async fn erase(
         }
         (false, false) => {
             text.push_str(&format!(
-                "{tenant}: disabled, but {} {} not stopped yet; run this again\n",
+                "{tenant}: disabled, but {} {} not stopped yet; run this again (after `manimq admin audit --repair`, if it stays so)\n",
                 plural(report.not_ended, "render"),
                 if report.not_ended == 1 { "has" } else { "have" }
             ));

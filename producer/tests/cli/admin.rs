@@ -536,6 +536,28 @@ async fn a_disabled_tenant_keeps_its_jobs_and_a_deleted_one_nothing() {
 }
 
 #[tokio::test]
+async fn a_deleted_tenants_jobs_go_also_if_no_list_has_them_any_more() {
+    let bench = Bench::new().await;
+    bench.good(&["tenants", "create", "acme"]).await;
+    let waiting = bench.submit("acme").await;
+    let owner = "acme".parse().unwrap();
+    let tenant = format!("{}:t:acme", bench.queue.keys_of_tenant(&owner).base());
+    // As after weeks of waiting.
+    let script = "for _, k in ipairs(redis.call('KEYS', ARGV[1])) do redis.call('DEL', k) end";
+    let mut command = redis::cmd("EVAL");
+    command.arg(script).arg(0).arg(format!("{tenant}:j*"));
+    let () = bench.queue.query(&command).await.unwrap();
+    let (code, went) = bench.json(&["tenants", "delete", "acme", "--yes"]).await;
+    assert_eq!(
+        (code, &went["complete"], &went["jobs"]),
+        (0, &json!(true), &json!(1)),
+        "{went}"
+    );
+    assert!(bench.queue.read(waiting).await.unwrap().is_none());
+    assert_eq!(bench.admin(&["audit"]).await.code, Some(0));
+}
+
+#[tokio::test]
 async fn a_deleted_tenants_files_are_told_of_also_if_no_film_was_made() {
     let bench = Bench::new().await;
     bench.good(&["tenants", "create", "acme"]).await;

@@ -50,7 +50,7 @@ pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// What a user of Redis must be allowed, for the prefix `mq`, as `ACL SETUSER` takes it. In a Cluster it
 /// is made on each node. On Redis 7.2 or newer with `MANIMQ_REDIS_DURABLE`, `+waitaof` comes in addition.
 pub const ACL_RULES: &str = "~{mq:* &{mq:* +@hash +@set +@sortedset +@string +@stream +@list -@dangerous \
-     +del +exists +expire +pexpire +persist +pttl +rename +time +publish +subscribe +unsubscribe +ping +fcall +function|load +info \
+     +del +exists +expire +pexpire +persist +pttl +rename +time +publish +subscribe +unsubscribe +ping +fcall +function|load +function|delete +info \
      +wait +config|get +cluster|slots +asking";
 
 /// Most connections for calls to one server: the second keeps a large payload from delaying everything.

@@ -134,7 +134,8 @@ impl Queue {
     /// the list. Oldest first, at most `limit` and [`BATCH_MAX`] a call. A dry run only tells which.
     ///
     /// The new jobs count against the tenant's quotas; what is refused stays a dead letter. A dead
-    /// letter is run again once, however often and by how many this is called.
+    /// letter is run again once, however often and by how many this is called within a day: for so long the new job
+    /// is found by its idempotency key.
     ///
     /// # Errors
     /// [`QueueError::Unavailable`]; safe to repeat.

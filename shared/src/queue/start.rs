@@ -1,6 +1,7 @@
 //! What happens before the first call: the server is checked, the functions are loaded, and all
 //! processes agree on the layout.
 
+use jiff::Timestamp;
 use redis::FromRedisValue as _;
 
 use super::call::Args;
@@ -8,6 +9,9 @@ use super::error::unexpected;
 #[cfg(feature = "testing")]
 use super::library;
 use super::{LAYOUT, LIBRARY, Library, Queue, QueueError, RedisConfig};
+
+/// Versions that may run side by side in a roll-out, and one more.
+const LIBRARIES_KEPT: isize = 3;
 
 impl Queue {
     /// Builds the handle, checks that this Redis can be trusted with jobs, and loads the functions where they
@@ -90,6 +94,41 @@ impl Queue {
         command.arg("LOAD").arg("REPLACE").arg(&self.library.code);
         self.shared.every_primary(&command).await?;
         tracing::info!(library = self.library.name, "loaded the Redis functions");
+        if let Err(error) = self.delete_old_libraries().await {
+            tracing::debug!(%error, "older libraries of functions stay");
+        }
+        Ok(())
+    }
+
+    /// Each version leaves its functions behind, some 300 kB: of those that were loaded for this queue, the last
+    /// [`LIBRARIES_KEPT`] stay. A process that still calls one of the others loads it again.
+    async fn delete_old_libraries(&self) -> Result<(), QueueError> {
+        let key = self.keys().libraries();
+        let mut note = redis::cmd("ZADD");
+        note.arg(&key).arg(Timestamp::now().as_millisecond());
+        self.shared
+            .query(note.arg(&self.library.name), true)
+            .await?;
+        let mut list = redis::cmd("ZRANGE");
+        list.arg(&key).arg(0).arg(-1 - LIBRARIES_KEPT);
+        let old: Vec<String> = Vec::from_redis_value(self.shared.query(&list, true).await?)?;
+        for name in old {
+            let mut command = redis::cmd("FUNCTION");
+            command.arg("DELETE").arg(&name);
+            // Another queue on the same server may have deleted it.
+            if let Err(error) = self.shared.every_primary(&command).await
+                && !error.to_string().contains("not found")
+            {
+                return Err(error.into());
+            }
+            let mut forget = redis::cmd("ZREM");
+            forget.arg(&key).arg(&name);
+            self.shared.query(&forget, true).await?;
+            tracing::info!(
+                library = name,
+                "deleted the Redis functions of an old version"
+            );
+        }
         Ok(())
     }
 

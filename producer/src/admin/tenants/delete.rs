@@ -7,8 +7,10 @@
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use manimq_shared::ids::TenantId;
-use manimq_shared::queue::{Erased, Leaves, ListQuery, PauseScope, Queue, Quotas, RenderLimits};
+use manimq_shared::ids::{JobId, TenantId};
+use manimq_shared::queue::{
+    CancelOutcome, Cursor, Erased, Leaves, ListQuery, PauseScope, Queue, Quotas, RenderLimits,
+};
 use tokio::time::{Instant, sleep};
 
 use super::one;
@@ -72,8 +74,9 @@ pub(crate) async fn delete(
         }
         sleep(LOOK_EVERY).await;
     }
-    // Jobs that no list has any more (they have waited for weeks) would run once the pause is over.
-    if queue.usage(tenant).await?.active > 0 {
+    // One that nothing leads to would run once the pause is over.
+    report.not_ended = queue.usage(tenant).await?.active;
+    if report.not_ended > 0 {
         report.complete = false;
         return Ok(report);
     }
@@ -104,21 +107,49 @@ async fn pass(queue: &Queue, report: &mut DeletionReport, remove: &Remove) -> Re
             if !job.record.status.is_terminal() {
                 queue.cancel(&tenant, job.record.id).await?;
             }
-            match queue.erase(&tenant, job.record.id, false).await? {
-                Erased::Gone(leaves) => {
-                    report.jobs += 1;
-                    tally(report, &leaves);
-                    report.files_removed += remove(*leaves).await;
-                }
-                // Another pass erased it, or its record ended by itself.
-                Erased::NotFound => {}
-                Erased::NotEnded(_) | Erased::RendersForOthers(_) => left += 1,
-            }
+            left += u64::from(!take(queue, report, job.record.id, remove).await?);
         }
         from = page.next;
         if from.is_none() {
-            return Ok(left);
+            break;
         }
+    }
+    // Who has waited for weeks is in no list any more.
+    let mut page = Some(Cursor::default());
+    while let Some(at) = page {
+        let (ids, next) = queue.active_jobs(&tenant, &at).await?;
+        for id in ids {
+            match queue.cancel(&tenant, id).await? {
+                CancelOutcome::Canceled => {
+                    take(queue, report, id, remove).await?;
+                }
+                // Most likely counted already, by the list.
+                CancelOutcome::Requested => left = left.max(1),
+                CancelOutcome::AlreadyTerminal | CancelOutcome::NotFound => {}
+            }
+        }
+        page = next;
+    }
+    Ok(left)
+}
+
+/// Erases a job; false if it has not ended yet.
+async fn take(
+    queue: &Queue,
+    report: &mut DeletionReport,
+    id: JobId,
+    remove: &Remove,
+) -> Result<bool, Refusal> {
+    match queue.erase(&report.tenant.clone(), id, false).await? {
+        Erased::Gone(leaves) => {
+            report.jobs += 1;
+            tally(report, &leaves);
+            report.files_removed += remove(*leaves).await;
+            Ok(true)
+        }
+        // Another pass erased it, or its record ended by itself.
+        Erased::NotFound => Ok(true),
+        Erased::NotEnded(_) | Erased::RendersForOthers(_) => Ok(false),
     }
 }
 

@@ -81,7 +81,6 @@ end)
 transition('drain', { 'allow-oom' }, function(keys, args)
   local S = open(keys[1])
   local base, worker, on = S.base, args[1], args[2] == '1'
-  call('ZREMRANGEBYSCORE', base .. ':drain', '-inf', int(S.now - DAY_MS))
   local changed = is_drained(S, worker) ~= on
   if on then
     call('ZADD', base .. ':drain', S.stamp, worker)

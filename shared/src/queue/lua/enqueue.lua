@@ -3,7 +3,8 @@
 -- ARGV  for each job: tenant, id, text. The text is the lane's digit or, for a job that says more,
 --       '<lane> <delay ms, 0 = now> <deadline ms, 0 = none> <mode> <render key> <n> <idempotency key of n bytes><fingerprint>'
 --       where mode, keys and fingerprint may be empty; the mode is '' (neither share nor reuse a render), use, refresh or only.
---       In front of the first of n jobs of one tenant that shall be accepted all or none: '*<n> '.
+--       In front of the first of n jobs of one tenant that shall be accepted all or none: '*<n> '. Each of them needs an
+--       idempotency key of its own, and no two the same work with mode only: else those before may be accepted, and it refused.
 --       The caller has SET the record (status 255) with NX and a short expiry right before, so that long
 --       texts stay out of Lua; here it is made lasting, or taken away again if the job is refused.
 -- Returns  for each job 'ok', 'cached' (an earlier result answered it: it has succeeded), or one of

@@ -1,4 +1,5 @@
--- rest: a tenant that was quiet for ACTIVE_MS and has no job leaves nothing behind but its quotas.
+-- rest: a tenant that was quiet for ACTIVE_MS and has no job leaves nothing behind but its quotas; the note of a drained
+-- worker that was silent for a day goes.
 -- Not a transition of its own: part of renew, a few tenants each time. So the streams, states and
 -- indices that Redis holds are those of tenants that were active lately or have work.
 
@@ -12,6 +13,7 @@ end
 
 local function rest(S, most)
   local base, now = S.base, S.now
+  call('ZREMRANGEBYSCORE', base .. ':drain', '-inf', int(now - DAY_MS))
   local due = call('ZRANGEBYSCORE', base .. ':rest', '-inf', S.stamp, 'LIMIT', '0', int(most))
   -- What this call has done to them so far must be written before it is cleared away.
   if #due > 0 then flush(S) end
