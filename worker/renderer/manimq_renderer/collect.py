@@ -55,13 +55,22 @@ class Media:
     duration_s: float
 
 
+FOLDER = ".manimq-out"
+"""Where a job leaves its results. No file that comes with a job has a name that begins with a dot."""
+
+
+def film_path(kind: str) -> str:
+    """Where a job leaves its film or picture."""
+    return f"{FOLDER}/result.{kind}"
+
+
 def section_path(number: int, kind: str) -> str:
     """Where a job leaves the film of a section, counted from 1."""
-    return f"out/section-{number:02}.{kind}"
+    return f"{FOLDER}/section-{number:02}.{kind}"
 
 
-POSTER = "out/poster.jpg"
-SUBTITLES = "out/subtitles.srt"
+POSTER = f"{FOLDER}/poster.jpg"
+SUBTITLES = f"{FOLDER}/subtitles.srt"
 EXTRA_BYTES_MAX = 1024 * 1024
 EARLY = ".manimq-still.jpg"
 """Where a job that still draws leaves its early still: not among its results."""

@@ -43,7 +43,7 @@ from .protocol import (
     send,
     try_send,
 )
-from .result import Message, Result, film_path, too_many_frames
+from .result import Message, Result, too_many_frames
 from .still import EarlyStill
 from .tex_desk import RUNS_MAX, Client, Desk, Shelf
 
@@ -161,7 +161,7 @@ class Guard:
             self._bury_spare()
             self._fork_job()
         self._start_job()
-        self._probe.brief(film_path(self._spec.format), self._spec)
+        self._probe.brief(collect.film_path(self._spec.format), self._spec)
         send(self._channel, {"type": "started"})
         now = clock.now()
         self._deadline = now + self._spec.limits.wall_s

@@ -36,6 +36,8 @@ from .split import Splitter
 SETUP_FAILED = 71
 """Exit status of a job that could not confine itself. Ours only before ``confined`` was said."""
 
+_MEDIA = "./.manimq-media"
+"""Manim's own folder, in place of `media`: what comes with a scene may have that name."""
 _LAST_WORDS_S = 0.3
 LAYOUT_SHARE = 0.07
 """Of the render's time, for looking at what it shows; one look more may be begun within it."""
@@ -193,6 +195,7 @@ class SceneProcess:
         config.notify_outdated_version = False
         config.progress_bar = "none"
         config.input_file = self._path
+        config.media_dir = _MEDIA
         config.scene_names = [spec.scene] if spec.scene else []
         config.format = spec.format
         config.transparent = spec.transparent
@@ -302,8 +305,8 @@ class _Job(SceneProcess):
         if final is None:
             raise failure.NotRenderable("every animation of this scene is skipped, so there is no film")
         self._check_format(Path(final))
-        os.mkdir("out")
-        os.rename(final, f"out/result.{self._spec.format}")
+        os.mkdir(collect.FOLDER)
+        os.rename(final, collect.film_path(self._spec.format))
         too_many = self._leave_sections(instance.renderer.file_writer)
         self._leave_extras(instance.renderer.file_writer, Path(final))
         ended = time.monotonic()
@@ -339,10 +342,10 @@ class _Job(SceneProcess):
         """What accompanies a film; none of it is worth a failure."""
         try:
             if self._spec.format != "png":
-                writer.poster.save(Path("out/poster.jpg"))
+                writer.poster.save(Path(collect.POSTER))
             subtitles = final.with_suffix(".srt")
             if subtitles.exists():
-                os.rename(subtitles, "out/subtitles.srt")
+                os.rename(subtitles, collect.SUBTITLES)
         except Exception as error:  # noqa: BLE001 - whatever the scene did to its own film
             print(f"there is no still or no subtitles of this film: {error}", file=sys.stderr)
 

@@ -13,11 +13,6 @@ Message = tuple[dict[str, Any], tuple[int, ...]]
 """With its descriptors."""
 
 
-def film_path(kind: str) -> str:
-    """Where a job leaves its film or picture."""
-    return f"out/result.{kind}"
-
-
 def too_many_frames(limits: Limits) -> dict[str, Any]:
     """The failure of a job with too many frames."""
     return {
@@ -34,7 +29,7 @@ class Result:
         """``directory`` is the job's folder. Raises ``collect.Refused`` if the film is not taken."""
         self._job_dir, self._spec, self._probe = directory, spec, probe
         kind = spec.format
-        fd = collect.open_output(directory, film_path(kind), spec.limits.output_bytes)
+        fd = collect.open_output(directory, collect.film_path(kind), spec.limits.output_bytes)
         self.media = probe.look(os.fstat(fd).st_ino)
         role = "image" if kind == "png" else "video"
         self.messages = [

@@ -1,8 +1,8 @@
 //! Files that come with a scene: seen by it, frame for frame as by the bare command, and by
 //! nobody else.
 
-use manimq_worker::sandbox::FailureClass;
 use manimq_worker::sandbox::local::Level;
+use manimq_worker::sandbox::{FailureClass, OutputFormat};
 
 use crate::support::*;
 
@@ -47,6 +47,28 @@ fn a_scene_finds_its_files_and_the_next_one_does_not() {
 #[test]
 fn a_scene_finds_its_files_and_the_next_one_does_not_at_level_container() {
     seen_and_gone(Level::Container);
+}
+
+#[test]
+fn no_name_of_a_file_is_in_the_way_of_what_a_render_leaves() {
+    let source = "
+from manim import *
+class Named(Scene):
+    def construct(self):
+        for name in ('out', 'media'):
+            assert open(name).read() == 'x' * 9
+        self.play(Write(Text('a')), run_time=0.2)
+        self.play(Write(MathTex('a')), run_time=0.2)
+";
+    let files = [("out", vec![b'x'; 9]), ("media", vec![b'x'; 9])];
+    for format in [OutputFormat::Mp4, OutputFormat::Png] {
+        let mut request = with_files(request_for(source), &files);
+        request.output.format = format;
+        render(request).expect("a result");
+    }
+    let below = [("out/result.mp4", vec![1]), ("media/videos", vec![2])];
+    let scene = constructing("self.play(Create(Square()), run_time=0.2)");
+    render(with_files(scene, &below)).expect("a film");
 }
 
 #[test]

@@ -320,7 +320,7 @@ breaches += os.getpid() != 1
 # Of the job's folder, its own source and what Manim makes at the start is all there is.
 breaches += any(name.endswith(".mp4") for _, _, names in os.walk("/job") for name in names)
 os.makedirs("/job/out", exist_ok=True)
-write("/job/out/result.mp4")
+write("/job/.manimq-out/result.mp4")
 write("/tmp/planted")
 os.write(3, json.dumps({"e": "totals", "animations": 700 + breaches, "frames": 5000}).encode() + b"\n")
 time.sleep(3600)

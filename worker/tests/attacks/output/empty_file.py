@@ -1,5 +1,5 @@
 # ends: validation
 
-os.mkdir("out")
-open("out/result.mp4", "w").close()
+os.mkdir(".manimq-out")
+open(".manimq-out/result.mp4", "w").close()
 pretend()

@@ -1,5 +1,5 @@
 # ends: sandbox_denied
 
-os.mkdir("out")
-open("out/result.mp4", "w").close(); os.ftruncate(os.open("out/result.mp4", os.O_WRONLY), 100_000_000)
+os.mkdir(".manimq-out")
+open(".manimq-out/result.mp4", "w").close(); os.ftruncate(os.open(".manimq-out/result.mp4", os.O_WRONLY), 100_000_000)
 pretend()

@@ -1,5 +1,5 @@
 # ends: sandbox_denied
 
-os.mkdir("out")
-os.mkdir("out/result.mp4")
+os.mkdir(".manimq-out")
+os.mkdir(".manimq-out/result.mp4")
 pretend()

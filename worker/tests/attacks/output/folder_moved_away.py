@@ -1,5 +1,5 @@
 # ends: validation
 
-os.mkdir("out")
-open("out/result.mp4", "w").write("x"); os.rename("out", "elsewhere")
+os.mkdir(".manimq-out")
+open(".manimq-out/result.mp4", "w").write("x"); os.rename(".manimq-out", "elsewhere")
 pretend()

@@ -1,4 +1,4 @@
 # ends: validation
 
-os.mkdir("out")
+os.mkdir(".manimq-out")
 pretend()

@@ -1,5 +1,5 @@
 # ends: sandbox_denied
 
-os.mkdir("out")
-open("a", "w").write("x"); os.link("a", "out/result.mp4")
+os.mkdir(".manimq-out")
+open("a", "w").write("x"); os.link("a", ".manimq-out/result.mp4")
 pretend()
