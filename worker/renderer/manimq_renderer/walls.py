@@ -46,6 +46,8 @@ TMP_BYTES, TMP_FILES = 32 * _MIB, 512
 """What fits into ``TMP_DIR`` at level ``full``: a sound that Manim unpacks, and small things."""
 TEX_DISK_BYTES_MAX = 64 * _MIB
 TEX_FILES_MAX = 1024
+_SIGNALS_MAX = 256
+"""Signals that wait, and timers that will send one: counted per user, and kept in the kernel's memory."""
 _READ = linux.LL_READ_FILE | linux.LL_READ_DIR
 # No right to make a symbolic link, FIFO, socket or device, and none to execute.
 _WRITE = (
@@ -252,6 +254,7 @@ def _confine(
     _limit(resource.RLIMIT_NPROC, processes)
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_MEMLOCK, 0)
+    _limit(resource.RLIMIT_SIGPENDING, _SIGNALS_MAX)
     _limit(resource.RLIMIT_STACK, 8 * _MIB)
     landlock.allow(rules)
     landlock.restrict()

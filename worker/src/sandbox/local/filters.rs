@@ -58,7 +58,6 @@ const COMMON: &[c_long] = &[
     libc::SYS_fchmodat,
     libc::SYS_fgetxattr,
     libc::SYS_flistxattr,
-    libc::SYS_flock,
     libc::SYS_fstat,
     libc::SYS_fstatfs,
     libc::SYS_ftruncate,
@@ -96,11 +95,9 @@ const COMMON: &[c_long] = &[
     libc::SYS_mmap,
     libc::SYS_mprotect,
     libc::SYS_mremap,
-    libc::SYS_msync,
     libc::SYS_munmap,
     libc::SYS_nanosleep,
     libc::SYS_newfstatat,
-    libc::SYS_openat,
     libc::SYS_pipe2,
     libc::SYS_ppoll,
     libc::SYS_pread64,
@@ -116,7 +113,6 @@ const COMMON: &[c_long] = &[
     libc::SYS_renameat2,
     libc::SYS_restart_syscall,
     libc::SYS_rseq,
-    libc::SYS_rt_sigaction,
     libc::SYS_rt_sigpending,
     libc::SYS_rt_sigprocmask,
     libc::SYS_rt_sigreturn,
@@ -169,7 +165,6 @@ const COMMON_OF_ARCH: &[c_long] = &[
     libc::SYS_link,
     libc::SYS_lstat,
     libc::SYS_mkdir,
-    libc::SYS_open,
     libc::SYS_pause,
     libc::SYS_pipe,
     libc::SYS_poll,
@@ -186,14 +181,25 @@ const COMMON_OF_ARCH: &[c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const COMMON_OF_ARCH: &[c_long] = &[];
 
-/// These look as if they succeeded. Who waits for a disk makes others wait for it, and who takes a file out of the
-/// cache takes it from all: a result needs neither.
+/// These look as if they succeeded. Who waits for a disk makes others wait for it, who takes a file out of the
+/// cache takes it from all, and who locks one that all may read holds whoever else locks it: a result needs none of that.
 const PRETENDED_ALWAYS: &[c_long] = &[
     libc::SYS_fadvise64,
     libc::SYS_fdatasync,
+    libc::SYS_flock,
     libc::SYS_fsync,
+    libc::SYS_msync,
     libc::SYS_sync_file_range,
 ];
+
+/// Opening a file, and which argument has the flags.
+const OPENING: &[(c_long, u8)] = &[
+    (libc::SYS_openat, 2),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_open, 1),
+];
+/// With any of these flags each write waits for the disk.
+const WAITS_FOR_DISK: u64 = (libc::O_SYNC | libc::O_DSYNC | libc::O_DIRECT) as u64;
 
 /// Their first argument is a clock. Beyond those that have a name are the clocks of other processes, of any user's.
 const OF_CLOCKS: &[c_long] = &[
@@ -203,6 +209,7 @@ const OF_CLOCKS: &[c_long] = &[
     libc::SYS_timer_create,
 ];
 const CLOCKS: u64 = 16;
+const SIGCHLD: u64 = libc::SIGCHLD as u64;
 
 /// Not at level `container`: Landlock knows nothing of a file's mode and times, nor (before its
 /// third version) of `truncate`, and a slot may own files beside a job's. To succeed and do
@@ -284,10 +291,11 @@ const OUTER_DENIED_IN_CONTAINER: &[c_long] = &[
 
 /// `fcntl` without owners, signals and leases: they reach other processes.
 const FCNTL_ALLOWED: &[u64] = &[
-    0, 1, 2, 3, 4,    // DUPFD, GETFD, SETFD, GETFL, SETFL
+    0, 1, 2, 3,    // DUPFD, GETFD, SETFD, GETFL
     1030, // DUPFD_CLOEXEC
     1032, // GETPIPE_SZ; what pipes may hold in all is counted per user
 ];
+const F_SETFL: u64 = libc::F_SETFL as u64;
 /// `close_range`: at once or on exec, never in a table of the thread's own.
 const CLOSE_RANGE_ALLOWED: &[u64] = &[0, 4];
 /// `ioctl`: TCGETS, TIOCGPGRP, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX.
@@ -387,9 +395,20 @@ fn masked(argument: u8, mask: u64, value: u64) -> SeccompRule {
 }
 
 fn rule(argument: u8, length: SeccompCmpArgLen, op: SeccompCmpOp, value: u64) -> SeccompRule {
-    let condition =
-        SeccompCondition::new(argument, length, op, value).expect("argument numbers are below 6");
-    SeccompRule::new(vec![condition]).expect("a rule with one condition is valid")
+    all_of(vec![condition(argument, length, op, value)])
+}
+
+fn condition(
+    argument: u8,
+    length: SeccompCmpArgLen,
+    op: SeccompCmpOp,
+    value: u64,
+) -> SeccompCondition {
+    SeccompCondition::new(argument, length, op, value).expect("argument numbers are below 6")
+}
+
+fn all_of(conditions: Vec<SeccompCondition>) -> SeccompRule {
+    SeccompRule::new(conditions).expect("a rule with a condition is valid")
 }
 
 fn one_of(argument: u8, values: &[u64]) -> Vec<SeccompRule> {
@@ -405,7 +424,19 @@ fn common(level: Level) -> Rules {
         .chain(COMMON_OF_ARCH)
         .map(|&call| (call, Vec::new()))
         .collect();
-    rules.insert(libc::SYS_fcntl, one_of(1, FCNTL_ALLOWED));
+    for &(call, flags) in OPENING {
+        rules.insert(call, vec![masked(flags, WAITS_FOR_DISK, 0)]);
+    }
+    let mut fcntl = one_of(1, FCNTL_ALLOWED);
+    let (word, none_of) = (
+        SeccompCmpArgLen::Dword,
+        SeccompCmpOp::MaskedEq(WAITS_FOR_DISK),
+    );
+    fcntl.push(all_of(vec![
+        condition(1, word.clone(), SeccompCmpOp::Eq, F_SETFL),
+        condition(2, word, none_of, 0),
+    ]));
+    rules.insert(libc::SYS_fcntl, fcntl);
     rules.insert(libc::SYS_ioctl, one_of(1, IOCTL_ALLOWED));
     rules.insert(libc::SYS_prctl, one_of(0, PRCTL_ALLOWED));
     rules.insert(libc::SYS_prlimit64, vec![equals(0, 0)]);
@@ -420,6 +451,9 @@ fn common(level: Level) -> Rules {
         let own = rule(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Lt, CLOCKS);
         rules.insert(*call, vec![own]);
     }
+    // A process that ignores its children gets nothing of the time that they took, and that is what is counted.
+    let of_others = rule(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, SIGCHLD);
+    rules.insert(libc::SYS_rt_sigaction, vec![of_others]);
     // It may abort itself.
     rules.insert(libc::SYS_kill, vec![equals(0, OWN_PID)]);
     rules.insert(libc::SYS_tgkill, vec![equals(0, OWN_PID)]);

@@ -14,3 +14,14 @@ call("inotify_init1", 294, 0)
 call("fanotify_init", 300, 0, 0)
 call("io_setup", 206, 100, 0)
 call("memfd_create", 319, 0, 0)
+TIMER_CREATE, CLOCK_MONOTONIC = 222, 1
+timer = ctypes.c_int()
+timers = 0
+try:
+    while timers < 1000:
+        call_now("timer_create", TIMER_CREATE, CLOCK_MONOTONIC, 0, ctypes.addressof(timer))
+        timers += 1
+except OSError:
+    pass
+if timers > 256:
+    breaches.append(f"{timers} timers")
