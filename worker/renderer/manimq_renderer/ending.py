@@ -38,6 +38,8 @@ class Ending:
     """Whether the job got so far that tenant code may have run."""
     walls_s: float = 0.0
     """From when it was known what to render until the job stood behind its walls."""
+    headless: bool = False
+    """Whether the guard killed it because its first thread had ended and others went on."""
     stop: str | None = None
     """Why the guard ended it: timeout, cpu, stalled, limit, canceled, protocol; None if it ended itself."""
     limit: dict[str, Any] = field(default_factory=dict)
@@ -60,6 +62,10 @@ class Ending:
             return {**self._place(spec), **self._cpu_used_up(limits)}
         if self.stop == "protocol":
             return {"class": "sandbox_denied", "denied": "escape", "message": "; ".join(self.notes), "hint": hints.PIPE}
+        # One that was about to end when it looked so has its own status.
+        if self.headless and os.WIFSIGNALED(self.status) and os.WTERMSIG(self.status) == signal.SIGKILL:
+            message = "the scene ended its first thread, and others went on"
+            return {"class": "sandbox_denied", "denied": "escape", "message": message, "hint": hints.EXIT}
         if self.failed is not None:
             if self.failed.get("class") == "out_of_memory":
                 return {**self.failed, "message": self._memory_message(limits), "hint": hints.MEMORY}

@@ -22,9 +22,11 @@ import resource
 import select
 import socket
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from . import linux
+from . import hints, linux, process
 from .loop import Loop
 from .split import PIECES_MAX
 
@@ -36,7 +38,8 @@ _RECEIVE, _ANSWER = 0xC050_2100, 0xC018_2101
 _NOTICE, _REPLY = struct.Struct("=QIIiIQ6Q"), struct.Struct("=QqiI")
 _CONTINUE = 1
 _MIB = 1024 * 1024
-_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+_KNOCKS_MAX = 2 * PIECES_MAX
+"""Those that are refused included, of which an honest job makes a few: each takes the guard's time."""
 
 
 def _on_fork(action: int) -> bytes:
@@ -76,6 +79,12 @@ def open_in_job(doorbell: int) -> bool:
     return True
 
 
+def too_many_knocks() -> dict[str, Any]:
+    """The failure of a job that asks for processes without end."""
+    message = f"the render asked for another process more than {_KNOCKS_MAX} times"
+    return {"class": "sandbox_denied", "denied": "process", "message": message, "hint": hints.PROCESSES}
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """What all processes of a job use now."""
@@ -88,14 +97,18 @@ class Gate:
     """The guard's side: answers each knock, and looks at the processes that came of it."""
 
     def __init__(
-        self, loop: Loop, way: socket.socket, proc: int, job: int, cores: int, memory_bytes: int, base_bytes: int, need_bytes: int
+        self, loop: Loop, way: socket.socket, proc: int, job: int, cores: int, memory_bytes: int, base_bytes: int, need_bytes: int,
+        on_flood: Callable[[], None],
     ) -> None:
         """``proc`` is a descriptor of /proc; ``base_bytes`` the address space that a job begins with;
-        ``need_bytes`` what a drawer takes beyond what it inherits."""
+        ``need_bytes`` what a drawer takes beyond what it inherits; ``on_flood`` is called once if the job
+        knocks without end, and none of it is answered any more."""
         self._loop, self._way, self._proc, self._job = loop, way, proc, job
         self._cores, self._memory, self._base, self._need = cores, memory_bytes, base_bytes, need_bytes
         self._listener: int | None = None
         self._drawers_max: int | None = None
+        self._on_flood = on_flood
+        self._knocks = 0
         self.forks = 0
         loop.watch(way.fileno(), select.POLLIN, self._on_way)
 
@@ -111,6 +124,11 @@ class Gate:
 
     def _on_knock(self) -> None:
         assert self._listener is not None
+        self._knocks += 1
+        if self._knocks > _KNOCKS_MAX:
+            self._loop.unwatch(self._listener)
+            self._on_flood()
+            return
         notice = bytearray(_NOTICE.size)
         try:
             fcntl.ioctl(self._listener, _RECEIVE, notice)
@@ -134,8 +152,7 @@ class Gate:
 
     def _divide_memory(self) -> int:
         """Give each process its part of the job's memory, for good. How many drawers that is."""
-        with open(self._open("statm"), encoding="ascii") as file:
-            used = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE") - self._base
+        used = int(self._read("statm").split()[0]) * os.sysconf("SC_PAGE_SIZE") - self._base
         drawers = min(self._cores, self._memory // max(1, used + self._need) - 1)
         if drawers < 2:
             return 0
@@ -146,12 +163,8 @@ class Gate:
             return 0
         return drawers
 
-    def _open(self, name: str, pid: int | None = None) -> int:
-        return os.open(f"{pid or self._job}/{name}", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._proc)
-
-    def _read(self, name: str, pid: int | None = None) -> str:
-        with open(self._open(name, pid), encoding="ascii", errors="replace") as file:
-            return file.read()
+    def _read(self, name: str, pid: int | None = None) -> bytes:
+        return process.read(self._proc, f"{pid or self._job}/{name}")
 
     def children(self) -> list[int]:
         """The drawers, the oldest first; those that ended and were not waited for included."""
@@ -164,12 +177,11 @@ class Gate:
         """Of all processes together. Who ends meanwhile is left out."""
         cpu_s, memory = 0.0, 0
         for pid in (self._job, *self.children()):
+            # A drawer has no children; the job's are those that it has waited for.
+            cpu_s += process.cpu_s(self._proc, pid)
             try:
-                times = self._read("stat", pid).rpartition(")")[2].split()[11:15]
-                # A drawer has no children; the job's are those that have ended.
-                cpu_s += sum(map(int, times)) * _TICK_S
                 shares = (line.split() for line in self._read("smaps_rollup", pid).splitlines())
-                memory += sum(int(share[1]) * 1024 for share in shares if share[0] == "Pss:")
+                memory += sum(int(share[1]) * 1024 for share in shares if share[0] == b"Pss:")
             except (OSError, ValueError, IndexError):
                 pass
         return Usage(cpu_s, memory)

@@ -22,10 +22,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from . import clock, collect, hints, job, linux, scout, tex, walls, watch
+from . import clock, collect, hints, job, linux, process, scout, tex, walls, watch
 from .chase import Chase
 from .ending import Ending, NotConfined
-from .gate import Gate
+from .gate import Gate, too_many_knocks
 from .loop import EventPipe, Loop
 from .probe import Probe
 from .progress import COUNT_MAX, Progress
@@ -51,7 +51,7 @@ GRACE_S = 2.0
 """From asking a job to say where it is until it is killed."""
 PROGRESS_EVERY_S = 0.2
 MEASURE_EVERY_S = 0.5
-"""How often the processes of a job on several cores are looked at."""
+"""How often it is looked at what a job's processes and its TeX have used."""
 DRAWER_BYTES = (160 * 2**20, 130)
 """Address space that a drawer takes beyond what it inherits: so much, and for each pixel."""
 
@@ -105,7 +105,7 @@ class Guard:
         if walls.level() == "full":
             self._own_pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         self._oom_score = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
-        self._proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._proc = process.open_proc()
         linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
         walls.enter_job_namespaces()
         walls.make_job_folders()
@@ -257,8 +257,9 @@ class Guard:
             self._gate = Gate(
                 self._loop, way, self._proc, self._job_pid, self._spec.cores,
                 limits.memory_bytes, zygote.address_space_bytes, need,
+                lambda: self._end_at_limit(too_many_knocks()),
             )  # fmt: skip
-            self._measure_due = clock.now() + MEASURE_EVERY_S
+        self._measure_due = clock.now() + MEASURE_EVERY_S
         self._events = EventPipe(
             self._loop,
             self._events_fd,
@@ -267,7 +268,7 @@ class Guard:
             on_line=self._on_event,
             on_violation=self._protocol_violation,
         )
-        self._client = Client(self._replies_fd, 0, self._show_sign)
+        self._client = Client(self._replies_fd, walls.JOB_NICE, self._show_sign)
         self._desk.join(self._client)
         self._desk.tell(self._client, self._spec.line())
         self._loop.watch(self._job_pidfd, select.POLLIN, self._on_job_dead)
@@ -346,13 +347,21 @@ class Guard:
             self._end_job("limit")
 
     def _measure(self, now: float) -> None:
-        """Look at what all processes of the job use together."""
+        """Look at what all processes of the job use together, and TeX for it."""
         self._measure_due = now + MEASURE_EVERY_S
-        if self._gate is None or self._gate.forks == 0:
-            return
-        usage = self._gate.usage()
-        self._memory_seen = max(self._memory_seen, usage.memory_bytes)
-        if usage.cpu_s >= self._spec.limits.cpu_s and self._kill_at is None:
+        if process.is_headless(self._proc, self._job_pid):
+            # Nothing more can be seen of it.
+            self._ending.headless = True
+            self._signal_job(signal.SIGKILL)
+        elif self._gate is not None and self._gate.forks > 0:
+            usage = self._gate.usage()
+            self._memory_seen = max(self._memory_seen, usage.memory_bytes)
+            self._judge_time(usage.cpu_s)
+        else:
+            self._judge_time(process.cpu_s(self._proc, self._job_pid))
+
+    def _judge_time(self, job_s: float) -> None:
+        if job_s + self._desk.cpu_s >= self._spec.limits.cpu_s and self._kill_at is None:
             self._end_job("cpu")
 
     def _end_job(self, why: str) -> None:
@@ -410,7 +419,7 @@ class Guard:
         self._job_dead = True
         ending = self._ending
         ending.status = status
-        ending.cpu_s = self._spent_s
+        ending.cpu_s = self._spent_s + self._desk.cpu_s
         ending.peak_memory_bytes = self._memory_seen
         try:
             ending.crash = os.read(self._crash_fd, 65536).decode(errors="replace")
@@ -419,7 +428,7 @@ class Guard:
 
     def _may_try_again(self, status: int) -> bool:
         """Whether the job ended for being on several cores, as far as anybody can know."""
-        if self._gate is None or self._gate.forks == 0:
+        if self._gate is None or self._gate.forks == 0 or self._ending.headless:
             return False
         return self._again or os.WIFSIGNALED(status)
 

@@ -115,17 +115,19 @@ def end_group(leader: int) -> None:
         pass
 
 
-def reap_group(leader: int) -> int:
-    """Wait for a child that leads a process group, and then for all of its group.
+def reap_group(leader: int) -> tuple[int, float]:
+    """Wait for a child that leads a process group, and then for all of its group. Its status, and what all used of a processor.
 
     The caller is a subreaper, so whoever lost his parent in that group is ours.
     """
-    _, status = os.waitpid(leader, 0)
+    _, status, usage = os.wait4(leader, 0)
+    used_s = usage.ru_utime + usage.ru_stime
     while True:
         try:
-            os.waitpid(-leader, 0)
+            _, _, usage = os.wait4(-leader, 0)
+            used_s += usage.ru_utime + usage.ru_stime
         except ChildProcessError:
-            return status
+            return status, used_s
 
 
 def mount_private_root() -> None:

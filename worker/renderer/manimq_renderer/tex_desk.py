@@ -138,6 +138,8 @@ class Desk:
         self._stopped = False
         self.runs = 0
         """TeX runs so far."""
+        self.cpu_s = 0.0
+        """Processor time of those that are over."""
         self._run_seconds: list[float] = []
         self._from_shelf = 0
 
@@ -234,7 +236,7 @@ class Desk:
         self.stop()
         for run in self._runs:
             self._loop.unwatch(run.pidfd)
-            linux.reap_group(run.pid)
+            self._reap(run)
         self._runs.clear()
 
     # ------------------------------------------------------------ runs
@@ -302,7 +304,7 @@ class Desk:
         self._runs.remove(run)
         self._loop.unwatch(run.pidfd)
         os.close(run.pidfd)
-        status = linux.reap_group(run.pid)
+        status = self._reap(run)
         header, svg = tex.collect(run.directory, status)
         os.close(run.directory)
         walls.unmount_tex_folder(run.place)
@@ -321,6 +323,11 @@ class Desk:
                 client.wanted = None
                 self._answer(client, header, svg)
         self._fill()
+
+    def _reap(self, run: _Run) -> int:
+        status, used_s = linux.reap_group(run.pid)
+        self.cpu_s += used_s
+        return status
 
     def _take_picture(self, request: tex.Request, svg: bytes) -> None:
         """A good picture: keep it, and give it to those who wait for it."""

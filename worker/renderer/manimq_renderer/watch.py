@@ -12,17 +12,17 @@ import os
 import stat
 from typing import Any
 
-from . import folders, hints, walls
+from . import folders, hints, process, walls
 from .protocol import Limits
 
 EVERY_S = 0.2
 LATEST_S = 2.0
 """From one look to the next, however long a look takes."""
-_MAPS_CHARS_MAX = 8 * 2**20
+_MAPS_BYTES_MAX = 8 * 2**20
 """Of what a process has mapped; a render's is some 200 kB. Who maps more, page by page of files with long names, is not
 counted for minutes: he has too much."""
 _UNCOUNTED = 2**62
-_DELETED = " (deleted)"
+_DELETED = b" (deleted)"
 _REWRITES_MAX = 4
 """How often a job may write its whole folder anew, films in pieces included."""
 
@@ -51,7 +51,7 @@ def _files_excess(pid: int, limits: Limits) -> dict[str, Any] | None:
     if files > limits.disk_files:
         return too_many_files(limits)
     # What is open has no name any more, or has been counted by it.
-    if disk + _nameless(pid) > limits.disk_bytes:
+    if disk + _nameless(pid, limits.output_bytes) > limits.disk_bytes:
         return too_much_data(limits)
     if _written(pid) > limits.disk_bytes * _REWRITES_MAX:
         return {
@@ -98,9 +98,11 @@ def too_much(folder: str, bytes_max: int, files_max: int, pid: int | None = None
         return True
     except FileNotFoundError:
         return False  # it has just been collected
-    held = 0 if pid is None else _nameless(pid)
-    if pid is not None and _written(pid) > bytes_max * _REWRITES_MAX:
-        return True
+    held = 0
+    if pid is not None:
+        if process.is_headless(None, pid) or _written(pid) > bytes_max * _REWRITES_MAX:
+            return True
+        held = _nameless(pid, bytes_max)
     return size.bytes + held > bytes_max or size.files > files_max
 
 
@@ -111,29 +113,36 @@ def _threads(pid: int) -> int:
         return 0  # it has just ended
 
 
-def _nameless(pid: int) -> int:
-    """Bytes of files that are open or mapped and that no folder shows any more."""
+def _nameless(pid: int, file_bytes_max: int) -> int:
+    """Bytes of files that are open or mapped and that no folder shows any more.
+
+    Of one that is only mapped nobody can ask how large it is, and one page of it holds all: it counts
+    as large as a file can be. Whatever maps files in an honest scene keeps them open.
+    """
     held: dict[int, int] = {}
+    area = os.fsencode(f" {walls.area()}/")
     try:
-        # Of one that is only mapped there is nothing to be asked: as much as is mapped of it.
-        with open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as maps:
-            text = maps.read(_MAPS_CHARS_MAX)
-            if len(text) == _MAPS_CHARS_MAX:
-                return _UNCOUNTED
-            for line in text.splitlines():
-                if line.endswith(_DELETED) and f" {walls.area()}/" in line:
-                    span, _, offset, _, inode, _ = line.split(maxsplit=5)
-                    first, last = (int(at, 16) for at in span.split("-"))
-                    held[int(inode)] = max(held.get(int(inode), 0), int(offset, 16) + last - first)
-    except (OSError, ValueError):
-        pass
-    try:
-        for name in os.listdir(f"/proc/{pid}/fd"):
-            info = os.stat(f"/proc/{pid}/fd/{name}")
-            if stat.S_ISREG(info.st_mode) and info.st_nlink == 0:
-                held[info.st_ino] = info.st_blocks * 512
+        with open(f"/proc/{pid}/maps", "rb") as maps:
+            data = maps.read(_MAPS_BYTES_MAX)
     except OSError:
-        pass
+        data = b""
+    if len(data) == _MAPS_BYTES_MAX:
+        return _UNCOUNTED
+    # Text has other ends of lines, which a name may have in it; this one the kernel writes as \012 there.
+    for line in data.split(b"\n"):
+        if line.endswith(_DELETED) and area in line:
+            held[int(line.split(maxsplit=5)[4])] = file_bytes_max
+    try:
+        names = os.listdir(f"/proc/{pid}/fd")
+    except OSError:
+        names = []
+    for name in names:
+        try:
+            info = os.stat(f"/proc/{pid}/fd/{name}")
+        except OSError:
+            continue  # just closed
+        if stat.S_ISREG(info.st_mode) and info.st_nlink == 0:
+            held[info.st_ino] = info.st_blocks * 512
     return sum(held.values())
 
 

@@ -31,8 +31,8 @@ class Nameless(unittest.TestCase):
         patch.start()
         self.addCleanup(patch.stop)
 
-    def _unlinked(self) -> int:
-        path = f"{self.folder}/x"
+    def _unlinked(self, name: str = "x") -> int:
+        path = f"{self.folder}/{name}"
         fd = os.open(path, os.O_RDWR | os.O_CREAT)
         os.unlink(path)
         os.write(fd, bytes(_SIZE))
@@ -40,27 +40,42 @@ class Nameless(unittest.TestCase):
 
     def test_files_that_are_open_or_only_mapped_count_once_each(self) -> None:
         own = os.getpid()
-        self.assertEqual(watch._nameless(own), 0)
+        self.assertEqual(watch._nameless(own, 2 * _SIZE), 0)
         fd = self._unlinked()
-        self.assertEqual(watch._nameless(own), _SIZE)
+        self.assertEqual(watch._nameless(own, 2 * _SIZE), _SIZE)
         # Python's own mapping keeps a descriptor.
         place = _libc.mmap(None, _SIZE, mmap.PROT_READ, mmap.MAP_SHARED, fd, 0)
-        self.assertEqual(watch._nameless(own), _SIZE)
+        self.assertEqual(watch._nameless(own, 2 * _SIZE), _SIZE)
         os.close(fd)
-        self.assertEqual(watch._nameless(own), _SIZE)
+        _libc.munmap(place + mmap.PAGESIZE, _SIZE - mmap.PAGESIZE)
+        self.assertEqual(watch._nameless(own, 2 * _SIZE), 2 * _SIZE, "it may be as large as a file can be")
         _libc.munmap(place, _SIZE)
-        self.assertEqual(watch._nameless(own), 0)
+        self.assertEqual(watch._nameless(own, 2 * _SIZE), 0)
+
+    def test_a_name_with_the_end_of_a_line_in_it_hides_nothing(self) -> None:
+        for end in "\n\r\v\f\x1c\x85\u2028 ":
+            fd = self._unlinked(f"x{end}y")
+            place = _libc.mmap(None, _SIZE, mmap.PROT_READ, mmap.MAP_SHARED, fd, 0)
+            os.close(fd)
+            self.assertEqual(watch._nameless(os.getpid(), 2 * _SIZE), 2 * _SIZE, repr(end))
+            _libc.munmap(place, _SIZE)
+
+    def test_one_that_is_closed_while_they_are_looked_at_hides_no_other(self) -> None:
+        fd = self._unlinked()
+        with mock.patch.object(watch.os, "listdir", return_value=["999999", str(fd)]):
+            self.assertEqual(watch._nameless(os.getpid(), 2 * _SIZE), _SIZE)
+        os.close(fd)
 
     def test_memory_without_a_file_and_files_elsewhere_do_not_count(self) -> None:
         with mmap.mmap(-1, _SIZE), tempfile.TemporaryFile() as other:
             other.write(bytes(_SIZE))
             other.flush()
             with mmap.mmap(other.fileno(), _SIZE):
-                before = watch._nameless(os.getpid())
+                before = watch._nameless(os.getpid(), 2 * _SIZE)
         self.assertEqual(before, _SIZE, "open: counted by its descriptor, wherever it is; the memory is not")
 
     def test_who_maps_more_than_can_be_looked_at_has_too_much(self) -> None:
-        with mock.patch.object(watch, "_MAPS_CHARS_MAX", 100):
+        with mock.patch.object(watch, "_MAPS_BYTES_MAX", 100):
             self.assertTrue(watch.too_much(self.folder, _SIZE, 10, os.getpid()))
         self.assertFalse(watch.too_much(self.folder, _SIZE, 10, os.getpid()))
 
