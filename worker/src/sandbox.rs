@@ -16,6 +16,7 @@ pub mod fake;
 pub mod formulas;
 pub mod local;
 mod logs;
+mod machine;
 mod request;
 mod wire;
 

@@ -96,6 +96,7 @@ class Guard:
         self._kill_at: float | None = None
         self._watch_due: float | None = None
         self._asked_for_stack = False
+        self._disk_least: int | None = None
 
     # ------------------------------------------------------------ life
 
@@ -330,10 +331,18 @@ class Guard:
             self._end_at_limit(excess)
         self._desk.check(lambda folder: watch.too_much(folder, walls.TEX_DISK_BYTES_MAX, walls.TEX_FILES_MAX))
         self._chase.watch(self._spec.limits.disk_files)
+        self._look_at_disk()
         # A folder of thousands takes a while: never more than a small part of the time.
         clock.worked(work)
         now = clock.now()
         self._watch_due = now + min(watch.LATEST_S, max(watch.EVERY_S, 10 * (now - began)))
+
+    def _look_at_disk(self) -> int:
+        """The least room that there was on the disk: who has filled it may be gone when another has failed for it."""
+        disk = os.fstatvfs(self._job_dir)
+        free = disk.f_bavail * disk.f_frsize
+        self._disk_least = free if self._disk_least is None else min(free, self._disk_least)
+        return self._disk_least
 
     def _end_at_limit(self, failure: dict[str, Any]) -> None:
         """End a job that has passed a limit, with what it is told."""
@@ -608,8 +617,7 @@ class Guard:
         message["tex"] = self._desk.use()
         if walls.level() != "full":
             # Its folder lies on a disk that is not its own: the worker must know whose fault it was.
-            disk = os.fstatvfs(self._job_dir)
-            message["disk_free_bytes"] = disk.f_bavail * disk.f_frsize
+            message["disk_free_bytes"] = self._look_at_disk()
         return [(message, ())]
 
     def _artifact(self, done: dict[str, Any]) -> list[Message]:

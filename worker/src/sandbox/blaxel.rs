@@ -21,7 +21,6 @@ pub mod output;
 pub mod place;
 
 mod bundle;
-mod fault;
 mod follow;
 mod frames;
 mod inside;

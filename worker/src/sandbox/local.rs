@@ -173,6 +173,10 @@ impl LocalSandbox {
         events: &EventSender,
     ) -> Result<Rendered, RenderError> {
         check(request)?;
+        self.launch
+            .means
+            .has_room()
+            .map_err(|error| lost(error.to_string()))?;
         if self.slot.as_ref().is_none_or(|slot| slot.busy) {
             self.slot = None;
             self.reset()
@@ -247,6 +251,7 @@ impl Sandbox for LocalSandbox {
     }
 
     async fn reset(&mut self) -> Result<(), ConnectError> {
+        self.launch.means.has_room()?;
         let mut cause = match &self.slot {
             Some(slot) if slot.busy => RecycleCause::Lost,
             Some(_) => RecycleCause::Jobs,

@@ -85,7 +85,7 @@ pub(super) enum GuardMessage {
     Still(StillMessage),
     /// With the open file as the message's one descriptor.
     Artifact(ArtifactMessage),
-    Failed(RenderFailure),
+    Failed(FailedMessage),
     Interrupted,
     /// Has this tenant's formula been set before? Answered by a [`WorkerMessage::Formula`].
     FormulaWanted {
@@ -179,6 +179,15 @@ impl ArtifactMessage {
             file,
         }
     }
+}
+
+/// Why there is no result.
+#[derive(Debug, Deserialize)]
+pub(super) struct FailedMessage {
+    #[serde(flatten)]
+    pub failure: RenderFailure,
+    /// At level `container`: the least room that the disk had while the job ran.
+    pub disk_free_bytes: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use manimq_worker::sandbox::local::{Level, LocalConfig, LocalSandbox};
-use manimq_worker::sandbox::{ConnectError, Encoder, RenderRequest, Sandbox};
+use manimq_worker::sandbox::{
+    ConnectError, Encoder, RenderError, RenderRequest, Rendered, Sandbox,
+};
 
 use crate::support::*;
 
@@ -41,6 +43,71 @@ fn open_folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).expect("0711");
     folder
+}
+
+/// A disk of so many MiB, gone when dropped; `None` where nobody may mount one.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount(mib: u32) -> Option<Self> {
+        let folder = open_folder();
+        let options = format!("size={mib}m,mode=711");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "none"])
+            .arg(folder.path())
+            .output();
+        mounted
+            .is_ok_and(|output| output.status.success())
+            .then(|| Self(folder))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn a_full_disk_is_not_the_fault_of_who_finds_it_so() {
+    let Some(disk) = SmallDisk::mount(160) else {
+        tell("skipped: nobody may mount a disk here");
+        return;
+    };
+    let lost = |ended: Result<Rendered, RenderError>| match ended {
+        Err(RenderError::SandboxLost { reason }) => reason,
+        other => panic!("{other:?}"),
+    };
+    let ballast = disk.0.path().join("ballast");
+    block_on(async {
+        let config = at(Some(Level::Container), disk.0.path());
+        let mut sandbox = LocalSandbox::connect(config).await.expect("a sandbox");
+        // As another's files would: there is no room, and a moment later there is.
+        let finds_none = constructing(
+            "import time\n\
+             with open('rest', 'wb', buffering=0) as file:\n\
+             \x20   try:\n\
+             \x20       while True: file.write(bytes(2 ** 20))\n\
+             \x20   except OSError: time.sleep(4)\n\
+             import os; os.unlink('rest')\n\
+             raise ValueError('of no room')",
+        );
+        let ended = lost(render_in(&mut sandbox, finds_none).await.0);
+        assert!(ended.contains("disk was full"), "{ended}");
+        sandbox.reset().await.expect("another slot");
+        fs::write(&ballast, vec![1; 100 << 20]).expect("room");
+        let ended = lost(render_in(&mut sandbox, rich()).await.0);
+        assert!(ended.contains("MiB are left"), "{ended}");
+        let none = sandbox.reset().await;
+        assert!(
+            matches!(none, Err(ConnectError::Unavailable { .. })),
+            "{none:?}"
+        );
+        fs::remove_file(&ballast).expect("it");
+        sandbox.reset().await.expect("room again");
+        render_in(&mut sandbox, rich()).await.0.expect("a film");
+        sandbox.close().await;
+    });
 }
 
 #[test]

@@ -5,10 +5,9 @@ use std::time::Duration;
 use super::bundle::{Bundle, COMPLETE};
 use super::data::{Data, Health};
 use super::error::{ApiError, Kind};
-use super::job::DISK_MIN_BYTES;
 use super::parts::UPLOADS;
 use super::place::{Place, quoted, unique};
-use crate::sandbox::ConnectError;
+use crate::sandbox::{ConnectError, machine};
 
 /// A short command in the sandbox.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(25);
@@ -86,16 +85,10 @@ impl Place {
 
     /// Whether that is enough to begin a job.
     pub(super) fn has_room(&self, free_bytes: u64) -> Result<(), ConnectError> {
-        if free_bytes >= DISK_MIN_BYTES {
-            return Ok(());
-        }
         let name = self.name();
-        Err(ConnectError::CustomVerification {
-            reason: format!(
-                "the disk of sandbox '{name}' is full: {} MiB are left, a job wants {}",
-                free_bytes >> 20,
-                DISK_MIN_BYTES >> 20
-            ),
+        let place = format!("sandbox '{name}'");
+        machine::has_room(&place, free_bytes).map_err(|reason| ConnectError::CustomVerification {
+            reason,
             remedy: format!(
                 "its disk is half of its memory: give it more memory, or see what lies there (`bl connect sandbox {name}`)"
             ),

@@ -12,7 +12,6 @@ use tokio::time::Instant;
 
 use super::data::ProcessSpec;
 use super::error::{ApiError, Kind};
-use super::fault::Machine;
 use super::follow::{Follower, Following};
 use super::keeper::Keeper;
 use super::output::RemoteFile;
@@ -20,6 +19,7 @@ use super::place::{Opened, PlaceConfig, quoted, unique};
 use super::said::{Artifact, Said};
 use super::tenancy::Guest;
 use crate::sandbox::logs::LogText;
+use crate::sandbox::machine::{DISK_MIN_BYTES, Machine};
 use crate::sandbox::request::{VERIFY, finished, job_message, wrote_too_much};
 use crate::sandbox::wire::DoneMessage;
 use crate::sandbox::{
@@ -37,10 +37,6 @@ const LAST_MARGIN: Duration = Duration::from_secs(120);
 const INTERRUPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// No job runs longer, whatever its limits say.
 const WALL_MAX: Duration = Duration::from_secs(3600 + 600);
-/// Room without which no job is begun.
-pub(super) const DISK_MIN_BYTES: u64 = 96 * 1024 * 1024;
-/// Room below which writes may fail: a job writes some MiB between two looks.
-const DISK_FULL_BYTES: u64 = 16 * 1024 * 1024;
 /// Results of one job; a store takes 16 files.
 const ARTIFACTS_MAX: usize = 16;
 
@@ -298,7 +294,7 @@ impl Job<'_> {
                 self.ending = ending;
                 self.disk_free_bytes = Some(disk_free_bytes);
                 self.machine = Machine {
-                    disk_was_full: disk_least_bytes < DISK_FULL_BYTES,
+                    disk_least_bytes: Some(disk_least_bytes),
                     oom_kills,
                 };
                 self.over = true;

@@ -13,6 +13,7 @@ use super::launch::SlotProcess;
 use super::slot::Slot;
 use crate::sandbox::formulas::FormulaKey;
 use crate::sandbox::logs::LogText;
+use crate::sandbox::machine::Machine;
 use crate::sandbox::request::{WALL_MAX, finished, job_message, wrote_too_much};
 use crate::sandbox::wire::{self, DoneMessage, GuardMessage, Seqpacket, WorkerMessage};
 use crate::sandbox::{
@@ -47,6 +48,7 @@ pub(super) struct Job {
     artifacts: Vec<RenderedFile>,
     /// What the guard said last: the outcome.
     outcome: Option<Result<DoneMessage, RenderFailure>>,
+    machine: Machine,
     /// Why the worker ends it.
     ending: Option<Ending>,
     log_open: bool,
@@ -89,6 +91,7 @@ impl Job {
             answers: VecDeque::new(),
             artifacts: Vec::new(),
             outcome: None,
+            machine: Machine::default(),
             ending: None,
             log_open: true,
         })
@@ -225,7 +228,10 @@ impl Job {
                 self.artifacts
                     .push(artifact.rendered(Content::Here(fd.into())));
             }
-            GuardMessage::Failed(failure) => self.outcome = Some(Err(failure)),
+            GuardMessage::Failed(failed) => {
+                self.machine.disk_least_bytes = failed.disk_free_bytes;
+                self.outcome = Some(Err(failed.failure));
+            }
             GuardMessage::Done(done) => self.outcome = Some(Ok(done)),
             GuardMessage::Interrupted => {}
             GuardMessage::FormulaWanted { key } => self.answer(request, &key)?,
@@ -273,7 +279,12 @@ impl Job {
                 let artifacts = std::mem::take(&mut self.artifacts);
                 Ok(finished(done, artifacts, request))
             }
-            (None, Some(Err(failure))) => Err(failure.into()),
+            (None, Some(Err(failure))) => {
+                match self.machine.is_to_blame(&failure, &request.limits) {
+                    Some(why) => Err(lost(why)),
+                    None => Err(failure.into()),
+                }
+            }
             (None, Some(Ok(_)) | None) => Err(lost("the guard ended without a result")),
         }
     }

@@ -31,6 +31,7 @@ use super::area::Area;
 use super::cgroup::{self, Group};
 use super::filters::Filters;
 use super::{Level, bare};
+use crate::sandbox::{ConnectError, machine};
 
 /// Where the two folders are bound for an unprivileged bubblewrap, and where
 /// they are inside.
@@ -99,6 +100,22 @@ impl Means {
             Self::Bubblewrap(_) => Level::Full,
             Self::Bare(_) => Level::Container,
         }
+    }
+
+    /// Whether the disk that jobs write on has room for another one. At level `full` that is memory of their own.
+    pub(super) fn has_room(&self) -> Result<(), ConnectError> {
+        let Self::Bare(folder) = self else {
+            return Ok(());
+        };
+        let unavailable = |reason: String| ConnectError::Unavailable {
+            reason,
+            remedy: format!("free room on the disk of {}", folder.display()),
+            retry_after: Duration::from_secs(5),
+        };
+        let disk = rustix::fs::statvfs(folder)
+            .map_err(|error| unavailable(format!("{}: {error}", folder.display())))?;
+        let free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
+        machine::has_room(&folder.display().to_string(), free_bytes).map_err(unavailable)
     }
 }
 

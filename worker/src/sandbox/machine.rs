@@ -1,14 +1,31 @@
-//! Whose fault it is that a job failed: the scene's, or the sandbox's it was in.
+//! What a job needs of the machine that it is on, and whose fault a failure is: the scene's, or the machine's.
 
 use manimq_shared::job::FailureClass;
 
 use crate::sandbox::{Limits, RenderFailure};
 
-/// What the sandbox was short of while a job ran.
+/// Room on its disk without which no job is begun.
+pub(super) const DISK_MIN_BYTES: u64 = 96 * 1024 * 1024;
+/// Room below which writes may fail: a job writes some MiB between two looks.
+const DISK_FULL_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Whether a disk with so much room may take a job; else what is wrong with `place`.
+pub(super) fn has_room(place: &str, free_bytes: u64) -> Result<(), String> {
+    if free_bytes >= DISK_MIN_BYTES {
+        return Ok(());
+    }
+    Err(format!(
+        "the disk of {place} is full: {} MiB are left, a job wants {}",
+        free_bytes >> 20,
+        DISK_MIN_BYTES >> 20
+    ))
+}
+
+/// What the machine was short of while a job ran.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Machine {
-    /// It had no room left at some time.
-    pub disk_was_full: bool,
+    /// The least room that its disk had, if that is known.
+    pub disk_least_bytes: Option<u64>,
     /// Processes that its kernel killed for want of memory.
     pub oom_kills: u64,
 }
@@ -20,7 +37,10 @@ impl Machine {
         failure: &RenderFailure,
         limits: &Limits,
     ) -> Option<&'static str> {
-        if self.disk_was_full && fits_full_disk(failure) {
+        let disk_was_full = self
+            .disk_least_bytes
+            .is_some_and(|least| least < DISK_FULL_BYTES);
+        if disk_was_full && fits_full_disk(failure) {
             return Some("the sandbox's disk was full while it ran");
         }
         // A scene is the first to die when the machine's memory runs out, whoever used it up: no
@@ -85,15 +105,25 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_to_blame_for_what_it_can_cause() {
-        let machine = Machine {
-            disk_was_full: true,
-            ..Machine::default()
-        };
-        let blamed = |class| {
+        let blamed = |least, class| {
+            let machine = Machine {
+                disk_least_bytes: least,
+                ..Machine::default()
+            };
             let failure = failed(class, GIB);
             machine.is_to_blame(&failure, &Limits::default()).is_some()
         };
-        assert!(blamed(FailureClass::OutputLimit) && blamed(FailureClass::SceneError));
-        assert!(!blamed(FailureClass::Timeout) && !blamed(FailureClass::OutOfMemory));
+        use FailureClass::{OutOfMemory, OutputLimit, SceneError, Timeout};
+        let full = Some(DISK_FULL_BYTES - 1);
+        assert!(blamed(full, OutputLimit) && blamed(full, SceneError));
+        assert!(!blamed(full, Timeout) && !blamed(full, OutOfMemory));
+        assert!(!blamed(Some(DISK_FULL_BYTES), OutputLimit) && !blamed(None, OutputLimit));
+    }
+
+    #[test]
+    fn no_job_begins_on_a_disk_with_little_room() {
+        assert_eq!(has_room("it", DISK_MIN_BYTES), Ok(()));
+        let said = has_room("it", 3 << 20).unwrap_err();
+        assert!(said.contains("3 MiB are left"), "{said}");
     }
 }
