@@ -319,7 +319,7 @@ for number, *arguments in ((165, 0, 0, 0, 0, 0), (166, 0, 0), (272, 0x20000), (3
 breaches += os.getpid() != 1
 # Of the job's folder, its own source and what Manim makes at the start is all there is.
 breaches += any(name.endswith(".mp4") for _, _, names in os.walk("/job") for name in names)
-os.makedirs("/job/out", exist_ok=True)
+os.makedirs("/job/.manimq-out", exist_ok=True)
 write("/job/.manimq-out/result.mp4")
 write("/tmp/planted")
 os.write(3, json.dumps({"e": "totals", "animations": 700 + breaches, "frames": 5000}).encode() + b"\n")
