@@ -243,11 +243,12 @@ local function parts(S, repair, cursor)
     return found
   end
 
-  -- Live jobs that are nowhere, after all that the lists name were looked at: their records are gone.
-  local function lost(name)
+  -- Live jobs that are nowhere, after all that the lists name were looked at: their records are gone. Put right only if
+  -- that was in this call (`at_once`): jobs that lost their place since an earlier page are still there.
+  local function lost(name, at_once)
     local t, found = tenant(S, name), to_be_found(name)
     if call('ZCARD', base .. ':due') <= BUDGET and found < t[LIVE] then
-      wrong('tenant ' .. name .. ': ' .. t[LIVE] .. ' live jobs, and only ' .. found .. ' are anywhere', function()
+      wrong('tenant ' .. name .. ': ' .. t[LIVE] .. ' live jobs, and only ' .. found .. ' are anywhere', at_once and function()
         count(S, 'failed', t[LIVE] - found)
         t[LIVE] = found
       end)
@@ -299,6 +300,8 @@ local function parts(S, repair, cursor)
   -- Walks on from the cursor, `<part> <place> [<stream entry, or place in a list>]`.
   local part, at, after = match(cursor, '^(%a+) (%d+) ?(.*)$')
   part, at = part or 'totals', tonumber(at) or 0
+  -- The tenant whose lists this call has gone through from their first entry on.
+  local begun
   local zsets = { lease = { leased, 'due' }, due = { delayed, 'dl' }, dl = { dated, 'tenants' }, tenants = { of_tenant, 'q' } }
   while looked < BUDGET do
     if part == 'totals' then
@@ -326,12 +329,13 @@ local function parts(S, repair, cursor)
       if at % days == 0 and after == '' and t[FOLLOWING] == 0 and to_be_found(name) >= t[LIVE] then
         looked, at = looked + 1, at + days
       else
+        if at % days == 0 and after == '' then begun = name end
         local room, from = BUDGET - looked, tonumber(after) or 0
         local ids = call('LRANGE', list_key(base, name, S.now - at % days * DAY_MS), int(from), int(from + room - 1))
         for i = 1, #ids do listed(name, ids[i]) end
         looked = looked + max(1, #ids)
         if #ids == room then after = int(from + room) else at, after = at + 1, '' end
-        if at % days == 0 and after == '' then lost(name) end
+        if at % days == 0 and after == '' then lost(name, begun == name) end
       end
     else
       local each, following = zsets[part][1], zsets[part][2]
