@@ -655,7 +655,7 @@ real = os.rename
 def rename(source, target):
     real(source, target)
     for name, data in (('poster.jpg', POSTER), ('subtitles.srt', SUBTITLES)):
-        path = 'out/' + name
+        path = '.manimq-out/' + name
         if data is None:
             os.mkdir(path)
         else:
