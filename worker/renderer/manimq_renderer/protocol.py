@@ -46,7 +46,7 @@ GAVE_UP = 72
 ERROR_TEXT_CHARS_MAX = 4000
 STACK_MAX = 12
 
-HIDING = "\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f\ud800-\udfff"
+HIDING = "\u00ad\u061c\u115f-\u1160\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e007f\ud800-\udfff"
 """Ranges that reorder or hide text, as ``is_harmful`` of the worker has them, and halves of characters."""
 _HARMFUL = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{HIDING}]")
 
